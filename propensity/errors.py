@@ -1,0 +1,32 @@
+"""Errors and warnings that a user can act on: each message is one sentence that names the fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PropensityError(Exception):
+    """Any error caused by input or surroundings rather than by a defect; the CLI prints it as one line."""
+
+
+class InputError(PropensityError, ValueError):
+    """A value that can't be used: bad positions, unknown species, an option out of range."""
+
+
+class DataError(PropensityError, ValueError):
+    """A file that can't be read as what it should be."""
+
+
+class MissingDependencyError(PropensityError, ImportError):
+    """An optional package is needed and absent; the message says what to install."""
+
+
+class PropensityWarning(UserWarning):
+    """Something works but may mislead: a liquid far from the training data, an untrained species."""
+
+
+def suggest(name: object, allowed: Iterable[object]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest allowed name, or an empty string."""
+    close = difflib.get_close_matches(str(name), [str(a) for a in allowed], n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,44 @@
+"""From a structure to the graph that networks read."""
+
+from __future__ import annotations
+
+import torch
+from torch_geometric.data import Data
+
+from propensity.errors import InputError
+from propensity.neighbours import neighbour_list
+from propensity.structure import Structure
+
+
+def build_graph(
+    structure: Structure,
+    cutoff: float,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    backend: str = "auto",
+) -> Data:
+    """Graph of all directed pairs closer than ``cutoff``, as ``torch_geometric`` data.
+
+    Fields
+    ------
+    types : int64, (N,)
+        Species of each particle.
+    edge_index : int64, (2, E)
+        Source j in row 0, destination i in row 1, sorted by destination; no self-edges to the same
+        image, several images where the cell is smaller than twice the cutoff.
+    edge_vec : float, (E, 3)
+        r_j − r_i under the periodic boundaries, in σ.
+
+    Raises
+    ------
+    InputError
+        When two particles coincide, since the direction between them is undefined.
+    """
+    edge_index, edge_vec = neighbour_list(structure, cutoff, device=device, dtype=dtype, backend=backend)
+    squared = edge_vec.square().sum(dim=1)
+    if len(squared) and bool(squared.min() == 0):
+        j, i = edge_index[:, int(squared.argmin())].tolist()
+        raise InputError(f"particles {i} and {j} coincide: remove one, the direction between them is undefined.")
+    types = torch.from_numpy(structure.types).to(edge_index.device)
+    return Data(types=types, edge_index=edge_index, edge_vec=edge_vec, num_nodes=len(structure))

@@ -1,0 +1,49 @@
+"""Neighbour list on the CPU by matscipy: the default and the oracle of the other backends."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from propensity.structure import Structure
+
+
+def is_available(device: torch.device) -> bool:
+    """matscipy is a hard dependency: always available (edges are copied to the device)."""
+    return True
+
+
+def build(
+    structure: Structure, cutoff: float, device: torch.device, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """See :func:`propensity.neighbours.neighbour_list`."""
+    from matscipy.neighbours import neighbour_list
+
+    cell, positions = _enclosing_cell(structure, cutoff)
+    i, j, vectors = neighbour_list("ijD", positions=positions, cell=cell, pbc=structure.pbc, cutoff=float(cutoff))
+    inside = np.einsum("ed,ed->e", vectors, vectors) < cutoff * cutoff
+    if not inside.all():
+        i, j, vectors = i[inside], j[inside], vectors[inside]
+    if np.any(i[1:] < i[:-1]):
+        order = np.argsort(i, kind="stable")
+        i, j, vectors = i[order], j[order], vectors[order]
+    edge_index = torch.from_numpy(np.stack([j, i]).astype(np.int64))
+    edge_vec = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float64))
+    return edge_index.to(device), edge_vec.to(device=device, dtype=dtype)
+
+
+def _enclosing_cell(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return a non-singular cell and positions inside it: wrapped if periodic, shifted if open."""
+    cell, pbc, positions = structure.cell.copy(), structure.pbc, structure.positions
+    if not pbc.all():
+        # Open directions get unit vectors orthogonal to the periodic ones, long enough to hold every particle.
+        basis = np.linalg.svd(cell[pbc], full_matrices=True)[2][pbc.sum() :] if pbc.any() else np.eye(3)
+        cell[~pbc] = basis
+        fractional = np.linalg.solve(cell.T, positions.T).T
+        low, high = fractional.min(axis=0), fractional.max(axis=0)
+        origin = np.where(pbc, 0.0, low - cutoff) @ cell
+        positions = positions - origin
+        cell[~pbc] *= (high - low + 2 * cutoff)[~pbc, None]
+    fractional = np.linalg.solve(cell.T, positions.T).T
+    fractional[:, pbc] -= np.floor(fractional[:, pbc])
+    return cell, fractional @ cell

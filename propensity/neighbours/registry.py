@@ -1,0 +1,61 @@
+"""Registry of neighbour-list backends."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+import torch
+
+from propensity.errors import InputError, suggest
+from propensity.structure import Structure
+
+#: ``backend(structure, cutoff, device, dtype) -> (edge_index, edge_vec)``
+Backend = Callable[[Structure, float, torch.device, torch.dtype], tuple[torch.Tensor, torch.Tensor]]
+
+#: Backends that ship with the package: name → module with ``build`` and ``is_available(device)``.
+_MODULES: dict[str, str] = {"matscipy": "propensity.neighbours.matscipy"}
+_REGISTERED: dict[str, Backend] = {}
+
+
+def register(name: str, backend: Backend) -> None:
+    """Add a backend of your own under ``name`` (see ``Backend`` for the signature)."""
+    _REGISTERED[name] = backend
+
+
+def available(device: torch.device | str = "cpu") -> list[str]:
+    """Names of the backends that can run for ``device`` here."""
+    built_in = [name for name, path in _MODULES.items() if importlib.import_module(path).is_available(torch.device(device))]
+    return built_in + list(_REGISTERED)
+
+
+def neighbour_list(
+    structure: Structure,
+    cutoff: float,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float64,
+    backend: str = "auto",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Directed edges for r < cutoff under the structure's periodic boundaries.
+
+    Returns
+    -------
+    edge_index
+        int64, shape (2, E): source j in row 0, destination i in row 1, sorted by destination.
+    edge_vec
+        ``dtype``, shape (E, 3): r_j + image − r_i.
+    """
+    if not cutoff > 0:
+        raise InputError(f"cutoff is {cutoff}: give a positive number.")
+    device = torch.device(device)
+    if backend == "auto":
+        backend = "matscipy"
+    if backend in _REGISTERED:
+        build = _REGISTERED[backend]
+    elif backend in _MODULES:
+        build = importlib.import_module(_MODULES[backend]).build
+    else:
+        names = [*_MODULES, *_REGISTERED]
+        raise InputError(f"neighbour-list backend {backend!r} is unknown: choose from {names}{suggest(backend, names)}.")
+    return build(structure, cutoff, device, dtype)

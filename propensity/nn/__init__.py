@@ -1,0 +1,5 @@
+"""The SE(3)-equivariant graph network of Pezzicoli, Charpiat and Landes (arXiv:2211.03226)."""
+
+from propensity.nn.network import SE3GNN
+
+__all__ = ["SE3GNN"]

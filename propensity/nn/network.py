@@ -1,0 +1,139 @@
+"""SE3GNN: the whole network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from e3nn.nn import BatchNorm
+from e3nn.o3 import Irreps
+from torch import nn
+
+from propensity.errors import InputError
+from propensity.kernels import get_kernel
+from propensity.nn.convolution import Convolution
+from propensity.nn.layout import ConvolutionLayout
+
+
+class SE3GNN(nn.Module):
+    """Per-particle regression from a particle graph, invariant under rotation, translation and permutation.
+
+    arXiv:2211.03226: ``n_layers`` convolutions with residual connections and equivariant batch norm,
+    then one linear readout of the scalars and norms.  23,177 parameters at the defaults.
+
+    Parameters
+    ----------
+    n_species
+        Number of particle species (one-hot node scalars).
+    n_outputs
+        Numbers predicted for each particle, one a time scale.
+    l_max
+        Largest order of the spherical harmonics and of the hidden features.
+    channels
+        Channels of each l.
+    n_layers
+        Convolutions.
+    n_basis
+        Bessel functions of the radial basis.
+    cutoff
+        Edges join particles closer than this, in σ.
+    radial_hidden
+        Width of the radial MLP.
+    dropout
+        Dropout probability inside the radial MLP.
+    extra_scalars
+        Further node scalars, such as the local potential energy, given as ``graph.extra`` (N, extra_scalars).
+    readout
+        ``"shared"`` by all species, or ``"species"`` for one linear map each.
+    kernel
+        Implementation of the convolution: ``"auto"`` or a name in :mod:`propensity.kernels`; may be
+        set at any time, the state dict is the same.
+    """
+
+    def __init__(
+        self,
+        n_species: int = 2,
+        n_outputs: int = 1,
+        *,
+        l_max: int = 3,
+        channels: int = 4,
+        n_layers: int = 8,
+        n_basis: int = 10,
+        cutoff: float = 2.0,
+        radial_hidden: int = 16,
+        dropout: float = 0.5,
+        extra_scalars: int = 0,
+        readout: str = "shared",
+        kernel: str = "auto",
+    ) -> None:
+        super().__init__()
+        _check(
+            n_species=n_species, n_outputs=n_outputs, channels=channels, n_layers=n_layers,
+            n_basis=n_basis, radial_hidden=radial_hidden,
+        )  # fmt: skip
+        if not cutoff > 0:
+            raise InputError(f"cutoff is {cutoff}: give a positive number.")
+        if not 0 <= dropout < 1:
+            raise InputError(f"dropout is {dropout}: give a probability in [0, 1).")
+        if readout not in ("shared", "species"):
+            raise InputError(f"readout is {readout!r}: choose 'shared' or 'species'.")
+        self.config: dict[str, Any] = {
+            "n_species": n_species, "n_outputs": n_outputs, "l_max": l_max, "channels": channels,
+            "n_layers": n_layers, "n_basis": n_basis, "cutoff": float(cutoff), "radial_hidden": radial_hidden,
+            "dropout": dropout, "extra_scalars": extra_scalars, "readout": readout,
+        }  # fmt: skip
+        self.n_species, self.n_outputs, self.l_max, self.cutoff = n_species, n_outputs, l_max, float(cutoff)
+        self.extra_scalars, self.kernel = extra_scalars, kernel
+        self.irreps = Irreps([(channels, (l, 1)) for l in range(l_max + 1)])
+        n_scalars = n_species + extra_scalars
+        self.convolutions = nn.ModuleList(
+            Convolution(
+                ConvolutionLayout(0 if k == 0 else channels, n_scalars, channels, l_max),
+                n_basis=n_basis, cutoff=float(cutoff), radial_hidden=radial_hidden, dropout=dropout,
+            )
+            for k in range(n_layers)
+        )  # fmt: skip
+        self.norms = nn.ModuleList(BatchNorm(self.irreps, momentum=0.5) for _ in range(n_layers))
+        n_readouts = n_species if readout == "species" else 1
+        self.readout = nn.Linear(channels * (l_max + 1), n_outputs * n_readouts)
+
+    def forward(self, graph: Any) -> torch.Tensor:
+        """Prediction for each particle, shape (N, n_outputs), from :func:`propensity.graph.build_graph`."""
+        return self.read_out(self.hidden(graph)[-1], graph.types)
+
+    def hidden(self, graph: Any) -> list[torch.Tensor]:
+        """Equivariant features after each layer, each of shape (N, channels·(l_max+1)²)."""
+        scalars = self.node_scalars(graph)
+        kernel = get_kernel(self.kernel, scalars.device, scalars.dtype)
+        geometry = kernel.prepare(graph, self.convolutions[-1])
+        hidden = scalars.new_empty(len(scalars), 0)
+        layers = []
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            update = convolution(kernel, hidden, scalars, geometry)
+            hidden = norm(update if hidden.shape[1] == 0 else update + hidden)
+            layers.append(hidden)
+        return layers
+
+    def node_scalars(self, graph: Any) -> torch.Tensor:
+        """One-hot species and extra scalars, shape (N, n_species + extra_scalars)."""
+        one_hot = nn.functional.one_hot(graph.types, self.n_species).to(self.readout.weight.dtype)
+        if not self.extra_scalars:
+            return one_hot
+        return torch.cat([one_hot, graph.extra.to(one_hot.dtype)], dim=1)
+
+    def read_out(self, hidden: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
+        """Linear map of scalars and norms, shape (N, n_outputs)."""
+        invariants = []
+        for (mul, ir), part in zip(self.irreps, torch.split(hidden, [m * ir.dim for m, ir in self.irreps], 1), strict=True):
+            invariants.append(part if ir.l == 0 else torch.linalg.vector_norm(part.view(-1, mul, ir.dim), dim=2))
+        output = self.readout(torch.cat(invariants, dim=1))
+        if self.config["readout"] == "shared":
+            return output
+        chosen = types[:, None, None].expand(-1, 1, self.n_outputs)
+        return output.view(len(types), self.n_species, self.n_outputs).gather(1, chosen).squeeze(1)
+
+
+def _check(**values: int) -> None:
+    for name, value in values.items():
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"{name} is {value!r}: give a positive integer.")

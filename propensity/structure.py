@@ -1,0 +1,188 @@
+"""One snapshot of a liquid: positions, integer types, cell and periodic directions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from propensity.errors import InputError
+from propensity.species import SpeciesMap, map_species
+
+if TYPE_CHECKING:
+    import ase
+    from MDAnalysis import AtomGroup
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """A particle configuration, checked on construction.
+
+    Parameters
+    ----------
+    positions
+        Coordinates, shape (N, 3), in units of σ_AA unless a length scale is applied.
+    types
+        Species of each particle as integers 0..n_species−1, shape (N,).
+    cell
+        Three cell vectors as rows, shape (3, 3); a (3,) sequence is read as the edges of an
+        orthorhombic box and a number as a cubic one.  Vectors of open directions may be zero.
+    pbc
+        Periodic directions, shape (3,) or one value for all.
+
+    Raises
+    ------
+    InputError
+        For NaN or infinite coordinates, a singular cell, an empty structure, negative types,
+        wrong shapes or arrays of unequal length.
+    """
+
+    positions: np.ndarray
+    types: np.ndarray
+    cell: np.ndarray
+    pbc: np.ndarray
+
+    def __init__(self, positions: Any, types: Any, cell: Any, pbc: Any = True) -> None:
+        object.__setattr__(self, "positions", _positions(positions))
+        object.__setattr__(self, "types", _types(types, len(self.positions)))
+        object.__setattr__(self, "pbc", _pbc(pbc))
+        object.__setattr__(self, "cell", _cell(cell, self.pbc))
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def volume(self) -> float | None:
+        """Volume of a fully periodic cell in σ³; None when a direction is open."""
+        return float(abs(np.linalg.det(self.cell))) if self.pbc.all() else None
+
+    @property
+    def density(self) -> float | None:
+        """Number density N/V in σ⁻³; None when a direction is open."""
+        return None if self.volume is None else len(self) / self.volume
+
+    def composition(self, n_species: int) -> np.ndarray:
+        """Fraction of particles of each species, shape (n_species,)."""
+        return np.bincount(self.types, minlength=n_species) / len(self)
+
+    def scaled(self, factor: float) -> Structure:
+        """Return the structure with every length multiplied by ``factor``."""
+        if not np.isfinite(factor) or factor <= 0:
+            raise InputError(f"length scale factor is {factor}: give a positive finite number.")
+        return Structure(self.positions * factor, self.types, self.cell * factor, self.pbc)
+
+    def with_positions(self, positions: Any) -> Structure:
+        """Return the same particles and cell at other positions, shape (N, 3)."""
+        return Structure(positions, self.types, self.cell, self.pbc)
+
+    @classmethod
+    def from_ase(
+        cls, atoms: ase.Atoms, species: Sequence[str], species_map: SpeciesMap | None = None
+    ) -> Structure:
+        """Build from ``ase.Atoms``; species by symbol, atomic number or an integer ``type`` array.
+
+        Parameters
+        ----------
+        atoms
+            Any ASE configuration.
+        species
+            Names of the species that the model knows, in its order.
+        species_map
+            From what the file says to those names, e.g. ``{"Ar": "A", 2: "B"}``; integer keys are
+            matched against an array called ``type`` where there is one, else atomic numbers.
+        """
+        columns: dict[str, np.ndarray] = {}
+        for key in ("type", "types"):
+            if key in atoms.arrays:
+                columns["type"] = np.asarray(atoms.arrays[key])
+                break
+        columns["symbol"] = np.asarray(atoms.get_chemical_symbols(), dtype=object)
+        if "type" not in columns:
+            columns["number"] = atoms.get_atomic_numbers()
+        return cls(atoms.positions, map_species(columns, species, species_map), atoms.cell.array, atoms.pbc)
+
+    @classmethod
+    def from_mdanalysis(
+        cls,
+        atomgroup: AtomGroup,
+        species: Sequence[str],
+        species_map: SpeciesMap | None = None,
+        pbc: Any = True,
+    ) -> Structure:
+        """Build from the current frame of an MDAnalysis atom group; species by type, name or element.
+
+        A frame without a box (``ts.dimensions is None``) has open boundaries; otherwise ``pbc``
+        says which directions are periodic, since MDAnalysis does not.
+        """
+        columns = {
+            name: np.asarray(getattr(atomgroup, attribute), dtype=object)
+            for name, attribute in (("type", "types"), ("name", "names"), ("element", "elements"))
+            if hasattr(atomgroup, attribute)
+        }
+        timestep = atomgroup.universe.trajectory.ts
+        types = map_species(columns, species, species_map)
+        if timestep.dimensions is None:
+            return cls(atomgroup.positions, types, np.zeros((3, 3)), False)
+        return cls(atomgroup.positions, types, timestep.triclinic_dimensions, pbc)
+
+
+def _positions(positions: Any) -> np.ndarray:
+    try:
+        array = np.array(positions, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"positions can't be read as numbers ({error}): give an array of shape (N, 3).") from None
+    if array.ndim != 2 or array.shape[1] != 3:
+        raise InputError(f"positions have shape {array.shape}: give an array of shape (N, 3).")
+    if len(array) == 0:
+        raise InputError("the structure is empty: give at least one particle.")
+    bad = ~np.isfinite(array).all(axis=1)
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        raise InputError(
+            f"positions of {int(bad.sum())} particle(s) are NaN or infinite (first: particle {first}, "
+            f"{array[first]}): remove or repair them."
+        )
+    return array
+
+
+def _types(types: Any, n: int) -> np.ndarray:
+    array = np.asarray(types)
+    if array.shape != (n,):
+        raise InputError(f"types have shape {array.shape} for {n} particles: give one integer a particle, shape ({n},).")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise InputError(f"types have dtype {array.dtype}: give integers 0..n_species−1 (see SpeciesMap).")
+    if array.min() < 0:
+        raise InputError(f"the smallest type is {array.min()}: types are integers 0..n_species−1.")
+    return array.astype(np.int64)
+
+
+def _pbc(pbc: Any) -> np.ndarray:
+    array = np.asarray(pbc)
+    if array.shape not in ((), (3,)):
+        raise InputError(f"pbc has shape {array.shape}: give one boolean or three.")
+    return np.broadcast_to(array.astype(bool), (3,)).copy()
+
+
+def _cell(cell: Any, pbc: np.ndarray) -> np.ndarray:
+    try:
+        array = np.asarray(cell, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"cell can't be read as numbers ({error}): give three vectors, shape (3, 3).") from None
+    if array.shape in ((), (3,)):
+        array = np.diag(np.broadcast_to(array, (3,)))
+    if array.shape != (3, 3):
+        raise InputError(f"cell has shape {array.shape}: give a (3, 3) array of row vectors, three edges or one.")
+    if not np.isfinite(array).all():
+        raise InputError("cell has NaN or infinite entries: give three finite vectors.")
+    periodic = array[pbc]
+    if len(periodic):
+        lengths = np.linalg.norm(periodic, axis=1)
+        # Scale-free test: unit vectors that span no volume (area, length) are linearly dependent.
+        if lengths.min() == 0 or np.linalg.svd(periodic / lengths[:, None], compute_uv=False).min() < 1e-8:
+            raise InputError(
+                f"cell {array.tolist()} is singular along periodic directions {np.flatnonzero(pbc).tolist()}: "
+                "give linearly independent vectors or set pbc=False there."
+            )
+    return array.copy()
