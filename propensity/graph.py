@@ -39,6 +39,8 @@ def build_graph(
     squared = edge_vec.square().sum(dim=1)
     if len(squared) and bool(squared.min() == 0):
         j, i = edge_index[:, int(squared.argmin())].tolist()
-        raise InputError(f"particles {i} and {j} coincide: remove one, the direction between them is undefined.")
+        raise InputError(
+            f"particles {i} and {j} coincide: remove one, the direction between them is undefined."
+        )
     types = torch.from_numpy(structure.types).to(edge_index.device)
     return Data(types=types, edge_index=edge_index, edge_vec=edge_vec, num_nodes=len(structure))

@@ -49,7 +49,9 @@ def map_species(
     for column, labels in columns.items():
         unique, inverse = np.unique(np.asarray(labels).astype(str), return_inverse=True)
         if all(label in mapping for label in unique):
-            found[column] = np.array([names.index(mapping[label]) for label in unique], dtype=np.int64)[inverse]
+            found[column] = np.array([names.index(mapping[label]) for label in unique], dtype=np.int64)[
+                inverse
+            ]
     if not found:
         raise InputError(_unmapped(columns, names, species_map))
     first, *others = found.values()
@@ -70,7 +72,9 @@ def parse_species_map(text: str | None) -> dict[str, str] | None:
     for pair in text.split(","):
         label, separator, name = pair.partition("=")
         if not separator or not label.strip() or not name.strip():
-            raise InputError(f"species map {text!r} has the entry {pair!r}: write label=species pairs, e.g. 1=A,2=B.")
+            raise InputError(
+                f"species map {text!r} has the entry {pair!r}: write label=species pairs, e.g. 1=A,2=B."
+            )
         if label.strip() in mapping:
             raise InputError(f"species map {text!r} names {label.strip()!r} twice: give each label once.")
         mapping[label.strip()] = name.strip()
@@ -78,8 +82,13 @@ def parse_species_map(text: str | None) -> dict[str, str] | None:
 
 
 def _unmapped(columns: Mapping[str, np.ndarray], names: list[str], species_map: SpeciesMap | None) -> str:
-    seen = {column: sorted(set(np.asarray(labels).astype(str).tolist())) for column, labels in columns.items()}
+    seen = {
+        column: sorted(set(np.asarray(labels).astype(str).tolist())) for column, labels in columns.items()
+    }
     shown = ", ".join(f"{column} {labels[:8]}" for column, labels in seen.items()) or "no labels"
-    example = {label: names[min(k, len(names) - 1)] for k, label in enumerate(next(iter(seen.values()), ["1", "2"])[:4])}
+    example = {
+        label: names[min(k, len(names) - 1)]
+        for k, label in enumerate(next(iter(seen.values()), ["1", "2"])[:4])
+    }
     what = "can't be inferred with certainty" if species_map is None else "are not all covered by species_map"
     return f"species {what}: the structure has {shown} and the model knows {names}: pass species_map, e.g. {example}."

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -132,7 +132,9 @@ def _positions(positions: Any) -> np.ndarray:
     try:
         array = np.array(positions, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"positions can't be read as numbers ({error}): give an array of shape (N, 3).") from None
+        raise InputError(
+            f"positions can't be read as numbers ({error}): give an array of shape (N, 3)."
+        ) from None
     if array.ndim != 2 or array.shape[1] != 3:
         raise InputError(f"positions have shape {array.shape}: give an array of shape (N, 3).")
     if len(array) == 0:
@@ -150,7 +152,9 @@ def _positions(positions: Any) -> np.ndarray:
 def _types(types: Any, n: int) -> np.ndarray:
     array = np.asarray(types)
     if array.shape != (n,):
-        raise InputError(f"types have shape {array.shape} for {n} particles: give one integer a particle, shape ({n},).")
+        raise InputError(
+            f"types have shape {array.shape} for {n} particles: give one integer a particle, shape ({n},)."
+        )
     if not np.issubdtype(array.dtype, np.integer):
         raise InputError(f"types have dtype {array.dtype}: give integers 0..n_species−1 (see SpeciesMap).")
     if array.min() < 0:
@@ -169,11 +173,15 @@ def _cell(cell: Any, pbc: np.ndarray) -> np.ndarray:
     try:
         array = np.asarray(cell, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"cell can't be read as numbers ({error}): give three vectors, shape (3, 3).") from None
+        raise InputError(
+            f"cell can't be read as numbers ({error}): give three vectors, shape (3, 3)."
+        ) from None
     if array.shape in ((), (3,)):
         array = np.diag(np.broadcast_to(array, (3,)))
     if array.shape != (3, 3):
-        raise InputError(f"cell has shape {array.shape}: give a (3, 3) array of row vectors, three edges or one.")
+        raise InputError(
+            f"cell has shape {array.shape}: give a (3, 3) array of row vectors, three edges or one."
+        )
     if not np.isfinite(array).all():
         raise InputError("cell has NaN or infinite entries: give three finite vectors.")
     periodic = array[pbc]

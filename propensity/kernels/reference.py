@@ -55,7 +55,9 @@ class ReferenceKernel:
         features = torch.cat([hidden, scalars], dim=1)
         product = _tensor_product(layout, features.dtype, features.device)
         messages = product(features[geometry.source], geometry.harmonics, convolution.radial(geometry.basis))
-        summed = messages.new_zeros(len(features), messages.shape[1]).index_add(0, geometry.destination, messages)
+        summed = messages.new_zeros(len(features), messages.shape[1]).index_add(
+            0, geometry.destination, messages
+        )
         return mix(convolution, summed)
 
 

@@ -45,5 +45,7 @@ def get_kernel(name: str, device: torch.device | str, dtype: torch.dtype) -> Ker
     if name == "auto":
         name = available_kernels(device, dtype)[0]
     if name not in _MODULES:
-        raise InputError(f"kernel {name!r} is unknown: choose from {['auto', *_MODULES]}{suggest(name, _MODULES)}.")
+        raise InputError(
+            f"kernel {name!r} is unknown: choose from {['auto', *_MODULES]}{suggest(name, _MODULES)}."
+        )
     return importlib.import_module(_MODULES[name]).KERNEL

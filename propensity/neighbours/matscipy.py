@@ -9,7 +9,7 @@ from propensity.structure import Structure
 
 
 def is_available(device: torch.device) -> bool:
-    """matscipy is a hard dependency: always available (edges are copied to the device)."""
+    """Matscipy is a hard dependency: always available (edges are copied to the device)."""
     return True
 
 
@@ -20,7 +20,9 @@ def build(
     from matscipy.neighbours import neighbour_list
 
     cell, positions = _enclosing_cell(structure, cutoff)
-    i, j, vectors = neighbour_list("ijD", positions=positions, cell=cell, pbc=structure.pbc, cutoff=float(cutoff))
+    i, j, vectors = neighbour_list(
+        "ijD", positions=positions, cell=cell, pbc=structure.pbc, cutoff=float(cutoff)
+    )
     inside = np.einsum("ed,ed->e", vectors, vectors) < cutoff * cutoff
     if not inside.all():
         i, j, vectors = i[inside], j[inside], vectors[inside]

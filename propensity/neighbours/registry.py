@@ -25,7 +25,11 @@ def register(name: str, backend: Backend) -> None:
 
 def available(device: torch.device | str = "cpu") -> list[str]:
     """Names of the backends that can run for ``device`` here."""
-    built_in = [name for name, path in _MODULES.items() if importlib.import_module(path).is_available(torch.device(device))]
+    built_in = [
+        name
+        for name, path in _MODULES.items()
+        if importlib.import_module(path).is_available(torch.device(device))
+    ]
     return built_in + list(_REGISTERED)
 
 
@@ -57,5 +61,7 @@ def neighbour_list(
         build = importlib.import_module(_MODULES[backend]).build
     else:
         names = [*_MODULES, *_REGISTERED]
-        raise InputError(f"neighbour-list backend {backend!r} is unknown: choose from {names}{suggest(backend, names)}.")
+        raise InputError(
+            f"neighbour-list backend {backend!r} is unknown: choose from {names}{suggest(backend, names)}."
+        )
     return build(structure, cutoff, device, dtype)

@@ -27,7 +27,9 @@ class Convolution(nn.Module):
             nn.Parameter(torch.randn(layout.rows(l), layout.channels)) for l in range(layout.l_max + 1)
         )
 
-    def forward(self, kernel: Any, hidden: torch.Tensor, scalars: torch.Tensor, geometry: Any) -> torch.Tensor:
+    def forward(
+        self, kernel: Any, hidden: torch.Tensor, scalars: torch.Tensor, geometry: Any
+    ) -> torch.Tensor:
         """Convolve.
 
         Parameters

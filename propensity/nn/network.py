@@ -124,8 +124,12 @@ class SE3GNN(nn.Module):
     def read_out(self, hidden: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
         """Linear map of scalars and norms, shape (N, n_outputs)."""
         invariants = []
-        for (mul, ir), part in zip(self.irreps, torch.split(hidden, [m * ir.dim for m, ir in self.irreps], 1), strict=True):
-            invariants.append(part if ir.l == 0 else torch.linalg.vector_norm(part.view(-1, mul, ir.dim), dim=2))
+        for (mul, ir), part in zip(
+            self.irreps, torch.split(hidden, [m * ir.dim for m, ir in self.irreps], 1), strict=True
+        ):
+            invariants.append(
+                part if ir.l == 0 else torch.linalg.vector_norm(part.view(-1, mul, ir.dim), dim=2)
+            )
         output = self.readout(torch.cat(invariants, dim=1))
         if self.config["readout"] == "shared":
             return output

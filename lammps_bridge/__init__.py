@@ -1,0 +1,1 @@
+"""Annotate a running LAMMPS simulation with propensities."""

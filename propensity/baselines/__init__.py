@@ -1,0 +1,1 @@
+"""Models that the network is compared with."""

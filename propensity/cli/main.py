@@ -1,0 +1,96 @@
+"""``propensity``: verbs are imported when called, and errors are printed as one line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+
+import click
+
+import propensity
+from propensity.errors import PropensityError, PropensityWarning, suggest
+
+#: Verb → line in ``propensity --help``; the command is ``propensity.cli.<verb>:command``.
+VERBS: dict[str, str] = {
+    "demo": "Annotate a shipped configuration with the shipped model and draw it.",
+    "annotate": "Add propensities to every frame of a trajectory.",
+    "models": "List the models that are installed.",
+    "info": "Say what a data file, trajectory or model holds.",
+    "convert": "Gather data sets of any known format into one compact file.",
+    "train": "Train a model.",
+    "evaluate": "Score a model on held-out structures.",
+}
+
+
+class LazyGroup(click.Group):
+    """Group whose commands are imported only when used, so that ``--help`` is instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Verbs in the order of a user's work."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb's module."""
+        if cmd_name not in VERBS:
+            return None
+        return importlib.import_module(f"propensity.cli.{cmd_name}").command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest verb when one is unknown."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            raise click.UsageError(
+                f"no verb {args[0]!r}: choose from {', '.join(VERBS)}{suggest(args[0], VERBS)}."
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List verbs without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(propensity.__version__, prog_name="propensity")
+@click.option("--debug", is_flag=True, help="Show the full traceback of an error.")
+@click.pass_context
+def main(ctx: click.Context, debug: bool) -> None:
+    """Predict where a glass-forming liquid will move from one snapshot of its structure."""
+    ctx.ensure_object(dict)["debug"] = debug
+    warnings.filterwarnings("always", category=PropensityWarning)
+    warnings.showwarning = _show_warning
+
+
+def run() -> None:
+    """Entry point of the ``propensity`` script."""
+    try:
+        main.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        _fail("interrupted.", 130)
+    except KeyboardInterrupt:
+        _fail("interrupted.", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except PropensityError as error:
+        if "--debug" in sys.argv:
+            raise
+        _fail(str(error), 1)
+    except BrokenPipeError:
+        sys.exit(141)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"propensity: error: {message}", err=True)
+    sys.exit(code)
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:  # type: ignore[no-untyped-def]
+    if issubclass(category, PropensityWarning):
+        click.echo(f"propensity: warning: {message}", err=True)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,90 @@
+"""Sample: one labelled structure, whatever file it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from propensity.errors import DataError
+from propensity.structure import Structure
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A structure with its isoconfigurational propensities, in LJ units.
+
+    Parameters
+    ----------
+    structure
+        Thermal configuration.
+    times
+        Times of the labels, shape (T,).
+    propensity
+        Mean displacement of each particle over the runs, in σ, shape (N, T).
+    name
+        Unique within a data set.
+    inherent_positions
+        Positions of the inherent structure, shape (N, 3).
+    halves
+        Propensity from each half of the runs, shape (2, N, T), NaN where unknown; gives the noise ceiling.
+    squared_displacement
+        Mean squared displacement of each particle over the runs, shape (N, T), NaN where unknown.
+    n_runs
+        Runs of the isoconfigurational ensemble.
+    temperature
+        k_B T/ε_AA.
+    potential
+        Name of the interaction: ``"lj/cut"`` and ``"lj/cut force-shifted"`` are different liquids.
+    fs
+        Self-intermediate scattering function F_s(t) at the times, shape (T,), NaN where unknown.
+    tau_alpha
+        Structural relaxation time.
+    split
+        ``"train"``, ``"valid"`` or ``"test"`` where the files say so.
+    group
+        Structures that share a group are correlated (one parent) and stay on one side of a split.
+    source
+        Where it came from.
+    species
+        Names of the species in the order of the types.
+    """
+
+    structure: Structure
+    times: np.ndarray
+    propensity: np.ndarray
+    name: str
+    inherent_positions: np.ndarray | None = None
+    halves: np.ndarray | None = None
+    squared_displacement: np.ndarray | None = None
+    n_runs: int | None = None
+    temperature: float | None = None
+    potential: str | None = None
+    fs: np.ndarray | None = None
+    tau_alpha: float | None = None
+    split: str | None = None
+    group: str | None = None
+    source: str = ""
+    species: tuple[str, ...] = field(default=("A", "B"))
+
+    def __post_init__(self) -> None:
+        n, t = len(self.structure), len(self.times)
+        expected = {
+            "propensity": (n, t), "inherent_positions": (n, 3), "halves": (2, n, t),
+            "squared_displacement": (n, t), "fs": (t,),
+        }  # fmt: skip
+        for name, shape in expected.items():
+            array = getattr(self, name)
+            if array is not None and np.shape(array) != shape:
+                raise DataError(f"{self.name}: {name} has shape {np.shape(array)} instead of {shape}.")
+        if not np.isfinite(self.propensity).all():
+            raise DataError(
+                f"{self.name}: propensity has NaN or infinite entries: drop this structure or those times."
+            )
+        if len(self.species) <= self.structure.types.max():
+            raise DataError(
+                f"{self.name}: type {self.structure.types.max()} has no name among species {self.species}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.structure)

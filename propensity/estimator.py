@@ -1,0 +1,45 @@
+"""The surface that every model shares, from the equivariant network to a ridge regression."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from propensity.card import Card
+from propensity.structure import Structure
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from propensity.data import Sample
+
+
+class Estimator(ABC):
+    """A model that predicts the propensity of each particle; ``fit`` and ``predict`` as in scikit-learn."""
+
+    kind: ClassVar[str]
+    card: Card
+
+    @abstractmethod
+    def fit(self, train: Sequence[Sample], valid: Sequence[Sample] = (), **options: Any) -> Self:
+        """Learn from samples and fill ``self.card``; returns the estimator."""
+
+    @abstractmethod
+    def predict(self, structure: Structure) -> np.ndarray:
+        """Propensity of each particle at each time of the card, float64, shape (N, n_times), in σ_AA."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything learned, by name, to be stored as safetensors."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> Self:
+        """Rebuild from a card and the arrays of :meth:`arrays`."""
+
+    def to(self, device: Any = None, dtype: Any = None, kernel: str | None = None) -> Self:
+        """Move to a device, precision or kernel where the estimator has such a thing; otherwise do nothing."""
+        return self

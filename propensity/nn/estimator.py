@@ -1,0 +1,76 @@
+"""The equivariant network behind the surface that all models share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from propensity.card import Card
+from propensity.errors import InputError
+from propensity.estimator import Estimator
+from propensity.graph import build_graph
+from propensity.nn.network import SE3GNN
+from propensity.structure import Structure
+
+if TYPE_CHECKING:
+    from propensity.data import Sample
+
+
+class SE3Estimator(Estimator):
+    """Network, card and the constants that turn its outputs into propensities.
+
+    Species that were not in the loss have NaN predictions rather than meaningless ones.
+    """
+
+    kind = "se3gnn"
+
+    def __init__(self, network: SE3GNN, card: Card) -> None:
+        self.network = network.eval()
+        self.card = card
+        trained = card.trained_species or card.species
+        self._trained = np.array([name in trained for name in card.species])
+
+    def fit(self, train: Sequence[Sample], valid: Sequence[Sample] = (), **options: Any) -> SE3Estimator:
+        """Train with the options of :class:`propensity.training.TrainingConfig`."""
+        from propensity.training import fit_network
+
+        fitted = fit_network(train, valid, **{**self.network.config, **options})
+        self.__init__(fitted.network, fitted.card)  # type: ignore[misc]
+        return self
+
+    @torch.inference_mode()
+    def predict(self, structure: Structure) -> np.ndarray:
+        """See :meth:`propensity.estimator.Estimator.predict`."""
+        if structure.types.max() >= self.network.n_species:
+            raise InputError(
+                f"the structure has type {structure.types.max()}, but the model knows species "
+                f"{list(self.card.species)} as types 0..{self.network.n_species - 1}."
+            )
+        weight = self.network.readout.weight
+        graph = build_graph(structure, self.network.cutoff, device=weight.device, dtype=weight.dtype)
+        standardised = self.network(graph).double().cpu().numpy()
+        mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
+        propensity = standardised * std[structure.types] + mean[structure.types]
+        propensity[~self._trained[structure.types]] = np.nan
+        return propensity
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """State dict of the network as numpy arrays."""
+        return {name: tensor.detach().cpu().numpy() for name, tensor in self.network.state_dict().items()}
+
+    @classmethod
+    def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> SE3Estimator:
+        """Rebuild the network from its card and state dict."""
+        network = SE3GNN(**card.config)
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        return cls(network, card)
+
+    def to(self, device: Any = None, dtype: Any = None, kernel: str | None = None) -> SE3Estimator:
+        """Move the network; ``kernel`` chooses the implementation of its convolutions."""
+        self.network.to(device=device, dtype=dtype)
+        if kernel is not None:
+            self.network.kernel = kernel
+        return self

@@ -1,0 +1,155 @@
+"""Predictor: the one object that every integration calls, so that one frame gives one answer everywhere."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from propensity.card import Card
+from propensity.errors import InputError, PropensityWarning
+from propensity.model_io import load_model
+from propensity.species import SpeciesMap
+from propensity.structure import Structure
+
+#: Relative deviation of the density, and absolute one of a mole fraction, beyond which a user is warned.
+DENSITY_TOLERANCE = 0.05
+COMPOSITION_TOLERANCE = 0.05
+
+
+class Predictor:
+    """Load one model, or a committee of several, and predict structures.
+
+    Parameters
+    ----------
+    model
+        Name of a shipped model, folder or ``.safetensors`` file; a list of them is a committee, whose
+        prediction is the mean.
+    device
+        ``"cpu"``, ``"cuda"``, ...; None takes CUDA where there is one.
+    dtype
+        ``torch.float32`` (default) or ``torch.float64``, or their names.
+    species_map
+        From the labels of a structure to the species of the model, e.g. ``{1: "A", 2: "B"}``.
+    length_scale
+        Length of σ_AA in the units of the structures, e.g. 2.2 for a metallic glass in Å; predictions
+        come back in the units of the structure.
+    kernel
+        Implementation of the convolution, see :mod:`propensity.kernels`.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike | Sequence[str | os.PathLike] = "ka-default",
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        species_map: SpeciesMap | None = None,
+        length_scale: float = 1.0,
+        kernel: str = "auto",
+    ) -> None:
+        if not np.isfinite(length_scale) or length_scale <= 0:
+            raise InputError(
+                f"length_scale is {length_scale}: give the length of σ_AA in your units, a positive number."
+            )
+        paths = [model] if isinstance(model, (str, os.PathLike)) else list(model)
+        if not paths:
+            raise InputError("the committee is empty: give at least one model.")
+        self.device = _device(device)
+        self.dtype = _dtype(dtype)
+        self.species_map = species_map
+        self.length_scale = float(length_scale)
+        self.estimators = [load_model(path).to(self.device, self.dtype, kernel) for path in paths]
+        self.card: Card = self.estimators[0].card
+        for path, estimator in zip(paths[1:], self.estimators[1:], strict=True):
+            for field in ("species", "times", "positions"):
+                ours, theirs = getattr(self.card, field), getattr(estimator.card, field)
+                if ours != theirs:
+                    raise InputError(
+                        f"{path} has {field} {theirs} and {paths[0]} has {ours}: a committee must share them."
+                    )
+        self._warned: set[str] = set()
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """Species that the model knows, in the order of the types."""
+        return self.card.species
+
+    @property
+    def times(self) -> np.ndarray:
+        """Times of the predictions in LJ units, shape (n_times,)."""
+        return np.array(self.card.times)
+
+    @property
+    def default_time_index(self) -> int:
+        """Output that is meant where one number a particle is asked for."""
+        return self.card.default_time_index
+
+    def predict(self, structure: Structure) -> np.ndarray:
+        """Propensity of each particle, float64, shape (N, n_times), in the length units of the structure."""
+        return self.predict_committee(structure).mean(axis=0)
+
+    def predict_committee(self, structure: Structure) -> np.ndarray:
+        """Propensity by each model of the committee, float64, shape (n_models, N, n_times)."""
+        if structure.types.max() >= len(self.species):
+            raise InputError(
+                f"the structure has type {structure.types.max()}, but the model knows {list(self.species)}."
+            )
+        reduced = structure if self.length_scale == 1.0 else structure.scaled(1 / self.length_scale)
+        self._check_like_training(reduced)
+        return np.stack([estimator.predict(reduced) for estimator in self.estimators]) * self.length_scale
+
+    def _check_like_training(self, structure: Structure) -> None:
+        card = self.card
+        if (
+            card.density
+            and structure.density
+            and abs(structure.density / card.density - 1) > DENSITY_TOLERANCE
+        ):
+            self._warn_once(
+                "density",
+                f"number density is {structure.density:.4g} σ⁻³ and the model was trained at {card.density:.4g}: "
+                "predictions may mislead (is length_scale right?).",
+            )
+        if card.composition:
+            here = structure.composition(len(self.species))
+            if np.abs(here - card.composition).max() > COMPOSITION_TOLERANCE:
+                self._warn_once(
+                    "composition",
+                    f"composition is {np.round(here, 3).tolist()} of {list(self.species)} and the model was trained at "
+                    f"{np.round(card.composition, 3).tolist()}: predictions may mislead (is species_map right?).",
+                )
+
+    def _warn_once(self, topic: str, message: str) -> None:
+        if topic not in self._warned:
+            self._warned.add(topic)
+            warnings.warn(message, PropensityWarning, stacklevel=4)
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise TypeError("a Predictor holds a network: pass the model's path to workers and load it there.")
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"device {device!r} is unknown: give 'cpu', 'cuda' or 'cuda:0'.") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            f"device {device!r} is not available here: give 'cpu' or install a CUDA build of torch."
+        )
+    return chosen
+
+
+def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    names = {None: torch.float32, "float32": torch.float32, "float64": torch.float64}
+    chosen = dtype if isinstance(dtype, torch.dtype) else names.get(dtype)
+    if chosen not in (torch.float32, torch.float64):
+        raise InputError(f"dtype is {dtype!r}: choose 'float32' or 'float64'.")
+    return chosen

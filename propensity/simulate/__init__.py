@@ -1,0 +1,1 @@
+"""Isoconfigurational ensembles."""
