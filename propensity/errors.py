@@ -27,6 +27,6 @@ class PropensityWarning(UserWarning):
 
 
 def suggest(name: object, allowed: Iterable[object]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the nearest allowed name, or an empty string."""
+    """Return ``"; the nearest is 'x'"`` for a name that is close to an allowed one, or an empty string."""
     close = difflib.get_close_matches(str(name), [str(a) for a in allowed], n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f"; the nearest is {close[0]!r}" if close else ""

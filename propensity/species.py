@@ -43,7 +43,7 @@ def map_species(
             if name not in names:
                 raise InputError(
                     f"species_map sends {label!r} to {name!r}, but the model knows {names}"
-                    f"{suggest(name, names) or ': map to one of these.'}"
+                    f"{suggest(name, names)}: map to one of these."
                 )
     found: dict[str, np.ndarray] = {}
     for column, labels in columns.items():

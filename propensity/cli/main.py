@@ -71,9 +71,11 @@ def run() -> None:
         _fail("interrupted.", 130)
     except KeyboardInterrupt:
         _fail("interrupted.", 130)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        sys.exit(error.exit_code)
+        sys.exit(0)
+    except click.ClickException as error:
+        _fail(" ".join(error.format_message().split()), error.exit_code)
     except PropensityError as error:
         if "--debug" in sys.argv:
             raise
