@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from propensity.card import Card
-from propensity.errors import InputError, PropensityWarning
+from propensity.errors import InputError, PropensityError, PropensityWarning
 from propensity.model_io import load_model
 from propensity.species import SpeciesMap
 from propensity.structure import Structure
@@ -40,6 +40,15 @@ class Predictor:
         come back in the units of the structure.
     kernel
         Implementation of the convolution, see :mod:`propensity.kernels`.
+    times
+        Times to predict, a subset of the model's (to 0.1 %) in any order; None takes all.
+
+    Raises
+    ------
+    InputError
+        For a device, dtype, length scale or time that can't be used, or models that don't match.
+    DataError
+        When a model can't be read.
     """
 
     def __init__(
@@ -51,6 +60,7 @@ class Predictor:
         species_map: SpeciesMap | None = None,
         length_scale: float = 1.0,
         kernel: str = "auto",
+        times: Sequence[float] | float | None = None,
     ) -> None:
         if not np.isfinite(length_scale) or length_scale <= 0:
             raise InputError(
@@ -72,6 +82,7 @@ class Predictor:
                     raise InputError(
                         f"{path} has {field} {theirs} and {paths[0]} has {ours}: a committee must share them."
                     )
+        self._selected = _select_times(np.array(self.card.times), times)
         self._warned: set[str] = set()
 
     @property
@@ -82,12 +93,18 @@ class Predictor:
     @property
     def times(self) -> np.ndarray:
         """Times of the predictions in LJ units, shape (n_times,)."""
-        return np.array(self.card.times)
+        return np.array(self.card.times)[self._selected]
 
     @property
     def default_time_index(self) -> int:
-        """Output that is meant where one number a particle is asked for."""
-        return self.card.default_time_index
+        """Output that is meant where one number a particle is asked for; the last when it was not selected."""
+        where = np.flatnonzero(self._selected == self.card.default_time_index)
+        return int(where[0]) if len(where) else len(self._selected) - 1
+
+    @property
+    def is_committee(self) -> bool:
+        """Whether there are several models, whose spread is a measure of uncertainty."""
+        return len(self.estimators) > 1
 
     def predict(self, structure: Structure) -> np.ndarray:
         """Propensity of each particle, float64, shape (N, n_times), in the length units of the structure."""
@@ -101,7 +118,31 @@ class Predictor:
             )
         reduced = structure if self.length_scale == 1.0 else structure.scaled(1 / self.length_scale)
         self._check_like_training(reduced)
-        return np.stack([estimator.predict(reduced) for estimator in self.estimators]) * self.length_scale
+        try:
+            members = np.stack([estimator.predict(reduced) for estimator in self.estimators])
+        except torch.cuda.OutOfMemoryError:
+            raise PropensityError(
+                f"{self.device} has not enough memory for {len(structure)} particles: use device='cpu'."
+            ) from None
+        return members[:, :, self._selected] * self.length_scale
+
+    def columns(self, structure: Structure) -> dict[str, np.ndarray]:
+        """Predictions under the names that every adapter and file uses.
+
+        Returns
+        -------
+        dict
+            ``propensity`` (N,) at the default time and ``propensities`` (N, n_times); for a committee
+            also ``propensity_std`` (N,) and ``propensities_std`` (N, n_times), the sample standard
+            deviation (n_models − 1) between its models.
+        """
+        members, k = self.predict_committee(structure), self.default_time_index
+        mean = members.mean(axis=0)
+        columns = {"propensity": mean[:, k], "propensities": mean}
+        if self.is_committee:
+            std = members.std(axis=0, ddof=1)
+            columns |= {"propensity_std": std[:, k], "propensities_std": std}
+        return columns
 
     def _check_like_training(self, structure: Structure) -> None:
         card = self.card
@@ -153,3 +194,21 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
     if chosen not in (torch.float32, torch.float64):
         raise InputError(f"dtype is {dtype!r}: choose 'float32' or 'float64'.")
     return chosen
+
+
+def _select_times(known: np.ndarray, wanted: Sequence[float] | float | None) -> np.ndarray:
+    """Indices into the times of a model."""
+    if wanted is None:
+        return np.arange(len(known))
+    values = np.atleast_1d(np.asarray(wanted, dtype=float))
+    indices = [int(np.abs(known - value).argmin()) for value in values]
+    wrong = [
+        value
+        for value, k in zip(values, indices, strict=True)
+        if not np.isclose(known[k], value, rtol=1e-3, atol=0)
+    ]
+    if wrong or not indices:
+        raise InputError(
+            f"time {wrong[0] if wrong else wanted} is not among those of the model: choose from {known.tolist()}."
+        )
+    return np.array(indices)

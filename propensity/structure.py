@@ -114,17 +114,27 @@ class Structure:
         """Build from the current frame of an MDAnalysis atom group; species by type, name or element.
 
         A frame without a box (``ts.dimensions is None``) has open boundaries; otherwise ``pbc``
-        says which directions are periodic, since MDAnalysis does not.
+        says which directions are periodic, since MDAnalysis does not.  Types that vary in time
+        (swap Monte Carlo) are used where the reader stores them in ``ts.data["type"]``, as the
+        LAMMPS dump reader does with ``additional_columns=["type"]``; the topology knows only those
+        of the first frame.
         """
+        timestep = atomgroup.universe.trajectory.ts
         columns = {
             name: np.asarray(getattr(atomgroup, attribute), dtype=object)
             for name, attribute in (("type", "types"), ("name", "names"), ("element", "elements"))
             if hasattr(atomgroup, attribute)
         }
-        timestep = atomgroup.universe.trajectory.ts
+        if np.shape(timestep.data.get("type")) == (timestep.n_atoms,):
+            columns = {"type": np.asarray(timestep.data["type"])[atomgroup.ix].astype(np.int64)}
         types = map_species(columns, species, species_map)
         if timestep.dimensions is None:
             return cls(atomgroup.positions, types, np.zeros((3, 3)), False)
+        if atomgroup.universe.trajectory.format == "GSD" and np.any(timestep.dimensions[3:] != 90):
+            raise InputError(
+                "MDAnalysis reads the tilt of this GSD box as angles, which gives a wrong cell: "
+                "use `propensity annotate` (reads GSD itself) or convert the file to a LAMMPS dump."
+            )
         return cls(atomgroup.positions, types, timestep.triclinic_dimensions, pbc)
 
 

@@ -1,0 +1,174 @@
+"""Propensities in ASE: a calculator, and an observer of dynamics that another calculator drives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import ase
+import ase.io
+import numpy as np
+from ase.calculators.calculator import Calculator, all_changes, equal
+
+from propensity.errors import InputError, PropensityError
+from propensity.predictor import Predictor
+from propensity.species import SpeciesMap
+from propensity.structure import Structure
+
+#: Arrays that may name the species (see ``Structure.from_ase``): a change of them invalidates results.
+_SPECIES_ARRAYS = ("type", "types")
+
+
+class PropensityCalculator(Calculator):
+    """Predict the propensity of every particle of ``ase.Atoms``.
+
+    ``get_property("propensity", atoms)`` gives the propensity at the default time, shape (N,), and
+    ``"propensities"`` that at all times, shape (N, n_times); for a committee ``"propensity_std"`` and
+    ``"propensities_std"`` give the standard deviation between its models.  Units are those of the
+    positions; ``times`` are in Lennard-Jones units.  Results are cached and forgotten when positions,
+    species, cell or periodic directions change.
+
+    Parameters
+    ----------
+    model, device, dtype, species_map, length_scale, kernel, times
+        See :class:`propensity.Predictor`; a list of models is a committee.
+
+    Examples
+    --------
+    >>> atoms.calc = PropensityCalculator("ka-default", species_map={"Ni": "A", "P": "B"})  # doctest: +SKIP
+    >>> propensity = atoms.calc.get_property("propensity", atoms)                            # doctest: +SKIP
+    """
+
+    implemented_properties = ["propensity", "propensities"]
+    # Neither changes what the network reads.
+    ignored_changes = {"initial_charges", "initial_magmoms"}
+
+    def __init__(
+        self,
+        model: str | os.PathLike | Sequence[str | os.PathLike] = "ka-default",
+        *,
+        device: Any = None,
+        dtype: Any = None,
+        species_map: SpeciesMap | None = None,
+        length_scale: float = 1.0,
+        kernel: str = "auto",
+        times: Sequence[float] | float | None = None,
+    ) -> None:
+        super().__init__()
+        self.predictor = Predictor(
+            model,
+            device=device,
+            dtype=dtype,
+            species_map=species_map,
+            length_scale=length_scale,
+            kernel=kernel,
+            times=times,
+        )
+        if self.predictor.is_committee:
+            self.implemented_properties = [*self.implemented_properties, "propensity_std", "propensities_std"]
+
+    @property
+    def times(self) -> np.ndarray:
+        """Times of ``"propensities"`` in LJ units, shape (n_times,)."""
+        return self.predictor.times
+
+    def structure(self, atoms: ase.Atoms) -> Structure:
+        """Return what the network will read of ``atoms``; raises InputError for species it doesn't know."""
+        return Structure.from_ase(atoms, self.predictor.species, self.predictor.species_map)
+
+    def set_atoms(self, atoms: ase.Atoms) -> None:
+        """Check the species; ASE calls this at ``atoms.calc = calculator``."""
+        if len(atoms):
+            self.structure(atoms)
+
+    def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
+        """Changes since the last calculation, those of a ``type`` array among them."""
+        changes = super().check_state(atoms, tol)
+        if self.atoms is not None:
+            changes += [
+                name
+                for name in _SPECIES_ARRAYS
+                if not equal(self.atoms.arrays.get(name), atoms.arrays.get(name))
+            ]
+        return changes
+
+    def calculate(
+        self,
+        atoms: ase.Atoms | None = None,
+        properties: Sequence[str] = ("propensity",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Fill ``results`` with every implemented property."""
+        super().calculate(atoms, properties, system_changes)
+        self.results = self.predictor.columns(self.structure(self.atoms))
+
+    def annotate(self, atoms: ase.Atoms) -> ase.Atoms:
+        """Write every property to ``atoms.arrays`` and the times to ``atoms.info["propensity_times"]``.
+
+        ASE's writers drop results that are not energies, forces, ...: arrays survive in extended XYZ
+        and ``.traj``.  Returns ``atoms``.
+        """
+        for name in self.implemented_properties:
+            atoms.arrays[name] = self.get_property(name, atoms)
+        atoms.info["propensity_times"] = self.times
+        return atoms
+
+
+class PropensityObserver:
+    """Annotate the atoms of running dynamics, whose calculator and trajectory stay as they are.
+
+    Parameters
+    ----------
+    atoms
+        The atoms that the dynamics move, with the calculator that drives them.
+    calculator
+        A :class:`PropensityCalculator`, or a model to make one of.
+    file
+        Extended XYZ file to which each observed frame goes; an existing one is replaced at the first.
+    options
+        Passed to :class:`PropensityCalculator` when ``calculator`` is a model.
+
+    Attributes
+    ----------
+    n_observed : int
+        Frames seen so far.
+
+    Examples
+    --------
+    >>> dynamics.attach(PropensityObserver(atoms, "ka-default", file="run.extxyz"), interval=100)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        atoms: ase.Atoms,
+        calculator: PropensityCalculator | str | os.PathLike | Sequence[str | os.PathLike] = "ka-default",
+        *,
+        file: str | os.PathLike | None = None,
+        **options: Any,
+    ) -> None:
+        if not isinstance(calculator, PropensityCalculator):
+            calculator = PropensityCalculator(calculator, **options)
+        elif options:
+            raise InputError(
+                f"options {sorted(options)} come with a finished calculator: give them to the calculator."
+            )
+        if not isinstance(atoms, ase.Atoms):
+            raise InputError(f"atoms is a {type(atoms).__name__}: give the ase.Atoms that the dynamics move.")
+        self.atoms = atoms
+        self.calculator = calculator
+        self.file = None if file is None else os.fspath(file)
+        self.n_observed = 0
+        calculator.set_atoms(atoms)
+
+    def __call__(self) -> None:
+        """Annotate the atoms as they are now, and append them to the file."""
+        self.calculator.annotate(self.atoms)
+        if self.file is not None:
+            try:
+                ase.io.write(self.file, self.atoms, format="extxyz", append=self.n_observed > 0)
+            except OSError as error:
+                raise PropensityError(
+                    f"{self.file} can't be written ({error.strerror}): choose a writable folder."
+                ) from None
+        self.n_observed += 1

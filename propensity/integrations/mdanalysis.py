@@ -1,0 +1,158 @@
+"""Propensities in MDAnalysis: an analysis that runs serially or in parallel, with the same numbers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from MDAnalysis.analysis.base import AnalysisBase
+from MDAnalysis.analysis.results import ResultsGroup
+from MDAnalysis.core.groups import AtomGroup, UpdatingAtomGroup
+from MDAnalysis.core.universe import Universe
+
+from propensity.errors import InputError
+from propensity.predictor import Predictor
+from propensity.species import SpeciesMap
+from propensity.structure import Structure
+
+
+class PropensityAnalysis(AnalysisBase):
+    """Predict the propensity of every particle in every frame of a trajectory.
+
+    Parameters
+    ----------
+    atomgroup
+        Universe, or the atoms whose propensities are wanted.  All particles of ``environment`` are
+        their possible neighbours, whatever is selected here.
+    model
+        Name, folder or file of a model; a list of them is a committee.
+    environment
+        Particles that make up the liquid; None takes every atom of the universe.
+    pbc
+        Periodic directions of frames that have a box (MDAnalysis doesn't store them).
+    store
+        Write each frame's values to ``ts.data`` under the names in ``results`` while running
+        serially, for code that iterates along or for transformations.
+    device, dtype, species_map, length_scale, kernel, times
+        See :class:`propensity.Predictor`.
+    verbose
+        Show a progress bar.
+
+    Attributes
+    ----------
+    results.propensity : float64, (n_frames, n_atoms, n_times)
+        Propensity in the length units of the positions (MDAnalysis says Å; in reduced units read σ).
+    results.propensity_std : float64, (n_frames, n_atoms, n_times)
+        Standard deviation between the models of a committee; only there.
+    results.times : float64, (n_times,)
+        Times of the predictions in LJ units.  (``times`` itself holds the times of the frames.)
+
+    Notes
+    -----
+    Workers hold the path of the model and load it when they see their first frame.  Positions in
+    MDAnalysis are float32, so values differ from those of float64 files by about 1e-6 relative.
+
+    Examples
+    --------
+    >>> analysis = PropensityAnalysis(universe, "ka-default", species_map={1: "A", 2: "B"})  # doctest: +SKIP
+    >>> analysis.run(step=10, backend="multiprocessing", n_workers=4).results.propensity     # doctest: +SKIP
+    """
+
+    _analysis_algorithm_is_parallelizable = True
+
+    def __init__(
+        self,
+        atomgroup: Universe | AtomGroup,
+        model: str | os.PathLike | Sequence[str | os.PathLike] = "ka-default",
+        *,
+        environment: AtomGroup | None = None,
+        pbc: Any = True,
+        store: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        species_map: SpeciesMap | None = None,
+        length_scale: float = 1.0,
+        kernel: str = "auto",
+        times: Sequence[float] | float | None = None,
+        verbose: bool = False,
+    ) -> None:
+        atoms = atomgroup.atoms
+        liquid = atoms.universe.atoms if environment is None else environment.atoms
+        if isinstance(atomgroup, UpdatingAtomGroup) or isinstance(environment, UpdatingAtomGroup):
+            raise InputError(
+                "the selection is updating, so its size may vary: select without updating=True and mask the results."
+            )
+        if not len(atoms):
+            raise InputError("the atom group is empty: select at least one atom.")
+        where = {index: row for row, index in enumerate(liquid.ix)}
+        try:
+            self._rows = np.array([where[index] for index in atoms.ix])
+        except KeyError as error:
+            raise InputError(
+                f"atom {error.args[0]} is not part of the environment: select atoms inside it."
+            ) from None
+        super().__init__(atoms.universe.trajectory, verbose=verbose)
+        self.atomgroup = atoms
+        self._environment = liquid
+        self._model = [str(m) for m in ([model] if isinstance(model, (str, os.PathLike)) else model)]
+        self._options = {
+            "device": device, "dtype": dtype, "species_map": species_map,
+            "length_scale": length_scale, "kernel": kernel, "times": times,
+        }  # fmt: skip
+        self._pbc = pbc
+        self._store = store
+        self._predictor: Predictor | None = None
+        # Errors of the model or the species should appear here rather than in a worker.
+        self._structure()
+
+    @classmethod
+    def get_supported_backends(cls) -> tuple[str, ...]:
+        """Backends of :meth:`run` that give identical results."""
+        return ("serial", "multiprocessing", "dask")
+
+    @property
+    def predictor(self) -> Predictor:
+        """The predictor, loaded when first needed in each process."""
+        if self._predictor is None:
+            self._predictor = Predictor(self._model, **self._options)
+        return self._predictor
+
+    def _structure(self) -> Structure:
+        predictor = self.predictor
+        return Structure.from_mdanalysis(
+            self._environment, predictor.species, predictor.species_map, self._pbc
+        )
+
+    def _prepare(self) -> None:
+        self.results.propensity = []
+        if self.predictor.is_committee:
+            self.results.propensity_std = []
+
+    def _single_frame(self) -> None:
+        try:
+            columns = self.predictor.columns(self._structure())
+        except InputError as error:
+            raise InputError(f"frame {self._ts.frame}: {error}") from None
+        for name, column in (("propensity", "propensities"), ("propensity_std", "propensities_std")):
+            if column in columns:
+                values = columns[column][self._rows]
+                self.results[name].append(values)
+                if self._store:
+                    self._ts.data[name] = values
+
+    def _get_aggregator(self) -> ResultsGroup:
+        names = ["propensity", "propensity_std"] if self.predictor.is_committee else ["propensity"]
+        return ResultsGroup(lookup={name: ResultsGroup.flatten_sequence for name in names})
+
+    def _conclude(self) -> None:
+        shape = (self.n_frames, len(self.atomgroup), len(self.predictor.times))
+        for name in ("propensity", "propensity_std"):
+            if name in self.results:
+                self.results[name] = np.asarray(self.results[name], dtype=np.float64).reshape(shape)
+        self.results.times = self.predictor.times
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A network doesn't travel to workers: they load the model from its path.
+        return {**self.__dict__, "_predictor": None}
