@@ -8,7 +8,10 @@ from propensity.errors import DataError, suggest
 from propensity.estimator import Estimator
 
 #: kind → "module:class".
-ESTIMATORS: dict[str, str] = {"se3gnn": "propensity.nn.estimator:SE3Estimator"}
+ESTIMATORS: dict[str, str] = {
+    "se3gnn": "propensity.nn.estimator:SE3Estimator",
+    "bapst": "propensity.baselines.bapst_estimator:BapstEstimator",
+}
 
 
 def estimator_class(kind: str) -> type[Estimator]:

@@ -1,1 +1,1 @@
-"""Models that the network is compared with."""
+"""The systems that the field compares with, behind the same surface as the network: ``fit`` and ``predict``."""

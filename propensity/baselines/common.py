@@ -1,0 +1,179 @@
+"""What all baselines share: which positions they see, their options, and the card of what they learned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from propensity.card import Card
+from propensity.errors import DataError, InputError, suggest
+from propensity.structure import Structure
+
+if TYPE_CHECKING:
+    from propensity.data import Sample
+
+Positions = Literal["thermal", "inherent"]
+
+
+class Options(BaseModel):
+    """Base of the options of an estimator: unknown names and bad values are one-sentence errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+
+def read_options(cls: type[AnyOptions], values: dict[str, Any]) -> AnyOptions:
+    """Check ``values`` against the typed options ``cls``.
+
+    Raises
+    ------
+    InputError
+        For a name that doesn't exist or a value that can't be used.
+    """
+    for name in values:
+        if name not in cls.model_fields:
+            raise InputError(
+                f"option {name!r} is unknown: choose from {sorted(cls.model_fields)}"
+                f"{suggest(name, cls.model_fields)}."
+            )
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"option {where} is {first['input']!r}: {first['msg'].lower()}.") from None
+
+
+def input_structure(sample: Sample, positions: Positions) -> Structure:
+    """Structure that a model sees: the thermal one, or the same particles at the inherent positions.
+
+    Raises
+    ------
+    DataError
+        When inherent positions are asked for and the sample has none.
+    """
+    if positions == "thermal":
+        return sample.structure
+    if sample.inherent_positions is None:
+        raise DataError(
+            f"{sample.name} has no inherent positions: quench it first or train on positions='thermal'."
+        )
+    return sample.structure.with_positions(sample.inherent_positions)
+
+
+def check_samples(train: Sequence[Sample]) -> tuple[Sample, np.ndarray]:
+    """First sample and its times, after checking that all samples agree on times and species.
+
+    Raises
+    ------
+    DataError
+        When there is no sample, or times or species differ.
+    """
+    if len(train) == 0:
+        raise DataError("there are no training structures: give at least one.")
+    first = train[0]
+    for sample in train:
+        if sample.species != first.species:
+            raise DataError(
+                f"{sample.name} has species {sample.species} and {first.name} has {first.species}: "
+                "train on one mixture at a time."
+            )
+        if len(sample.times) != len(first.times) or not np.allclose(sample.times, first.times, rtol=1e-6):
+            raise DataError(
+                f"{sample.name} has times {sample.times} and {first.name} has {first.times}: "
+                "select common times first."
+            )
+    return first, np.asarray(first.times, dtype=float)
+
+
+def label_statistics(train: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the labels, each of shape (n_species, n_times); 0 and 1 where absent."""
+    n_species = len(train[0].species)
+    mean = np.zeros((n_species, train[0].propensity.shape[1]))
+    std = np.ones_like(mean)
+    for s in range(n_species):
+        labels = np.concatenate([x.propensity[x.structure.types == s] for x in train]).astype(np.float64)
+        if len(labels):
+            mean[s] = labels.mean(axis=0)
+            spread = labels.std(axis=0)
+            std[s] = np.where(spread > 0, spread, 1.0)
+    return mean, std
+
+
+def training_card(
+    kind: str,
+    train: Sequence[Sample],
+    *,
+    config: dict[str, Any],
+    options: dict[str, Any],
+    positions: Positions = "thermal",
+    cutoff: float | None = None,
+    trained_species: Sequence[str] = (),
+    citation: str = "",
+) -> Card:
+    """Card of an estimator fitted to ``train``: species, times, labels, density and where the data came from."""
+    first, times = check_samples(train)
+    for name in trained_species:
+        if name not in first.species:
+            raise InputError(f"trained_species has {name!r}: choose from {list(first.species)}.")
+    mean, std = label_statistics(train)
+    n_species = len(first.species)
+    densities = [x.structure.density for x in train if x.structure.density is not None]
+    temperatures = {x.temperature for x in train}
+    return Card(
+        kind=kind,
+        config=config,
+        species=first.species,
+        trained_species=tuple(trained_species),
+        cutoff=cutoff,
+        times=tuple(float(t) for t in times),
+        default_time_index=time_nearest(times, first.tau_alpha),
+        positions=positions,
+        target_mean=mean.tolist(),
+        target_std=std.tolist(),
+        temperature=temperatures.pop() if len(temperatures) == 1 else None,
+        density=float(np.mean(densities)) if densities else None,
+        composition=tuple(
+            float(x) for x in np.mean([x.structure.composition(n_species) for x in train], axis=0)
+        ),
+        training={
+            "n_structures": len(train),
+            "sources": sorted({x.source for x in train if x.source}),
+            "options": options,
+        },
+        citation=citation,
+    )
+
+
+def time_nearest(times: np.ndarray, tau_alpha: float | None) -> int:
+    """Index of the time nearest to τ_α on a logarithmic scale; the last time where τ_α is unknown."""
+    if tau_alpha is None or len(times) == 1:
+        return len(times) - 1
+    return int(np.argmin(np.abs(np.log(times) - np.log(tau_alpha))))
+
+
+def per_species(train: Sequence[Sample], features: Sequence[np.ndarray]) -> Iterator[tuple[int, Any]]:
+    """Yield (species, (features, labels, group)) of all particles of each species that occurs.
+
+    ``group`` numbers the structures, or their common parents, for grouped cross-validation.
+    """
+    groups = {name: k for k, name in enumerate(dict.fromkeys(x.group or x.name for x in train))}
+    for s in range(len(train[0].species)):
+        masks = [x.structure.types == s for x in train]
+        if not any(mask.any() for mask in masks):
+            continue
+        yield (
+            s,
+            (
+                np.concatenate([f[m] for f, m in zip(features, masks, strict=True)]),
+                np.concatenate([x.propensity[m] for x, m in zip(train, masks, strict=True)]),
+                np.concatenate(
+                    [np.full(m.sum(), groups[x.group or x.name]) for x, m in zip(train, masks, strict=True)]
+                ),
+            ),
+        )
