@@ -28,7 +28,10 @@ class Kernel(Protocol):
 
 
 #: Name → module with ``KERNEL`` and ``is_available(device, dtype)``; fastest first.
-_MODULES: dict[str, str] = {"reference": "propensity.kernels.reference"}
+_MODULES: dict[str, str] = {
+    "cpu": "propensity.kernels.cpu",
+    "reference": "propensity.kernels.reference",
+}
 
 
 def available_kernels(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[str]:

@@ -34,6 +34,10 @@ class RadialMLP(nn.Module):
 
     def forward(self, basis: torch.Tensor) -> torch.Tensor:
         """From basis values, shape (E, n_basis), to radial weights, shape (E, n_out)."""
+        return torch.relu(self.linear_out(self.hidden_units(basis)))
+
+    def hidden_units(self, basis: torch.Tensor) -> torch.Tensor:
+        """Hidden units after batch norm and dropout, shape (E, hidden): all of φ but its widest layer."""
         hidden = torch.relu(self.linear_in(basis))
         # Batch statistics of fewer than two edges are undefined: keep the running ones.
         if self.training and len(hidden) < 2:
@@ -42,4 +46,4 @@ class RadialMLP(nn.Module):
             )
         else:
             hidden = self.norm(hidden)
-        return torch.relu(self.linear_out(self.dropout(hidden)))
+        return self.dropout(hidden)
