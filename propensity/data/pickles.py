@@ -1,0 +1,320 @@
+"""Reading pickles from strangers: numbers, plain containers and numeric numpy arrays; nothing is ever executed.
+
+A pickle is a program for a small stack machine, and Python's unpickler runs it with the power to
+call anything importable.  Here the program is only *read*: the few instructions that build data are
+followed, arrays are made from their bytes, and every other instruction or name ends in an error.
+"""
+
+from __future__ import annotations
+
+import os
+import pickletools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from propensity.errors import DataError
+
+#: One structure with 30 runs at 10 times has 0.03 GB; larger files are refused before they are read.
+MAX_BYTES = 4 * 2**30
+
+_MARK = object()
+_VALUES = {
+    "INT", "LONG", "LONG1", "LONG4", "BININT", "BININT1", "BININT2", "FLOAT", "BINFLOAT", "UNICODE",
+    "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+    "BYTEARRAY8", "STRING", "BINSTRING", "SHORT_BINSTRING",
+}  # fmt: skip
+_CONSTANTS: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False,
+    "EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple,
+}  # fmt: skip
+_NUMERIC = re.compile(r"[<>|=]?([?]|[biufc][0-9]{1,2})")
+
+
+class _DType:
+    """``numpy.dtype`` of a number; its byte order arrives later by BUILD."""
+
+    def __init__(self, code: Any, *flags: Any) -> None:
+        if not isinstance(code, str) or not _NUMERIC.fullmatch(code):
+            raise _Refused(f"an array of type {code!r} is not numeric")
+        self.dtype = np.dtype(code)
+
+    def build(self, state: Any) -> None:
+        if not (isinstance(state, tuple) and len(state) >= 5 and state[1] in ("<", ">", "|", "=")):
+            raise _Refused("it has a malformed array type")
+        if state[2:5] != (None, None, None):
+            raise _Refused("structured arrays are not data of this kind")
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array:
+    """``numpy.ndarray``, empty until its state arrives by BUILD."""
+
+    value: np.ndarray | None = None
+
+    def build(self, state: Any) -> None:
+        if not (isinstance(state, tuple) and len(state) == 5):
+            raise _Refused("it has a malformed array")
+        _, shape, dtype, fortran, data = state
+        self.value = _array(data, dtype, shape, "F" if fortran else "C")
+
+
+class _Refused(Exception):
+    """Why a pickle is not taken."""
+
+
+def load_pickle(path: str | os.PathLike) -> Any:
+    """Load a pickle that holds numbers, strings, plain containers and numeric numpy arrays.
+
+    Raises
+    ------
+    DataError
+        When the file is damaged or holds anything else: a class, a function call, an object array.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DataError(f"{path} has {size / 2**30:.1f} GiB: a pickle of one structure has less than 4.")
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} can't be read ({error.strerror}).") from None
+    return parse_pickle(data, str(path))
+
+
+def parse_pickle(data: bytes, source: str = "pickle") -> Any:
+    """Follow the data-building instructions of a pickle; ``source`` names it in errors.
+
+    Raises
+    ------
+    DataError
+        See :func:`load_pickle`.
+    """
+    try:
+        return _Machine().run(data)
+    except _Refused as refused:
+        raise DataError(
+            f"{source} is not a pickle of plain numpy data: {refused}; nothing in it was executed."
+        ) from None
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, RecursionError) as error:
+        detail = " ".join(str(error).split())[:120] or type(error).__name__
+        raise DataError(f"{source} is damaged or not a pickle ({detail}): copy it again.") from None
+
+
+class _Machine:
+    """The pickle stack machine without its dangerous half."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self, data: bytes) -> Any:
+        for opcode, argument, _ in pickletools.genops(data):
+            name = opcode.name
+            if name == "STOP":
+                if len(self.stack) != 1:
+                    raise ValueError("stack is not empty at its end")
+                return _finish(self.stack[0])
+            if name in _VALUES:
+                self.stack.append(bytes(argument) if isinstance(argument, bytearray) else argument)
+            elif name in _CONSTANTS:
+                self.stack.append(_CONSTANTS[name]())
+            elif name not in ("PROTO", "FRAME"):
+                step = getattr(self, f"_{name.lower()}", None)
+                if step is None:
+                    raise _Refused(f"it uses the instruction {name}")
+                step(argument)
+        raise ValueError("no end")
+
+    def _mark(self, _: None) -> None:
+        self.stack.append(_MARK)
+
+    def _since_mark(self) -> list[Any]:
+        at = len(self.stack) - 1 - self.stack[::-1].index(_MARK)
+        items = self.stack[at + 1 :]
+        del self.stack[at:]
+        return items
+
+    def _pop(self, n: int) -> tuple[Any, ...]:
+        if len(self.stack) < n or any(item is _MARK for item in self.stack[-n:]):
+            raise ValueError("stack underflow")
+        items = tuple(self.stack[-n:])
+        del self.stack[-n:]
+        return items
+
+    def _tuple(self, _: None) -> None:
+        self.stack.append(tuple(self._since_mark()))
+
+    def _tuple1(self, _: None) -> None:
+        self.stack.append(self._pop(1))
+
+    def _tuple2(self, _: None) -> None:
+        self.stack.append(self._pop(2))
+
+    def _tuple3(self, _: None) -> None:
+        self.stack.append(self._pop(3))
+
+    def _list(self, _: None) -> None:
+        self.stack.append(self._since_mark())
+
+    def _append(self, _: None) -> None:
+        self._extend(list(self._pop(1)))
+
+    def _appends(self, _: None) -> None:
+        self._extend(self._since_mark())
+
+    def _extend(self, items: list[Any]) -> None:
+        if not isinstance(self.stack[-1], list):
+            raise ValueError("append to something that is not a list")
+        self.stack[-1].extend(items)
+
+    def _dict(self, _: None) -> None:
+        items = self._since_mark()
+        self.stack.append({})
+        self._update(items)
+
+    def _setitem(self, _: None) -> None:
+        self._update(list(self._pop(2)))
+
+    def _setitems(self, _: None) -> None:
+        self._update(self._since_mark())
+
+    def _update(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if not isinstance(target, dict) or len(items) % 2:
+            raise ValueError("set item of something that is not a dict")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            # Hashing deeply nested tuples can exhaust the C stack.
+            if not isinstance(key, (str, int, float)):
+                raise _Refused(f"it has a dict key of type {type(key).__name__}")
+            target[key] = value
+
+    def _binput(self, index: int) -> None:
+        self.memo[index] = self.stack[-1]
+
+    _put = _long_binput = _binput
+
+    def _memoize(self, _: None) -> None:
+        self.memo[len(self.memo)] = self.stack[-1]
+
+    def _binget(self, index: int) -> None:
+        self.stack.append(self.memo[index])
+
+    _get = _long_binget = _binget
+
+    def _global(self, name: str) -> None:
+        self.stack.append(_constructor(*name.split(" ", 1)))
+
+    def _stack_global(self, _: None) -> None:
+        module, name = self._pop(2)
+        self.stack.append(_constructor(str(module), str(name)))
+
+    def _reduce(self, _: None) -> None:
+        function, arguments = self._pop(2)
+        if not isinstance(function, _Constructor) or not isinstance(arguments, tuple):
+            raise _Refused("it calls something that is not a constructor of numpy data")
+        self.stack.append(function.make(*arguments))
+
+    def _build(self, _: None) -> None:
+        (state,) = self._pop(1)
+        if not isinstance(self.stack[-1], (_Array, _DType)):
+            raise _Refused("it sets the state of something that is not an array")
+        self.stack[-1].build(state)
+
+
+class _Constructor:
+    """A name that a pickle may mention, with what we do instead of calling it."""
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self.make = make
+
+
+def _array(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+    if isinstance(data, str):  # pickles of Python 2
+        data = data.encode("latin1")
+    if not isinstance(dtype, _DType) or not isinstance(data, bytes) or not isinstance(shape, tuple):
+        raise _Refused("it has a malformed array")
+    if not all(isinstance(n, int) and n >= 0 for n in shape) or order not in ("C", "F"):
+        raise _Refused("it has a malformed array")
+    return np.frombuffer(data, dtype=dtype.dtype).reshape(shape, order=order)
+
+
+def _scalar(dtype: Any, data: Any) -> Any:
+    return _array(data, dtype, (1,), "C")[0]
+
+
+def _encode(text: Any, codec: Any = "latin1") -> bytes:
+    if not isinstance(text, str) or codec != "latin1":
+        raise _Refused("it has malformed bytes")
+    return text.encode("latin1")
+
+
+def _reconstruct(kind: Any, shape: Any = (0,), code: Any = b"b") -> _Array:
+    if kind is not _NDARRAY:
+        raise _Refused("it rebuilds something that is not a plain array")
+    return _Array()
+
+
+def _no_call(*arguments: Any) -> Any:
+    raise _Refused("it calls numpy.ndarray directly")
+
+
+_NDARRAY = _Constructor(_no_call)
+_KNOWN: dict[str, _Constructor] = {
+    "numpy ndarray": _NDARRAY,
+    "numpy dtype": _Constructor(_DType),
+    "_codecs encode": _Constructor(_encode),
+    **{
+        f"numpy.{core}.{name}": _Constructor(make)
+        for core in ("core", "_core")
+        for name, make in (
+            ("multiarray _reconstruct", _reconstruct),
+            ("multiarray scalar", _scalar),
+            ("numeric _frombuffer", _array),
+        )
+    },
+}
+
+
+def _constructor(module: str, name: str) -> _Constructor:
+    try:
+        return _KNOWN[f"{module} {name}"]
+    except KeyError:
+        raise _Refused(f"it names {f'{module}.{name}'[:80]!r}") from None
+
+
+def _finish(root: Any) -> Any:
+    """Replace arrays under construction by arrays, in place, without recursion."""
+
+    def value(item: Any) -> Any:
+        if isinstance(item, _Array):
+            if item.value is None:
+                raise _Refused("it has an array without contents")
+            return item.value
+        if item is _MARK or isinstance(item, (_DType, _Constructor)):
+            raise _Refused("it holds something that is not data")
+        return item
+
+    root = value(root)
+    seen: set[int] = set()
+    todo = [root]
+    while todo:
+        item = todo.pop()
+        if id(item) in seen or not isinstance(item, (list, dict, tuple)):
+            continue
+        seen.add(id(item))
+        if isinstance(item, list):
+            item[:] = [value(child) for child in item]
+            todo.extend(item)
+        elif isinstance(item, dict):
+            for key in item:
+                item[key] = value(item[key])
+            todo.extend(item.values())
+        elif any(isinstance(child, (_Array, _DType, _Constructor)) for child in item):
+            raise _Refused("it has an array inside a tuple")
+        else:
+            todo.extend(item)
+    return root

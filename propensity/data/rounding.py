@@ -1,0 +1,32 @@
+"""Rounding numbers to the precision that matters, so that they compress."""
+
+from __future__ import annotations
+
+import numpy as np
+
+#: Positions are multiples of 2⁻¹⁵ σ: error ≤ 1.6e-5 σ, far under thermal motion (≈ 0.1 σ).
+POSITION_BITS = 15
+#: Mantissa bits of propensities: relative error ≤ 2⁻¹¹ ≈ 5e-4; the noise of 30 runs is about 8 %.
+LABEL_BITS = 10
+#: Mantissa bits of half-ensemble means and squared displacements: relative error ≤ 2⁻⁹ ≈ 2e-3.
+AUXILIARY_BITS = 8
+
+
+def round_absolute(values: np.ndarray, bits: int = POSITION_BITS) -> np.ndarray:
+    """Nearest multiples of 2^−bits, as float32 where that is exact, else float64."""
+    values = np.asarray(values, dtype=np.float64)
+    rounded = np.rint(values * 2.0**bits) / 2.0**bits
+    exact = values.size == 0 or np.abs(values).max() < 2.0 ** (24 - bits)
+    return rounded.astype(np.float32) if exact else rounded
+
+
+def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
+    """float32 with ``bits`` mantissa bits, rounded to nearest; relative error ≤ 2^−(bits+1), NaN stays NaN."""
+    single = np.ascontiguousarray(values, dtype=np.float32)
+    if np.isinf(single).any():
+        raise OverflowError("a value is infinite or beyond float32")
+    shift = np.uint32(23 - bits)
+    raw = single.view(np.uint32)
+    half = np.uint32(1) << (shift - np.uint32(1))
+    rounded = ((raw + half) >> shift << shift).view(np.float32)
+    return np.where(np.isnan(single), np.float32(np.nan), rounded)
