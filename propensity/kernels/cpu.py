@@ -20,8 +20,8 @@ from propensity.nn.radial import bessel_basis
 if TYPE_CHECKING:
     from propensity.nn.convolution import Convolution
 
-#: Slots (edges) whose radial weights exist at the same time: about 40 MB at the paper's defaults.
-CHUNK = 65536
+#: Slots (edges) whose radial weights exist at the same time: about 10 MB at the paper's defaults.
+CHUNK = 16384
 
 
 def is_available(device: torch.device, dtype: torch.dtype) -> bool:
@@ -146,11 +146,12 @@ class _TensorProduct(torch.autograd.Function):
         tables = _tables(layout, features.dtype)
         width = sum(layout.rows(l) * (2 * l + 1) for l in range(layout.l_max + 1))
         summed = features.new_zeros(len(features), width)
+        buffer = _buffer(slots, weight)
         for first, last in slots.chunks():
-            radial, _ = _radial(slots, units, weight, bias, first, last)
+            radial, _ = _radial(slots, units, weight, buffer, first, last)
             cpu_loops.forward(
                 tables, features.numpy(), harmonics.numpy(), slots.source, slots.node, slots.rows, first, last,
-                radial.numpy(), summed.numpy(),
+                radial.numpy(), bias.numpy(), summed.numpy(),
             )  # fmt: skip
         return summed
 
@@ -161,16 +162,18 @@ class _TensorProduct(torch.autograd.Function):
 
         features, harmonics, units, weight, bias = ctx.saved_tensors
         slots: Slots = ctx.slots
+        grad = grad.contiguous()
         tables = _tables(ctx.layout, features.dtype)
         grad_edges = features.new_zeros(slots.n, features.shape[1])
         grad_harmonics = torch.zeros_like(harmonics) if ctx.needs_input_grad[3] else harmonics.new_zeros(0, 0, 0)
         grad_units = units.new_zeros(slots.n, units.shape[1])
         grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+        buffer = _buffer(slots, weight)
         for first, last in slots.chunks():
-            radial, chunk_units = _radial(slots, units, weight, bias, first, last)
+            radial, chunk_units = _radial(slots, units, weight, buffer, first, last)
             cpu_loops.backward(
                 tables, features.numpy(), harmonics.numpy(), slots.source, slots.node, slots.rows, first, last,
-                radial.numpy(), grad.detach().contiguous().numpy(), grad_edges.numpy(), grad_harmonics.numpy(),
+                radial.numpy(), bias.numpy(), grad.numpy(), grad_edges.numpy(), grad_harmonics.numpy(),
             )  # fmt: skip
             grad_weight += radial @ chunk_units
             grad_bias += radial.sum(dim=1)
@@ -189,13 +192,19 @@ def _span(slots: Slots, first: int, last: int) -> slice:
     return slice(int(slots.rows[first]) * LANES, int(slots.rows[last]) * LANES)
 
 
+def _buffer(slots: Slots, weight: torch.Tensor) -> torch.Tensor:
+    """Room for the radial weights of the largest chunk."""
+    spans = [_span(slots, *chunk) for chunk in slots.chunks()]
+    return weight.new_empty(len(weight) * max((s.stop - s.start for s in spans), default=0))
+
+
 def _radial(
-    slots: Slots, units: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, first: int, last: int
+    slots: Slots, units: torch.Tensor, weight: torch.Tensor, buffer: torch.Tensor, first: int, last: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """W·units + b of a chunk, shape (n_comb, slots), and its units, shape (slots, hidden)."""
-    span = _span(slots, first, last)
-    chunk = units[slots.edge_of_slot[span]]
-    return torch.addmm(bias[:, None], weight, chunk.t()), chunk
+    """W·units of a chunk, shape (n_comb, slots), and its units, shape (slots, hidden)."""
+    chunk = units[slots.edge_of_slot[_span(slots, first, last)]]
+    out = buffer[: len(weight) * len(chunk)].view(len(weight), len(chunk))
+    return torch.mm(weight, chunk.t(), out=out), chunk
 
 
 @lru_cache(maxsize=64)

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit, prange
 
 from propensity.kernels.clebsch import terms
-from propensity.kernels.simd import LANES, fma, load, mul, splat, store, where_positive
+from propensity.kernels.simd import LANES, add, fma, load, mul, splat, store, where_positive
 from propensity.nn.layout import ConvolutionLayout
 
 
@@ -81,6 +81,16 @@ def _couple(tables, first, count, harmonics, base, coupling):
 
 
 @njit(inline="always")
+def _biased(weights, at, bias, row):
+    return add(load(weights, at), splat(bias, bias[row]))
+
+
+@njit(inline="always")
+def _relu(value):
+    return where_positive(value, value)
+
+
+@njit(inline="always")
 def _gather(features, source, row, gathered):
     """Features of the 16 neighbours of a slot row, feature by feature."""
     n = features.shape[1]
@@ -91,8 +101,8 @@ def _gather(features, source, row, gathered):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def forward(tables, features, harmonics, source, node, rows, first_tile, last_tile, radial, summed):
-    """Add Σ_j relu(radial) · (Y ⊗ h_j) of tiles first_tile..last_tile to ``summed`` (N, rows of all l_O)."""
+def forward(tables, features, harmonics, source, node, rows, first_tile, last_tile, radial, bias, summed):
+    """Add Σ_j relu(radial + bias) · (Y ⊗ h_j) of tiles first_tile..last_tile to ``summed`` (N, rows of all l_O)."""
     width = radial.shape[1]
     weights = radial.reshape(-1)
     n_y = harmonics.shape[1]
@@ -114,12 +124,12 @@ def forward(tables, features, harmonics, source, node, rows, first_tile, last_ti
                     h = (path[_FEATURE] * LANES) + c * stride
                     at = path[_SUM] * LANES + c * d_out * LANES
                     w = (path[_WEIGHT] + c) * width + column
-                    w0 = load(weights, w)
-                    w0 = where_positive(w0, w0)
-                    w1, w2, w3 = w0, w0, w0
+                    b = path[_WEIGHT] + c
                     if n == 4:
-                        w1, w2, w3 = load(weights, w + width), load(weights, w + 2 * width), load(weights, w + 3 * width)
-                        w1, w2, w3 = where_positive(w1, w1), where_positive(w2, w2), where_positive(w3, w3)
+                        w0 = _relu(_biased(weights, w, bias, b))
+                        w1 = _relu(_biased(weights, w + width, bias, b + 1))
+                        w2 = _relu(_biased(weights, w + 2 * width, bias, b + 2))
+                        w3 = _relu(_biased(weights, w + 3 * width, bias, b + 3))
                     for m in range(d_out):
                         t0 = splat(coupling, coupling.dtype.type(0))
                         if n == 4:
@@ -144,9 +154,9 @@ def forward(tables, features, harmonics, source, node, rows, first_tile, last_ti
                                     y = load(coupling, tables.pair_out[k, 0] * LANES)
                                     i = h + tables.pair_out[k, 1] * LANES + extra * stride
                                     t0 = fma(y, load(gathered, i), t0)
-                                w0 = load(weights, w + extra * width)
+                                w0 = _relu(_biased(weights, w + extra * width, bias, b + extra))
                                 s = at + (m + extra * d_out) * LANES
-                                store(total, s, fma(where_positive(w0, w0), t0, load(total, s)))
+                                store(total, s, fma(w0, t0, load(total, s)))
         for lane in range(LANES):
             i = node[tile * LANES + lane]
             if i >= 0:
@@ -156,8 +166,8 @@ def forward(tables, features, harmonics, source, node, rows, first_tile, last_ti
 
 @njit(parallel=True, cache=True, nogil=True)
 def backward(
-    tables, features, harmonics, source, node, rows, first_tile, last_tile, radial, grad, grad_edges, grad_harmonics
-):
+    tables, features, harmonics, source, node, rows, first_tile, last_tile, radial, bias, grad, grad_edges, grad_harmonics
+):  # fmt: skip
     """Gradients of :func:`forward` for tiles first_tile..last_tile.
 
     ``radial`` is overwritten by its gradient, ``grad_edges`` (slots, features) gets the gradient of h_j
@@ -194,11 +204,13 @@ def backward(
                     h = (path[_FEATURE] * LANES) + c * stride
                     at = path[_SUM] * LANES + c * step
                     w = (path[_WEIGHT] + c) * width + column
+                    b = path[_WEIGHT] + c
                     if n == 4:
-                        z0, z1 = load(weights, w), load(weights, w + width)
-                        z2, z3 = load(weights, w + 2 * width), load(weights, w + 3 * width)
-                        w0, w1 = where_positive(z0, z0), where_positive(z1, z1)
-                        w2, w3 = where_positive(z2, z2), where_positive(z3, z3)
+                        z0 = _biased(weights, w, bias, b)
+                        z1 = _biased(weights, w + width, bias, b + 1)
+                        z2 = _biased(weights, w + 2 * width, bias, b + 2)
+                        z3 = _biased(weights, w + 3 * width, bias, b + 3)
+                        w0, w1, w2, w3 = _relu(z0), _relu(z1), _relu(z2), _relu(z3)
                         q0 = splat(coupling, coupling.dtype.type(0))
                         q1, q2, q3 = q0, q0, q0
                         for m in range(d_in):
@@ -241,8 +253,8 @@ def backward(
                             )  # fmt: skip
                     else:
                         for extra in range(n):
-                            z0 = load(weights, w + extra * width)
-                            w0 = where_positive(z0, z0)
+                            z0 = _biased(weights, w + extra * width, bias, b + extra)
+                            w0 = _relu(z0)
                             q0 = splat(coupling, coupling.dtype.type(0))
                             for m in range(d_in):
                                 v0 = splat(coupling, coupling.dtype.type(0))

@@ -104,6 +104,16 @@ def mul(typingctx: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
+def add(typingctx: Any, a: Any, b: Any) -> Any:
+    """a + b."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fadd(*args)
+
+    return a(a, a), build
+
+
+@intrinsic
 def where_positive(typingctx: Any, a: Any, b: Any) -> Any:
     """b where a > 0, else 0."""
 
