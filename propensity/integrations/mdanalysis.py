@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import joblib
 import numpy as np
+import torch
+from MDAnalysis.analysis.backends import BackendBase, BackendMultiprocessing
 from MDAnalysis.analysis.base import AnalysisBase
 from MDAnalysis.analysis.results import ResultsGroup
 from MDAnalysis.core.groups import AtomGroup, UpdatingAtomGroup
@@ -16,6 +20,17 @@ from propensity.errors import InputError
 from propensity.predictor import Predictor
 from propensity.species import SpeciesMap
 from propensity.structure import Structure
+
+#: Name in ``results`` → name among the columns of a predictor, both for all times.
+_COLUMNS = {"propensity": "propensities", "propensity_std": "propensities_std"}
+
+
+class _Processes(BackendMultiprocessing):
+    """Fresh worker processes: forked ones hang once the parent has computed with OpenMP or CUDA."""
+
+    def apply(self, func: Callable, computations: list) -> list:
+        with joblib.parallel_config("loky", n_jobs=self.n_workers):
+            return joblib.Parallel()(joblib.delayed(func)(task) for task in computations)
 
 
 class PropensityAnalysis(AnalysisBase):
@@ -104,55 +119,60 @@ class PropensityAnalysis(AnalysisBase):
         self._pbc = pbc
         self._store = store
         self._predictor: Predictor | None = None
+        self._travelled = False
         # Errors of the model or the species should appear here rather than in a worker.
-        self._structure()
+        predictor = Predictor(self._model, **{**self._options, "device": "cpu"})
+        self._structure(predictor)
+        self._times = predictor.times
+        self._names = list(_COLUMNS) if predictor.is_committee else ["propensity"]
 
     @classmethod
     def get_supported_backends(cls) -> tuple[str, ...]:
         """Backends of :meth:`run` that give identical results."""
         return ("serial", "multiprocessing", "dask")
 
+    def _configure_backend(self, *args: Any, **kwargs: Any) -> BackendBase:
+        backend = super()._configure_backend(*args, **kwargs)
+        return _Processes(backend.n_workers) if type(backend) is BackendMultiprocessing else backend
+
     @property
     def predictor(self) -> Predictor:
-        """The predictor, loaded when first needed in each process."""
+        """The predictor on its device, loaded when first needed in each process."""
         if self._predictor is None:
+            if self._travelled and multiprocessing.parent_process() is not None:
+                torch.set_num_threads(1)  # a worker is one core: n_workers says how many to use
             self._predictor = Predictor(self._model, **self._options)
         return self._predictor
 
-    def _structure(self) -> Structure:
-        predictor = self.predictor
+    def _structure(self, predictor: Predictor) -> Structure:
         return Structure.from_mdanalysis(
             self._environment, predictor.species, predictor.species_map, self._pbc
         )
 
     def _prepare(self) -> None:
-        self.results.propensity = []
-        if self.predictor.is_committee:
-            self.results.propensity_std = []
+        for name in self._names:
+            self.results[name] = []
 
     def _single_frame(self) -> None:
         try:
-            columns = self.predictor.columns(self._structure())
+            columns = self.predictor.columns(self._structure(self.predictor))
         except InputError as error:
             raise InputError(f"frame {self._ts.frame}: {error}") from None
-        for name, column in (("propensity", "propensities"), ("propensity_std", "propensities_std")):
-            if column in columns:
-                values = columns[column][self._rows]
-                self.results[name].append(values)
-                if self._store:
-                    self._ts.data[name] = values
+        for name in self._names:
+            values = columns[_COLUMNS[name]][self._rows]
+            self.results[name].append(values)
+            if self._store:
+                self._ts.data[name] = values
 
     def _get_aggregator(self) -> ResultsGroup:
-        names = ["propensity", "propensity_std"] if self.predictor.is_committee else ["propensity"]
-        return ResultsGroup(lookup={name: ResultsGroup.flatten_sequence for name in names})
+        return ResultsGroup(lookup={name: ResultsGroup.flatten_sequence for name in self._names})
 
     def _conclude(self) -> None:
-        shape = (self.n_frames, len(self.atomgroup), len(self.predictor.times))
-        for name in ("propensity", "propensity_std"):
-            if name in self.results:
-                self.results[name] = np.asarray(self.results[name], dtype=np.float64).reshape(shape)
-        self.results.times = self.predictor.times
+        shape = (self.n_frames, len(self.atomgroup), len(self._times))
+        for name in self._names:
+            self.results[name] = np.asarray(self.results[name], dtype=np.float64).reshape(shape)
+        self.results.times = self._times.copy()
 
     def __getstate__(self) -> dict[str, Any]:
         # A network doesn't travel to workers: they load the model from its path.
-        return {**self.__dict__, "_predictor": None}
+        return {**self.__dict__, "_predictor": None, "_travelled": True}
