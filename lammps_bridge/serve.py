@@ -1,0 +1,152 @@
+"""Server that holds the model for ``fix propensity``: ``python -m lammps_bridge.serve``.
+
+The fix starts one by itself.  Start it by hand, with ``--listen``, to keep a model loaded between runs
+or to predict on another machine, for instance one with a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Sequence
+
+from lammps_bridge import protocol
+from lammps_bridge.core import annotate, time_indices
+from propensity.errors import InputError, PropensityError, PropensityWarning
+from propensity.predictor import Predictor
+
+#: Connections share the device, and catching warnings is global to the process.
+_one_at_a_time = threading.Lock()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve one descriptor, or listen until interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m lammps_bridge.serve", description=__doc__)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument(
+        "--listen", metavar="HOST:PORT|unix:PATH", help="wait for simulations here, until interrupted"
+    )
+    where.add_argument("--descriptor", type=int, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--device", help="device of every model, whatever the fix says (default: CUDA where there is one)"
+    )
+    chosen = parser.parse_args(arguments)
+    if chosen.descriptor is not None:
+        # Ctrl-C reaches the whole group; LAMMPS decides, and its end closes the connection.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        serve(socket.socket(fileno=chosen.descriptor), chosen.device)
+        return
+    try:
+        listen(chosen.listen, chosen.device)
+    except KeyboardInterrupt:
+        pass
+    except PropensityError as error:
+        sys.exit(f"lammps_bridge.serve: error: {error}")
+
+
+def listen(address: str, device: str | None = None) -> None:
+    """Accept simulations at ``host:port`` or ``unix:path``, each in its own thread."""
+    family, where = _address(address)
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        if family != socket.AF_UNIX:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(where)
+        except OSError as error:
+            raise InputError(f"can't listen at {address} ({error.strerror}): choose a free one.") from None
+        listener.listen()
+        name = listener.getsockname()
+        shown = f"unix:{name}" if family == socket.AF_UNIX else f"{name[0]}:{name[1]}"
+        print(f"listening at {shown}", flush=True)
+        try:
+            while True:
+                connection, _ = listener.accept()
+                if family != socket.AF_UNIX:
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                threading.Thread(target=serve, args=(connection, device), daemon=True).start()
+        finally:
+            if family == socket.AF_UNIX:
+                os.unlink(where)  # type: ignore[arg-type]
+
+
+def serve(connection: socket.socket, device: str | None = None) -> None:
+    """Answer one simulation until it ends; an error is sent to it as text and ends the connection."""
+    with connection:
+        try:
+            _converse(connection, device)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        except Exception as error:
+            if not isinstance(error, PropensityError):
+                traceback.print_exc()
+            text = str(error) if isinstance(error, PropensityError) else f"{type(error).__name__}: {error}"
+            try:
+                protocol.send_reply(connection, 1, text)
+            except OSError:
+                pass
+
+
+def _converse(connection: socket.socket, device: str | None) -> None:
+    options = protocol.receive_hello(connection)
+    if options is None:
+        return
+    with _one_at_a_time:
+        predictor = make_predictor(options, device)
+        times = time_indices(predictor, _times(options.get("times")))
+        shown = ", ".join(f"{predictor.times[k]:g}" for k in times)
+        text = (
+            f"model {_one(options, 'model') or 'ka-default'} on {predictor.device}, propensity at t = {shown}"
+        )
+    protocol.send_reply(connection, 0, text, [len(times), len(predictor.species)])  # type: ignore[arg-type]
+    while (frame := protocol.receive_frame(connection)) is not None:
+        with _one_at_a_time, warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", PropensityWarning)
+            annotation = annotate(predictor, frame, times)
+        text = " ".join(str(warning.message) for warning in caught)
+        protocol.send_reply(connection, 0, text, annotation.means, annotation.values)
+
+
+def make_predictor(options: dict[str, list[str]], device: str | None = None) -> Predictor:
+    """Predictor for the keywords of a fix: species, model, length_scale, device."""
+    scale = _one(options, "length_scale")
+    try:
+        length_scale = 1.0 if scale is None else float(scale)
+    except ValueError:
+        raise InputError(
+            f"length_scale is {scale!r}: give the length of σ_AA in the units of the run."
+        ) from None
+    return Predictor(
+        _one(options, "model") or "ka-default",
+        device=device or _one(options, "device"),
+        species_map={k + 1: name for k, name in enumerate(options.get("species", []))},
+        length_scale=length_scale,
+    )
+
+
+def _one(options: dict[str, list[str]], keyword: str) -> str | None:
+    values = options.get(keyword)
+    return " ".join(values) if values else None
+
+
+def _times(values: list[str] | None) -> str | list[float] | None:
+    return values[0] if values == ["all"] else None if values is None else [float(v) for v in values]
+
+
+def _address(text: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
+    if text.startswith("unix:"):
+        return socket.AF_UNIX, text.removeprefix("unix:")
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise InputError(f"address {text!r} is neither host:port nor unix:path, e.g. 127.0.0.1:5678.")
+    return socket.AF_INET, (host, int(port))
+
+
+if __name__ == "__main__":
+    main()
