@@ -1,1 +1,6 @@
-"""Scores, their uncertainty and the label-noise ceiling."""
+"""Scores of a model: Pearson correlation pooled and per structure, confidence intervals, the noise ceiling."""
+
+from propensity.evaluation.metrics import bootstrap, moments, noise_ceiling, pearson
+from propensity.evaluation.scores import Evaluation, evaluate
+
+__all__ = ["Evaluation", "bootstrap", "evaluate", "moments", "noise_ceiling", "pearson"]

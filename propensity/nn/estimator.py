@@ -27,21 +27,26 @@ class SE3Estimator(Estimator):
 
     kind = "se3gnn"
 
-    def __init__(self, network: SE3GNN, card: Card) -> None:
+    def __init__(self, network: SE3GNN | None = None, card: Card | None = None) -> None:
+        if network is not None and card is not None:
+            self._set(network, card)
+
+    def _set(self, network: SE3GNN, card: Card) -> None:
         self.network = network.eval()
         self.card = card
         trained = card.trained_species or card.species
         self._trained = np.array([name in trained for name in card.species])
 
     def fit(self, train: Sequence[Sample], valid: Sequence[Sample] = (), **options: Any) -> SE3Estimator:
-        """Train with the options of :class:`propensity.training.TrainingConfig`."""
+        """Train from random weights; options are those of :func:`propensity.training.fit_network`."""
         from propensity.training import fit_network
 
-        fitted = fit_network(train, valid, **{**self.network.config, **options})
-        self.__init__(fitted.network, fitted.card)  # type: ignore[misc]
+        fitted = fit_network(train, valid, **options)
+        self._set(fitted.network, fitted.card)
         return self
 
-    @torch.inference_mode()
+    # Not inference_mode: what kernels cache in a prediction must serve a later training.
+    @torch.no_grad()
     def predict(self, structure: Structure) -> np.ndarray:
         """See :meth:`propensity.estimator.Estimator.predict`."""
         if structure.types.max() >= self.network.n_species:

@@ -1,0 +1,107 @@
+"""An evaluation as a table on screen and as figures on disk."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from propensity.evaluation.scores import Evaluation
+from propensity.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+
+def table(evaluation: Evaluation, title: str = "") -> Table:
+    """Rich table: one row a species and time."""
+    from rich.table import Table
+
+    shown = Table(title=title or None, title_justify="left")
+    for name in ("species", "time", "ρ pooled", "95 %", "ceiling", "ρ per structure", "95 %", "ceiling"):
+        shown.add_column(name, justify="left" if name == "species" else "right")
+    for s, species in enumerate(evaluation.species):
+        for t, time in enumerate(evaluation.data_times):
+            shown.add_row(
+                species if t == 0 else "", f"{time:.4g}",
+                _number(evaluation.pooled[s, t]), _interval(evaluation.pooled_interval[:, s, t]),
+                _number(evaluation.ceiling[s, t]),
+                _number(evaluation.per_structure[s, t]), _interval(evaluation.per_structure_interval[:, s, t]),
+                _number(evaluation.ceiling_per_structure[s, t]),
+                end_section=t == len(evaluation.data_times) - 1,
+            )  # fmt: skip
+    return shown
+
+
+def plot_pearson(evaluation: Evaluation, path: str | os.PathLike) -> None:
+    """ρ against time for each species, pooled and per structure, under the noise ceiling, as PNG."""
+    figure = _figure(5.5, 4)
+    axes = figure.add_subplot()
+    times = evaluation.data_times
+    for s, species in enumerate(evaluation.species):
+        color = f"C{s}"
+        axes.plot(times, evaluation.pooled[s], "o-", color=color, label=f"{species} pooled")
+        axes.fill_between(times, *evaluation.pooled_interval[:, s], color=color, alpha=0.2, lw=0)
+        axes.plot(times, evaluation.per_structure[s], "s--", color=color, mfc="w", label=f"{species} per structure")
+        if np.isfinite(evaluation.ceiling[s]).any():
+            axes.plot(times, evaluation.ceiling[s], "_", ms=14, mew=2, color=color, label=f"{species} noise ceiling")
+    if len(times) > 1:
+        axes.set_xscale("log")
+    low = np.nanmin([evaluation.pooled, evaluation.per_structure], initial=1.0)
+    axes.set(xlabel="time $t$ (LJ units)", ylabel="Pearson correlation ρ", ylim=(min(0.0, low - 0.05), 1))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="lower right")
+    _save(figure, path)
+
+
+def plot_scatter(evaluation: Evaluation, path: str | os.PathLike) -> None:
+    """Predicted against true propensity, one panel a species and time, as PNG."""
+    rows, columns = len(evaluation.species), len(evaluation.data_times)
+    width = min(columns, 5)
+    lines = -(-columns // width) * rows
+    figure = _figure(2.3 * width + 0.4, 2.4 * lines)
+    panels = figure.subplots(lines, width, squeeze=False)
+    for panel in panels.flat:
+        panel.set_axis_off()
+    for s, species in enumerate(evaluation.species):
+        for t, time in enumerate(evaluation.data_times):
+            panel = panels[s * (lines // rows) + t // width, t % width]
+            panel.set_axis_on()
+            predicted, true = evaluation.scatter[s, t]
+            ends = _range(np.concatenate([predicted, true]))
+            panel.hexbin(true, predicted, gridsize=40, extent=(*ends, *ends), bins="log", cmap="viridis", mincnt=1, lw=0)
+            panel.plot(ends, ends, color="0.5", lw=0.8)
+            panel.set(xlim=ends, ylim=ends, aspect="equal")
+            panel.set_title(f"{species}, t = {time:.4g}, ρ = {evaluation.pooled[s, t]:.3f}", fontsize=8)
+            panel.tick_params(labelsize=7)
+            panel.locator_params(nbins=4)
+    figure.supxlabel("true propensity (σ)", fontsize=9)
+    figure.supylabel("predicted propensity (σ)", fontsize=9)
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _save(figure: Figure, path: str | os.PathLike) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130)
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.nanquantile(values, [0.001, 0.999])
+    margin = 0.05 * (high - low) or 0.5
+    return float(low - margin), float(high + margin)
+
+
+def _number(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.3f}"
+
+
+def _interval(ends: np.ndarray) -> str:
+    return "–" if np.isnan(ends).any() else f"{ends[0]:.3f}–{ends[1]:.3f}"

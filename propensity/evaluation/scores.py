@@ -1,0 +1,213 @@
+"""Score an estimator on labelled structures, one structure in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from propensity.baselines.common import input_structure
+from propensity.errors import DataError, InputError
+from propensity.evaluation.metrics import (
+    bootstrap,
+    mean_over_structures,
+    moments,
+    noise_ceiling,
+    pearson_of_moments,
+)
+
+if TYPE_CHECKING:
+    from propensity.data import Sample
+    from propensity.estimator import Estimator
+
+#: Particles kept for the scatter figure.
+SCATTER = 20_000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores by species (S) and time (T); intervals are 95 % and have shape (2, S, T); NaN where unknown.
+
+    ``pooled`` correlates all particles of all structures at once, ``per_structure`` is the mean of
+    the correlations within each structure; the second is lower where structures differ in their mean.
+    """
+
+    species: tuple[str, ...]
+    times: np.ndarray
+    data_times: np.ndarray
+    names: tuple[str, ...]
+    pooled: np.ndarray
+    pooled_interval: np.ndarray
+    per_structure: np.ndarray
+    per_structure_interval: np.ndarray
+    ceiling: np.ndarray
+    ceiling_per_structure: np.ndarray
+    n_particles: np.ndarray
+    each: np.ndarray = field(repr=False)
+    scatter: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = field(repr=False, default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers for JSON and for a card; unknown values are None."""
+        return {
+            "n_structures": len(self.names),
+            "structures": list(self.names),
+            "times": self.data_times.tolist(),
+            "model_times": self.times.tolist(),
+            "confidence_level": 0.95,
+            "species": {
+                name: {
+                    "n_particles": int(self.n_particles[s]),
+                    "pearson_pooled": _plain(self.pooled[s]),
+                    "pearson_pooled_interval": _plain(self.pooled_interval[:, s].T),
+                    "pearson_per_structure": _plain(self.per_structure[s]),
+                    "pearson_per_structure_interval": _plain(self.per_structure_interval[:, s].T),
+                    "noise_ceiling_pooled": _plain(self.ceiling[s]),
+                    "noise_ceiling_per_structure": _plain(self.ceiling_per_structure[s]),
+                }
+                for s, name in enumerate(self.species)
+            },
+        }
+
+
+def evaluate(
+    estimator: Estimator,
+    samples: Sequence[Sample],
+    *,
+    species: Sequence[str] | None = None,
+    pairs: Sequence[tuple[int, int]] | None = None,
+    n_resamples: int = 1000,
+    seed: int = 0,
+    progress: Callable[[Sequence[Sample]], Iterable[Sample]] = iter,
+) -> Evaluation:
+    """Predict every structure and correlate with its labels.
+
+    Parameters
+    ----------
+    estimator
+        Any model; its card says whether it sees thermal or inherent positions.
+    samples
+        Labelled structures.
+    species
+        Species to score; None: those that the model was trained on.
+    pairs
+        (index of the model's time, index of the data's time) to compare; None: equal times, see :func:`match_times`.
+    n_resamples
+        Bootstrap samples of the confidence intervals.
+    seed
+        Seed of the bootstrap.
+    progress
+        Wraps the samples, e.g. in a progress bar.
+
+    Raises
+    ------
+    DataError
+        When there are no structures, no common times, or needed inherent positions are missing.
+    """
+    if len(samples) == 0:
+        raise DataError("there are no structures to score: give at least one.")
+    card = estimator.card
+    chosen = tuple(species or card.trained_species or card.species)
+    for name in chosen:
+        if name not in card.species:
+            raise InputError(f"species {name!r} is unknown to the model: choose from {list(card.species)}.")
+        if card.trained_species and name not in card.trained_species:
+            raise InputError(f"the model was not trained on {name!r}: choose from {list(card.trained_species)}.")
+    data_times = np.asarray(samples[0].times, dtype=float)
+    if pairs is None:
+        pairs = match_times(np.array(card.times), data_times)
+    model_index, data_index = (np.array(column, dtype=int) for column in zip(*pairs, strict=True))
+    rng = np.random.default_rng(seed)
+    sums, half_sums, names, groups = [], [], [], []
+    scatter: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {}
+    share = max(1, SCATTER // len(samples))
+    for sample in progress(samples):
+        _check_alike(sample, data_times, card.species)
+        predicted = estimator.predict(input_structure(sample, card.positions))[:, model_index]
+        true = np.asarray(sample.propensity, dtype=np.float64)[:, data_index]
+        shape = (len(chosen), len(pairs), 6)
+        ours, half = np.zeros(shape), np.full(shape, np.nan)
+        for s, name in enumerate(chosen):
+            mask = sample.structure.types == card.species.index(name)
+            ours[s] = moments(predicted[mask], true[mask])
+            if sample.halves is not None:
+                half[s] = moments(*np.asarray(sample.halves, dtype=np.float64)[:, mask][:, :, data_index])
+            some = rng.permutation(np.flatnonzero(mask))[:share]
+            for t in range(len(pairs)):
+                scatter.setdefault((s, t), []).append((predicted[some, t], true[some, t]))
+        sums.append(ours)
+        half_sums.append(half)
+        names.append(sample.name)
+        groups.append(sample.group or sample.name)
+    return _summary(
+        chosen, np.array(card.times)[model_index], data_times[data_index], names, groups,
+        np.array(sums), np.array(half_sums), n_resamples, seed,
+        {key: tuple(np.concatenate(a) for a in zip(*parts, strict=True)) for key, parts in scatter.items()},
+    )  # fmt: skip
+
+
+def match_times(model: np.ndarray, data: np.ndarray, tolerance: float = 0.02) -> list[tuple[int, int]]:
+    """Pairs (model index, data index) of times that agree within a relative ``tolerance``.
+
+    Raises
+    ------
+    DataError
+        When no time agrees.
+    """
+    pairs = []
+    for m, time in enumerate(model):
+        d = int(np.argmin(np.abs(np.log(data) - np.log(time))))
+        if abs(data[d] / time - 1) <= tolerance:
+            pairs.append((m, d))
+    if not pairs:
+        raise DataError(
+            f"the model predicts times {model.tolist()} and the data has {data.tolist()}: "
+            "none agree, so choose data with the model's times or pair them by index."
+        )
+    return pairs
+
+
+def _check_alike(sample: Sample, times: np.ndarray, species: tuple[str, ...]) -> None:
+    if len(sample.times) != len(times) or not np.allclose(sample.times, times, rtol=1e-6):
+        raise DataError(
+            f"{sample.name} has times {np.asarray(sample.times).tolist()} and the first structure "
+            f"{times.tolist()}: score structures with the same times together."
+        )
+    if sample.species != species:
+        raise DataError(
+            f"{sample.name} has species {list(sample.species)} and the model {list(species)}: "
+            "they must be the same, in the same order."
+        )
+
+
+def _summary(  # type: ignore[no-untyped-def]
+    species, times, data_times, names, groups, sums, half_sums, n_resamples, seed, scatter
+) -> Evaluation:
+    # NaN stays NaN in a sum: a ceiling is given only where every structure has halves.
+    half_each = pearson_of_moments(half_sums)
+    half_each = np.where(np.isnan(half_sums[..., 0]), np.nan, half_each)
+    each = pearson_of_moments(sums)
+    pooled_interval, single_interval = bootstrap(
+        sums, groups=np.array(groups), n_resamples=n_resamples, seed=seed
+    )
+    return Evaluation(
+        species=species,
+        times=times,
+        data_times=data_times,
+        names=tuple(names),
+        pooled=pearson_of_moments(sums.sum(axis=0)),
+        pooled_interval=pooled_interval,
+        per_structure=mean_over_structures(each),
+        per_structure_interval=single_interval,
+        ceiling=noise_ceiling(pearson_of_moments(half_sums.sum(axis=0))),
+        ceiling_per_structure=noise_ceiling(mean_over_structures(half_each)),
+        n_particles=sums[:, :, 0, 0].sum(axis=0),
+        each=each,
+        scatter=scatter,
+    )
+
+
+def _plain(values: np.ndarray) -> list[Any]:
+    rounded = np.round(np.asarray(values, dtype=float), 5)
+    return [_plain(row) if row.ndim else (None if np.isnan(row) else float(row)) for row in rounded]

@@ -1,0 +1,198 @@
+"""What happens around the steps: weight average, log, progress bar."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from propensity.errors import PropensityError
+from propensity.files import replacing
+from propensity.training.norms import refresh_norms
+
+#: Training structures from which validation with averaged weights takes its batch-norm statistics.
+NORM_STRUCTURES = 8
+
+
+class WeightAverage(Callback):
+    """Exponential running average of the weights; in their place during validation.
+
+    Checkpoints hold both: the raw weights in ``state_dict`` and the average in this callback's state.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self.average: list[torch.Tensor] | None = None
+        self._raw: dict[str, torch.Tensor] | None = None
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        """Move the average a little towards the weights."""
+        weights = [p.detach() for p in module.network.parameters()]  # type: ignore[union-attr]
+        if self.average is None:
+            self.average = [w.clone() for w in weights]
+        else:
+            self.average = [a.to(w.device) for a, w in zip(self.average, weights, strict=True)]
+            # The first steps weigh more, so that the random start is soon forgotten.
+            decay = min(self.decay, (1 + trainer.global_step) / (10 + trainer.global_step))
+            torch._foreach_lerp_(self.average, weights, 1 - decay)
+
+    def on_validation_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Put the average in, with batch-norm statistics of its own."""
+        network = module.network
+        if self.average is None:
+            return
+        self._raw = {name: value.clone() for name, value in network.state_dict().items()}  # type: ignore[union-attr]
+        apply_average(network, self.average)
+        refresh_norms(network, trainer.datamodule.graphs[:NORM_STRUCTURES])  # type: ignore[attr-defined,arg-type]
+
+    def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Put the raw weights back."""
+        if self._raw is not None:
+            module.network.load_state_dict(self._raw)  # type: ignore[union-attr]
+            self._raw = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Average for a checkpoint."""
+        return {"average": self.average}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Average from a checkpoint."""
+        self.average = state_dict["average"]
+
+
+@torch.no_grad()
+def apply_average(network: Any, average: list[torch.Tensor]) -> None:
+    """Copy an average of :class:`WeightAverage` into a network."""
+    for parameter, value in zip(network.parameters(), average, strict=True):
+        parameter.copy_(value)
+
+
+class History(Callback):
+    """One row an epoch, in ``log.csv`` and for the loggers; stops when the loss is no longer a number."""
+
+    def __init__(self, path: Path, names: list[str]) -> None:
+        self.path, self.names = path, names
+        self.rows: list[dict[str, float]] = []
+        self._start = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Add the row of this epoch."""
+        loss = module.epoch_loss()  # type: ignore[operator]
+        if not math.isfinite(loss):
+            raise PropensityError(
+                f"the loss became {loss} in epoch {trainer.current_epoch + 1}: lower --learning-rate"
+                f" (now {module.config.learning_rate:g}) and check the data for outliers."  # type: ignore[union-attr]
+            )
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "loss": loss,
+        }
+        self.log("loss", loss)
+        self.log("learning_rate", row["learning_rate"])
+        pearson = module.valid_pearson
+        if pearson is not None:
+            row["valid_loss"] = float(trainer.callback_metrics["valid_loss"])
+            row["valid_pearson"] = float(trainer.callback_metrics["valid_pearson"])
+            row |= dict(zip(self.names, pearson.flatten().tolist(), strict=True))  # type: ignore[operator]
+            module.valid_pearson = None  # type: ignore[assignment]
+        self.rows.append({**row, "seconds": round(time.monotonic() - self._start, 2)})
+        if trainer.is_global_zero:
+            self._write()
+
+    def _write(self) -> None:
+        columns = list(dict.fromkeys(key for row in self.rows for key in row if key != "seconds"))
+        with replacing(self.path) as path, path.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, [*columns, "seconds"])
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rows for a checkpoint, so that a resumed run goes on in the same table."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Rows from a checkpoint."""
+        self.rows = list(state_dict["rows"])
+
+
+class Bar(Callback):
+    """Progress bar with loss and validation Pearson; off a terminal, a line now and then."""
+
+    #: Seconds between lines where there is no terminal, and between refreshes where there is one.
+    LINE, REFRESH = 15.0, 0.5
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self._progress: Progress | None = None
+        self._drawn = self._printed = -math.inf
+        self._text = ""
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Begin."""
+        self._total = int(trainer.max_epochs or 0) * module.steps_per_epoch  # type: ignore[operator]
+        if not (trainer.is_global_zero and self.console.is_terminal):
+            return
+        self._progress = Progress(
+            SpinnerColumn(), TextColumn("epoch {task.fields[epoch]}/" + str(trainer.max_epochs)), BarColumn(),
+            TextColumn("{task.percentage:3.0f} %  {task.fields[text]}"), TimeElapsedColumn(), TimeRemainingColumn(),
+            console=self.console, auto_refresh=False,
+        )  # fmt: skip
+        self._progress.start()
+        self._task = self._progress.add_task(
+            "", total=self._total, completed=trainer.global_step, epoch=trainer.current_epoch + 1, text=self._text
+        )
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        """Redraw twice a second; no number that would have to come from the device."""
+        now = time.monotonic()
+        if self._progress is not None and now - self._drawn > self.REFRESH:
+            self._draw(trainer, now)
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Show what :class:`History` has just gathered."""
+        metrics = trainer.callback_metrics
+        parts = [f"{label} {metrics[key]:.4f}" for key, label in _SHOWN.items() if key in metrics]
+        self._text = "  ".join(parts)
+        now = time.monotonic()
+        if self._progress is not None:
+            self._draw(trainer, now)
+        elif trainer.is_global_zero and (
+            now - self._printed > self.LINE or trainer.current_epoch + 1 == trainer.max_epochs
+        ):
+            self._printed = now
+            self.console.print(
+                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {self._text}", highlight=False
+            )
+
+    def _draw(self, trainer: Trainer, now: float) -> None:
+        assert self._progress is not None
+        self._drawn = now
+        self._progress.update(
+            self._task, completed=trainer.global_step, epoch=trainer.current_epoch + 1, text=self._text, refresh=True
+        )
+
+    def _close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Leave the last state on screen."""
+        self._close()
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        """Leave the terminal as it was."""
+        self._close()
+
+
+_SHOWN = {"loss": "loss", "valid_loss": "valid loss", "valid_pearson": "valid Pearson"}

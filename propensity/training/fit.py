@@ -1,0 +1,294 @@
+"""fit_network: from samples and options to a trained estimator."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+
+from propensity.baselines.common import read_options, training_card
+from propensity.card import Card
+from propensity.errors import DataError, InputError, PropensityError, suggest
+from propensity.model_io import load_model
+from propensity.nn import SE3GNN
+from propensity.nn.estimator import SE3Estimator
+from propensity.training.callbacks import Bar, History, WeightAverage, apply_average
+from propensity.training.checkpoints import SafeCheckpointIO, read_checkpoint
+from propensity.training.config import TrainingConfig
+from propensity.training.graphs import GraphModule, labelled_graph
+from propensity.training.interrupt import Interrupted, TrainingInterrupted, interruptible
+from propensity.training.module import PropensityModule
+from propensity.training.norms import refresh_norms
+
+if TYPE_CHECKING:
+    from propensity.data import Sample
+
+CITATION = (
+    "F. S. Pezzicoli, G. Charpiat and F. P. Landes, Rotation-equivariant graph neural networks for "
+    "learning glassy liquids representations, SciPost Phys. 16, 136 (2024), arXiv:2211.03226"
+)
+LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
+
+
+def fit_network(
+    train: Sequence[Sample],
+    valid: Sequence[Sample] = (),
+    *,
+    folder: str | os.PathLike | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    **options: Any,
+) -> SE3Estimator:
+    """Train the equivariant network; all options are those of :class:`TrainingConfig`.
+
+    Parameters
+    ----------
+    train
+        Labelled structures with equal times and species.
+    valid
+        Structures on which the correlation is followed, and by which the weights are chosen.
+    folder
+        Where log, TensorBoard events and checkpoints go; None: nowhere.
+    resume
+        Go on from ``folder/checkpoints/last.ckpt``; on a CPU the result is that of an uninterrupted run.
+    progress
+        Show a progress bar on stderr.
+
+    Returns
+    -------
+    SE3Estimator
+        Ready to predict, with a card that says what it was trained on.
+
+    Raises
+    ------
+    InputError, DataError
+        For options, labels or positions that can't be used.
+    TrainingInterrupted
+        On Ctrl-C or SIGTERM; carries the estimator learned so far.
+    PropensityError
+        When memory runs out or the loss becomes NaN.
+    """
+    config = read_options(TrainingConfig, options)
+    device = chosen_device(config.device)
+    with (
+        _quiet(),
+        _messages(config, len(train[0]) if len(train) else 0),
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place,
+    ):
+        return _fit(train, valid, config, device, Path(place), resume, progress, keep_log=folder is not None)  # type: ignore[arg-type]
+
+
+def _fit(
+    train: Sequence[Sample], valid: Sequence[Sample], config: TrainingConfig, device: torch.device,
+    folder: Path, resume: bool, progress: bool, keep_log: bool,
+) -> SE3Estimator:  # fmt: skip
+    dtype = torch.float64 if config.precision == "float64" else torch.float32
+    card = _card(train, config)
+    torch.manual_seed(config.seed)
+    network = SE3GNN(**config.network_options(len(card.species), len(card.times))).to(dtype)
+    card.config = network.config
+    if config.init:
+        start_from(network, config.init)
+    data = GraphModule(
+        [labelled_graph(sample, config, card, dtype) for sample in train],
+        [labelled_graph(sample, config, card, dtype) for sample in valid],
+        config,
+    )
+    per_epoch = -(-(len(data.graphs) // config.devices) // config.batch_size)
+    module = PropensityModule(network, config, card, per_epoch)
+    average = WeightAverage(config.ema)
+    trainer = _trainer(config, device, folder, card, average, bool(len(valid)), progress, keep_log)
+    checkpoint = folder / LAST
+    try:
+        with interruptible():
+            data.cache_on(device)
+            trainer.fit(
+                module,
+                datamodule=data,
+                ckpt_path=str(checkpoint) if resume and checkpoint.exists() else None,
+            )
+    except Interrupted:
+        done = trainer.current_epoch
+        if checkpoint.exists():
+            _restore(network, average, folder, config, len(valid) > 0)
+        raise TrainingInterrupted(
+            f"interrupted after {done} of {config.epochs} epochs", _estimator(network, average, data, card)
+        ) from None
+    if trainer.is_global_zero:
+        _restore(network, average, folder, config, len(valid) > 0)
+    card.training["epochs"] = trainer.current_epoch
+    return _estimator(network.to(device), average, data, card)
+
+
+def _estimator(network: SE3GNN, average: WeightAverage, data: GraphModule, card: Card) -> SE3Estimator:
+    """Estimator of the averaged weights where there are any, else of the raw ones."""
+    if average.average is not None:
+        weight = network.readout.weight
+        apply_average(network, average.average)
+        refresh_norms(network, (graph.to(weight.device) for graph in data.graphs))
+    return SE3Estimator(network, card)
+
+
+def _restore(network: SE3GNN, average: WeightAverage, folder: Path, config: TrainingConfig, has_valid: bool) -> None:
+    """Weights of the best validation or of the last epoch, from the checkpoints of this run."""
+    best = config.select == "best" and has_valid and (folder / BEST).exists()
+    state = read_checkpoint(folder / (BEST if best else LAST))
+    prefix = "network."
+    network.load_state_dict(
+        {key[len(prefix) :]: value for key, value in state["state_dict"].items() if key.startswith(prefix)}
+    )
+    saved = state["callbacks"].get(average.state_key)
+    average.average = saved["average"] if saved else None
+
+
+def _card(train: Sequence[Sample], config: TrainingConfig) -> Card:
+    card = training_card(
+        "se3gnn", train, config={}, options=config.model_dump(mode="json"), positions=config.positions,
+        cutoff=config.cutoff, citation=CITATION,
+    )  # fmt: skip
+    for name in config.trained_species:
+        if name not in card.species:
+            raise InputError(
+                f"trained_species names {name!r}, but the data has species {list(card.species)}"
+                f"{suggest(name, card.species)}."
+            )
+        if card.composition[card.species.index(name)] == 0:
+            raise DataError(f"no training structure has a particle of species {name!r}: leave it out.")
+    card.trained_species = config.trained_species
+    return card
+
+
+def start_from(network: SE3GNN, model: str) -> None:
+    """Copy weights of a trained model; a readout of another shape keeps its random start.
+
+    Raises
+    ------
+    InputError
+        When the rest of the network has another shape.
+    """
+    other = load_model(model)
+    if not isinstance(other, SE3Estimator):
+        raise InputError(f"init is {model!r}, a model of kind {other.card.kind!r}: give one of kind 'se3gnn'.")
+    ours = network.state_dict()
+    for name, value in other.network.state_dict().items():
+        if name in ours and ours[name].shape == value.shape:
+            ours[name] = value
+        elif not name.startswith("readout."):
+            differing = {k: v for k, v in other.network.config.items() if network.config.get(k) != v}
+            raise InputError(f"init model {model!r} has another network ({differing}): use the same options.")
+    network.load_state_dict(ours)
+
+
+def chosen_device(name: str | None) -> torch.device:
+    """Device by name; None takes CUDA where there is one.
+
+    Raises
+    ------
+    InputError
+        For a device that is unknown or absent.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise InputError(f"device {name!r} is unknown: give cpu, cuda, cuda:0 or mps.") from None
+    missing = (device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count())) or (
+        device.type == "mps" and not torch.backends.mps.is_available()
+    )
+    if missing or device.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"device {name!r} is not available here: give cpu or install a build of torch for it.")
+    return device
+
+
+def _trainer(
+    config: TrainingConfig, device: torch.device, folder: Path, card: Card, average: WeightAverage,
+    has_valid: bool, progress: bool, keep_log: bool,
+) -> Trainer:  # fmt: skip
+    names = [f"{species} t={time:g}" for species in card.trained_species for time in card.times]
+    callbacks: list[Callback] = [average] if config.ema else []
+    callbacks.append(History(folder / "log.csv", names))
+    if progress:
+        callbacks.append(Bar())
+    if has_valid and config.patience:
+        callbacks.append(
+            EarlyStopping("valid_pearson", mode="max", patience=config.patience, check_on_train_epoch_end=False)
+        )
+    keep: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
+    every = config.validate_every
+    callbacks.append(ModelCheckpoint(folder / LAST.parent, LAST.stem, every_n_epochs=every, **keep))
+    if has_valid:
+        callbacks.append(
+            ModelCheckpoint(folder / BEST.parent, BEST.stem, monitor="valid_pearson", mode="max", every_n_epochs=every, **keep)
+        )
+    strategy: Any = "auto"
+    if config.devices > 1:
+        backend = "gloo" if device.type == "cpu" else None
+        # Statistics of batch norm stay apart during an epoch; the module averages them for validation.
+        strategy = DDPStrategy(process_group_backend=backend, broadcast_buffers=False)
+    return Trainer(
+        accelerator={"cuda": "gpu"}.get(device.type, device.type),
+        devices=[device.index] if device.index is not None and config.devices == 1 else config.devices,
+        strategy=strategy,
+        precision="bf16-mixed" if config.precision == "mixed" else "32-true",
+        max_epochs=config.epochs,
+        check_val_every_n_epoch=every,
+        num_sanity_val_steps=0,
+        logger=TensorBoardLogger(folder, name="", version="tensorboard") if keep_log else False,
+        callbacks=callbacks,
+        plugins=[SafeCheckpointIO()],
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        inference_mode=False,
+        log_every_n_steps=10**9,
+    )
+
+
+@contextmanager
+def _messages(config: TrainingConfig, n: int) -> Iterator[None]:
+    """Memory errors of torch and numpy as one sentence."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, PropensityError) or not _is_memory(error):
+            raise
+        raise PropensityError(
+            f"out of memory with batches of {config.batch_size} structure(s) of {n} particles at l_max {config.l_max} "
+            f"and {config.channels} channels: lower --batch-size, --l-max or --channels, or choose a leaner --kernel."
+        ) from None
+
+
+def _is_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's remarks about loaders and devices; its errors stay."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning_utilities")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            warnings.filterwarnings("ignore", module="torch")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+

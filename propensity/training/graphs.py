@@ -1,0 +1,142 @@
+"""Labelled graphs: built once, standardised, kept on the device when they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Sampler
+from torch_geometric.data import Data
+
+from propensity.baselines.common import input_structure
+from propensity.errors import DataError
+from propensity.graph import build_graph
+from propensity.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from propensity.card import Card
+    from propensity.data import Sample
+
+#: Share of the free device memory that cached graphs may take; the rest is for the step.
+DEVICE_SHARE = 0.4
+
+
+def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: torch.dtype) -> Data:
+    """Graph with ``labels`` (N, T) standardised by the card, ``trained`` (N,) 1 where the loss counts, 0 elsewhere.
+
+    With ``config.inherent_weight`` also ``to_inherent`` (N, 3), the displacement to the inherent structure.
+    """
+    structure = input_structure(sample, config.positions)
+    graph = build_graph(structure, config.cutoff, dtype=dtype)
+    types = structure.types
+    mean, std = np.array(card.target_mean), np.array(card.target_std)
+    graph.labels = torch.from_numpy((sample.propensity - mean[types]) / std[types]).to(dtype)
+    counts = np.array([name in card.trained_species for name in card.species])
+    graph.trained = torch.from_numpy(counts[types]).to(dtype)
+    if config.inherent_weight:
+        if sample.inherent_positions is None:
+            raise DataError(f"{sample.name} has no inherent positions, which inherent_weight needs: set it to 0.")
+        step = sample.inherent_positions - sample.structure.positions
+        graph.to_inherent = torch.from_numpy(minimum_image(step, structure.cell, structure.pbc)).to(dtype)
+    return graph
+
+
+def minimum_image(vectors: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+    """Shift short displacements, shape (N, 3), to their nearest periodic image."""
+    if not pbc.any():
+        return vectors
+    rows = np.array(cell, dtype=float)
+    # Open directions may have no cell vector; any independent one serves, since they are never shifted.
+    for k in np.flatnonzero(~pbc):
+        if not rows[k].any():
+            rows[k] = np.linalg.svd(np.delete(rows, k, axis=0))[2][-1]
+    shifts = np.round(np.linalg.solve(rows.T, vectors.T).T) * pbc
+    return vectors - shifts @ rows
+
+
+def join_graphs(graphs: Sequence[Data]) -> Data:
+    """One graph of several, particle after particle; a single one is returned as it is."""
+    if len(graphs) == 1:
+        return graphs[0]
+    sizes = [graph.num_nodes for graph in graphs]
+    offsets = np.cumsum([0, *sizes[:-1]]).tolist()
+    edges = [graph.edge_index + offset for graph, offset in zip(graphs, offsets, strict=True)]
+    joined = Data(edge_index=torch.cat(edges, dim=1), num_nodes=sum(sizes))
+    for key in ("types", "edge_vec", "labels", "trained", "to_inherent"):
+        if key in graphs[0]:
+            joined[key] = torch.cat([graph[key] for graph in graphs])
+    return joined
+
+
+class EpochSampler(Sampler[int]):
+    """Indices of one process: an order that depends on seed and epoch only, so that a resumed run repeats it.
+
+    Every process gets equally many indices, because a step waits for all; the remainder of an epoch
+    is left out by turns.
+    """
+
+    def __init__(self, n: int, seed: int, rank: int = 0, world: int = 1) -> None:
+        if n < world:
+            raise DataError(f"there are {n} training structures for {world} devices: use at most {n} devices.")
+        self.n, self.seed, self.rank, self.world, self.epoch = n, seed, rank, world, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning at the start of an epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.n // self.world
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
+        return iter(order[self.rank :: self.world][: len(self)].tolist())
+
+
+class GraphModule(LightningDataModule):
+    """Loaders over graphs in memory; no worker processes, since there is nothing left to load."""
+
+    def __init__(self, train: list[Data], valid: list[Data], config: TrainingConfig) -> None:
+        super().__init__()
+        self.graphs, self.valid_graphs, self.config = train, valid, config
+
+    def cache_on(self, device: torch.device) -> None:
+        """Move all graphs to ``device`` if they leave room there; otherwise pin them in host memory."""
+        if device.type != "cuda":
+            return
+        graphs = [*self.graphs, *self.valid_graphs]
+        free, _ = torch.cuda.mem_get_info(device)
+        if sum(graph_bytes(graph) for graph in graphs) < DEVICE_SHARE * free:
+            moved = [graph.to(device) for graph in graphs]
+        else:
+            moved = [graph.pin_memory() for graph in graphs]
+        self.graphs, self.valid_graphs = moved[: len(self.graphs)], moved[len(self.graphs) :]
+
+    def train_dataloader(self) -> Iterable[Data]:
+        """Batches of one epoch, shuffled."""
+        rank, world = self._place()
+        sampler = EpochSampler(len(self.graphs), self.config.seed, rank, world)
+        return DataLoader(
+            self.graphs, batch_size=self.config.batch_size, sampler=sampler, collate_fn=join_graphs,  # type: ignore[arg-type]
+            generator=torch.Generator(),  # else every new iterator would advance the generator of dropout
+        )  # fmt: skip
+
+    def val_dataloader(self) -> Iterable[Data]:
+        """This process's share of the validation structures, one at a time."""
+        rank, world = self._place()
+        return DataLoader(self.valid_graphs[rank::world], batch_size=1, collate_fn=join_graphs)  # type: ignore[arg-type]
+
+    def transfer_batch_to_device(self, batch: Data, device: torch.device, dataloader_idx: int) -> Data:
+        """Copy without waiting; a cached graph is there already."""
+        return batch if batch.types.device == device else batch.to(device, non_blocking=True)
+
+    def _place(self) -> tuple[int, int]:
+        trainer = self.trainer
+        return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+
+
+def graph_bytes(graph: Data) -> int:
+    """Memory of the tensors of a graph."""
+    return sum(value.nbytes for _, value in graph.to_dict().items() if isinstance(value, torch.Tensor))

@@ -1,0 +1,133 @@
+"""The Lightning module: loss, optimiser, schedule and validation; nothing in a step waits for the device."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import nn
+from torch_geometric.data import Data
+
+from propensity.card import Card
+from propensity.nn import SE3GNN
+from propensity.training.config import TrainingConfig
+
+
+class PropensityModule(LightningModule):
+    """Mean squared error of the standardised labels of the trained species.
+
+    Validation gives ``valid_loss`` and ``valid_pearson``: the mean over trained species and times of
+    the Pearson correlation pooled over all validation structures.
+    """
+
+    def __init__(self, network: SE3GNN, config: TrainingConfig, card: Card, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.network, self.config, self.card, self.steps_per_epoch = network, config, card, steps_per_epoch
+        self.to_inherent = None
+        if config.inherent_weight:
+            self.to_inherent = nn.Linear(config.channels, 1, bias=False, dtype=network.readout.weight.dtype)
+        #: Pearson of the last validation, shape (n_trained, n_times).
+        self.valid_pearson: torch.Tensor | None = None
+        self._loss_sum = torch.zeros(())
+        self._steps = 0
+
+    def on_train_epoch_start(self) -> None:
+        """Seed by epoch and process: a run resumed at an epoch repeats the dropout of an uninterrupted one."""
+        torch.manual_seed(hash((self.config.seed, self.current_epoch, self.global_rank)) % 2**63)
+        self._loss_sum, self._steps = torch.zeros((), device=self.device), 0
+
+    def training_step(self, graph: Data, index: int) -> torch.Tensor:
+        """Loss of one batch."""
+        layers = self.network.hidden(graph)
+        loss = mean_squared_error(self.network.read_out(layers[-1], graph.types), graph)
+        self._loss_sum = self._loss_sum + loss.detach()
+        self._steps += 1
+        if self.to_inherent is not None:
+            loss = loss + self.config.inherent_weight * self._inherent_loss(layers[len(layers) // 2], graph)
+        return loss
+
+    def _inherent_loss(self, hidden: torch.Tensor, graph: Data) -> torch.Tensor:
+        """Squared error of the displacement to the inherent structure, relative to its mean square."""
+        channels = self.config.channels
+        vectors = hidden[:, channels : 4 * channels].view(-1, channels, 3)
+        assert self.to_inherent is not None
+        predicted = self.to_inherent(vectors.transpose(1, 2)).squeeze(2)
+        return (predicted - graph.to_inherent).square().mean() / graph.to_inherent.square().mean().clamp_min(1e-9)
+
+    def epoch_loss(self) -> float:
+        """Mean training loss since the start of the epoch, over all processes; waits for the device."""
+        mean = self._loss_sum / max(self._steps, 1)
+        return float(self.all_gather(mean).mean() if self.trainer.world_size > 1 else mean)
+
+    def on_validation_epoch_start(self) -> None:
+        """Empty sums; on several devices the running batch-norm statistics become their mean first."""
+        if self.trainer.world_size > 1:
+            for buffer in self.network.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(self.trainer.strategy.reduce(buffer.clone(), reduce_op="mean"))
+        self._sums: torch.Tensor | None = None
+
+    def validation_step(self, graph: Data, index: int) -> None:
+        """Add one structure to the sums."""
+        sums = torch_moments(self.network(graph), graph.labels, graph.types, self.network.n_species)
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    def on_validation_epoch_end(self) -> None:
+        """Log loss and correlation."""
+        if self._sums is None:  # more processes than validation structures
+            shape = (self.network.n_species, self.network.n_outputs, 6)
+            self._sums = torch.zeros(shape, dtype=sum_dtype(self.device), device=self.device)
+        total = self.all_gather(self._sums).sum(0) if self.trainer.world_size > 1 else self._sums
+        trained = [self.card.species.index(name) for name in self.card.trained_species]
+        total = total[trained].cpu()
+        n, sx, sy, sxx, syy, sxy = total.unbind(-1)
+        covariance = sxy / n - sx * sy / n**2
+        self.valid_pearson = covariance / ((sxx / n - (sx / n) ** 2) * (syy / n - (sy / n) ** 2)).sqrt()
+        per_particle = ((sxx - 2 * sxy + syy).sum(0) / n.sum(0)).mean()
+        self.log("valid_loss", per_particle.float(), rank_zero_only=False)
+        # A constant prediction has no correlation: score it as none.
+        self.log("valid_pearson", self.valid_pearson.nan_to_num(0.0).mean().float(), rank_zero_only=False)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Adam and a rate that follows the step."""
+        config = self.config
+        optimizer = torch.optim.Adam(
+            self.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay,
+            fused=self.device.type == "cuda",
+        )  # fmt: skip
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: rate_factor(step, config, self.steps_per_epoch)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def mean_squared_error(output: torch.Tensor, graph: Data) -> torch.Tensor:
+    """Mean over trained particles and times of the squared error, in standardised units."""
+    weight = graph.trained
+    return ((output.to(graph.labels.dtype) - graph.labels).square().mean(dim=1) * weight).sum() / weight.sum()
+
+
+def torch_moments(x: torch.Tensor, y: torch.Tensor, types: torch.Tensor, n_species: int) -> torch.Tensor:
+    """Moments for Pearson by species, shape (n_species, T, 6): :func:`propensity.evaluation.moments` on the device."""
+    dtype = sum_dtype(x.device)
+    x, y = x.to(dtype), y.to(dtype)
+    terms = torch.stack([torch.ones_like(x), x, y, x * x, y * y, x * y], dim=-1)
+    return torch.einsum("ns,ntk->stk", nn.functional.one_hot(types, n_species).to(dtype), terms)
+
+
+def sum_dtype(device: torch.device) -> torch.dtype:
+    """Precision of sums; Apple's devices have no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def rate_factor(step: int, config: TrainingConfig, steps_per_epoch: int) -> float:
+    """Learning rate at ``step``, relative to the highest."""
+    warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
+    if config.schedule == "cosine":
+        total = config.epochs * steps_per_epoch
+        return warm * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0)))
+    if config.schedule == "milestones":
+        return warm * 0.5 ** sum(step >= epoch * steps_per_epoch for epoch in config.milestones)
+    return warm
