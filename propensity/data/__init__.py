@@ -1,8 +1,19 @@
-"""Labelled structures: readers, the compact store, splits and targets."""
+"""Labelled structures: readers, the compact store, times and splits."""
 
 from propensity.data.dataset import Dataset, from_samples
 from propensity.data.opening import open_dataset
 from propensity.data.sample import Sample
-from propensity.data.store import StoreWriter
+from propensity.data.selection import select_times
+from propensity.data.splits import Split, make_split
+from propensity.data.writer import StoreWriter
 
-__all__ = ["Dataset", "Sample", "StoreWriter", "from_samples", "open_dataset"]
+__all__ = [
+    "Dataset",
+    "Sample",
+    "Split",
+    "StoreWriter",
+    "from_samples",
+    "make_split",
+    "open_dataset",
+    "select_times",
+]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
-from propensity.data.entry import Entry
+from propensity.data.entry import Entry, Header
 from propensity.data.sample import Sample
 from propensity.errors import DataError, InputError, suggest
+
+if TYPE_CHECKING:
+    from propensity.data.summary import Summary
 
 #: Times closer than this (relative) are the same time.
 SAME_TIME = 1e-3
@@ -26,6 +30,11 @@ class Dataset(Sequence[Sample]):
         One per structure.
     source
         What a user called it, for messages.
+
+    Raises
+    ------
+    DataError
+        When there is no structure, or a name occurs twice.
     """
 
     def __init__(self, entries: Iterable[Entry], source: str = "data set") -> None:
@@ -38,6 +47,7 @@ class Dataset(Sequence[Sample]):
             raise DataError(
                 f"{source} has {len(double)} name(s) twice, e.g. {double[0]!r}: give each file once."
             )
+        self._headers: list[Header | None] = [entry.header for entry in self.entries]
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -45,11 +55,13 @@ class Dataset(Sequence[Sample]):
     @overload
     def __getitem__(self, index: int) -> Sample: ...
     @overload
-    def __getitem__(self, index: slice) -> Dataset: ...
+    def __getitem__(self, index: slice | Sequence[int]) -> Dataset: ...
 
-    def __getitem__(self, index: int | slice) -> Sample | Dataset:
+    def __getitem__(self, index: int | slice | Sequence[int]) -> Sample | Dataset:
         if isinstance(index, slice):
             return self.subset(range(len(self))[index])
+        if isinstance(index, (Sequence, np.ndarray)):
+            return self.subset(index)
         return self.entries[index].load()
 
     def __iter__(self) -> Iterator[Sample]:
@@ -67,46 +79,43 @@ class Dataset(Sequence[Sample]):
     def times(self) -> np.ndarray:
         """Times of the labels, shape (T,).
 
-        Where times differ between structures because each has those at which its own F_s takes given
-        levels (Bapst et al.), the median over structures.
+        Where each structure has the times at which its own F_s takes given levels (Bapst et al.), the
+        median over structures; :func:`select_times` gives every sample these.
 
         Raises
         ------
         DataError
-            When structures have different times: choose common ones by :func:`select_times`.
+            When structures have different times.
         """
-        return self._axis[0]
+        return np.median([header.times for header in self._aligned()], axis=0)
 
     @property
     def fs(self) -> np.ndarray:
-        """Self-intermediate scattering function at the times, shape (T,), NaN where unknown."""
-        return self._axis[1]
+        """Mean self-intermediate scattering function at the times, shape (T,), NaN where unknown."""
+        return np.mean([header.fs for header in self._aligned()], axis=0)
 
-    @property
-    def _axis(self) -> tuple[np.ndarray, np.ndarray]:
-        if not hasattr(self, "_axis_cache"):
-            axes = [entry_axis(entry) for entry in self.entries]
-            if len({len(times) for times, _ in axes}) > 1:
-                raise DataError(
-                    f"structures of {self.source} have {_distinct(len(times) for times, _ in axes)} times: "
-                    "choose times that all of them have."
-                )
-            times, fs = (np.array(values) for values in zip(*axes, strict=True))
-            middle = np.median(times, axis=0)
-            same_times = np.allclose(times, middle, rtol=SAME_TIME)
-            same_levels = np.allclose(fs, fs[:1], atol=1e-6)
-            if not (same_times or same_levels):
-                raise DataError(
-                    f"structures of {self.source} have different times, e.g. {times.min(0)[-1]:g} and "
-                    f"{times.max(0)[-1]:g}: choose times that all of them have."
-                )
-            self._axis_cache = (middle, fs.mean(axis=0) if len(fs) else fs)
-        return self._axis_cache
+    def header(self, index: int) -> Header:
+        """Times, temperature and the like of one structure; loads it where only that tells."""
+        header = self._headers[index]
+        if header is None:
+            header = self._headers[index] = Header.of(self[index])
+        return header
+
+    def _aligned(self) -> list[Header]:
+        headers = [self.header(i) for i in range(len(self))]
+        if not aligned(headers):
+            states = sorted({describe_state(header) for header in headers})
+            raise DataError(
+                f"structures of {self.source} have different times ({'; '.join(states[:4])}"
+                f"{'; ...' if len(states) > 4 else ''}): choose one state, or times that all have "
+                "such as 'tau_alpha'."
+            )
+        return headers
 
     def subset(self, indices: Iterable[int]) -> Dataset:
         """The structures with these indices, in this order."""
         try:
-            return Dataset((self.entries[int(i)] for i in indices), self.source)
+            return Dataset((self._entry(int(i)) for i in indices), self.source)
         except IndexError:
             raise InputError(f"an index is beyond the {len(self)} structures of {self.source}.") from None
 
@@ -117,36 +126,68 @@ class Dataset(Sequence[Sample]):
         except ValueError:
             raise InputError(f"{self.source} has no structure {name!r}{suggest(name, self.names)}.") from None
 
+    def states(self) -> list[Dataset]:
+        """One data set for each temperature, potential and choice of times, in order of appearance."""
+        found: list[tuple[tuple, list[int], Header]] = []
+        for i in range(len(self)):
+            header = self.header(i)
+            key = (header.temperature, header.potential)
+            for other, members, first in found:
+                if other == key and aligned([first, header]):
+                    members.append(i)
+                    break
+            else:
+                found.append((key, [i], header))
+        return [self] if len(found) == 1 else [self.subset(members) for _, members, _ in found]
+
     def map(self, function: Callable[[Sample], Sample]) -> Dataset:
-        """Data set whose samples pass through ``function``, which must keep times and may not be a lambda for workers."""
+        """Data set whose samples pass through ``function`` as they are loaded."""
         return Dataset(
             (
-                Entry(e.name, partial(_apply, function, e.load), e.times, e.fs, e.split, e.group)
-                for e in self.entries
+                replace(entry, load=partial(_apply, function, entry.load), header=None)
+                for entry in self.entries
             ),
             self.source,
         )
 
     def in_memory(self) -> Dataset:
-        """The same data set with every sample loaded now, once."""
-        return from_samples(list(self), self.source)
+        """The same data set with every sample loaded, once and now."""
+        return from_samples(self, self.source)
+
+    def summary(self) -> Summary:
+        """Means, spreads and noise ceilings by species and time, in one pass over the samples."""
+        from propensity.data.summary import summarise
+
+        return summarise(self)
+
+    def _entry(self, index: int) -> Entry:
+        """Entry with the header that was found out meanwhile."""
+        return replace(self.entries[index], header=self._headers[index])
 
 
 def from_samples(samples: Iterable[Sample], source: str = "data set") -> Dataset:
     """Data set of samples that are in memory."""
     return Dataset(
-        (Entry(s.name, partial(_same, s), np.asarray(s.times), s.fs, s.split, s.group) for s in samples),
-        source,
+        (Entry(s.name, partial(_same, s), s.split, s.group, Header.of(s)) for s in samples), source
     )
 
 
-def entry_axis(entry: Entry) -> tuple[np.ndarray, np.ndarray]:
-    """Times and F_s levels of an entry, each of shape (T,); loads the sample where only that tells."""
-    times, fs = entry.times, entry.fs
-    if times is None:
-        sample = entry.load()
-        times, fs = sample.times, sample.fs
-    return np.asarray(times), np.full(len(times), np.nan) if fs is None else np.asarray(fs)
+def aligned(headers: Sequence[Header]) -> bool:
+    """Whether column k means the same for all: equal times, or equal F_s levels."""
+    if len({len(header.times) for header in headers}) > 1:
+        return False
+    times = np.array([header.times for header in headers])
+    if np.allclose(times, times[:1], rtol=SAME_TIME, atol=0):
+        return True
+    fs = np.array([header.fs for header in headers])
+    return bool(np.allclose(fs, fs[:1], atol=1e-6))
+
+
+def describe_state(header: Header) -> str:
+    """Temperature and times in a few words."""
+    state = "T unknown" if header.temperature is None else f"T = {header.temperature:g}"
+    first, last = header.times[0], header.times[-1]
+    return f"{state}: {len(header.times)} times {first:g} to {last:g}"
 
 
 def _same(sample: Sample) -> Sample:
@@ -155,7 +196,3 @@ def _same(sample: Sample) -> Sample:
 
 def _apply(function: Callable[[Sample], Sample], load: Callable[[], Sample]) -> Sample:
     return function(load())
-
-
-def _distinct(values: Iterable[int]) -> str:
-    return " or ".join(str(value) for value in sorted(set(values)))

@@ -1,4 +1,4 @@
-"""Entry: where one structure of a data set is and how to load it."""
+"""Entry: where one structure of a data set is, how to load it, and what is known without loading."""
 
 from __future__ import annotations
 
@@ -11,8 +11,38 @@ from propensity.data.sample import Sample
 
 
 @dataclass(frozen=True, eq=False)
+class Header:
+    """What describes a sample besides its arrays; fields as in :class:`~propensity.data.Sample`."""
+
+    times: np.ndarray
+    fs: np.ndarray
+    tau_alpha: float | None = None
+    temperature: float | None = None
+    potential: str | None = None
+
+    @classmethod
+    def of(cls, sample: Sample) -> Header:
+        """Header of a loaded sample."""
+        return cls.make(sample.times, sample.fs, sample.tau_alpha, sample.temperature, sample.potential)
+
+    @classmethod
+    def make(
+        cls,
+        times: np.ndarray,
+        fs: np.ndarray | None,
+        tau_alpha: float | None,
+        temperature: float | None,
+        potential: str | None,
+    ) -> Header:
+        """Header with NaN for unknown F_s levels."""
+        times = np.asarray(times, dtype=float)
+        levels = np.full(len(times), np.nan) if fs is None else np.asarray(fs, dtype=float)
+        return cls(times, levels, tau_alpha, temperature, potential)
+
+
+@dataclass(frozen=True, eq=False)
 class Entry:
-    """What is known of a sample without loading it; pickles, so that workers can load.
+    """One structure of a data set; pickles, so that worker processes can load it.
 
     Parameters
     ----------
@@ -20,15 +50,14 @@ class Entry:
         Unique within a data set.
     load
         Function without arguments that returns the sample.
-    times, fs
-        Times and F_s levels of its labels, shape (T,); None where only loading tells.
     split, group
         As in :class:`~propensity.data.Sample`.
+    header
+        None where only loading tells.
     """
 
     name: str
     load: Callable[[], Sample]
-    times: np.ndarray | None = None
-    fs: np.ndarray | None = None
     split: str | None = None
     group: str | None = None
+    header: Header | None = None

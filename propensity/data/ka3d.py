@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from propensity.data.entry import Entry
+from propensity.data.entry import Entry, Header
 from propensity.data.npz import read_npz
 from propensity.data.sample import Sample
 from propensity.errors import DataError, InputError
@@ -29,16 +29,21 @@ def ka3d_entries(path: str | os.PathLike, labels: str | None = None) -> list[Ent
     stem = path.stem
     split = next((part for part in ("train", "valid", "test") if stem.endswith(f"_{part}")), None)
     times = _times(data, labels)
-    fs = _levels(data, labels, times)
+    header = Header.make(
+        times,
+        _levels(data, labels),
+        _number(data, "tau_alpha"),
+        _number(data, "temperature"),
+        _text(data, "potential"),
+    )
     width = len(str(len(data["positions"]) - 1))
     return [
         Entry(
             name=f"{stem}/{i:0{width}d}",
             load=partial(read_ka3d, path, i, f"{stem}/{i:0{width}d}", split, labels),
-            times=times,
-            fs=fs,
             split=split,
             group=_group(data, i),
+            header=header,
         )
         for i in range(len(data["positions"]))
     ]
@@ -93,10 +98,10 @@ def read_ka3d(
         halves=None if halves is None else np.array(halves, dtype=np.float64),
         squared_displacement=None if squares is None else np.array(squares, dtype=np.float64),
         n_runs=None if n_runs is None else int(n_runs),
-        temperature=float(data["temperature"]) if "temperature" in data else None,
-        potential=str(data["potential"]) if "potential" in data else None,
-        fs=_levels(data, labels, times),
-        tau_alpha=float(data["tau_alpha"]) if "tau_alpha" in data else None,
+        temperature=_number(data, "temperature"),
+        potential=_text(data, "potential"),
+        fs=_levels(data, labels),
+        tau_alpha=_number(data, "tau_alpha"),
         split=split,
         group=_group(data, index),
         source=f"{path.name}[{index}]" + (", published labels" if published else ""),
@@ -127,7 +132,7 @@ def _times(data: dict[str, np.ndarray], labels: str | None) -> np.ndarray:
     return times[[int(data["tau_index"])]] if labels == "published" else times
 
 
-def _levels(data: dict[str, np.ndarray], labels: str | None, times: np.ndarray) -> np.ndarray | None:
+def _levels(data: dict[str, np.ndarray], labels: str | None) -> np.ndarray | None:
     """F_s levels where the archive has them."""
     if "fs" not in data:
         return None
@@ -139,8 +144,21 @@ def _group(data: dict[str, np.ndarray], index: int) -> str | None:
     """Children of a structure are correlated with it and with each other: one name for all of them."""
     for key in ("parent_structure", "structure_id"):
         if key in data:
-            return f"structure {int(data[key][index])}"
+            return group_name(_number(data, "temperature"), int(data[key][index]))
     return None
+
+
+def group_name(temperature: float | None, structure: int) -> str:
+    """Name shared by a public structure and all that descend from it."""
+    return f"structure {structure}" if temperature is None else f"T{temperature:g} structure {structure}"
+
+
+def _number(data: dict[str, np.ndarray], key: str) -> float | None:
+    return float(data[key]) if key in data else None
+
+
+def _text(data: dict[str, np.ndarray], key: str) -> str | None:
+    return str(data[key]) if key in data else None
 
 
 def _optional(data: dict[str, np.ndarray], key: str, index: int) -> np.ndarray | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -88,3 +89,19 @@ class Sample:
 
     def __len__(self) -> int:
         return len(self.structure)
+
+    def at_columns(self, columns: Sequence[int] | np.ndarray, times: np.ndarray | None = None) -> Sample:
+        """The labels at some times, by index along the time axis; ``times`` replaces what they are called."""
+        columns = np.asarray(columns, dtype=int)
+
+        def pick(array: np.ndarray | None) -> np.ndarray | None:
+            return None if array is None else array[..., columns]
+
+        return replace(
+            self,
+            times=np.asarray(self.times)[columns] if times is None else np.asarray(times, dtype=float),
+            propensity=self.propensity[..., columns],
+            halves=pick(self.halves),
+            squared_displacement=pick(self.squared_displacement),
+            fs=pick(self.fs),
+        )

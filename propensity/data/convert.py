@@ -1,0 +1,145 @@
+"""From data sets of any format to one store: streaming, in parallel, resumable."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import islice
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+
+from propensity.data.entry import Entry
+from propensity.data.opening import open_dataset
+from propensity.data.selection import TimesSpec, pick_times
+from propensity.data.writer import StoreWriter
+from propensity.errors import DataError, InputError, PropensityError
+
+#: Called with (done, total) after each structure.
+Progress = Callable[[int, int], None]
+
+
+def convert(
+    sources: Sequence[str | os.PathLike],
+    destination: str | os.PathLike,
+    *,
+    times: TimesSpec = "all",
+    labels: str | None = None,
+    workers: int | None = 1,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Gather data sets into one compact store.
+
+    One structure a worker is in memory at a time.  Interrupted at any point, the same call goes on
+    where it stopped; on a finished store it adds only what is new.
+
+    Parameters
+    ----------
+    sources
+        Anything that :func:`~propensity.data.open_dataset` opens.
+    destination
+        The store, ``.h5``.
+    times
+        As in :func:`~propensity.data.select_times`, but each structure keeps times of its own.
+    labels
+        As in :func:`~propensity.data.open_dataset`.
+    workers
+        Processes; None: one a CPU.  More than one needs ``if __name__ == "__main__":`` in a script.
+    overwrite
+        Replace an existing store, and parts of an interrupted one, instead of going on.
+    progress
+        Called with (done, total).
+
+    Returns
+    -------
+    pathlib.Path
+        The store.
+
+    Raises
+    ------
+    DataError
+        When structures can't be read: the others are kept, and the same call tries those again.
+    """
+    destination = Path(destination)
+    paths = [Path(source) for source in sources]
+    if any(path.resolve() == destination.resolve() for path in paths):
+        raise InputError(f"{destination} is a source and the destination: choose another name for the store.")
+    dataset = open_dataset(paths, labels=labels)
+    job = {"sources": [str(path.resolve()) for path in paths], "times": str(times), "labels": labels}
+    writer = StoreWriter(destination, job=job, overwrite=overwrite)
+    done = writer.done()
+    entries = [entry for entry in dataset.entries if entry.name not in done]
+    total = len(dataset)
+    finished = total - len(entries)
+    failures: list[str] = []
+    if progress:
+        progress(finished, total)
+    for failure in _run(entries, writer, times, workers):
+        finished += 1
+        if failure:
+            failures.append(failure)
+        if progress:
+            progress(finished, total)
+    if failures:
+        raise DataError(
+            f"{len(failures)} of {total} structures can't be read; the others are kept in {writer.parts}. "
+            f"Repair or remove the file(s) and repeat the command. First: {failures[0]}"
+        )
+    writer.close()
+    return destination
+
+
+def _run(
+    entries: list[Entry], writer: StoreWriter, times: TimesSpec, workers: int | None
+) -> Iterator[str | None]:
+    """Convert entries, yielding for each what went wrong or None."""
+    workers = min(workers or os.cpu_count() or 1, len(entries))
+    task = _Task(writer, times)
+    if workers <= 1:
+        yield from map(task, entries)
+        return
+    # Processes started afresh: forking beside the threads of a progress bar can deadlock.
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
+        queue = iter(entries)
+        # Few tasks in flight, so that an interruption waits for little.
+        pending: set[Future[str | None]] = {pool.submit(task, e) for e in islice(queue, 2 * workers)}
+        try:
+            while pending:
+                ready, pending = wait(pending, return_when=FIRST_COMPLETED)
+                pending |= {pool.submit(task, entry) for entry in islice(queue, len(ready))}
+                for future in ready:
+                    yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Task:
+    """Load one entry and add it; pickles into workers."""
+
+    def __init__(self, writer: StoreWriter, times: TimesSpec) -> None:
+        self.writer, self.times = writer, times
+
+    def __call__(self, entry: Entry) -> str | None:
+        try:
+            sample = pick_times(entry.load(), self.times)
+        except PropensityError as error:
+            return str(error)
+        # Trouble with writing is everybody's and ends the run.
+        self.writer.add(sample)
+        return None
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C, which reaches every process of the terminal, to the parent, and end when it dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
