@@ -11,6 +11,10 @@ from propensity.estimator import Estimator
 ESTIMATORS: dict[str, str] = {
     "se3gnn": "propensity.nn.estimator:SE3Estimator",
     "bapst": "propensity.baselines.bapst_estimator:BapstEstimator",
+    "ridge": "propensity.baselines.ridge:RidgeEstimator",
+    "softness": "propensity.baselines.softness:SoftnessEstimator",
+    "energy": "propensity.baselines.physical:EnergyEstimator",
+    "density": "propensity.baselines.physical:DensityEstimator",
 }
 
 

@@ -78,11 +78,12 @@ class BapstGNN(nn.Module):
         edges = edge_code = self.encode_edge(vectors)
         # The first layer of the edge MLP is linear in [edge, edge code, receiver ×2, sender ×2], so the
         # particles' share is computed once a particle and the edge code's once a forward pass.
-        linear, width = self.update_edge[0], self.width
+        weight, bias = self.update_edge[0].parameters()
+        width = self.width
         by_edge, by_code, by_receiver, by_sender = torch.split(
-            linear.weight, [width, width, 2 * width, 2 * width], dim=1
+            weight, [width, width, 2 * width, 2 * width], dim=1
         )
-        constant = nn.functional.linear(edge_code, by_code, linear.bias)
+        constant = nn.functional.linear(edge_code, by_code, bias)
         for _ in range(self.n_recurrences):
             both = torch.cat([nodes, node_code], dim=1)
             hidden = constant + nn.functional.linear(edges, by_edge)

@@ -14,12 +14,12 @@ from propensity.baselines.bapst import BapstGNN, published_state, random_cube_sy
 from propensity.baselines.common import (
     Options,
     Positions,
+    check_types,
     input_structure,
     read_options,
     training_card,
 )
 from propensity.card import Card
-from propensity.errors import InputError
 from propensity.estimator import Estimator
 from propensity.graph import build_graph
 from propensity.structure import Structure
@@ -64,6 +64,7 @@ class BapstEstimator(Estimator):
     def fit(self, train: Sequence[Sample], valid: Sequence[Sample] = (), **options: Any) -> BapstEstimator:
         """Train with :class:`BapstOptions`; ``valid`` is not used, the last weights are kept."""
         opts = read_options(BapstOptions, options)
+        train = list(train)
         config = {"n_recurrences": opts.n_recurrences, "width": opts.width, "cutoff": opts.cutoff}
         card = training_card(
             self.kind, train, config={**config, "predicts_untrained": False},
@@ -82,11 +83,7 @@ class BapstEstimator(Estimator):
     @torch.inference_mode()
     def predict(self, structure: Structure) -> np.ndarray:
         """See :meth:`propensity.estimator.Estimator.predict`."""
-        if structure.types.max() >= len(self.card.species):
-            raise InputError(
-                f"the structure has type {structure.types.max()}, but the model knows species "
-                f"{list(self.card.species)}."
-            )
+        check_types(structure, self.card.species)
         weight = next(self.network.parameters())
         graph = build_graph(structure, self.network.cutoff, device=weight.device, dtype=weight.dtype)
         output = self.network(graph).double().cpu().numpy()

@@ -127,6 +127,7 @@ def training_card(
     temperatures = {x.temperature for x in train}
     return Card(
         kind=kind,
+        name="",
         config=config,
         species=first.species,
         trained_species=tuple(trained_species),
@@ -157,23 +158,50 @@ def time_nearest(times: np.ndarray, tau_alpha: float | None) -> int:
     return int(np.argmin(np.abs(np.log(times) - np.log(tau_alpha))))
 
 
-def per_species(train: Sequence[Sample], features: Sequence[np.ndarray]) -> Iterator[tuple[int, Any]]:
-    """Yield (species, (features, labels, group)) of all particles of each species that occurs.
+def some_particles(train: Sequence[Sample], max_particles: int, seed: int) -> list[np.ndarray]:
+    """Indices of particles of each sample, so that no species has more than ``max_particles`` in all."""
+    rng = np.random.default_rng(seed)
+    n_species = len(train[0].species)
+    total = np.sum([np.bincount(x.structure.types, minlength=n_species) for x in train], axis=0)
+    chosen = []
+    for sample in train:
+        rows = []
+        for s in range(n_species):
+            own = np.flatnonzero(sample.structure.types == s)
+            share = int(np.ceil(len(own) * min(1.0, max_particles / max(total[s], 1))))
+            rows.append(np.sort(rng.permutation(own)[:share]))
+        chosen.append(np.concatenate(rows))
+    return chosen
 
-    ``group`` numbers the structures, or their common parents, for grouped cross-validation.
+
+def per_species(
+    train: Sequence[Sample], features: Sequence[np.ndarray], chosen: Sequence[np.ndarray]
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield (species, features, labels, group) of the chosen particles of each species that occurs.
+
+    ``features[k]`` belongs to the particles ``chosen[k]``; ``group`` numbers the structures, or their
+    common parents, for grouped cross-validation.
     """
-    groups = {name: k for k, name in enumerate(dict.fromkeys(x.group or x.name for x in train))}
-    for s in range(len(train[0].species)):
-        masks = [x.structure.types == s for x in train]
-        if not any(mask.any() for mask in masks):
-            continue
-        yield (
-            s,
-            (
-                np.concatenate([f[m] for f, m in zip(features, masks, strict=True)]),
-                np.concatenate([x.propensity[m] for x, m in zip(train, masks, strict=True)]),
-                np.concatenate(
-                    [np.full(m.sum(), groups[x.group or x.name]) for x, m in zip(train, masks, strict=True)]
-                ),
-            ),
+    number = {name: k for k, name in enumerate(dict.fromkeys(x.group or x.name for x in train))}
+    types = np.concatenate([x.structure.types[rows] for x, rows in zip(train, chosen, strict=True)])
+    labels = np.concatenate([x.propensity[rows] for x, rows in zip(train, chosen, strict=True)])
+    group = np.concatenate(
+        [np.full(len(rows), number[x.group or x.name]) for x, rows in zip(train, chosen, strict=True)]
+    )
+    for s in np.unique(types):
+        mask = types == s
+        yield int(s), np.concatenate(features)[mask], labels[mask], group[mask]
+
+
+def check_types(structure: Structure, species: Sequence[str]) -> None:
+    """Refuse a structure with more species than the model knows.
+
+    Raises
+    ------
+    InputError
+        When the largest type has no species.
+    """
+    if structure.types.max() >= len(species):
+        raise InputError(
+            f"the structure has type {structure.types.max()}, but the model knows species {list(species)}."
         )

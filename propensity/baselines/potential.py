@@ -1,0 +1,51 @@
+"""Pair potentials of the Kob–Andersen mixture, for the local potential energy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from propensity.baselines.descriptors import neighbours
+from propensity.errors import InputError, suggest
+from propensity.structure import Structure
+
+#: ε and σ by species pair, Kob and Andersen, Phys. Rev. E 51, 4626 (1995); cut at 2.5 σ_ab.
+EPSILON = np.array([[1.0, 1.5], [1.5, 0.5]])
+SIGMA = np.array([[1.0, 0.8], [0.8, 0.88]])
+CUT = 2.5
+
+#: Name of the interaction, as in :class:`propensity.data.Sample` → is the force shifted to zero at the cut?
+POTENTIALS = {"lj/cut": False, "lj/cut force-shifted": True}
+
+
+def local_potential_energy(structure: Structure, potential: str = "lj/cut") -> np.ndarray:
+    """½ Σ_j u(r_ij) of each particle of a Kob–Andersen mixture, in ε_AA, shape (N,).
+
+    ``"lj/cut"``: 4ε[(σ/r)¹² − (σ/r)⁶] shifted to zero at 2.5σ_ab (Bapst et al.);
+    ``"lj/cut force-shifted"``: its derivative vanishes there too (BOTAN, GlassBench).
+
+    Raises
+    ------
+    InputError
+        For an unknown potential or more than two species.
+    """
+    if potential not in POTENTIALS:
+        raise InputError(
+            f"potential {potential!r} is unknown: choose from {sorted(POTENTIALS)}{suggest(potential, POTENTIALS)}."
+        )
+    types = structure.types
+    if types.max() > 1:
+        raise InputError(f"the structure has type {types.max()}: the Kob–Andersen mixture has types 0 and 1.")
+    start, source, r, _ = neighbours(structure, CUT * float(SIGMA.max()))
+    destination = np.repeat(np.arange(len(structure)), np.diff(start))
+    epsilon, sigma = EPSILON[types[destination], types[source]], SIGMA[types[destination], types[source]]
+    energy = _pair_energy(r / sigma) - _pair_energy(np.array(CUT))
+    if POTENTIALS[potential]:
+        energy -= (r / sigma - CUT) * 24 * (-2 * CUT**-13 + CUT**-7)
+    energy = np.where(r < CUT * sigma, epsilon * energy, 0.0)
+    return 0.5 * np.bincount(destination, weights=energy, minlength=len(structure))
+
+
+def _pair_energy(x: np.ndarray) -> np.ndarray:
+    """4(x⁻¹² − x⁻⁶), for r/σ and in units of ε."""
+    sixth = x**-6.0
+    return 4 * (sixth * sixth - sixth)
