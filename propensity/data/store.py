@@ -22,6 +22,15 @@ SUFFIXES = (".h5", ".hdf5")
 FORMAT = "propensity-store"
 
 
+def is_store(path: str | os.PathLike) -> bool:
+    """Whether a file is HDF5 with our mark, or at least not someone else's HDF5."""
+    try:
+        with h5py.File(path, "r") as file:
+            return file.attrs.get("format") == FORMAT
+    except OSError:
+        return True  # damaged or no HDF5 at all: opening it as a store says so
+
+
 def store_names(path: str | os.PathLike) -> list[str]:
     """Names of the structures of a store, in its order."""
     with reading(path) as file:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from propensity.data.dataset import Dataset
+from propensity.data.sample import Sample
 from propensity.evaluation.metrics import mean_over_structures, moments, noise_ceiling, pearson_of_moments
 
 
@@ -39,8 +41,8 @@ class Summary:
     n_groups: int
 
 
-def summarise(dataset: Dataset) -> Summary:
-    """One pass over the samples, in memory that doesn't grow with their number but for the moments.
+def summarise(dataset: Dataset, each: Callable[[Sample], None] | None = None) -> Summary:
+    """One pass over the samples, one at a time in memory; ``each`` sees every one of them (progress).
 
     The noise ceiling is √(2r/(1+r)), r the correlation of the propensities from both halves of the runs.
     """
@@ -52,6 +54,8 @@ def summarise(dataset: Dataset) -> Summary:
     species: tuple[str, ...] = ()
     temperatures, potentials = set(), set()
     for sample in dataset:
+        if each:
+            each(sample)
         species = max(species, sample.species, key=len)
         structure = sample.structure
         sizes.append(len(structure))
