@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from pydantic import BaseModel
 
 from propensity.card import Card
 from propensity.structure import Structure
@@ -21,6 +22,10 @@ class Estimator(ABC):
     """A model that predicts the propensity of each particle; ``fit`` and ``predict`` as in scikit-learn."""
 
     kind: ClassVar[str]
+    #: Typed options of :meth:`fit`, a pydantic model; ``propensity train`` makes flags of them.
+    options: ClassVar[type[BaseModel] | None] = None
+    #: Whether :meth:`fit` takes ``folder``, ``resume`` (go on from the checkpoints there) and ``progress``.
+    resumable: ClassVar[bool] = False
     card: Card
 
     @abstractmethod

@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
 
 def table(evaluation: Evaluation, title: str = "") -> Table:
-    """Rich table: one row a species and time."""
+    """Rich table: one row a species and time; ± is half the 95 % interval."""
+    from rich import box
     from rich.table import Table
 
-    shown = Table(title=title or None, title_justify="left")
-    for name in ("species", "time", "ρ pooled", "95 %", "ceiling", "ρ per structure", "95 %", "ceiling"):
-        shown.add_column(name, justify="left" if name == "species" else "right")
+    shown = Table(title=title or None, title_justify="left", box=box.SIMPLE, pad_edge=False)
+    for name in ("species", "time", "ρ pooled (95 %)", "ceiling", "ρ per structure (95 %)", "ceiling"):
+        shown.add_column(name, justify="left" if name == "species" else "right", no_wrap=True)
     for s, species in enumerate(evaluation.species):
         for t, time in enumerate(evaluation.data_times):
             shown.add_row(
                 species if t == 0 else "", f"{time:.4g}",
-                _number(evaluation.pooled[s, t]), _interval(evaluation.pooled_interval[:, s, t]),
+                _number(evaluation.pooled[s, t], evaluation.pooled_interval[:, s, t]),
                 _number(evaluation.ceiling[s, t]),
-                _number(evaluation.per_structure[s, t]), _interval(evaluation.per_structure_interval[:, s, t]),
+                _number(evaluation.per_structure[s, t], evaluation.per_structure_interval[:, s, t]),
                 _number(evaluation.ceiling_per_structure[s, t]),
                 end_section=t == len(evaluation.data_times) - 1,
             )  # fmt: skip
@@ -44,9 +45,13 @@ def plot_pearson(evaluation: Evaluation, path: str | os.PathLike) -> None:
         color = f"C{s}"
         axes.plot(times, evaluation.pooled[s], "o-", color=color, label=f"{species} pooled")
         axes.fill_between(times, *evaluation.pooled_interval[:, s], color=color, alpha=0.2, lw=0)
-        axes.plot(times, evaluation.per_structure[s], "s--", color=color, mfc="w", label=f"{species} per structure")
+        axes.plot(
+            times, evaluation.per_structure[s], "s--", color=color, mfc="w", label=f"{species} per structure"
+        )
         if np.isfinite(evaluation.ceiling[s]).any():
-            axes.plot(times, evaluation.ceiling[s], "_", ms=14, mew=2, color=color, label=f"{species} noise ceiling")
+            axes.plot(
+                times, evaluation.ceiling[s], "_", ms=14, mew=2, color=color, label=f"{species} noise ceiling"
+            )
     if len(times) > 1:
         axes.set_xscale("log")
     low = np.nanmin([evaluation.pooled, evaluation.per_structure], initial=1.0)
@@ -71,7 +76,16 @@ def plot_scatter(evaluation: Evaluation, path: str | os.PathLike) -> None:
             panel.set_axis_on()
             predicted, true = evaluation.scatter[s, t]
             ends = _range(np.concatenate([predicted, true]))
-            panel.hexbin(true, predicted, gridsize=40, extent=(*ends, *ends), bins="log", cmap="viridis", mincnt=1, lw=0)
+            panel.hexbin(
+                true,
+                predicted,
+                gridsize=40,
+                extent=(*ends, *ends),
+                bins="log",
+                cmap="viridis",
+                mincnt=1,
+                lw=0,
+            )
             panel.plot(ends, ends, color="0.5", lw=0.8)
             panel.set(xlim=ends, ylim=ends, aspect="equal")
             panel.set_title(f"{species}, t = {time:.4g}, ρ = {evaluation.pooled[s, t]:.3f}", fontsize=8)
@@ -99,9 +113,8 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     return float(low - margin), float(high + margin)
 
 
-def _number(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.3f}"
-
-
-def _interval(ends: np.ndarray) -> str:
-    return "–" if np.isnan(ends).any() else f"{ends[0]:.3f}–{ends[1]:.3f}"
+def _number(value: float, ends: np.ndarray | None = None) -> str:
+    if np.isnan(value):
+        return "–"
+    spread = "" if ends is None or np.isnan(ends).any() else f" ± {(ends[1] - ends[0]) / 2:.3f}"
+    return f"{value:.3f}{spread}"

@@ -113,8 +113,10 @@ def evaluate(
         if name not in card.species:
             raise InputError(f"species {name!r} is unknown to the model: choose from {list(card.species)}.")
         if card.trained_species and name not in card.trained_species:
-            raise InputError(f"the model was not trained on {name!r}: choose from {list(card.trained_species)}.")
-    data_times = np.asarray(samples[0].times, dtype=float)
+            raise InputError(
+                f"the model was not trained on {name!r}: choose from {list(card.trained_species)}."
+            )
+    data_times = np.asarray(getattr(samples, "times", samples[0].times), dtype=float)
     if pairs is None:
         pairs = match_times(np.array(card.times), data_times)
     model_index, data_index = (np.array(column, dtype=int) for column in zip(*pairs, strict=True))

@@ -14,6 +14,7 @@ from propensity.estimator import Estimator
 from propensity.graph import build_graph
 from propensity.nn.network import SE3GNN
 from propensity.structure import Structure
+from propensity.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from propensity.data import Sample
@@ -26,6 +27,8 @@ class SE3Estimator(Estimator):
     """
 
     kind = "se3gnn"
+    options = TrainingConfig
+    resumable = True
 
     def __init__(self, network: SE3GNN | None = None, card: Card | None = None) -> None:
         if network is not None and card is not None:

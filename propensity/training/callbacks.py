@@ -11,7 +11,14 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from propensity.errors import PropensityError
 from propensity.files import replacing
@@ -97,8 +104,8 @@ class History(Callback):
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "loss": loss,
         }
-        self.log("loss", loss)
-        self.log("learning_rate", row["learning_rate"])
+        module.log("loss", loss)
+        module.log("learning_rate", row["learning_rate"])
         pearson = module.valid_pearson
         if pearson is not None:
             row["valid_loss"] = float(trainer.callback_metrics["valid_loss"])
@@ -139,7 +146,7 @@ class Bar(Callback):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Begin."""
-        self._total = int(trainer.max_epochs or 0) * module.steps_per_epoch  # type: ignore[operator]
+        self._total = float((trainer.max_epochs or 0) * module.steps_per_epoch)  # type: ignore[operator,arg-type]
         if not (trainer.is_global_zero and self.console.is_terminal):
             return
         self._progress = Progress(
@@ -149,7 +156,11 @@ class Bar(Callback):
         )  # fmt: skip
         self._progress.start()
         self._task = self._progress.add_task(
-            "", total=self._total, completed=trainer.global_step, epoch=trainer.current_epoch + 1, text=self._text
+            "",
+            total=self._total,
+            completed=trainer.global_step,
+            epoch=trainer.current_epoch + 1,
+            text=self._text,
         )
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
@@ -178,7 +189,11 @@ class Bar(Callback):
         assert self._progress is not None
         self._drawn = now
         self._progress.update(
-            self._task, completed=trainer.global_step, epoch=trainer.current_epoch + 1, text=self._text, refresh=True
+            self._task,
+            completed=trainer.global_step,
+            epoch=trainer.current_epoch + 1,
+            text=self._text,
+            refresh=True,
         )
 
     def _close(self) -> None:

@@ -21,7 +21,9 @@ class SafeCheckpointIO(TorchCheckpointIO):
         with replacing(path) as temporary:
             torch.save(checkpoint, temporary)
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
         """Read without executing anything."""
         return read_checkpoint(path, map_location)
 

@@ -53,17 +53,25 @@ class TrainingConfig(Options):
         description="Weight of an auxiliary loss: the displacement to the inherent structure, read from the "
         "vectors of the middle layer. It helps thermal input; the extra readout is not part of the model.",
     )  # fmt: skip
-    validate_every: int = Field(1, ge=1, description="Epochs between validations, which also write checkpoints.")
-    patience: int = Field(0, ge=0, description="Stop after so many validations without a better one; 0: never.")
+    validate_every: int = Field(
+        1, ge=1, description="Epochs between validations, which also write checkpoints."
+    )
+    patience: int = Field(
+        0, ge=0, description="Stop after so many validations without a better one; 0: never."
+    )
     select: Literal["best", "last"] = Field(
-        "best", description="Weights of the model: of the epoch with the best validation Pearson, or the last."
+        "best",
+        description="Weights of the model: of the epoch with the best validation Pearson, or the last.",
     )
     seed: int = Field(0, ge=0, description="Seed of the weights, the order of structures and dropout.")
     # Machine
     device: str | None = Field(None, description="cpu, cuda, cuda:1, mps; default: a GPU where there is one.")
-    devices: int = Field(1, ge=1, description="GPUs (or CPU processes) that share the work; each takes a batch.")
+    devices: int = Field(
+        1, ge=1, description="GPUs (or CPU processes) that share the work; each takes a batch."
+    )
     precision: Literal["float32", "mixed", "float64"] = Field(
-        "float32", description="mixed: bfloat16 where torch's autocast allows it, weights and loss in float32."
+        "float32",
+        description="mixed: bfloat16 where torch's autocast allows it, weights and loss in float32.",
     )
 
     @model_validator(mode="after")
@@ -80,5 +88,19 @@ class TrainingConfig(Options):
 
     def network_options(self, n_species: int, n_outputs: int) -> dict[str, Any]:
         """Keyword arguments of :class:`propensity.nn.SE3GNN`."""
-        names = ("l_max", "channels", "n_layers", "n_basis", "cutoff", "radial_hidden", "dropout", "readout", "kernel")
-        return {"n_species": n_species, "n_outputs": n_outputs, **{name: getattr(self, name) for name in names}}
+        names = (
+            "l_max",
+            "channels",
+            "n_layers",
+            "n_basis",
+            "cutoff",
+            "radial_hidden",
+            "dropout",
+            "readout",
+            "kernel",
+        )
+        return {
+            "n_species": n_species,
+            "n_outputs": n_outputs,
+            **{name: getattr(self, name) for name in names},
+        }

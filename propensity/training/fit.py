@@ -50,7 +50,7 @@ def fit_network(
     progress: bool = True,
     **options: Any,
 ) -> SE3Estimator:
-    """Train the equivariant network; all options are those of :class:`TrainingConfig`.
+    """Train the equivariant network.
 
     Parameters
     ----------
@@ -64,6 +64,8 @@ def fit_network(
         Go on from ``folder/checkpoints/last.ckpt``; on a CPU the result is that of an uninterrupted run.
     progress
         Show a progress bar on stderr.
+    **options
+        Fields of :class:`TrainingConfig`.
 
     Returns
     -------
@@ -80,6 +82,7 @@ def fit_network(
         When memory runs out or the loss becomes NaN.
     """
     config = read_options(TrainingConfig, options)
+    train, valid = list(train), list(valid)  # read once
     device = chosen_device(config.device)
     with (
         _quiet(),
@@ -141,7 +144,9 @@ def _estimator(network: SE3GNN, average: WeightAverage, data: GraphModule, card:
     return SE3Estimator(network, card)
 
 
-def _restore(network: SE3GNN, average: WeightAverage, folder: Path, config: TrainingConfig, has_valid: bool) -> None:
+def _restore(
+    network: SE3GNN, average: WeightAverage, folder: Path, config: TrainingConfig, has_valid: bool
+) -> None:
     """Weights of the best validation or of the last epoch, from the checkpoints of this run."""
     best = config.select == "best" and has_valid and (folder / BEST).exists()
     state = read_checkpoint(folder / (BEST if best else LAST))
@@ -180,7 +185,9 @@ def start_from(network: SE3GNN, model: str) -> None:
     """
     other = load_model(model)
     if not isinstance(other, SE3Estimator):
-        raise InputError(f"init is {model!r}, a model of kind {other.card.kind!r}: give one of kind 'se3gnn'.")
+        raise InputError(
+            f"init is {model!r}, a model of kind {other.card.kind!r}: give one of kind 'se3gnn'."
+        )
     ours = network.state_dict()
     for name, value in other.network.state_dict().items():
         if name in ours and ours[name].shape == value.shape:
@@ -203,11 +210,14 @@ def chosen_device(name: str | None) -> torch.device:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError:
         raise InputError(f"device {name!r} is unknown: give cpu, cuda, cuda:0 or mps.") from None
-    missing = (device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count())) or (
-        device.type == "mps" and not torch.backends.mps.is_available()
-    )
+    missing = (
+        device.type == "cuda"
+        and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count())
+    ) or (device.type == "mps" and not torch.backends.mps.is_available())
     if missing or device.type not in ("cpu", "cuda", "mps"):
-        raise InputError(f"device {name!r} is not available here: give cpu or install a build of torch for it.")
+        raise InputError(
+            f"device {name!r} is not available here: give cpu or install a build of torch for it."
+        )
     return device
 
 
@@ -222,14 +232,23 @@ def _trainer(
         callbacks.append(Bar())
     if has_valid and config.patience:
         callbacks.append(
-            EarlyStopping("valid_pearson", mode="max", patience=config.patience, check_on_train_epoch_end=False)
+            EarlyStopping(
+                "valid_pearson", mode="max", patience=config.patience, check_on_train_epoch_end=False
+            )
         )
     keep: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
     every = config.validate_every
     callbacks.append(ModelCheckpoint(folder / LAST.parent, LAST.stem, every_n_epochs=every, **keep))
     if has_valid:
         callbacks.append(
-            ModelCheckpoint(folder / BEST.parent, BEST.stem, monitor="valid_pearson", mode="max", every_n_epochs=every, **keep)
+            ModelCheckpoint(
+                folder / BEST.parent,
+                BEST.stem,
+                monitor="valid_pearson",
+                mode="max",
+                every_n_epochs=every,
+                **keep,
+            )
         )
     strategy: Any = "auto"
     if config.devices > 1:
@@ -277,7 +296,9 @@ def _is_memory(error: BaseException) -> bool:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence Lightning's remarks about loaders and devices; its errors stay."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning_utilities")]
+    loggers = [
+        logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning_utilities")
+    ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
@@ -289,6 +310,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-

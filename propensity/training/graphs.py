@@ -38,7 +38,9 @@ def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: to
     graph.trained = torch.from_numpy(counts[types]).to(dtype)
     if config.inherent_weight:
         if sample.inherent_positions is None:
-            raise DataError(f"{sample.name} has no inherent positions, which inherent_weight needs: set it to 0.")
+            raise DataError(
+                f"{sample.name} has no inherent positions, which inherent_weight needs: set it to 0."
+            )
         step = sample.inherent_positions - sample.structure.positions
         graph.to_inherent = torch.from_numpy(minimum_image(step, structure.cell, structure.pbc)).to(dtype)
     return graph
@@ -80,7 +82,9 @@ class EpochSampler(Sampler[int]):
 
     def __init__(self, n: int, seed: int, rank: int = 0, world: int = 1) -> None:
         if n < world:
-            raise DataError(f"there are {n} training structures for {world} devices: use at most {n} devices.")
+            raise DataError(
+                f"there are {n} training structures for {world} devices: use at most {n} devices."
+            )
         self.n, self.seed, self.rank, self.world, self.epoch = n, seed, rank, world, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -124,7 +128,7 @@ class GraphModule(LightningDataModule):
         )  # fmt: skip
 
     def val_dataloader(self) -> Iterable[Data]:
-        """This process's share of the validation structures, one at a time."""
+        """Share of this process in the validation structures, one at a time."""
         rank, world = self._place()
         return DataLoader(self.valid_graphs[rank::world], batch_size=1, collate_fn=join_graphs)  # type: ignore[arg-type]
 

@@ -35,7 +35,7 @@ def interruptible() -> Iterator[None]:
 
     def stop(number: int, frame: Any) -> None:
         # A second signal must still be able to end everything.
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
         raise Interrupted(signal.Signals(number).name)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -54,12 +54,18 @@ class PropensityModule(LightningModule):
         vectors = hidden[:, channels : 4 * channels].view(-1, channels, 3)
         assert self.to_inherent is not None
         predicted = self.to_inherent(vectors.transpose(1, 2)).squeeze(2)
-        return (predicted - graph.to_inherent).square().mean() / graph.to_inherent.square().mean().clamp_min(1e-9)
+        return (predicted - graph.to_inherent).square().mean() / graph.to_inherent.square().mean().clamp_min(
+            1e-9
+        )
 
     def epoch_loss(self) -> float:
         """Mean training loss since the start of the epoch, over all processes; waits for the device."""
         mean = self._loss_sum / max(self._steps, 1)
-        return float(self.all_gather(mean).mean() if self.trainer.world_size > 1 else mean)
+        return float(self._all(mean).mean())
+
+    def _all(self, value: torch.Tensor) -> torch.Tensor:
+        """Values of all processes along a new first axis."""
+        return cast(torch.Tensor, self.all_gather(value)) if self.trainer.world_size > 1 else value[None]
 
     def on_validation_epoch_start(self) -> None:
         """Empty sums; on several devices the running batch-norm statistics become their mean first."""
@@ -79,7 +85,7 @@ class PropensityModule(LightningModule):
         if self._sums is None:  # more processes than validation structures
             shape = (self.network.n_species, self.network.n_outputs, 6)
             self._sums = torch.zeros(shape, dtype=sum_dtype(self.device), device=self.device)
-        total = self.all_gather(self._sums).sum(0) if self.trainer.world_size > 1 else self._sums
+        total = self._all(self._sums).sum(0)
         trained = [self.card.species.index(name) for name in self.card.trained_species]
         total = total[trained].cpu()
         n, sx, sy, sxx, syy, sxy = total.unbind(-1)
@@ -90,7 +96,7 @@ class PropensityModule(LightningModule):
         # A constant prediction has no correlation: score it as none.
         self.log("valid_pearson", self.valid_pearson.nan_to_num(0.0).mean().float(), rank_zero_only=False)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """Adam and a rate that follows the step."""
         config = self.config
         optimizer = torch.optim.Adam(

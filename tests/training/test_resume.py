@@ -54,17 +54,24 @@ def test_resumed_run_is_bitwise_that_of_an_uninterrupted_one(
     train, valid = samples[:6], samples[6:]
     whole = fit_network(train, valid, folder=tmp_path / "whole", **options)
     interrupt_at(step, number)
-    with pytest.raises(TrainingInterrupted, match="after [12] of 4 epochs") as stopped:
+    with pytest.raises(TrainingInterrupted, match=r"after [12] of 4 epochs") as stopped:
         fit_network(train, valid, folder=tmp_path / "parts", **options)
-    assert np.isfinite(stopped.value.estimator.predict(samples[0].structure)[samples[0].structure.types == 0]).all()
+    assert np.isfinite(
+        stopped.value.estimator.predict(samples[0].structure)[samples[0].structure.types == 0]
+    ).all()
     monkeypatch.undo()
     torch.manual_seed(99)  # the state of the generator outside must not matter
     resumed = fit_network(train, valid, folder=tmp_path / "parts", resume=True, **options)
     assert_same_weights(whole, resumed)
     assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
-    first, second = (read_checkpoint(tmp_path / name / "checkpoints/last.ckpt") for name in ("whole", "parts"))
-    for a, b in zip(first["optimizer_states"][0]["state"].values(), second["optimizer_states"][0]["state"].values()):
-        assert all(torch.equal(a[key], b[key]) for key in a)
+    first, second = (
+        read_checkpoint(tmp_path / name / "checkpoints/last.ckpt") for name in ("whole", "parts")
+    )
+    moments = [state["optimizer_states"][0]["state"] for state in (first, second)]
+    assert moments[0].keys() == moments[1].keys()
+    for key, a in moments[0].items():
+        b = moments[1][key]
+        assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_interrupted_in_the_first_epoch_keeps_the_weights_so_far(samples, tmp_path, interrupt_at):

@@ -1,0 +1,125 @@
+"""``propensity models``: what is installed, and what a card says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("model", required=False)
+def command(model: str | None) -> None:
+    """List the installed models, or show the card of one (a name or folder)."""
+    from rich.console import Console
+
+    from propensity.model_io import SHIPPED, load_card, model_files, shipped_models
+
+    console = Console()
+    if model is None:
+        names = shipped_models()
+        if not names:
+            click.echo("no models are installed: train one with `propensity train`.")
+            return
+        console.print(_list({name: load_card(SHIPPED / name / "model.json") for name in names}))
+        return
+    weights, path = model_files(model)
+    card = load_card(path)
+    console.print(_details(card, weights))
+    for part, scores in card.metrics.items():
+        if isinstance(scores, dict) and "species" in scores:
+            console.print(_scores(part, scores))
+
+
+def _list(cards: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    shown = Table()
+    for column in (
+        "model",
+        "kind",
+        "species",
+        "positions",
+        "T",
+        "density",
+        "times",
+        "ρ pooled at the default time",
+    ):
+        shown.add_column(column)
+    for name, card in cards.items():
+        shown.add_row(
+            name, card.kind, " ".join(card.trained_species or card.species), card.positions, _number(card.temperature),
+            str(len(card.times)), f"{card.times[card.default_time_index]:g}", _headline(card),
+        )  # fmt: skip
+    return shown
+
+
+def _details(card: Any, weights: Any) -> Any:
+    from rich.table import Table
+
+    shown = Table(show_header=False, box=None, pad_edge=False)
+    training = card.training
+    rows = {
+        "name": card.name, "kind": card.kind, "description": card.description,
+        "file": f"{weights} ({weights.stat().st_size / 1e3:.0f} kB)" if weights.exists() else f"{weights} is missing",
+        "species": f"{' '.join(card.species)} (trained: {' '.join(card.trained_species or card.species)})",
+        "positions": card.positions, "cutoff": _number(card.cutoff) + " σ",
+        "times": ", ".join(f"{time:g}" for time in card.times) + f" (default {card.times[card.default_time_index]:g})",
+        "temperature": _number(card.temperature), "density": _number(card.density),
+        "composition": ", ".join(f"{x:.3g}" for x in card.composition),
+        "training": ", ".join(str(x) for x in training.get("data", training.get("sources", []))[:4])
+        + (f" ({training['n_structures']} structures)" if "n_structures" in training else ""),
+        "options": ", ".join(f"{key} {value}" for key, value in card.config.items()),
+        "license": card.license, "citation": card.citation,
+    }  # fmt: skip
+    for key, value in rows.items():
+        if value:
+            shown.add_row(f"[bold]{key}[/bold]", str(value))
+    return shown
+
+
+def _scores(part: str, scores: dict[str, Any]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    shown = Table(
+        box=box.SIMPLE,
+        pad_edge=False,
+        title=f"{part}: {scores.get('n_structures', '?')} structures",
+        title_justify="left",
+    )
+    for column in ("species", "time", "ρ pooled", "ceiling", "ρ per structure", "ceiling"):
+        shown.add_column(column, justify="left" if column == "species" else "right")
+    for species, values in scores["species"].items():
+        for t, time in enumerate(scores["times"]):
+            shown.add_row(
+                species if t == 0 else "", f"{time:g}",
+                *(
+                    _score(values.get(key, [None] * (t + 1))[t])
+                    for key in (
+                        "pearson_pooled", "noise_ceiling_pooled", "pearson_per_structure", "noise_ceiling_per_structure",
+                    )
+                ),
+            )  # fmt: skip
+    return shown
+
+
+def _headline(card: Any) -> str:
+    """Score at the default time on test structures, else on validation."""
+    for part in ("test", "valid"):
+        scores = card.metrics.get(part, {})
+        if "species" in scores and card.times[card.default_time_index] in scores.get("times", []):
+            t = scores["times"].index(card.times[card.default_time_index])
+            return (
+                ", ".join(f"{name} {v['pearson_pooled'][t]:.3f}" for name, v in scores["species"].items())
+                + f" ({part})"
+            )
+    return "–"
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
