@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lammps_bridge.core import open_predictor
 from lammps_bridge.live import LiveAnnotation
 from propensity.errors import InputError
 from propensity.predictor import Predictor
@@ -42,7 +43,7 @@ class Annotator:
     species_map
         From LAMMPS types to species of the model, e.g. ``{1: "A", 2: "B"}``.
     times
-        None: the default time of the model; ``"all"``; or times in LJ units.
+        None: the default time of the model; ``"all"``; or times in LJ units (with a Predictor: its own).
     device, dtype, length_scale
         See :class:`~propensity.Predictor`.
     name
@@ -79,14 +80,13 @@ class Annotator:
         self.lmp = lmp
         self.every = int(every)
         self.name = name
-        self._load: Callable[[], Predictor] = (
-            (lambda: model)
-            if isinstance(model, Predictor)
-            else lambda: Predictor(
-                model, device=device, dtype=dtype, species_map=species_map, length_scale=length_scale
-            )
-        )
-        self._wanted_times = times
+        options: dict[str, Any] = {
+            "device": device,
+            "dtype": dtype,
+            "species_map": species_map,
+            "length_scale": length_scale,
+        }
+        self._load = functools.partial(open_predictor, model, times, **options)
         self._live: LiveAnnotation | None = None
         self._error: BaseException | None = None
 
@@ -96,7 +96,7 @@ class Annotator:
             raise InputError("the annotator is attached already: detach it first.")
         if not self.lmp.extract_setting("box_exist") or self.lmp.get_natoms() == 0:
             raise InputError("LAMMPS holds no atoms yet: create or read them, then attach the annotator.")
-        live = LiveAnnotation(self.lmp, self._load, self._wanted_times, self.name)
+        live = LiveAnnotation(self.lmp, self._load, self.name)
         columns = f" {len(live.times)}" if len(live.times) > 1 else ""
         # An empty group: `fix external` adds its force to no atom.
         self.lmp.command(f"group {self.name}_nobody empty")

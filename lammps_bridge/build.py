@@ -51,7 +51,7 @@ def build_plugin(headers: str | os.PathLike | None = None, output: str | os.Path
     if headers is not None and output is None:
         raise InputError(f"headers of your own LAMMPS need an output too, e.g. --output {FILENAME}.")
     target = installed_target() if headers is None else own_target(Path(headers))
-    path = Path(output) if output is not None else plugin_path()
+    path = Path(output).absolute() if output is not None else plugin_path()
     if not path.name.endswith("plugin.so"):
         raise InputError(f"{path} doesn't end in plugin.so: LAMMPS loads only such files, e.g. {FILENAME}.")
     with replacing(path) as temporary:
@@ -69,7 +69,7 @@ def command(target: Target, output: Path) -> list[str]:
         line += ["-undefined", "dynamic_lookup"]
     return [
         *line,
-        *map(str, sorted(SOURCES.glob("*.cpp"))),
+        *sorted(source.name for source in SOURCES.glob("*.cpp")),
         *shlex.split(os.environ.get("CXXFLAGS", "")),
         "-o",
         str(output),
@@ -172,7 +172,8 @@ def _mpi_headers() -> tuple[Path, ...]:
 
 def _run(line: list[str]) -> None:
     try:
-        done = subprocess.run(line, capture_output=True, text=True, timeout=600, check=False)
+        # From the folder of the sources, so that LAMMPS shows short names in its errors.
+        done = subprocess.run(line, cwd=SOURCES, capture_output=True, text=True, timeout=600, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PropensityError(f"the compiler {line[0]} can't be run ({error}): set CXX to another.") from None
     if done.returncode != 0:

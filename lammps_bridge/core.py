@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +44,7 @@ class Annotation:
     means: np.ndarray
 
 
-def annotate(predictor: Predictor, frame: Frame, times: Sequence[int]) -> Annotation:
+def annotate(predictor: Predictor, frame: Frame, indices: Sequence[int]) -> Annotation:
     """Predict a frame at the given indices of ``predictor.times``.
 
     Atoms are sorted by tag first: summation order, and so the last digits, don't depend on how LAMMPS
@@ -61,7 +63,7 @@ def annotate(predictor: Predictor, frame: Frame, times: Sequence[int]) -> Annota
         )
     types = map_species({"type": frame.types[order]}, predictor.species, predictor.species_map)
     structure = Structure(frame.positions[order], types, frame.cell, frame.pbc)
-    predicted = predictor.predict(structure)[:, list(times)]
+    predicted = predictor.predict(structure)[:, list(indices)]
     selected = frame.selected[order]
     groups = [selected] + [selected & (types == k) for k in range(len(predictor.species))]
     means = np.stack([_mean(predicted[group]) for group in groups], axis=1)
@@ -70,31 +72,37 @@ def annotate(predictor: Predictor, frame: Frame, times: Sequence[int]) -> Annota
     return Annotation(values, means)
 
 
-def time_indices(predictor: Predictor, times: str | Sequence[float] | None) -> list[int]:
-    """Indices of the wanted times: None is the default of the model, ``"all"`` every one, else LJ times.
+def open_predictor(
+    model: str | os.PathLike | Sequence[str | os.PathLike] | Predictor,
+    times: str | Sequence[float] | None,
+    **options: Any,
+) -> tuple[Predictor, list[int]]:
+    """Predictor, and the indices of the times that are meant.
+
+    Parameters
+    ----------
+    model
+        As :class:`~propensity.Predictor` takes it, or one that is open already.
+    times
+        None: the default time of the model; ``"all"``: every one; or times in LJ units.
+    options
+        Of :class:`~propensity.Predictor`.
 
     Raises
     ------
     InputError
-        When the model has no such time.
+        For times that the model doesn't have.
     """
-    known = predictor.times
-    if times is None:
-        return [predictor.default_time_index]
-    if isinstance(times, str):
-        if times != "all":
-            raise InputError(f"times is {times!r}: give 'all' or some of {known.tolist()}.")
-        return list(range(len(known)))
-    indices = []
-    for time in times:
-        nearest = int(np.argmin(np.abs(known - time)))
-        # Cards give times with all digits, which nobody types: 1% is far below any spacing of times.
-        if not np.isclose(known[nearest], time, rtol=0.01, atol=0):
-            raise InputError(f"the model has no time {time:g}: choose 'all' or some of {known.tolist()}.")
-        indices.append(nearest)
-    if not indices:
-        raise InputError(f"times is empty: give 'all' or some of {known.tolist()}.")
-    return indices
+    chosen = None if times is None or isinstance(times, str) else times
+    if isinstance(times, str) and times != "all":
+        raise InputError(f"times is {times!r}: give 'all', numbers, or nothing for the default of the model.")
+    if isinstance(model, Predictor) and chosen is not None:
+        raise InputError(
+            f"times is {times}, but the predictor is open: give times to the Predictor, and 'all' here."
+        )
+    predictor = model if isinstance(model, Predictor) else Predictor(model, times=chosen, **options)
+    indices = [predictor.default_time_index] if times is None else list(range(len(predictor.times)))
+    return predictor, indices
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

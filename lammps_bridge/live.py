@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
-from lammps_bridge.core import Frame, annotate, time_indices
+from lammps_bridge.core import Frame, annotate
 from lammps_bridge.ranks import Ranks
 from propensity.errors import InputError
 from propensity.predictor import Predictor
@@ -26,25 +26,20 @@ class LiveAnnotation:
     lmp
         Instance of ``lammps.lammps``.
     load
-        Makes the predictor; called on the first rank only.
-    times
-        See :func:`lammps_bridge.core.time_indices`.
+        Makes the predictor and the indices of the wanted times; called on the first rank only.
     name
         Name of the property.
     """
 
-    def __init__(
-        self, lmp: Any, load: Callable[[], Predictor], times: str | Sequence[float] | None, name: str
-    ) -> None:
+    def __init__(self, lmp: Any, load: Callable[[], tuple[Predictor, list[int]]], name: str) -> None:
         self.ranks = Ranks(lmp)
         self._predictor: Predictor | None = None
 
         def prepare() -> tuple[list[int], np.ndarray, tuple[str, ...]]:
-            self._predictor = load()
-            return time_indices(self._predictor, times), self._predictor.times, self._predictor.species
+            self._predictor, indices = load()
+            return indices, self._predictor.times[indices], self._predictor.species
 
-        self._indices, known, self.species = self.ranks.on_root(prepare)
-        self.times = known[self._indices]
+        self._indices, self.times, self.species = self.ranks.on_root(prepare)
         self.property = f"d2_{name}" if len(self.times) > 1 else f"d_{name}"
         self.means = np.full((len(self.times), 1 + len(self.species)), np.nan)
 

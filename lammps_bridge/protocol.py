@@ -3,7 +3,7 @@
 All numbers are in the byte order of the machines, which must agree.
 
 ===========  =========================================================================================
-hello        ``PRPN``, uint32 version, uint32 length, text with one ``keyword values`` a line
+hello        ``PRPN``, uint32 version, uint32 length, text of ``keyword<tab>value<tab>...`` lines
 frame        ``FRAM``, int64 periodic (bit k: direction k), int64 N, float64 cell (3, 3), int64 tags (N,),
              int32 types (N,), int32 selected (N,), float64 positions (N, 3)
 reply        ``PRPN``, int32 status (0: done, 1: error), uint64 length of text, uint64 number of values,
@@ -43,7 +43,7 @@ def receive_hello(connection: socket.socket) -> dict[str, list[str]] | None:
             else "the client is not a fix propensity."
         )
     lines = receive(connection, length).decode(errors="replace").splitlines()
-    return {words[0]: words[1:] for words in map(str.split, lines) if words}
+    return {words[0]: words[1:] for words in (line.split("\t") for line in lines)}
 
 
 def receive_frame(connection: socket.socket) -> Frame | None:

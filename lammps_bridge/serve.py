@@ -1,7 +1,8 @@
 """Server that holds the model for ``fix propensity``: ``python -m lammps_bridge.serve``.
 
-The fix starts one by itself.  Start it by hand, with ``--listen``, to keep a model loaded between runs
-or to predict on another machine, for instance one with a GPU.
+The fix starts one by itself.  Start it by hand, with ``--listen``, to share it between runs or to
+predict on another machine, for instance one with a GPU.  Whoever reaches the address may use it: listen
+at 127.0.0.1 or at a unix path, and tunnel (``ssh -L``) from elsewhere.
 """
 
 from __future__ import annotations
@@ -16,10 +17,15 @@ import traceback
 import warnings
 from collections.abc import Sequence
 
+import numpy as np
+
 from lammps_bridge import protocol
-from lammps_bridge.core import annotate, time_indices
+from lammps_bridge.core import annotate, open_predictor
 from propensity.errors import InputError, PropensityError, PropensityWarning
 from propensity.predictor import Predictor
+from propensity.species import map_species
+
+DEFAULT = "ka-default"
 
 #: Connections share the device, and catching warnings is global to the process.
 _one_at_a_time = threading.Lock()
@@ -97,46 +103,41 @@ def _converse(connection: socket.socket, device: str | None) -> None:
     if options is None:
         return
     with _one_at_a_time:
-        predictor = make_predictor(options, device)
-        times = time_indices(predictor, _times(options.get("times")))
-        shown = ", ".join(f"{predictor.times[k]:g}" for k in times)
-        text = (
-            f"model {_one(options, 'model') or 'ka-default'} on {predictor.device}, propensity at t = {shown}"
-        )
-    protocol.send_reply(connection, 0, text, [len(times), len(predictor.species)])  # type: ignore[arg-type]
+        predictor, indices = open_for(options, device)
+    shown = ", ".join(f"{time:g}" for time in predictor.times[indices])
+    text = (
+        f"model {' '.join(options.get('model', [DEFAULT]))} on {predictor.device}, propensity at t = {shown}"
+    )
+    protocol.send_reply(connection, 0, text, np.array([len(indices), len(predictor.species)]))
     while (frame := protocol.receive_frame(connection)) is not None:
         with _one_at_a_time, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", PropensityWarning)
-            annotation = annotate(predictor, frame, times)
+            annotation = annotate(predictor, frame, indices)
         text = " ".join(str(warning.message) for warning in caught)
         protocol.send_reply(connection, 0, text, annotation.means, annotation.values)
 
 
-def make_predictor(options: dict[str, list[str]], device: str | None = None) -> Predictor:
-    """Predictor for the keywords of a fix: species, model, length_scale, device."""
-    scale = _one(options, "length_scale")
-    try:
-        length_scale = 1.0 if scale is None else float(scale)
-    except ValueError:
-        raise InputError(
-            f"length_scale is {scale!r}: give the length of σ_AA in the units of the run."
-        ) from None
-    return Predictor(
-        _one(options, "model") or "ka-default",
-        device=device or _one(options, "device"),
-        species_map={k + 1: name for k, name in enumerate(options.get("species", []))},
-        length_scale=length_scale,
+def open_for(options: dict[str, list[str]], device: str | None = None) -> tuple[Predictor, list[int]]:
+    """Predictor and indices of its times for the keywords of a fix; ``device`` goes before the fix's."""
+    species, times = options.get("species", []), options.get("times")
+    predictor, indices = open_predictor(
+        options.get("model", DEFAULT),
+        None if times is None else "all" if times == ["all"] else [_number("times", t) for t in times],
+        device=device or options.get("device", [None])[0],
+        species_map=dict(enumerate(species, 1)),
+        length_scale=_number("length_scale", options.get("length_scale", ["1"])[0]),
     )
+    # A wrong name shows here, at the line of the fix, instead of in the first step.
+    map_species({"type": np.arange(1, 1 + len(species))}, predictor.species, predictor.species_map)
+    return predictor, indices
 
 
-def _one(options: dict[str, list[str]], keyword: str) -> str | None:
-    values = options.get(keyword)
-    return " ".join(values) if values else None
-
-
-def _times(values: list[str] | None) -> str | list[float] | None:
-    return values[0] if values == ["all"] else None if values is None else [float(v) for v in values]
+def _number(keyword: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{keyword} has the value {text!r}: give a number.") from None
 
 
 def _address(text: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:

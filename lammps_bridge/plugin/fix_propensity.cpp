@@ -12,6 +12,7 @@
 
 #include <climits>
 #include <cmath>
+#include <set>
 #include <stdexcept>
 #include <unistd.h>
 
@@ -61,35 +62,35 @@ FixPropensity::~FixPropensity()
   else memory->destroy(array_atom);
 }
 
-// Options for the server, one "keyword value" a line; only what rank 0 needs itself is read here.
+// Options for the server, one a line and words separated by tabs; only what rank 0 needs itself is read here.
 std::string FixPropensity::parse(int narg, char **arg, std::string &server, int &timeout)
 {
-  const std::string usage = "fix propensity: use `fix ID group propensity N species A B ...` with one species for each of the " +
+  const std::string usage = "use `fix ID group propensity N species A B ...` with one species for each of the " +
       std::to_string(atom->ntypes) + " atom types";
-  if (narg < 4) error->all(FLERR, usage);
+  if (narg < 4) error->all(FLERR, "fix propensity: " + usage);
   nevery = utils::inumeric(FLERR, arg[3], false, lmp);
   if (nevery < 1) error->all(FLERR, std::string("fix propensity: N is ") + arg[3] + ": give a positive number of steps");
   if (!atom->tag_enable) error->all(FLERR, "fix propensity: atoms have no IDs: leave out `atom_modify id no`");
 
+  const std::set<std::string> single = {"length_scale", "device", "server", "timeout"}, several = {"species", "model", "times"};
+  auto is_keyword = [&](const char *word) { return single.count(word) || several.count(word); };
   std::string options;
   bool species = false;
   for (int i = 4; i < narg;) {
-    const std::string keyword = arg[i++];
-    const int first = i;
+    const std::string keyword = arg[i];
+    if (!is_keyword(arg[i]))
+      error->all(FLERR, "fix propensity: unknown keyword '" + keyword + "': choose from species, model, times, length_scale, device, server, timeout");
+    const int first = ++i;
+    while (i < narg && !is_keyword(arg[i])) ++i;
+    const int words = i - first;
     if (keyword == "species") {
-      i += atom->ntypes;
+      std::string names;
+      for (int k = first; k < i; ++k) names += std::string(k > first ? " " : "") + arg[k];
+      if (words != atom->ntypes) error->all(FLERR, "fix propensity: species is '" + names + "': " + usage);
       species = true;
-    } else if (keyword == "times") {
-      while (i < narg && (utils::is_double(arg[i]) || (i == first && std::string(arg[i]) == "all"))) ++i;
-      if (i == first) error->all(FLERR, "fix propensity: times needs `all` or one time or more");
-    } else if (keyword == "model" || keyword == "length_scale" || keyword == "device" || keyword == "server" ||
-               keyword == "timeout") {
-      i += 1;
-    } else {
-      error->all(FLERR, "fix propensity: unknown keyword '" + keyword + "': choose from species (" + std::to_string(atom->ntypes) +
-                 " names), model, times, length_scale, device, server, timeout");
     }
-    if (i > narg) error->all(FLERR, "fix propensity: values of '" + keyword + "' are missing: " + usage.substr(16));
+    if (words == 0 || (words > 1 && single.count(keyword)))
+      error->all(FLERR, "fix propensity: keyword '" + keyword + "' has " + std::to_string(words) + " values: give " + (words ? "one" : "it one"));
     if (keyword == "server") {
       server = arg[first];
     } else if (keyword == "timeout") {
@@ -97,11 +98,11 @@ std::string FixPropensity::parse(int narg, char **arg, std::string &server, int 
       if (timeout < 1) error->all(FLERR, "fix propensity: timeout must be at least 1 s");
     } else {
       options += keyword;
-      for (int k = first; k < i; ++k) options += std::string(" ") + arg[k];
+      for (int k = first; k < i; ++k) options += std::string("\t") + arg[k];
       options += "\n";
     }
   }
-  if (!species) error->all(FLERR, usage);
+  if (!species) error->all(FLERR, "fix propensity: species is missing: " + usage);
   return options;
 }
 

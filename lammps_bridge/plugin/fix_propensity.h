@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-// fix ID group propensity N species A B ... [model NAME] [times all|t ...] [length_scale s] [device d]
+// fix ID group propensity N species A B ... [model NAME ...] [times all|t ...] [length_scale s] [device d]
 //                                           [server host:port|unix:path] [timeout seconds]
 // Per-atom: propensity (one time) or one column a time.  Scalar: mean over the group at the first time.
 // Vector: for each time the mean over the group, then the mean over each species of the model.
