@@ -101,7 +101,7 @@ class PropensityCalculator(Calculator):
     ) -> None:
         """Fill ``results`` with every implemented property."""
         super().calculate(atoms, properties, system_changes)
-        self.results = self.predictor.columns(self.structure(self.atoms))
+        self.results = self.predictor.columns(self.structure(self.atoms if atoms is None else atoms))  # type: ignore[arg-type]
 
     def annotate(self, atoms: ase.Atoms) -> ase.Atoms:
         """Write every property to ``atoms.arrays`` and the times to ``atoms.info["propensity_times"]``.

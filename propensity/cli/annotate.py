@@ -1,0 +1,83 @@
+"""``propensity annotate``: a trajectory in, the same trajectory with propensities out."""
+
+from __future__ import annotations
+
+import click
+
+from propensity.errors import InputError
+
+
+def parse_times(text: str | None) -> list[float] | None:
+    """Read ``"130,4120"``; None stays None."""
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"times {text!r} can't be read: give numbers such as 130,4120.") from None
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("trajectory", type=click.Path())
+@click.argument("topology", type=click.Path(), required=False)
+@click.option(
+    "-o", "--output", required=True, type=click.Path(), help="File to write: .extxyz, .dump or .h5."
+)
+@click.option(
+    "-m",
+    "--model",
+    multiple=True,
+    default=("ka-default",),
+    show_default=True,
+    help="Model by name or path; several make a committee with a standard deviation.",
+)
+@click.option("--species-map", metavar="1=A,2=B", help="Labels in the file = species of the model.")
+@click.option(
+    "--length-scale",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Length of σ_AA in the units of the file (10 for an XTC whose nm are σ).",
+)
+@click.option("--times", metavar="T,...", help="Times to predict, in LJ units; default: all of the model.")
+@click.option("--start", type=click.IntRange(min=0), default=0, show_default=True, help="First frame.")
+@click.option("--stop", type=click.IntRange(min=1), help="Frame to stop before.")
+@click.option(
+    "--step", type=click.IntRange(min=1), default=1, show_default=True, help="Every how many frames."
+)
+@click.option("--device", help="cpu, cuda, ...; default: CUDA where there is one.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
+def command(
+    trajectory: str, topology: str | None, output: str, model: tuple[str, ...], species_map: str | None,
+    length_scale: float, times: str | None, start: int, stop: int | None, step: int, device: str | None, quiet: bool,
+) -> None:  # fmt: skip
+    """Add propensities to every frame of TRAJECTORY.
+
+    Reads LAMMPS dumps, extended XYZ, GSD and whatever ASE or MDAnalysis reads; formats that don't name
+    the particles (XTC, TRR, DCD) need a TOPOLOGY.  OVITO shows the columns of .extxyz and .dump; .h5 is
+    H5MD.  A broken frame ends the run, and the frames before it are saved.
+
+    \b
+    propensity annotate dump.lammpstrj -o out.dump --species-map 1=A,2=B
+    propensity annotate traj.xtc conf.gro -o out.h5 --species-map A=A,B=B --length-scale 10
+    """  # noqa: D301
+    from propensity.cli.report import frame_progress, print_summary
+    from propensity.predictor import Predictor
+    from propensity.species import parse_species_map
+    from propensity.trajectory import BrokenFrameError, annotate
+
+    predictor = Predictor(
+        model, device=device, species_map=parse_species_map(species_map), length_scale=length_scale,
+        times=parse_times(times),
+    )  # fmt: skip
+    try:
+        with frame_progress(quiet) as progress:
+            summary = annotate(
+                trajectory, output, predictor, topology, start=start, stop=stop, step=step, progress=progress
+            )
+    except BrokenFrameError as error:
+        if not quiet:
+            print_summary(error.summary, output)
+        raise
+    if not quiet:
+        print_summary(summary, output)

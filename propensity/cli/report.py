@@ -1,0 +1,60 @@
+"""What ``annotate`` and ``demo`` show on screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from propensity.trajectory import Summary
+from propensity.trajectory.readers import Frames
+
+
+@contextmanager
+def frame_progress(quiet: bool) -> Iterator[Callable[[Frames, Summary], None] | None]:
+    """Progress bar on stderr: by frames where their number is known, else by the part of the file read."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[frames]} frames"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("annotating", total=1.0, frames=0)
+
+        def update(frames: Frames, summary: Summary) -> None:
+            fraction = summary.n_frames / frames.total if frames.total else frames.done or 0.0
+            bar.update(task, completed=fraction, frames=summary.n_frames)
+
+        yield update
+
+
+def print_summary(summary: Summary, output: str) -> None:
+    """Table of mean, smallest and largest propensity per time and species."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("t", "species", "particles", "mean", "min", "max"):
+        table.add_column(name, justify="left" if name == "species" else "right")
+    for column, time in enumerate(summary.times):
+        for row, name in enumerate(summary.species):
+            if summary.count[row]:
+                statistics = (summary.mean, summary.low, summary.high)
+                values = [_number(array[row, column]) for array in statistics]
+                table.add_row(f"{time:g}" if row == 0 else "", name, str(summary.count[row]), *values)
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{summary.n_frames} frame{'s' * (summary.n_frames != 1)}, {summary.n_particles} particles → {output}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def _number(value: float) -> str:
+    return "—" if np.isnan(value) else f"{value:.4f}"

@@ -1,0 +1,146 @@
+"""Annotate a trajectory frame by frame, in memory that doesn't grow with the number of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from propensity.errors import DataError, InputError
+from propensity.predictor import Predictor
+from propensity.trajectory.frame import Frame
+from propensity.trajectory.readers import Frames, open_trajectory
+from propensity.trajectory.writers import open_writer
+
+
+class Summary:
+    """Statistics of the propensity per species and time over all frames.
+
+    Attributes
+    ----------
+    n_frames, n_particles : int
+        Frames written and particles in them altogether.
+    count : int64, (n_species,)
+    mean, low, high : float64, (n_species, n_times)
+        NaN for species that the trajectory doesn't have or the model wasn't trained on.
+    """
+
+    def __init__(self, species: tuple[str, ...], times: np.ndarray) -> None:
+        shape = (len(species), len(times))
+        self.species, self.times = species, times
+        self.n_frames = self.n_particles = 0
+        self.count = np.zeros(len(species), dtype=np.int64)
+        self._sum = np.zeros(shape)
+        self._low, self._high = np.full(shape, np.inf), np.full(shape, -np.inf)
+
+    def add(self, types: np.ndarray, propensities: np.ndarray) -> None:
+        """Count a frame: types (N,) and propensities (N, n_times)."""
+        self.n_frames += 1
+        self.n_particles += len(types)
+        for k in np.unique(types):
+            values = propensities[types == k]
+            self.count[k] += len(values)
+            self._sum[k] += values.sum(axis=0)
+            self._low[k] = np.minimum(self._low[k], values.min(axis=0))
+            self._high[k] = np.maximum(self._high[k], values.max(axis=0))
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean propensity, shape (n_species, n_times)."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self._sum / self.count[:, None]
+
+    @property
+    def low(self) -> np.ndarray:
+        """Smallest propensity, shape (n_species, n_times)."""
+        return np.where(np.isfinite(self._low), self._low, np.nan)
+
+    @property
+    def high(self) -> np.ndarray:
+        """Largest propensity, shape (n_species, n_times)."""
+        return np.where(np.isfinite(self._high), self._high, np.nan)
+
+
+class BrokenFrameError(DataError):
+    """A frame could not be annotated; ``summary`` is of those before it, which are saved."""
+
+    def __init__(self, message: str, summary: Summary) -> None:
+        super().__init__(message)
+        self.summary = summary
+
+
+def annotate(
+    trajectory: str | Path,
+    output: str | Path,
+    predictor: Predictor,
+    topology: str | Path | None = None,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    step: int = 1,
+    progress: Callable[[Frames, Summary], None] | None = None,
+) -> Summary:
+    """Write every frame of a trajectory with its propensities.
+
+    Parameters
+    ----------
+    trajectory, topology, start, stop, step
+        See :func:`propensity.trajectory.open_trajectory`.
+    output
+        Extended XYZ, LAMMPS dump or HDF5 by extension; it appears when all is written.
+    predictor
+        Model or committee, with its species map and length scale.
+    progress
+        Called after each frame.
+
+    Returns
+    -------
+    Summary
+        Mean, smallest and largest propensity per species and time.
+
+    Raises
+    ------
+    BrokenFrameError
+        At a frame that can't be read or predicted, after the frames before it were saved.  Ctrl-C
+        saves them too.
+    DataError
+        When there is no frame to annotate.
+    """
+    if Path(output).exists() and Path(output).samefile(trajectory):
+        raise InputError(f"output {output} is the trajectory itself: give another name.")
+    frames = open_trajectory(trajectory, topology, start=start, stop=stop, step=step)
+    summary = Summary(predictor.species, predictor.times)
+    failure: BaseException | None = None
+    with open_writer(output, predictor) as writer:
+        try:
+            for frame in frames:
+                with _naming(frame):
+                    structure = frame.structure(predictor.species, predictor.species_map)
+                    columns = predictor.columns(structure)
+                    writer.add(frame, structure.types, columns)
+                summary.add(structure.types, columns["propensities"])
+                if progress is not None:
+                    progress(frames, summary)
+        except (DataError, KeyboardInterrupt) as error:
+            failure = error
+            if not summary.n_frames:
+                raise
+        if not summary.n_frames:
+            raise DataError(f"{trajectory} has no frame in {start}:{'' if stop is None else stop}:{step}.")
+    if isinstance(failure, DataError):
+        saved = f"the {summary.n_frames} frame(s) before it are in {output}."
+        raise BrokenFrameError(f"{str(failure).rstrip('.')}; {saved}", summary)
+    if failure is not None:
+        raise failure
+    return summary
+
+
+@contextmanager
+def _naming(frame: Frame) -> Iterator[None]:
+    """Name the frame in errors of its structure."""
+    try:
+        yield
+    except InputError as error:
+        raise DataError(f"frame {frame.number}: {error}") from None

@@ -1,0 +1,230 @@
+"""LAMMPS text dumps, read and written frame by frame with every column, box and boundary kept.
+
+MDAnalysis drops columns, boundaries, origins and types that vary in time; ASE turns types into
+elements: neither can hand a dump back with columns added.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice, pairwise
+from typing import TextIO
+
+import numpy as np
+from ase.geometry import complete_cell
+
+from propensity.errors import DataError
+from propensity.trajectory.frame import Frame, reading
+
+#: Coordinates in order of preference: columns, and whether they are fractions of the cell.
+_COORDINATES = (
+    (("x", "y", "z"), False), (("xu", "yu", "zu"), False),
+    (("xs", "ys", "zs"), True), (("xsu", "ysu", "zsu"), True),
+)  # fmt: skip
+_INTEGERS = {"id", "type", "mol", "proc", "procp1", "ix", "iy", "iz"}
+
+
+def read_dump(stream: TextIO, start: int = 0, stop: int | None = None, step: int = 1) -> Iterator[Frame]:
+    """Yield the frames start, start + step, ... before ``stop``; others are skipped unparsed.
+
+    Raises
+    ------
+    DataError
+        At the first frame that is broken or cut short.
+    """
+    number = 0
+    while stop is None or number < stop:
+        wanted = number >= start and (number - start) % step == 0
+        with reading(number):
+            header = _read_header(stream)
+            if not header:
+                return
+            n = int(_entry(header, "ITEM: NUMBER OF ATOMS"))
+            rows = [row.rstrip("\n") for row in islice(stream, n)] if wanted else []
+            frame = _parse(number, header, rows, n) if wanted else None
+        if frame is None:
+            for _ in islice(stream, n):
+                pass
+        else:
+            yield frame
+        number += 1
+
+
+def _read_header(stream: TextIO) -> list[str]:
+    """Lines up to and including ``ITEM: ATOMS ...``; none at the end of the file."""
+    header: list[str] = []
+    for line in iter(stream.readline, ""):
+        text = line.strip()
+        if not text and not header:
+            continue
+        if not text.startswith("ITEM:"):
+            raise DataError(f"expected a line 'ITEM: ...' and found {text[:60]!r}")
+        header.append(text)
+        if text.startswith("ITEM: ATOMS"):
+            if not _entry(header, "ITEM: NUMBER OF ATOMS").isdigit():
+                raise DataError(f"the number of atoms reads {_entry(header, 'ITEM: NUMBER OF ATOMS')[:40]!r}")
+            return header
+        header += [stream.readline().strip() for _ in range(3 if text.startswith("ITEM: BOX") else 1)]
+    if header:
+        raise DataError("the file ends inside the header")
+    return header
+
+
+def _entry(header: list[str], key: str) -> str:
+    """Line after the one that starts with ``key``."""
+    for line, following in pairwise(header):
+        if line.startswith(key):
+            return following
+    raise DataError(f"its header lacks {key!r}")
+
+
+def _parse(number: int, header: list[str], rows: list[str], n: int) -> Frame:
+    if len(rows) < n:
+        raise DataError(f"the file ends after {len(rows)} of {n} particles")
+    if n == 0:
+        raise DataError("it has no particles")
+    names = header[-1].split()[2:]
+    at = next((k for k, line in enumerate(header) if line.startswith("ITEM: BOX BOUNDS")), None)
+    if at is None:
+        raise DataError("its header lacks the box")
+    origin, cell = _cell(header[at], header[at + 1 : at + 4])
+    table = _table(names, rows)
+    step = int(_entry(header, "ITEM: TIMESTEP"))
+    time = float(header[header.index("ITEM: TIME") + 1]) if "ITEM: TIME" in header else None
+    flags = [flag for flag in header[at].split()[3:] if len(flag) == 2 and set(flag) <= set("pfsm")]
+    pbc = np.array([flag == "pp" for flag in flags]) if len(flags) == 3 else np.ones(3, bool)
+    labels = {str(key): table[key] for key in ("type", "element") if key in table}
+    for columns, scaled in _COORDINATES:
+        if all(name in table for name in columns):
+            positions = np.stack([table.pop(name) for name in columns], axis=1).astype(float)
+            if scaled:
+                positions = origin + positions @ cell
+            break
+    else:
+        raise DataError(f"there are no coordinates among its columns {names}")
+    return Frame(
+        number, positions, cell, pbc, labels, table, step=step, time=time, origin=origin, text=(header, rows)
+    )
+
+
+def _cell(key: str, lines: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Origin and cell vectors of an orthogonal, restricted or general triclinic box."""
+    bounds = np.array([line.split() for line in lines], dtype=float)
+    if "abc origin" in key:
+        return bounds[:, 3], bounds[:, :3]
+    low, high = bounds[:, 0].copy(), bounds[:, 1].copy()
+    xy, xz, yz = bounds[:, 2] if bounds.shape[1] == 3 else (0.0, 0.0, 0.0)
+    # LAMMPS writes the bounding box of a triclinic cell.
+    low[0] -= min(0.0, xy, xz, xy + xz)
+    high[0] -= max(0.0, xy, xz, xy + xz)
+    low[1] -= min(0.0, yz)
+    high[1] -= max(0.0, yz)
+    return low, np.diag(high - low) + np.array([[0, 0, 0], [xy, 0, 0], [xz, yz, 0]])
+
+
+def _table(names: list[str], rows: list[str]) -> dict[str, np.ndarray]:
+    first = rows[0].split()
+    if len(first) != len(names):
+        raise ValueError(f"{len(names)} columns are named and {len(first)} found")
+    kinds = ["i8" if name in _INTEGERS else _kind(text) for name, text in zip(names, first, strict=True)]
+    dtype = np.dtype([(f"f{k}", kind) for k, kind in enumerate(kinds)])
+    data = np.loadtxt(io.StringIO("\n".join(rows)), dtype=dtype, comments=None, ndmin=1)
+    if len(data) != len(rows):
+        raise ValueError(f"{len(data)} of {len(rows)} lines hold data")
+    return {name: data[f"f{k}"] for k, name in enumerate(names)}
+
+
+def _kind(text: str) -> str:
+    try:
+        float(text)
+    except ValueError:
+        return "U16"
+    return "f8"
+
+
+def format_dump(
+    frame: Frame, columns: Mapping[str, np.ndarray], types: np.ndarray, drop: re.Pattern[str]
+) -> str:
+    """Text of one frame with ``columns``, each of shape (N,), after those that it had.
+
+    A frame read from a dump keeps its lines to the letter, less columns whose names match ``drop``; any
+    other gets ``id type x y z`` and its numeric arrays (``types``, from 0, where it has no type itself).
+    """
+    if frame.text is not None:
+        header, rows = frame.text
+        names = header[-1].split()[2:]
+        keep = [k for k, name in enumerate(names) if not drop.fullmatch(name)]
+        if len(keep) < len(names):
+            rows = [" ".join(fields[k] for k in keep) for fields in map(str.split, rows)]
+        header = [*header[:-1], " ".join(["ITEM: ATOMS", *(names[k] for k in keep), *columns])]
+        prefix = [row.rstrip() for row in rows]
+    else:
+        own = _own_columns(frame, types)
+        kept = {name: array for name, array in own.items() if not drop.fullmatch(name)}
+        header = [*_header(frame), " ".join(["ITEM: ATOMS", *kept, *columns])]
+        prefix = _lines(kept.values())
+    added = _lines(columns.values())
+    body = [f"{left} {right}" for left, right in zip(prefix, added, strict=True)]
+    return "\n".join([*header, *body]) + "\n"
+
+
+def _lines(arrays: object) -> list[str]:
+    texts = [
+        [f"{x:d}" for x in a.tolist()] if a.dtype.kind in "iu"
+        else a.tolist() if a.dtype.kind in "UO"
+        else [f"{x:.9g}" for x in a.tolist()]
+        for a in list(arrays)  # type: ignore[call-overload]
+    ]  # fmt: skip
+    return [" ".join(fields) for fields in zip(*texts, strict=True)]
+
+
+def _own_columns(frame: Frame, types: np.ndarray) -> dict[str, np.ndarray]:
+    n = len(frame)
+    own = {"id": np.arange(1, n + 1), "type": types + 1}
+    for name in own:
+        given = frame.arrays.get(name)
+        if given is not None and given.dtype.kind in "iu" and given.min() > 0:
+            own[name] = given
+    own |= dict(zip("xyz", frame.positions.T, strict=True))
+    for name, array in frame.arrays.items():
+        if name in own or array.dtype.kind not in "iufb":
+            continue
+        array = array.astype(int) if array.dtype.kind == "b" else array
+        safe = "_".join(name.split())
+        if array.ndim == 1:
+            own[safe] = array
+        else:
+            flat = array.reshape(n, -1)
+            own |= {f"{safe}[{k + 1}]": flat[:, k] for k in range(flat.shape[1])}
+    return own
+
+
+def _header(frame: Frame) -> list[str]:
+    cell, origin = frame.cell, np.zeros(3) if frame.origin is None else frame.origin
+    missing = np.linalg.norm(cell, axis=1) == 0
+    if missing.any():
+        # Open directions without a cell vector: the extent of the particles.
+        cell = complete_cell(cell)
+        fractional = np.linalg.solve(cell.T, (frame.positions - origin).T).T
+        low, high = fractional.min(axis=0), fractional.max(axis=0)
+        origin = origin + np.where(missing, low, 0.0) @ cell
+        cell = cell * np.where(missing, np.maximum(high - low, 1e-3), 1.0)[:, None]
+    flags = " ".join("pp" if periodic else "ff" for periodic in frame.pbc)
+    if np.abs(np.triu(cell, 1)).max() < 1e-12 and np.diag(cell).min() > 0:
+        xy, xz, yz = cell[1, 0], cell[2, 0], cell[2, 1]
+        low, high = origin.copy(), origin + np.diag(cell)
+        tilted = any((xy, xz, yz))
+        if tilted:
+            low[:2] += min(0.0, xy, xz, xy + xz), min(0.0, yz)
+            high[:2] += max(0.0, xy, xz, xy + xz), max(0.0, yz)
+        tilts = [f" {tilt:.16g}" if tilted else "" for tilt in (xy, xz, yz)]
+        bounds = [f"{lo:.16g} {hi:.16g}{tilt}" for lo, hi, tilt in zip(low, high, tilts, strict=True)]
+        key = f"ITEM: BOX BOUNDS {'xy xz yz ' if tilted else ''}{flags}"
+    else:
+        # Any other orientation: LAMMPS's general triclinic box, so that no vector column must turn.
+        bounds = [" ".join(f"{x:.16g}" for x in (*vector, o)) for vector, o in zip(cell, origin, strict=True)]
+        key = f"ITEM: BOX BOUNDS abc origin {flags}"
+    step = frame.number if frame.step is None else frame.step
+    return ["ITEM: TIMESTEP", str(step), "ITEM: NUMBER OF ATOMS", str(len(frame)), key, *bounds]

@@ -1,0 +1,83 @@
+"""Frame: one snapshot with everything that its file says of each particle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from propensity.errors import DataError
+from propensity.species import SpeciesMap, map_species
+from propensity.structure import Structure
+
+
+@dataclass
+class Frame:
+    """One frame of a trajectory, as its file says it.
+
+    Parameters
+    ----------
+    number
+        Index in the trajectory, from 0.
+    positions
+        Coordinates, shape (N, 3).
+    cell
+        Cell vectors as rows, shape (3, 3); zero rows where there is none.
+    pbc
+        Periodic directions, shape (3,).
+    labels
+        Columns that may name the species, each of shape (N,), in order of preference.
+    arrays
+        Every other column by its name in the file, each of shape (N,) or (N, k).
+    info
+        What the file says of the frame as a whole.
+    step, time
+        MD step and time where known.
+    origin
+        Corner of the cell, shape (3,).
+    text
+        Lines of the file without their line ends: the header and one for each particle, for writers
+        of the same format.
+    """
+
+    number: int
+    positions: np.ndarray
+    cell: np.ndarray
+    pbc: np.ndarray
+    labels: dict[str, np.ndarray]
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
+    step: int | None = None
+    time: float | None = None
+    origin: np.ndarray | None = None
+    text: tuple[list[str], list[str]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def structure(self, species: Sequence[str], species_map: SpeciesMap | None = None) -> Structure:
+        """Return what a network reads of this frame."""
+        return Structure(self.positions, map_species(self.labels, species, species_map), self.cell, self.pbc)
+
+
+@contextmanager
+def reading(number: int) -> Iterator[None]:
+    """Turn whatever a parser raises into one line that names the frame."""
+    try:
+        yield
+    except (
+        DataError,
+        ArithmeticError,
+        AssertionError,
+        EOFError,
+        LookupError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise DataError(f"frame {number} can't be read: {reason}.") from None

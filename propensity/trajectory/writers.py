@@ -1,0 +1,198 @@
+"""Annotated frames on disk: extended XYZ and LAMMPS dumps for OVITO, H5MD for analysis."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import ase
+import h5py
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+from ase.io.extxyz import write_xyz
+
+import propensity
+from propensity.errors import InputError, PropensityError
+from propensity.files import replacing
+from propensity.predictor import Predictor
+from propensity.trajectory.dump import format_dump
+from propensity.trajectory.frame import Frame
+
+#: Extension → format.
+FORMATS = {
+    ".extxyz": "extxyz", ".xyz": "extxyz",
+    ".dump": "dump", ".lammpstrj": "dump", ".lammpsdump": "dump",
+    ".h5": "h5md", ".h5md": "h5md", ".hdf5": "h5md",
+}  # fmt: skip
+_STALE = re.compile(r"propensity(_std)?(_t[0-9.e+-]+)?|propensities(_std)?")
+#: Vector columns of extended XYZ, as ASE and OVITO name them, and those of LAMMPS.
+_VECTORS = {"velo": ("vx", "vy", "vz"), "forces": ("fx", "fy", "fz")}
+
+
+class Writer(Protocol):
+    """What every format offers."""
+
+    def add(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> None:
+        """Append a frame with its types 0..n−1 and the columns of a predictor."""
+
+
+@contextmanager
+def open_writer(path: str | Path, predictor: Predictor) -> Iterator[Writer]:
+    """Yield a writer of the format that the extension of ``path`` names.
+
+    What is written appears at ``path`` when the block ends without an error, and not at all otherwise.
+
+    Raises
+    ------
+    InputError
+        For an unknown extension.
+    PropensityError
+        When the file can't be written.
+    """
+    path = Path(path)
+    format = FORMATS.get(path.suffix.lower())
+    if format is None:
+        raise InputError(f"output {path} has no known extension: choose from {' '.join(FORMATS)}.")
+    if path.is_dir():
+        raise InputError(f"output {path} is a folder: give the name of a file.")
+    with replacing(path) as temporary:
+        try:
+            if format == "h5md":
+                with h5py.File(temporary, "w") as file:
+                    writer = _H5MD(file, predictor)
+                    yield writer
+                    writer.trim()
+            else:
+                with temporary.open("w", encoding="utf-8") as stream:
+                    yield (_ExtXYZ if format == "extxyz" else _Dump)(stream, predictor)
+        except OSError as error:
+            raise PropensityError(
+                f"{path} can't be written ({error.strerror or error}): free some space or choose another folder."
+            ) from None
+
+
+class _ExtXYZ:
+    def __init__(self, stream: Any, predictor: Predictor) -> None:
+        self._stream, self._times = stream, predictor.times
+
+    def add(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> None:
+        atoms = ase.Atoms(_symbols(frame, types), frame.positions, cell=frame.cell, pbc=frame.pbc)
+        arrays = {name: array for name, array in frame.arrays.items() if not _STALE.fullmatch(name)}
+        for vector, names in _VECTORS.items():
+            if all(name in arrays for name in names):
+                arrays[vector] = np.stack([arrays.pop(name) for name in names], axis=1)
+        for name, array in {**arrays, **columns}.items():
+            if name not in ("positions", "numbers", "symbols", "species", "pos"):
+                atoms.arrays[name] = np.asarray(array)
+        atoms.info = {**frame.info, "propensity_times": self._times}
+        for key, value in (("Timestep", frame.step), ("Time", frame.time)):
+            if value is not None:
+                atoms.info[key] = value
+        if frame.origin is not None and np.any(frame.origin):
+            atoms.info["Origin"] = frame.origin
+        text = io.StringIO()
+        write_xyz(text, [atoms], write_results=False)
+        self._stream.write(text.getvalue())
+
+
+def _symbols(frame: Frame, types: np.ndarray) -> list[str]:
+    """Element symbols, which extended XYZ asks for: the file's own, else H, He, ... by type as ASE does."""
+    for labels in frame.labels.values():
+        names = labels.astype(str).tolist()
+        if all(name in atomic_numbers for name in set(names)):
+            return names
+    given = frame.arrays.get("type")
+    usable = (
+        given is not None
+        and given.dtype.kind in "iu"
+        and given.min() > 0
+        and given.max() < len(chemical_symbols)
+    )
+    return [chemical_symbols[k] for k in (given if usable and given is not None else types + 1)]
+
+
+class _Dump:
+    def __init__(self, stream: Any, predictor: Predictor) -> None:
+        self._stream, self._times = stream, predictor.times
+
+    def add(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> None:
+        scalars: dict[str, np.ndarray] = {}
+        for name, array in columns.items():
+            if array.ndim == 1:
+                scalars[name] = array
+            elif len(self._times) > 1:
+                stem = name.replace("propensities", "propensity")
+                scalars |= {f"{stem}_t{t:g}": array[:, k] for k, t in enumerate(self._times)}
+        self._stream.write(format_dump(frame, scalars, types, drop=_STALE))
+
+
+class _H5MD:
+    """H5MD 1.1 (https://www.nongnu.org/h5md): per-particle data below ``particles/all``.
+
+    ``observables/propensity`` is the same data under the name where MDAnalysis looks for it.
+    """
+
+    def __init__(self, file: h5py.File, predictor: Predictor) -> None:
+        self._file, self._predictor = file, predictor
+        self._n: int | None = None
+        self._frames = 0
+        file.create_group("h5md").attrs["version"] = [1, 1]
+        file.create_group("h5md/author").attrs["name"] = "unknown"
+        file["h5md"].create_group("creator").attrs.update(name="propensity", version=propensity.__version__)
+
+    def add(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> None:
+        particles = self._file.require_group("particles/all")
+        if self._n is None:
+            self._n = len(frame)
+            box = particles.create_group("box")
+            box.attrs["dimension"] = 3
+            box.attrs["boundary"] = ["periodic" if periodic else "none" for periodic in frame.pbc]
+        if len(frame) != self._n:
+            raise InputError(
+                f"it has {len(frame)} particles and the first {self._n}, which HDF5 output can't hold: "
+                "write .extxyz or .dump."
+            )
+        values = {"box/edges": frame.cell, "position": frame.positions, "species": types.astype(np.int32)}
+        if "id" in frame.arrays:
+            values["id"] = frame.arrays["id"]
+        values["propensity"] = columns["propensities"].astype(np.float32)
+        if "propensities_std" in columns:
+            values["propensity_std"] = columns["propensities_std"].astype(np.float32)
+        for name, value in values.items():
+            _append(particles, name, value, frame)
+            if name.startswith("propensity") and f"observables/{name}" not in self._file:
+                particles[name].attrs.update(
+                    times=self._predictor.times, default_time_index=self._predictor.default_time_index,
+                    species=list(self._predictor.species), model=self._predictor.card.name,
+                    length_scale=self._predictor.length_scale,
+                    card=json.dumps(self._predictor.card.model_dump(mode="json")),
+                )  # fmt: skip
+                self._file.require_group("observables")[name] = particles[name]
+        self._frames += 1
+
+    def trim(self) -> None:
+        """Drop what an interrupted ``add`` left."""
+        for group in self._file["particles/all"].values() if self._frames else ():
+            group = group["edges"] if "edges" in group else group
+            for key in ("value", "step", "time"):
+                group[key].resize(self._frames, axis=0)
+
+
+def _append(particles: h5py.Group, name: str, value: np.ndarray, frame: Frame) -> None:
+    group = particles.require_group(name)
+    step = frame.number if frame.step is None else frame.step
+    time = float(step) if frame.time is None else frame.time
+    for key, item in (("value", np.asarray(value)), ("step", np.int64(step)), ("time", np.float64(time))):
+        if key not in group:
+            options = {"compression": "gzip", "shuffle": True} if key == "value" else {}
+            group.create_dataset(
+                key, shape=(0, *np.shape(item)), maxshape=(None, *np.shape(item)),
+                chunks=(1, *np.shape(item)) if key == "value" else (1024,), dtype=item.dtype, **options,
+            )  # fmt: skip
+        group[key].resize(len(group[key]) + 1, axis=0)
+        group[key][-1] = item
