@@ -29,6 +29,7 @@ class Kernel(Protocol):
 
 #: Name → module with ``KERNEL`` and ``is_available(device, dtype)``; fastest first.
 _MODULES: dict[str, str] = {
+    "triton": "propensity.kernels.triton_kernel",
     "cpu": "propensity.kernels.cpu",
     "reference": "propensity.kernels.reference",
 }

@@ -1,0 +1,23 @@
+"""Compile and launch the kernels written by :mod:`propensity.kernels.triton_source`."""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+from functools import lru_cache
+from types import SimpleNamespace
+
+from propensity.kernels.triton_source import Plan, source
+from propensity.nn.layout import ConvolutionLayout
+
+
+@lru_cache(maxsize=64)
+def kernels(layout: ConvolutionLayout) -> SimpleNamespace:
+    """``forward`` and ``backward`` of a layout."""
+    text = source(Plan(layout))
+    # Triton reads the source of a function through linecache, so that it need not be a file.
+    name = f"<propensity {hashlib.sha256(text.encode()).hexdigest()[:16]}>"
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    space: dict[str, object] = {"__name__": "propensity.kernels.generated"}
+    exec(compile(text, name, "exec"), space)
+    return SimpleNamespace(**space)

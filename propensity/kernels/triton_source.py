@@ -1,0 +1,404 @@
+"""Source of the Triton kernels of one layout: the Clebsch–Gordan sums, written out term by term.
+
+One thread works for one (particle or edge, channel).  Numbers that a thread needs together lie in
+groups of four, "quads", so that it reads 16 bytes at a time and the channels of an edge share a line:
+
+- hidden features    (N, quads of (l, m), CP, 4)
+- scalars            (N, quads of blocks of CP, CP, 4)
+- edges              (E, 4): unit vector and place in the table of radial weights
+- radial weights     (E, quads of paths, CP, 4)
+- sums               (N, for each l_out one block (N, m_out, quads of its paths, CP, 4), which a matrix product mixes
+
+CP is the number of channels rounded up to a power of two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import torch
+from e3nn.o3 import spherical_harmonics
+
+from propensity.kernels.clebsch import terms
+from propensity.nn.layout import ConvolutionLayout
+
+#: Accumulators one thread may hold; more are split between programs.
+MAX_SUMS = 90
+
+
+def quads(n: int) -> int:
+    """Groups of four that hold n numbers."""
+    return -(-n // 4)
+
+
+@dataclass(frozen=True)
+class KernelPath:
+    """A path of at most CP channels: wide scalar blocks are cut into several."""
+
+    l_in: int
+    l_filter: int
+    l_out: int
+    scalar: int  # which block of CP scalars it reads; −1 for hidden features
+    index: int  # position among all paths
+    rank: int  # position among the paths of its l_out
+    weights: tuple[int, ...]  # row of ``linear_out`` of each channel
+    rows: tuple[int, ...]  # row of the mixing matrix of l_out of each channel
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where everything lies for one layout."""
+
+    layout: ConvolutionLayout
+
+    @property
+    def padded_channels(self) -> int:
+        """CP."""
+        return 1 << (self.layout.channels - 1).bit_length()
+
+    @property
+    def scalar_blocks(self) -> int:
+        """Blocks of CP scalars."""
+        return -(-self.layout.n_scalars // self.padded_channels)
+
+    @property
+    def harmonics(self) -> int:
+        """(l_max+1)²."""
+        return (self.layout.l_max + 1) ** 2
+
+    @cached_property
+    def paths(self) -> tuple[KernelPath, ...]:
+        """All paths, sorted by l_out."""
+        found: list[KernelPath] = []
+        cp = self.padded_channels
+        for path in self.layout.paths:
+            for start in range(0, path.channels, cp):
+                channels = range(start, min(start + cp, path.channels))
+                found.append(
+                    KernelPath(
+                        path.l_in, path.l_filter, path.l_out, start // cp if path.block else -1, len(found),
+                        sum(other.l_out == path.l_out for other in found),
+                        tuple(path.weight + c for c in channels), tuple(path.row + c for c in channels),
+                    )
+                )  # fmt: skip
+        return tuple(found)
+
+    def quads_of(self, l_out: int) -> int:
+        """Quads of paths of one l_out."""
+        return quads(sum(path.l_out == l_out for path in self.paths))
+
+    def first_sum(self, l_out: int) -> int:
+        """Quads of sums before those of l_out; with l_max + 1, all of them."""
+        return sum((2 * l + 1) * self.quads_of(l) for l in range(l_out))
+
+    def sum_quad(self, path: KernelPath, m: int) -> int:
+        """Quad of its block of sums that holds component m of a path, in slot ``path.rank % 4``."""
+        return m * self.quads_of(path.l_out) + path.rank // 4
+
+    @cached_property
+    def groups(self) -> tuple[tuple[KernelPath, ...], ...]:
+        """Paths that one program sums, whole quads together, largest l_out first."""
+        groups: list[list[KernelPath]] = []
+        for l_out in reversed(range(self.layout.l_max + 1)):
+            paths = [path for path in self.paths if path.l_out == l_out]
+            size = max(MAX_SUMS // (2 * l_out + 1) // 4, 1) * 4
+            for start in range(0, len(paths), size):
+                part = paths[start : start + size]
+                if groups and start == 0 and _sums(groups[-1]) + _sums(part) <= MAX_SUMS:
+                    groups[-1] += part
+                else:
+                    groups.append(part)
+        return tuple(tuple(group) for group in groups)
+
+
+def _sums(paths: list[KernelPath]) -> int:
+    return sum(2 * path.l_out + 1 for path in paths)
+
+
+_HEADER = '''
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _quad(pointer, live):
+    """Four numbers a thread from (B, CP, 4) pointers, as four (B, CP) tensors."""
+    four = tl.load(pointer, mask=live, other=0.0)
+    pairs = tl.reshape(four, [four.shape[0], four.shape[1], 2, 2])
+    even, odd = tl.split(pairs)
+    x0, x2 = tl.split(even)
+    x1, x3 = tl.split(odd)
+    return x0, x1, x2, x3
+
+
+@triton.jit
+def _store_quad(pointer, live, x0, x1, x2, x3):
+    """Inverse of _quad."""
+    pairs = tl.join(tl.join(x0, x2), tl.join(x1, x3))
+    tl.store(pointer, tl.reshape(pairs, [x0.shape[0], x0.shape[1], 4]), mask=live)
+
+'''
+
+_SUM = '''
+
+@triton.jit
+def sum_by_source(grad_edges, rows, edge_order, grad, n_nodes, B: tl.constexpr, W: tl.constexpr, WIDTH: tl.constexpr):
+    """Sum rows of ``grad_edges`` (E, WIDTH) that have the same source particle."""
+    node = tl.program_id(0) * B + tl.arange(0, B)
+    inside = node < n_nodes
+    begin = tl.load(rows + node, mask=inside, other=0)
+    end = tl.load(rows + node + 1, mask=inside, other=0)
+    column = tl.arange(0, W)[None, :]
+    total = tl.zeros([B, W], tl.float32)
+    steps = tl.max(end - begin, axis=0)
+    k = 0
+    while k < steps:
+        live = begin + k < end
+        edge = tl.load(edge_order + begin + k, mask=live, other=0).to(tl.int64)
+        total += tl.load(grad_edges + (edge * WIDTH)[:, None] + column, mask=live[:, None] & (column < WIDTH), other=0.0)
+        k += 1
+    at = (node.to(tl.int64) * WIDTH)[:, None] + column
+    tl.store(grad + at, total, mask=inside[:, None] & (column < WIDTH))
+'''
+
+
+def source(plan: Plan) -> str:
+    """Module text with the kernels ``forward`` and ``backward`` of a layout."""
+    return _HEADER + _forward(plan) + "\n\n" + _backward(plan) + _SUM
+
+
+class _Writer:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.depth = 0
+
+    def add(self, line: str) -> None:
+        self.lines.append("    " * self.depth + line)
+
+    def load_quads(self, name: str, wanted: set[int], pointer: str, quad_stride: str, live: str) -> None:
+        """Load the quads that hold the ``wanted`` numbers into name0, name1, …"""
+        for q in sorted({k // 4 for k in wanted}):
+            names = ", ".join(f"{name}{4 * q + i}" for i in range(4))
+            self.add(f"{names} = _quad({pointer} + {q} * {quad_stride}, {live})")
+
+    def text(self) -> str:
+        return "\n".join(self.lines) + "\n"
+
+
+def _forward(plan: Plan) -> str:
+    w = _Writer()
+    w.add("@triton.jit")
+    w.add(
+        "def forward(hidden, scalars, edges, radial, order, rows, source, sums, n_nodes, "
+        "TABLE: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr, PQ: tl.constexpr, NQ: tl.constexpr):"
+    )
+    w.depth = 1
+    w.add('"""Σ_j relu(φ) · (Y ⊗ h_j) for B particles of ``order``."""')
+    w.add("slot = tl.program_id(0) * B + tl.arange(0, B)")
+    w.add("inside = slot < n_nodes")
+    w.add("node = tl.load(order + slot, mask=inside, other=0)")
+    w.add("begin = tl.load(rows + node, mask=inside, other=0)")
+    w.add("end = tl.load(rows + node + 1, mask=inside, other=0)")
+    w.add("steps = tl.max(end - begin, axis=0)")
+    w.add("c = tl.arange(0, CP)[None, :, None]")
+    w.add("i = tl.arange(0, 4)[None, None, :]")
+    w.add("zero = tl.zeros([B, CP], tl.float32)")
+    w.add("group = tl.program_id(1)")
+    for number, group in enumerate(plan.groups):
+        w.add(f"if group == {number}:")
+        w.depth = 2
+        _forward_group(plan, group, w)
+        w.depth = 1
+    return w.text()
+
+
+def _forward_group(plan: Plan, group: tuple[KernelPath, ...], w: _Writer) -> None:
+    for path in group:
+        for m in range(2 * path.l_out + 1):
+            w.add(f"s{path.index}_{m} = zero")
+    w.add("k = 0")
+    w.add("while k < steps:")
+    w.depth += 1
+    w.add("edge = begin + k")
+    w.add("k += 1")
+    w.add("live = edge < end")
+    w.add("j = tl.load(source + edge, mask=live, other=0).to(tl.int64)")
+    w.add("at = edge.to(tl.int64)")
+    w.add("live3 = live[:, None, None] & (c < CP)")
+    _harmonics(max(path.l_filter for path in group), w)
+    features = {path.l_in**2 + m for path in group if path.scalar < 0 for m in range(2 * path.l_in + 1)}
+    w.load_quads("h", features, "hidden + (j * (DQ * CP * 4))[:, None, None] + c * 4 + i", "(CP * 4)", "live3")
+    blocks = {path.scalar for path in group if path.scalar >= 0}
+    w.load_quads("x", blocks, "scalars + (j * (NQ * CP * 4))[:, None, None] + c * 4 + i", "(CP * 4)", "live3")
+    weights = {path.index for path in group}
+    w.add("if TABLE:")
+    w.depth += 1
+    w.add("below = place.to(tl.int32)")
+    w.add("part = place - below.to(tl.float32)")
+    w.add("line = radial + tl.expand_dims(below * (PQ * CP * 4), 2) + c * 4 + i")
+    for q in sorted({k // 4 for k in weights}):
+        names = [f"w{4 * q + i}" for i in range(4)]
+        uppers = [f"u{i}" for i in range(4)]
+        w.add(f"{', '.join(names)} = _quad(line + {q} * (CP * 4), live3)")
+        w.add(f"{', '.join(uppers)} = _quad(line + ((PQ + {q}) * CP * 4), live3)")
+        for name, upper in zip(names, uppers, strict=True):
+            w.add(f"{name} = {name} + part * ({upper} - {name})")
+    w.depth -= 1
+    w.add("else:")
+    w.depth += 1
+    w.load_quads("w", weights, "radial + (at * (PQ * CP * 4))[:, None, None] + c * 4 + i", "(CP * 4)", "live3")
+    w.depth -= 1
+    for (l_in, scalar, l_filter), paths in _by_input(group).items():
+        products: dict[tuple[int, int], str] = {}
+        for path in paths:
+            w.add(f"f = tl.maximum(w{path.index}, 0.0)")
+            found = terms(l_in, l_filter, path.l_out)
+            for t in found:
+                key = (t.m_in, t.m_filter)
+                if key not in products:
+                    products[key] = f"p{t.m_in}_{t.m_filter}"
+                    source_name = f"x{scalar}" if scalar >= 0 else f"h{l_in**2 + t.m_in}"
+                    w.add(f"{products[key]} = {source_name} * y{l_filter**2 + t.m_filter}")
+            for m in range(2 * path.l_out + 1):
+                summands = [f"{products[t.m_in, t.m_filter]} * {t.value!r}" for t in found if t.m_out == m]
+                w.add(f"s{path.index}_{m} += f * ({' + '.join(summands)})")
+    w.depth -= 1
+    w.add("row = node.to(tl.int64)")
+    w.add("inside3 = inside[:, None, None] & (c < CP)")
+    for start in {(path.l_out, path.rank // 4): path for path in reversed(group)}.values():
+        rows = (2 * start.l_out + 1) * plan.quads_of(start.l_out)
+        w.add(f"target = sums + (n_nodes.to(tl.int64) * {plan.first_sum(start.l_out)} + row * {rows})[:, None, None] * (CP * 4) + c * 4 + i")
+        for m in range(2 * start.l_out + 1):
+            held = {path.rank: f"s{path.index}_{m}" for path in group if path.l_out == start.l_out}
+            four = ", ".join(held.get(start.rank + k, "zero") for k in range(4))
+            w.add(f"_store_quad(target + {plan.sum_quad(start, m)} * (CP * 4), inside3, {four})")
+
+
+def _harmonics(l_max: int, w: _Writer) -> None:
+    """Y_l from Y_(l−1) and Y_1 by Clebsch–Gordan coupling, component normalised; zero where not live."""
+    w.add("vx, vy, vz, place = _quad(edges + (at * 4)[:, None, None] + c * 0 + i, live3)")
+    w.add("y0 = tl.where(live[:, None] & (tl.arange(0, CP)[None, :] < CP), 1.0, 0.0)")
+    for m, name in enumerate(("vx", "vy", "vz")):
+        if l_max:
+            w.add(f"y{1 + m} = {name} * {3**0.5!r}")
+    for l in range(2, l_max + 1):
+        found = terms(1, l - 1, l)
+        factor = _coupling_norm(l)
+        for m in range(2 * l + 1):
+            summands = [
+                f"{('vx', 'vy', 'vz')[t.m_in]} * y{(l - 1) ** 2 + t.m_filter} * {t.value * factor!r}"
+                for t in found
+                if t.m_out == m
+            ]
+            w.add(f"y{l**2 + m} = {' + '.join(summands)}")
+
+
+@lru_cache(maxsize=None)
+def _coupling_norm(l: int) -> float:
+    """Factor that makes the coupling of a unit vector with Y_(l−1) equal Y_l."""
+    vector = torch.tensor([[0.36, 0.48, 0.8]], dtype=torch.float64)
+    lower, upper = (spherical_harmonics(k, vector, True, "component")[0] for k in (l - 1, l))
+    coupled = torch.zeros(2 * l + 1, dtype=torch.float64)
+    for t in terms(1, l - 1, l):
+        coupled[t.m_out] += t.value * vector[0, t.m_in] * lower[t.m_filter]
+    return float(upper @ coupled / (coupled @ coupled))
+
+
+def _by_input(group: tuple[KernelPath, ...]) -> dict[tuple[int, int, int], list[KernelPath]]:
+    found: dict[tuple[int, int, int], list[KernelPath]] = {}
+    for path in sorted(group, key=lambda p: (p.scalar, p.l_in, p.l_filter, p.l_out)):
+        found.setdefault((path.l_in, path.scalar, path.l_filter), []).append(path)
+    return found
+
+
+def _backward(plan: Plan) -> str:
+    w = _Writer()
+    w.add("@triton.jit")
+    w.add(
+        "def backward(hidden, scalars, edges, radial, source, destination, grad, grad_hidden, grad_harmonics, "
+        "n_edges, n_nodes, HARMONICS: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr, "
+        "PQ: tl.constexpr, NQ: tl.constexpr):"
+    )
+    w.depth = 1
+    w.add('"""Edge by edge: ``radial`` becomes its gradient, and that of h_j is written for every edge."""')
+    w.add("edge = tl.program_id(0) * B + tl.arange(0, B)")
+    w.add("live = edge < n_edges")
+    w.add("at = edge.to(tl.int64)")
+    w.add("j = tl.load(source + edge, mask=live, other=0).to(tl.int64)")
+    w.add("n = tl.load(destination + edge, mask=live, other=0).to(tl.int64)")
+    w.add("c = tl.arange(0, CP)[None, :, None]")
+    w.add("i = tl.arange(0, 4)[None, None, :]")
+    w.add("zero = tl.zeros([B, CP], tl.float32)")
+    w.add("live3 = live[:, None, None] & (c < CP)")
+    _harmonics(plan.layout.l_max, w)
+    has_hidden = plan.layout.channels_in > 0
+    if has_hidden:
+        place = "(j * (DQ * CP * 4))[:, None, None] + c * 4 + i"
+        w.load_quads("h", set(range(plan.harmonics)), f"hidden + {place}", "(CP * 4)", "live3")
+        for k in range(quads(plan.harmonics) * 4):
+            w.add(f"dh{k} = zero")
+    blocks = set(range(plan.scalar_blocks))
+    w.load_quads("x", blocks, "scalars + (j * (NQ * CP * 4))[:, None, None] + c * 4 + i", "(CP * 4)", "live3")
+    w.add("if HARMONICS:")
+    w.depth += 1
+    for k in range(plan.harmonics):
+        w.add(f"dy{k} = zero")
+    w.depth -= 1
+    w.add("weights = radial + (at * (PQ * CP * 4))[:, None, None] + c * 4 + i")
+    for q in range(quads(len(plan.paths))):
+        w.add(f"w0, w1, w2, w3 = _quad(weights + {q} * (CP * 4), live3)")
+        for slot in range(4):
+            w.add(f"dw{slot} = zero")
+        for path in plan.paths[4 * q : 4 * q + 4]:
+            if path.rank % 4 == 0:
+                rows = (2 * path.l_out + 1) * plan.quads_of(path.l_out)
+                w.add(f"sums = grad + (n_nodes.to(tl.int64) * {plan.first_sum(path.l_out)} + n * {rows})[:, None, None] * (CP * 4) + c * 4 + i")
+                for m in range(2 * path.l_out + 1):
+                    names = ", ".join(f"g{i}_{m}" for i in range(4))
+                    w.add(f"{names} = _quad(sums + {plan.sum_quad(path, m)} * (CP * 4), live3)")
+            _backward_path(path, path.index % 4, w)
+        masked = ", ".join(f"tl.where(w{slot} > 0.0, dw{slot}, 0.0)" for slot in range(4))
+        w.add(f"_store_quad(weights + {q} * (CP * 4), live3, {masked})")
+    if has_hidden:
+        for q in range(quads(plan.harmonics)):
+            names = ", ".join(f"dh{4 * q + i}" for i in range(4))
+            w.add(
+                f"_store_quad(grad_hidden + (at * (DQ * CP * 4))[:, None, None] + {q} * (CP * 4) + c * 4 + i, live3, {names})"
+            )
+    w.add("if HARMONICS:")
+    w.depth += 1
+    for k in range(plan.harmonics):
+        w.add(f"tl.store(grad_harmonics + at * {plan.harmonics} + {k}, tl.sum(dy{k}, axis=1), mask=live)")
+    w.depth -= 1
+    return w.text()
+
+
+def _backward_path(path: KernelPath, slot: int, w: _Writer) -> None:
+    """Gradients of φ·Σ C·Y·h·g with respect to φ, h and Y."""
+    found = terms(path.l_in, path.l_filter, path.l_out)
+    pairs: dict[tuple[int, int], list[str]] = {}
+    for t in found:
+        pairs.setdefault((t.m_in, t.m_out), []).append(f"y{path.l_filter**2 + t.m_filter} * {t.value!r}")
+    w.add(f"f = tl.maximum(w{slot}, 0.0)")
+    for m in range(2 * path.l_in + 1):
+        summands = [
+            f"({' + '.join(coupling)}) * g{path.rank % 4}_{m_out}" for (m_in, m_out), coupling in pairs.items() if m_in == m
+        ]
+        w.add(f"v = {' + '.join(summands)}")
+        if path.scalar < 0:
+            w.add(f"dw{slot} += h{path.l_in**2 + m} * v")
+            w.add(f"dh{path.l_in**2 + m} += f * v")
+        else:
+            w.add(f"dw{slot} += x{path.scalar} * v")
+    w.add("if HARMONICS:")
+    w.depth += 1
+    for m in range(2 * path.l_filter + 1):
+        inputs = [
+            f"({f'x{path.scalar}' if path.scalar >= 0 else f'h{path.l_in**2 + t.m_in}'} * g{path.rank % 4}_{t.m_out}) * {t.value!r}"
+            for t in found
+            if t.m_filter == m
+        ]
+        if inputs:
+            w.add(f"dy{path.l_filter**2 + m} += f * ({' + '.join(inputs)})")
+    w.depth -= 1
