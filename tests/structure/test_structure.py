@@ -1,0 +1,92 @@
+"""What a structure accepts, what it rejects and in which words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from propensity.errors import InputError
+from propensity.structure import Structure
+
+POSITIONS = np.array([[0.1, 0.2, 0.3], [1.0, 1.0, 1.0]])
+
+
+def test_cell_as_number_edges_or_vectors_is_the_same():
+    vectors = Structure(POSITIONS, [0, 1], np.diag([2.0, 2.0, 2.0]))
+    for cell in (2.0, [2.0, 2.0, 2.0]):
+        assert np.array_equal(Structure(POSITIONS, [0, 1], cell).cell, vectors.cell)
+
+
+def test_density_and_composition():
+    structure = Structure(POSITIONS, [0, 1], 2.0)
+    assert structure.density == pytest.approx(0.25)
+    assert structure.composition(3).tolist() == [0.5, 0.5, 0.0]
+    assert Structure(POSITIONS, [0, 1], 2.0, pbc=[True, True, False]).density is None
+
+
+def test_density_of_a_left_handed_cell_is_positive():
+    assert Structure(POSITIONS, [0, 1], [[0, 2, 0], [2, 0, 0], [0, 0, 2]]).density == pytest.approx(0.25)
+
+
+def test_scaling_multiplies_every_length():
+    scaled = Structure(POSITIONS, [0, 1], 2.0).scaled(2.5)
+    assert np.allclose(scaled.positions, 2.5 * POSITIONS)
+    assert np.allclose(scaled.cell, np.eye(3) * 5.0)
+
+
+@pytest.mark.parametrize("factor", [0, -1, np.nan, np.inf])
+def test_scaling_by_a_nonsense_factor_is_refused(factor):
+    with pytest.raises(InputError, match="positive finite"):
+        Structure(POSITIONS, [0, 1], 2.0).scaled(factor)
+
+
+def test_structure_does_not_share_memory_with_its_input():
+    positions, cell = POSITIONS.copy(), np.eye(3) * 2
+    structure = Structure(positions, [0, 1], cell)
+    positions += 1
+    cell += 1
+    assert np.array_equal(structure.positions, POSITIONS)
+    assert np.array_equal(structure.cell, np.eye(3) * 2)
+
+
+def with_value(value):
+    positions = POSITIONS.copy()
+    positions[1, 2] = value
+    return positions
+
+
+@pytest.mark.parametrize(
+    ("positions", "types", "cell", "pbc", "message"),
+    [
+        (with_value(np.nan), [0, 1], 2.0, True, "1 particle.*NaN or infinite.*particle 1"),
+        (with_value(np.inf), [0, 1], 2.0, True, "NaN or infinite"),
+        (np.zeros((0, 3)), [], 2.0, True, "empty"),
+        (np.zeros((2, 2)), [0, 1], 2.0, True, r"shape \(2, 2\)"),
+        (np.zeros(3), [0], 2.0, True, r"shape \(3,\)"),
+        ([[0, 0, "x"]], [0], 2.0, True, "can't be read as numbers"),
+        ([[0, 0, 0], [1, 1]], [0, 1], 2.0, True, "can't be read as numbers"),
+        (POSITIONS, [0], 2.0, True, "for 2 particles"),
+        (POSITIONS, [0, 1, 1], 2.0, True, "for 2 particles"),
+        (POSITIONS, [[0], [1]], 2.0, True, "for 2 particles"),
+        (POSITIONS, [0.0, 1.0], 2.0, True, "dtype float64"),
+        (POSITIONS, ["A", "B"], 2.0, True, "give integers"),
+        (POSITIONS, [0, -1], 2.0, True, "smallest type is -1"),
+        (POSITIONS, [0, 1], [1.0, 2.0], True, r"cell has shape \(2,\)"),
+        (POSITIONS, [0, 1], np.zeros((2, 3)), True, r"cell has shape \(2, 3\)"),
+        (POSITIONS, [0, 1], [1.0, 2.0, np.nan], True, "cell has NaN"),
+        (POSITIONS, [0, 1], 0.0, True, "singular"),
+        (POSITIONS, [0, 1], [[1, 0, 0], [2, 0, 0], [0, 0, 1]], True, "singular"),
+        (POSITIONS, [0, 1], [[1, 0, 0], [0, 1, 0], [1, 1, 1e-12]], True, "singular"),
+        (POSITIONS, [0, 1], [[2, 0, 0], [4, 0, 0], [0, 0, 0]], [True, True, False], "singular"),
+        (POSITIONS, [0, 1], 2.0, [True, False], "pbc has shape"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_refused_in_one_sentence(positions, types, cell, pbc, message):
+    with pytest.raises(InputError, match=message) as error:
+        Structure(positions, types, cell, pbc)
+    assert "\n" not in str(error.value)
+
+
+def test_open_directions_need_no_cell_vector():
+    assert not Structure(POSITIONS, [0, 1], 0.0, False).pbc.any()
+    assert Structure(POSITIONS, [0, 1], [2.0, 2.0, 0.0], [True, True, False]).volume is None
