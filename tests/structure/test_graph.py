@@ -118,23 +118,23 @@ def test_isolated_particles_stay_in_the_graph():
 def test_coincident_particles_are_refused(offset):
     """Also through the boundary, where the coordinates differ by a cell vector."""
     positions = [[0.5, 0.5, 0.5], [2.0, 2.0, 2.0], [0.5 + offset, 0.5, 0.5]]
-    with pytest.raises(InputError, match="particles (0 and 2|2 and 0) coincide"):
+    with pytest.raises(InputError, match=r"particles (0 and 2|2 and 0) coincide"):
         build_graph(Structure(positions, [0, 0, 0], 3.0), 2.0)
 
 
 def test_coincident_particles_are_refused_with_open_boundaries():
-    with pytest.raises(InputError, match="coincide"):
+    with pytest.raises(InputError, match=r"coincide"):
         build_graph(Structure([[0, 0, 0], [0, 0, 0]], [0, 0], 0.0, False), 2.0)
 
 
 @pytest.mark.parametrize("cutoff", [0.0, -1.0, float("nan")])
 def test_a_cutoff_that_is_not_positive_is_refused(cutoff, liquid):
-    with pytest.raises(InputError, match="cutoff"):
+    with pytest.raises(InputError, match=r"cutoff"):
         build_graph(liquid, cutoff)
 
 
 def test_an_unknown_backend_names_those_that_exist(liquid):
-    with pytest.raises(InputError, match="matscipy.*nearest is 'matscipy'"):
+    with pytest.raises(InputError, match=r"matscipy.*nearest is 'matscipy'"):
         neighbour_list(liquid, 2.0, backend="matscippy")
     assert "matscipy" in available("cpu")
 

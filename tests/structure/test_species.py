@@ -57,12 +57,12 @@ def test_what_is_not_certain_is_refused(configuration, species_map, seen):
 
 
 def test_the_map_must_lead_to_species_of_the_model():
-    with pytest.raises(InputError, match="'Ni' to 'a'.*did you mean 'A'|model knows"):
+    with pytest.raises(InputError, match=r"'Ni' to 'a'.*did you mean 'A'|model knows"):
         Structure.from_ase(atoms(), ("A", "B"), {"Ni": "a", "P": "B"})
 
 
 def test_columns_that_disagree_are_refused():
-    with pytest.raises(InputError, match="disagree"):
+    with pytest.raises(InputError, match=r"disagree"):
         map_species(
             {"type": np.array([1, 2]), "name": np.array(["B", "A"])},
             ("A", "B"),
@@ -91,8 +91,8 @@ def test_command_line_form():
 @pytest.mark.parametrize("text", ["", "1", "1=", "=A", "1=A,,2=B", "1=A;2=B=C", "1=A,1=B"])
 def test_command_line_form_refuses(text):
     if text == "1=A;2=B=C":  # parsed as one label with a strange name: refused when it is used
-        with pytest.raises(InputError, match="model knows"):
+        with pytest.raises(InputError, match=r"model knows"):
             map_species({"type": np.array([1])}, ("A", "B"), parse_species_map(text))
     else:
-        with pytest.raises(InputError, match="label=species|twice"):
+        with pytest.raises(InputError, match=r"label=species|twice"):
             parse_species_map(text)

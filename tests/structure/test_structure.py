@@ -36,7 +36,7 @@ def test_scaling_multiplies_every_length():
 
 @pytest.mark.parametrize("factor", [0, -1, np.nan, np.inf])
 def test_scaling_by_a_nonsense_factor_is_refused(factor):
-    with pytest.raises(InputError, match="positive finite"):
+    with pytest.raises(InputError, match=r"positive finite"):
         Structure(POSITIONS, [0, 1], 2.0).scaled(factor)
 
 
