@@ -56,6 +56,7 @@ class BapstEstimator(Estimator):
     """
 
     kind = "bapst"
+    options = BapstOptions
 
     def __init__(self, network: BapstGNN | None = None, card: Card | None = None) -> None:
         if network is not None and card is not None:

@@ -54,6 +54,7 @@ class RidgeEstimator(Estimator):
     """One linear model a species, all times at once, with a penalty chosen for each time."""
 
     kind = "ridge"
+    options = RidgeOptions
 
     def __init__(self) -> None:
         self.weights = np.zeros((0, 0, 0))

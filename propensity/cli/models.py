@@ -32,20 +32,12 @@ def command(model: str | None) -> None:
 
 
 def _list(cards: dict[str, Any]) -> Any:
+    from rich import box
     from rich.table import Table
 
-    shown = Table()
-    for column in (
-        "model",
-        "kind",
-        "species",
-        "positions",
-        "T",
-        "density",
-        "times",
-        "ρ pooled at the default time",
-    ):
-        shown.add_column(column)
+    shown = Table(box=box.SIMPLE, pad_edge=False)
+    for column in ("model", "kind", "species", "input", "T", "times", "default", "ρ pooled"):
+        shown.add_column(column, no_wrap=True)
     for name, card in cards.items():
         shown.add_row(
             name, card.kind, " ".join(card.trained_species or card.species), card.positions, _number(card.temperature),
