@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from propensity.data.ensemble import average_runs
-from propensity.data.entry import Entry
+from propensity.data.entry import Entry, structure_of
 from propensity.data.pickles import load_pickle
 from propensity.data.sample import Sample
 from propensity.errors import DataError
-from propensity.structure import Structure
 
 SUFFIXES = (".pickle", ".pkl")
 #: Plain truncated Lennard-Jones, Kob–Andersen parameters.
@@ -49,9 +48,9 @@ def read_bapst(path: str | os.PathLike, name: str | None = None, split: str | No
     positions = _array(raw, "positions", where)
     types = _array(raw, "types", where)
     box = _array(raw, "box", where)
-    if box.shape != (3,) or (box <= 0).any():
+    if box.shape != (3,) or not (box > 0).all():
         raise DataError(f"{where}: box is {box.tolist()} instead of three positive edges.")
-    structure = Structure(positions, types, box)
+    structure = structure_of(where, positions, types, box)
     times, fs = _times(raw, where)
     targets, runs = raw.get("targets"), raw.get("trajectory_target_positions")
     for label, values in (("targets", targets), ("trajectory_target_positions", runs)):
@@ -88,6 +87,8 @@ def read_bapst(path: str | os.PathLike, name: str | None = None, split: str | No
     order = np.argsort(times[:n_known])
     metadata = raw.get("metadata")
     temperature = metadata.get("temperature") if isinstance(metadata, dict) else None
+    if temperature is not None and not isinstance(temperature, (int, float)):
+        raise DataError(f"{where}: metadata give the temperature as {temperature!r} instead of a number.")
     return Sample(
         structure=structure,
         times=times[order],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -11,12 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from propensity.data.ensemble import average_runs
-from propensity.data.entry import Entry
+from propensity.data.entry import Entry, structure_of
 from propensity.data.ka3d import group_name
 from propensity.data.npz import read_npz
 from propensity.data.sample import Sample
 from propensity.errors import DataError
-from propensity.structure import Structure
 
 #: Number density of every configuration; the files hold no box.
 DENSITY = 1.2
@@ -34,9 +32,9 @@ def is_botan(keys: Sequence[str]) -> bool:
     return {"types", "initial_positions", "positions"} <= set(keys)
 
 
-def structure_stem(path: str | os.PathLike) -> str:
-    """File name without its time: files that share it are one structure at several times."""
-    return re.sub(r"_tc\d+$", "", Path(path).stem)
+def structure_name(name: str) -> str:
+    """Name of a file without its time: files that share it are one structure at several times."""
+    return re.sub(r"_tc\d+$", "", name)
 
 
 def botan_entry(paths: Sequence[Path], name: str) -> Entry:
@@ -86,7 +84,7 @@ def read_botan(paths: Sequence[Path], name: str, split: str | None = None) -> Sa
     known = TIMES.get(temperature) if temperature is not None else None
     runs = {average.n_runs for average in averages}
     return Sample(
-        structure=Structure(first["initial_positions"], first["types"], _box(first)),
+        structure=structure_of(str(paths[0]), first["initial_positions"], first["types"], _box(first)),
         times=np.array(times)[order],
         propensity=np.stack([averages[k].propensity for k in order], axis=-1),
         name=name,

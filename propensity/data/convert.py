@@ -68,7 +68,7 @@ def convert(
     if any(path.resolve() == destination.resolve() for path in paths):
         raise InputError(f"{destination} is a source and the destination: choose another name for the store.")
     dataset = open_dataset(paths, labels=labels)
-    job = {"sources": [str(path.resolve()) for path in paths], "times": str(times), "labels": labels}
+    job = {"sources": [str(path) for path in paths], "times": str(times), "labels": labels}
     writer = StoreWriter(destination, job=job, overwrite=overwrite)
     done = writer.done()
     entries = [entry for entry in dataset.entries if entry.name not in done]

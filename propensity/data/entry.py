@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from propensity.data.sample import Sample
+from propensity.errors import DataError, InputError
+from propensity.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,3 +64,17 @@ class Entry:
     split: str | None = None
     group: str | None = None
     header: Header | None = None
+
+
+def structure_of(where: str, positions: Any, types: Any, cell: Any) -> Structure:
+    """Periodic structure of a file; what is wrong with it is said of ``where``.
+
+    Raises
+    ------
+    DataError
+        For positions, types or a cell that are none.
+    """
+    try:
+        return Structure(positions, types, cell)
+    except InputError as error:
+        raise DataError(f"{where}: {error}") from None

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from propensity.data.entry import Entry, Header
+from propensity.data.entry import Entry, Header, structure_of
 from propensity.data.npz import read_npz
 from propensity.data.sample import Sample
 from propensity.errors import DataError, InputError
-from propensity.structure import Structure
 
 REQUIRED = ("positions", "types", "box", "times", "propensity")
 
@@ -88,8 +87,11 @@ def read_ka3d(
                 squares[:, tau] = stored
     types = data["types"]
     return Sample(
-        structure=Structure(
-            data["positions"][index], types if types.ndim == 1 else types[index], data["box"]
+        structure=structure_of(
+            f"{path}[{index}]",
+            data["positions"][index],
+            types if types.ndim == 1 else types[index],
+            data["box"],
         ),
         times=times,
         propensity=np.array(propensity, dtype=np.float64),

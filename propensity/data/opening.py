@@ -9,7 +9,7 @@ from pathlib import Path
 
 from propensity.data.bapst import SUFFIXES as PICKLES
 from propensity.data.bapst import bapst_entries
-from propensity.data.botan import botan_entry, is_botan, structure_stem
+from propensity.data.botan import botan_entry, is_botan, structure_name
 from propensity.data.dataset import Dataset
 from propensity.data.entry import Entry
 from propensity.data.ka3d import is_ka3d, ka3d_entries
@@ -84,7 +84,7 @@ def _entries(files: Sequence[tuple[Path, str]], labels: str | None, strict: bool
         elif suffix in PICKLES:
             yield from bapst_entries(path, name)
         elif is_botan(keys):
-            botan.setdefault((path.parent, structure_stem(name)), []).append(path)
+            botan.setdefault((path.parent, structure_name(name)), []).append(path)
         elif strict:
             shown = ", ".join(keys[:6]) + (", ..." if len(keys) > 6 else "")
             raise DataError(f"{path} is an npz archive of no known format: it holds {shown or 'nothing'}.")

@@ -99,7 +99,16 @@ def parse_pickle(data: bytes, source: str = "pickle") -> Any:
         raise DataError(
             f"{source} is not a pickle of plain numpy data: {refused}; nothing in it was executed."
         ) from None
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, RecursionError) as error:
+    except (
+        ValueError,
+        StopIteration,
+        IndexError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        MemoryError,
+        RecursionError,
+    ) as error:
         detail = " ".join(str(error).split())[:120] or type(error).__name__
         raise DataError(f"{source} is damaged or not a pickle ({detail}): copy it again.") from None
 
@@ -133,7 +142,7 @@ class _Machine:
         self.stack.append(_MARK)
 
     def _since_mark(self) -> list[Any]:
-        at = len(self.stack) - 1 - self.stack[::-1].index(_MARK)
+        at = next(i for i in range(len(self.stack) - 1, -1, -1) if self.stack[i] is _MARK)
         items = self.stack[at + 1 :]
         del self.stack[at:]
         return items
@@ -246,6 +255,11 @@ def _scalar(dtype: Any, data: Any) -> Any:
     return _array(data, dtype, (1,), "C")[0]
 
 
+def _no_bytes() -> bytes:
+    """Empty bytes, as protocols up to 2 write them."""
+    return b""
+
+
 def _encode(text: Any, codec: Any = "latin1") -> bytes:
     if not isinstance(text, str) or codec != "latin1":
         raise _Refused("it has malformed bytes")
@@ -267,6 +281,7 @@ _KNOWN: dict[str, _Constructor] = {
     "numpy ndarray": _NDARRAY,
     "numpy dtype": _Constructor(_DType),
     "_codecs encode": _Constructor(_encode),
+    "__builtin__ bytes": _Constructor(_no_bytes),
     **{
         f"numpy.{core}.{name}": _Constructor(make)
         for core in ("core", "_core")
