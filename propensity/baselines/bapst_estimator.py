@@ -38,13 +38,13 @@ class BapstOptions(Options):
     gradient_clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
     augment: bool = Field(True, description="Apply one of the 48 symmetries of the cube at random each step.")
     trained_species: tuple[str, ...] = Field(
-        ("A",), min_length=1, description="Species in the loss; others predict NaN."
+        ("A",), min_length=1, description="Species in the loss; the model predicts NaN for the others."
     )
-    positions: Positions = "thermal"
-    n_recurrences: int = Field(7, ge=1)
-    width: int = Field(64, ge=1)
-    cutoff: float = Field(2.0, gt=0)
-    seed: int = 0
+    positions: Positions = Field("thermal", description="Positions that the model sees.")
+    n_recurrences: int = Field(7, ge=1, description="Steps of message passing.")
+    width: int = Field(64, ge=1, description="Width of the hidden layers.")
+    cutoff: float = Field(2.0, gt=0, description="Edges join particles closer than this, in σ_AA.")
+    seed: int = Field(0, ge=0, description="Seed of the weights, the order of structures and the symmetries.")
     device: str | None = Field(None, description="None: CUDA where there is one.")
 
 
@@ -56,6 +56,7 @@ class BapstEstimator(Estimator):
     """
 
     kind = "bapst"
+    options = BapstOptions
     options = BapstOptions
 
     def __init__(self, network: BapstGNN | None = None, card: Card | None = None) -> None:

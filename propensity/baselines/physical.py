@@ -39,7 +39,7 @@ REACH = 6.0
 class FieldOptions(Options):
     """Options of the one-number baselines."""
 
-    positions: Positions = "thermal"
+    positions: Positions = Field("thermal", description="Positions that the model sees.")
     lengths: tuple[float, ...] = Field(
         (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0), min_length=1,
         description="Coarse-graining lengths ξ to choose from, by |ρ| on the training structures, at each time.",

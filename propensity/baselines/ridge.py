@@ -35,7 +35,7 @@ CITATION = "E. Boattini, F. Smallenburg, L. Filion, Phys. Rev. Lett. 127, 088007
 class RidgeOptions(Options):
     """Options of :meth:`RidgeEstimator.fit`."""
 
-    positions: Positions = "thermal"
+    positions: Positions = Field("thermal", description="Positions that the model sees.")
     alphas: tuple[float, ...] = Field(
         (10.0, 100.0, 1e3, 1e4, 1e5, 1e6), min_length=1,
         description="Penalties to choose from, for standardised descriptors, by cross-validation at each time.",
@@ -54,6 +54,7 @@ class RidgeEstimator(Estimator):
     """One linear model a species, all times at once, with a penalty chosen for each time."""
 
     kind = "ridge"
+    options = RidgeOptions
     options = RidgeOptions
 
     def __init__(self) -> None:

@@ -43,7 +43,7 @@ def test_energy_of_the_simulation(shared, file, which):
     structure = Structure(stored[which][0], stored["types"].astype(int), box)
     potential = "lj/cut force-shifted" if "_fs_" in file else "lj/cut"
     known = stored["potential_energy" if which == "positions" else "inherent_energy"][0]
-    assert local_potential_energy(structure, potential).mean() == pytest.approx(known, abs=2e-3)
+    assert local_potential_energy(structure, potential).mean() == pytest.approx(known, abs=2e-5)
 
 
 def test_coarse_graining_against_brute_force(structure):
