@@ -1,1 +1,24 @@
-"""Isoconfigurational ensembles."""
+"""Isoconfigurational ensembles: labelled training data from molecular dynamics."""
+
+from propensity.simulate.engine import Engine, Leg, LegResult, State, make_engine, register_engine
+from propensity.simulate.given import with_given
+from propensity.simulate.model import Model, load_input, load_preset, presets
+from propensity.simulate.run import simulate
+from propensity.simulate.settings import Settings, parse_times
+
+__all__ = [
+    "Engine",
+    "Leg",
+    "LegResult",
+    "Model",
+    "Settings",
+    "State",
+    "load_input",
+    "load_preset",
+    "make_engine",
+    "parse_times",
+    "presets",
+    "register_engine",
+    "simulate",
+    "with_given",
+]

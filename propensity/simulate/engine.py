@@ -1,0 +1,155 @@
+"""Engine interface: who integrates the equations of motion; LAMMPS now, others may register."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from propensity.errors import InputError, suggest
+from propensity.simulate.model import Model
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A point in phase space.
+
+    Parameters
+    ----------
+    positions
+        Unwrapped, shape (N, 3).
+    velocities
+        Shape (N, 3).
+    types
+        Species 0..n_species−1, shape (N,).
+    box
+        Edges of the periodic cell [0, L), shape (3,).
+    masses
+        Of each particle, shape (N,); None before an engine has read the model.
+    """
+
+    positions: np.ndarray
+    velocities: np.ndarray
+    types: np.ndarray
+    box: np.ndarray
+    masses: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Leg:
+    """One stretch of dynamics, the unit of work of an engine.
+
+    Parameters
+    ----------
+    state
+        Where it starts.
+    model
+        The liquid.
+    ensemble
+        ``"nve"``; ``"nvt"`` (Nosé–Hoover, from ``temperature[0]`` to ``temperature[1]``); or ``"minimise"``
+        (FIRE, to the inherent structure).
+    steps, timestep
+        Length of dynamics.
+    iterations
+        Most iterations of a minimisation.
+    frames
+        Increasing steps in 1..steps at which positions are wanted.
+    temperature
+        First and last, for ``"nvt"``.
+    sample_every
+        Steps between records of energy and pressure.
+    """
+
+    state: State
+    model: Model
+    ensemble: Literal["nve", "nvt", "minimise"]
+    steps: int = 0
+    timestep: float = 0.005
+    frames: tuple[int, ...] = ()
+    temperature: tuple[float, float] | None = None
+    sample_every: int = 100
+    iterations: int = 100_000
+
+
+@dataclass(frozen=True, eq=False)
+class LegResult:
+    """What a leg gives back.
+
+    Parameters
+    ----------
+    state
+        Where it ended, with masses.
+    frames
+        Unwrapped positions, shape (F, N, 3).
+    potential, kinetic, pressure
+        Energies per particle and pressure at steps 0, sample_every, …, shape (M,); of a minimisation, the
+        potential energy before and after.
+    residual_force
+        Largest force component at the end of a minimisation, NaN for dynamics.
+    seconds
+        Time that the integration took.
+    """
+
+    state: State
+    frames: np.ndarray
+    potential: np.ndarray
+    kinetic: np.ndarray
+    pressure: np.ndarray
+    seconds: float
+    residual_force: float = float("nan")
+
+
+class Engine(Protocol):
+    """Runs legs; instances are pickled to workers, so they hold settings and no live handles."""
+
+    @property
+    def batch_size(self) -> int:
+        """Legs that the engine likes to receive at once: 1 for LAMMPS, hundreds for a batched GPU code."""
+        ...
+
+    @property
+    def cores(self) -> int:
+        """Processor cores that one call keeps busy."""
+        ...
+
+    def run(self, legs: Sequence[Leg]) -> list[LegResult]:
+        """Run legs, in any order or together, and return their results in the order given.
+
+        The same leg must give the same bits whenever and wherever it runs with the same settings.
+        """
+        ...
+
+    def describe(self) -> str:
+        """Name and version, for the report; raises when the engine can't work here."""
+        ...
+
+
+_ENGINES: dict[str, Callable[..., Engine]] = {}
+
+
+def register_engine(name: str, factory: Callable[..., Engine]) -> None:
+    """Make an engine available as ``--engine name``."""
+    _ENGINES[name] = factory
+
+
+def make_engine(name: str, **options: Any) -> Engine:
+    """Return a registered engine.
+
+    Raises
+    ------
+    InputError
+        When no engine has this name.
+    """
+    from propensity.simulate import lammps_engine
+
+    _ENGINES.setdefault("lammps", lammps_engine.LammpsEngine)
+    if name not in _ENGINES:
+        raise InputError(f"no engine {name!r}: choose from {', '.join(_ENGINES)}{suggest(name, _ENGINES)}.")
+    return _ENGINES[name](**options)
+
+
+def run_legs(engine: Engine, legs: Sequence[Leg]) -> list[LegResult]:
+    """Run legs in a worker: a module-level function, so that it can be pickled."""
+    return engine.run(legs)

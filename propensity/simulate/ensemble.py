@@ -1,0 +1,87 @@
+"""An isoconfigurational ensemble as a labelled sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from propensity.data.sample import Sample
+from propensity.errors import InputError
+from propensity.simulate.engine import State
+from propensity.simulate.physics import energy_drift, nearest_image
+from propensity.simulate.settings import Settings
+from propensity.structure import Structure
+
+#: Largest change of the total energy per particle over a run, in units of k_B T.
+MAX_DRIFT = 0.02
+
+
+def ensemble_sample(
+    settings: Settings, name: str, group: str | None, tau_alpha: float | None, start: State, inherent: State,
+    runs: Iterable[dict[str, np.ndarray]],
+) -> tuple[Sample, dict[str, np.ndarray]]:  # fmt: skip
+    """Average the runs of one structure.
+
+    The propensity of a particle is the mean over runs of the norm of its unwrapped displacement
+    (A. Widmer-Cooper, P. Harrowell and H. Fynewever, PRL 93, 135701 (2004), with the norm as in Bapst et al. 2020).
+
+    Parameters
+    ----------
+    settings
+        Of the data set.
+    name, group, tau_alpha
+        Of the sample.
+    start, inherent
+        The structure, and its energy minimum.
+    runs
+        ``displacements`` (T, N), ``fs`` (T,), energies and ``temperatures`` of each run, in the order of the runs.
+
+    Returns
+    -------
+    Sample, dict
+        The sample; and its ``drift`` (worst of the runs, per particle) and kinetic ``temperatures`` (n_species,).
+
+    Raises
+    ------
+    InputError
+        When the energy drifts: the time step is too large for this liquid.
+    """
+    n, t = len(start.types), len(settings.times)
+    total = np.zeros((2, t, n))
+    squared = np.zeros((t, n))
+    fs, drifts, temperatures = [], [], []
+    for r, run in enumerate(runs):
+        displacement = run["displacements"].astype(np.float64)
+        total[int(r >= settings.runs // 2)] += displacement
+        squared += displacement**2
+        fs.append(run["fs"])
+        drifts.append(energy_drift(run["potential"] + run["kinetic"]))
+        temperatures.append(run["temperatures"])
+    worst = max(drifts, key=abs)
+    if not abs(worst) <= MAX_DRIFT * settings.temperature:
+        raise InputError(
+            f"{name}: the energy per particle drifts by {worst:.2g} in a run, more than {MAX_DRIFT:g} T: use a smaller "
+            "--timestep (and another -o, since all runs must agree)."
+        )
+    first = settings.runs // 2
+    sizes = np.array([first, settings.runs - first])
+    flat = settings.model.dimension == 2
+    sample = Sample(
+        structure=Structure(start.positions, start.types, start.box, (True, True, not flat)),
+        times=np.array(settings.times),
+        propensity=(total.sum(axis=0) / settings.runs).T.copy(),
+        name=name,
+        inherent_positions=nearest_image(inherent.positions, start.positions, start.box),
+        halves=(total / sizes[:, None, None]).transpose(0, 2, 1).copy(),
+        squared_displacement=(squared / settings.runs).T.copy(),
+        n_runs=settings.runs,
+        temperature=settings.temperature,
+        potential=settings.model.potential,
+        fs=np.mean(fs, axis=0),
+        tau_alpha=tau_alpha,
+        group=group,
+        source=f"propensity simulate {settings.model.name}, seed {settings.seed}",
+        species=settings.model.species,
+    )
+    return sample, {"drift": np.array(worst), "temperatures": np.mean(temperatures, axis=0)}

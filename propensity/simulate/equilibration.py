@@ -1,0 +1,107 @@
+"""When is a liquid in equilibrium: ten blocks of at least τ_α each, whose energy and F_s do not age."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from propensity.simulate.physics import relaxation_time
+
+#: Blocks of a round; their first and second halves are compared.
+BLOCKS = 10
+#: Length of a block in the first round, in LJ time.
+FIRST_BLOCK = 4.0
+#: A difference less likely than this by chance counts as ageing.
+SIGNIFICANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Outcome of a round, over all chains.
+
+    Parameters
+    ----------
+    block
+        Length of a block.
+    tau_alpha
+        Time at which the mean F_s is 1/e; None when it stays above within a block.
+    energy
+        Mean potential energy per particle of the first and second five blocks.
+    energy_p, fs_p
+        Probability of the difference between the halves by chance (Welch's t over chains and blocks), of the
+        energy and of F_s near τ_α.
+    equilibrated
+        Whether nothing ages and each block lasts τ_α.
+    """
+
+    block: float
+    tau_alpha: float | None
+    energy: tuple[float, float]
+    energy_p: float
+    fs_p: float
+    equilibrated: bool
+
+    def __str__(self) -> str:
+        if self.tau_alpha is None:
+            return f"F_s stays above 1/e for {self.block:g}"
+        return (
+            f"tau_alpha = {self.tau_alpha:.4g}, U/N = {self.energy[0]:.4f} then {self.energy[1]:.4f} "
+            f"(p = {self.energy_p:.2g}), F_s(tau_alpha) p = {self.fs_p:.2g}"
+        )
+
+
+def judge(times: np.ndarray, fs: np.ndarray, energy: np.ndarray, equilibration: float) -> Verdict:
+    """Compare the halves of a round.
+
+    Parameters
+    ----------
+    times
+        Since the beginning of a block, shape (F,); the last is its length.
+    fs
+        F_s of each chain and block, shape (C, BLOCKS, F).
+    energy
+        Mean potential energy per particle of each block, shape (C, BLOCKS).
+    equilibration
+        Needed length of the round, in τ_α.
+    """
+    half = BLOCKS // 2
+    tau = relaxation_time(times, fs.mean(axis=(0, 1)))
+    energies = float(energy[:, :half].mean()), float(energy[:, half:].mean())
+    energy_p = _p_value(energy[:, :half], energy[:, half:])
+    if tau is None:
+        return Verdict(float(times[-1]), None, energies, energy_p, float("nan"), False)
+    at = int(np.argmin(abs(np.log(times / tau))))
+    fs_p = _p_value(fs[:, :half, at], fs[:, half:, at])
+    # A few per cent of slack, since the length was chosen from a slightly different estimate of τ_α.
+    enough = times[-1] * BLOCKS >= 0.95 * equilibration * tau
+    ok = bool(enough and energy_p > SIGNIFICANCE and fs_p > SIGNIFICANCE)
+    return Verdict(float(times[-1]), tau, energies, energy_p, fs_p, ok)
+
+
+def next_block(verdict: Verdict, equilibration: float) -> float:
+    """Length of the blocks of the next round: twice as long until τ_α is seen, then what τ_α asks for."""
+    if verdict.tau_alpha is None:
+        return 2 * verdict.block
+    return max(verdict.block, 1.15 * verdict.tau_alpha * equilibration / BLOCKS)
+
+
+def expected_time(tau: float, equilibration: float) -> float:
+    """Total time of the rounds when all goes well with a relaxation time ``tau``."""
+    block, total = FIRST_BLOCK, BLOCKS * FIRST_BLOCK
+    while block < tau:
+        block *= 2
+        total += BLOCKS * block
+    needed = 1.15 * tau * equilibration / BLOCKS
+    return total if block >= needed else total + BLOCKS * needed
+
+
+def frame_steps(steps: int, number: int = 30) -> tuple[int, ...]:
+    """Log-spaced steps of a block, ending with its last."""
+    return tuple(sorted({round(float(s)) for s in np.geomspace(1, steps, number)} | {steps}))
+
+
+def _p_value(a: np.ndarray, b: np.ndarray) -> float:
+    from scipy.stats import ttest_ind
+
+    return float(ttest_ind(a.ravel(), b.ravel(), equal_var=False).pvalue)

@@ -1,0 +1,64 @@
+"""Labelling structures that a user already has, instead of melting new ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from propensity.data.sample import Sample
+from propensity.errors import InputError
+from propensity.simulate.engine import State
+from propensity.simulate.settings import Settings
+
+
+def with_given(settings: Settings, given: Sequence[Sample]) -> Settings:
+    """Settings that label given structures; their size and density replace those of ``settings``.
+
+    Raises
+    ------
+    InputError
+        When sizes differ, a box is not orthorhombic or not periodic, or species don't fit the model.
+    """
+    model = settings.model
+    marks = []
+    for sample in given:
+        structure = sample.structure
+        cell, d = structure.cell, model.dimension
+        if len(structure) != len(given[0].structure):
+            raise InputError(
+                f"{sample.name} has {len(structure)} particles and {given[0].name} has {len(given[0].structure)}: label "
+                "structures of one size at a time."
+            )
+        if not structure.pbc[:d].all() or abs(cell - np.diag(np.diag(cell))).max() > 1e-9 * abs(cell).max():
+            raise InputError(
+                f"{sample.name}: its box isn't periodic and orthorhombic, as isoconfigurational runs need."
+            )
+        if structure.types.max() >= len(model.species):
+            raise InputError(
+                f"{sample.name} has type {structure.types.max()} and {model.name} knows only the species "
+                f"{', '.join(model.species)}: choose the model that made it."
+            )
+        digest = hashlib.sha256(np.ascontiguousarray(structure.positions).tobytes())
+        digest.update(structure.types.tobytes())
+        marks.append(f"{sample.name}:{digest.hexdigest()[:16]}")
+    first = given[0].structure
+    return replace(
+        settings,
+        n_particles=len(first),
+        density=len(first) / float(np.prod(np.diag(first.cell)[: model.dimension])),
+        structures=len(given),
+        chains=len(given),
+        start_from=tuple(marks),
+    )
+
+
+def given_state(sample: Sample, dimension: int) -> State:
+    """A given structure, at rest."""
+    box = np.diag(sample.structure.cell).copy()
+    positions = sample.structure.positions.copy()
+    if dimension == 2:
+        box[2], positions[:, 2] = 1.0, 0.0
+    return State(positions, np.zeros_like(positions), sample.structure.types, box)

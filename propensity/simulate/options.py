@@ -1,0 +1,85 @@
+"""Settings from what a user gives, with the model's defaults for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from propensity.data.sample import Sample
+from propensity.errors import InputError
+from propensity.simulate.given import with_given
+from propensity.simulate.model import Model, load_input, load_preset, presets
+from propensity.simulate.settings import Settings, parse_times
+
+
+def choose_model(name: str | None, input_file: Path | None) -> Model:
+    """Read the preset called ``name`` or a user's file, one of the two."""
+    if (name is None) == (input_file is None):
+        raise InputError(f"give either a model ({', '.join(presets())}) or your own with --input.")
+    if input_file is not None:
+        return load_input(input_file)
+    assert name is not None
+    return load_preset(name)
+
+
+def make_settings(
+    model: Model,
+    *,
+    temperature: float,
+    times: str,
+    n_particles: int = 4096,
+    density: float | None = None,
+    structures: int = 20,
+    runs: int = 30,
+    start_from: Path | None = None,
+    timestep: float | None = None,
+    chains: int | None = None,
+    equilibration: float = 10.0,
+    max_equilibration: float | None = None,
+    wavenumber: float | None = None,
+    seed: int = 0,
+) -> tuple[Settings, Sequence[Sample]]:
+    """Fill in defaults; see :class:`Settings` for the meaning of each.
+
+    Parameters
+    ----------
+    model
+        The liquid.
+    times
+        ``first:last:count`` or a list.
+    temperature, n_particles, density, structures, runs, timestep, chains, equilibration, max_equilibration, wavenumber, seed
+        As in :class:`Settings`; None takes the model's value.
+    start_from
+        Data set whose first ``structures`` structures are labelled instead of melting new ones.
+
+    Returns
+    -------
+    Settings, sequence of Sample
+        The samples are empty without ``start_from``.
+    """
+    step = model.timestep if timestep is None else timestep
+    if not np.isfinite(step) or step <= 0:
+        raise InputError(f"--timestep is {step:g}: give a positive number.")
+    moments = parse_times(times, step)
+    if density is None and model.density is None and start_from is None:
+        raise InputError(
+            f"the model {model.name} names no density: give --density or add a line '# propensity: density 1.2'."
+        )
+    settings = Settings(
+        model=model, temperature=temperature, n_particles=n_particles,
+        density=(model.density or 1.0) if density is None else density, structures=structures, runs=runs,
+        times=moments, timestep=step, wavenumber=model.wavenumber if wavenumber is None else wavenumber,
+        chains=structures if chains is None else chains, equilibration=equilibration,
+        max_equilibration=max(1e4, 100 * moments[-1]) if max_equilibration is None else max_equilibration,
+        seed=seed,
+    )  # fmt: skip
+    if start_from is None:
+        # Raises when a species would be missing.
+        model.counts(n_particles)
+        return settings, ()
+    from propensity.data import open_dataset
+
+    given = list(open_dataset(start_from)[:structures])
+    return with_given(settings, given), given

@@ -1,0 +1,140 @@
+"""Finished pieces on disk: each written at once and whole, so that a killed run resumes where it was."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from propensity.errors import InputError, PropensityError
+from propensity.files import replacing
+from propensity.simulate.engine import State
+
+
+class PieceStore:
+    """Folder of finished pieces that belong to one set of settings.
+
+    Parameters
+    ----------
+    folder
+        Made when absent.
+    identity
+        Settings in JSON types; a folder begun with others is refused.
+
+    Raises
+    ------
+    InputError
+        When the folder was begun with other settings, with the first that differs.
+    PropensityError
+        When it can't be written or another run is using it.
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = open(folder / "lock", "w")
+        except OSError as error:
+            raise PropensityError(
+                f"{folder} can't be written ({error.strerror}): choose a writable folder for -o."
+            ) from None
+        try:
+            # The kernel drops the lock with the process, however it dies.
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise PropensityError(
+                f"another run is working in {folder}: wait for it or choose another -o."
+            ) from None
+        settings = folder / "settings.json"
+        if settings.exists():
+            check_identity(json.loads(settings.read_text()), identity, str(folder))
+        else:
+            with replacing(settings) as path:
+                path.write_text(json.dumps(identity, indent=1))
+        self._done = {
+            str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.npz") if p.name[0] != "."
+        }
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._done
+
+    def save(self, key: str, arrays: dict[str, np.ndarray]) -> None:
+        """Store a piece; it is there whole or not at all."""
+        with replacing(self.folder / f"{key}.npz") as path:
+            np.savez(path, **arrays)  # type: ignore[arg-type]
+        self._done.add(key)
+        with open(self.folder / "stored.log", "a") as log:
+            log.write(key + "\n")
+
+    def load(self, key: str) -> dict[str, np.ndarray]:
+        """Read a piece."""
+        path = self.folder / f"{key}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise PropensityError(
+                f"{path} is damaged ({error}): delete it and run the same command again."
+            ) from None
+
+    def close(self) -> None:
+        """Let another run use the folder; it goes when nothing was finished."""
+        if not self._done:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.close()
+
+    def remove(self) -> None:
+        """Delete the folder, its pieces having gone into the data set."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.close()
+
+
+def check_identity(old: dict[str, Any], new: dict[str, Any], where: str) -> None:
+    """Refuse to continue ``where`` with other settings, naming the first that differs."""
+    for key in new:
+        a, b = old.get(key), new[key]
+        if a == b:
+            continue
+        if isinstance(b, dict) and isinstance(a, dict):
+            part = next(k for k in b if a.get(k) != b[k])
+            key, a, b = f"{key}.{part}", a.get(part), b[part]
+        raise InputError(
+            f"{where} was begun with {key} {_short(a)}, and now it is {_short(b)}: repeat the first settings, choose "
+            "another -o or delete it."
+        )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def pack_state(state: State) -> dict[str, np.ndarray]:
+    """State as arrays for :meth:`PieceStore.save`."""
+    assert state.masses is not None
+    return {
+        "state_positions": state.positions, "state_velocities": state.velocities, "state_types": state.types,
+        "state_box": state.box, "state_masses": state.masses,
+    }  # fmt: skip
+
+
+def unpack_state(arrays: dict[str, np.ndarray]) -> State:
+    """Inverse of :func:`pack_state`."""
+    names = ("positions", "velocities", "types", "box", "masses")
+    return State(**{name: arrays[f"state_{name}"] for name in names})
+
+
+def writable(path: Path) -> None:
+    """Raise before any work when ``path`` could not be written at the end."""
+    folder = path.parent
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give -o the name of a file, such as {path / 'data.h5'}.")
+    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise PropensityError(f"{folder} can't be written: choose a writable folder for -o.")

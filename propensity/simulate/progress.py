@@ -1,0 +1,146 @@
+"""What the user sees: the cost before starting, and the time left while it runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from propensity.simulate import equilibration as eq
+from propensity.simulate.settings import Settings
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: ``45 s``, ``12 min``, ``3.4 h``, ``5.1 days``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    days = seconds / 86400
+    return f"{days:.1f} days" if days < 1000 else f"{days / 365.25:.3g} years"
+
+
+def count(number: float) -> str:
+    """Short form of a large count: ``24.0 M``."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:.0f}"
+
+
+def run_steps(settings: Settings) -> int:
+    """Steps of all isoconfigurational runs."""
+    return settings.structures * settings.runs * settings.steps[-1]
+
+
+def preparation_steps(settings: Settings, tau: float) -> int:
+    """Steps of melting, cooling, equilibration and sampling when τ_α is ``tau``."""
+    each = settings.melt_time + settings.cool_time + eq.expected_time(tau, settings.equilibration)
+    between = (settings.structures - settings.chains) * settings.equilibration * tau
+    return int((settings.chains * each + between) / settings.timestep)
+
+
+def estimate(settings: Settings, speed: float, workers: int) -> list[str]:
+    """Lines that say what a data set will cost.
+
+    Parameters
+    ----------
+    settings
+        Of the data set.
+    speed
+        Steps per second of one run.
+    workers
+        Runs at once.
+    """
+
+    def cost(steps: float) -> str:
+        return f"{count(steps)} steps, {duration(steps / speed / workers)}"
+
+    lines = [f"speed: {speed:.0f} steps/s a run, {workers} at once"]
+    if not settings.start_from:
+        short, long = settings.times[-1] / 10, settings.times[-1]
+        lines.append(
+            f"melting, cooling and equilibrating {settings.chains} chains: {cost(preparation_steps(settings, short))} "
+            f"if tau_alpha is {short:.3g}; {cost(preparation_steps(settings, long))} if it is {long:.3g}"
+        )
+    lines.append(
+        f"{settings.structures} structures × {settings.runs} runs to t = {settings.times[-1]:g}: "
+        f"{cost(run_steps(settings))}"
+    )
+    return lines
+
+
+class Progress:
+    """A bar with the time left on a terminal; a line a minute elsewhere.
+
+    Parameters
+    ----------
+    speed
+        Steps per second of all workers together, believed until some are measured.
+    """
+
+    def __init__(self, speed: float, shown: bool = True) -> None:
+        self.speed, self.shown = speed, shown
+        self.name, self.total, self.done, self.here = "", 0, 0, 0
+        self.began = self.printed = time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+        if shown and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}"),
+                console=Console(stderr=True), transient=True,
+            )  # fmt: skip
+
+    def __enter__(self) -> Progress:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def phase(self, name: str, total: int) -> None:
+        """Begin a stage of ``total`` steps."""
+        self.name, self.total, self.done, self.here = name, total, 0, 0
+        self.began = self.printed = time.monotonic()
+        if self._bar:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(name, total=max(1, total), left=self.left())
+
+    def advance(self, steps: int, found: bool) -> None:
+        """Count steps, those ``found`` finished without taking them for speed."""
+        self.done += steps
+        self.here += 0 if found else steps
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=self.done, left=self.left())
+        elif self.shown and time.monotonic() - self.printed > 60:
+            self.printed = time.monotonic()
+            print(
+                f"{self.name}: {self.done / max(1, self.total):.0%}, {self.left()}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        if self._bar:
+            self._bar.console.print(line, highlight=False, markup=False)
+        elif self.shown:
+            print(line, file=sys.stderr, flush=True)
+
+    def left(self) -> str:
+        """Time left of this stage."""
+        elapsed = time.monotonic() - self.began
+        speed = self.here / elapsed if self.here and elapsed > 1 else self.speed
+        return f"{duration((self.total - self.done) / speed)} left"

@@ -1,0 +1,212 @@
+"""One call that makes a data set, or goes on with one that was interrupted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from propensity.data.sample import Sample
+from propensity.errors import InputError, PropensityError
+from propensity.files import replacing
+from propensity.simulate.engine import Engine, Leg, run_legs
+from propensity.simulate.given import given_state
+from propensity.simulate.physics import maxwell_boltzmann
+from propensity.simulate.pieces import PieceStore, check_identity, writable
+from propensity.simulate.pool import Pool, open_pool
+from propensity.simulate.progress import Progress, estimate
+from propensity.simulate.runner import Runner, piece_length
+from propensity.simulate.settings import Settings
+from propensity.simulate.workflow import RELAX_ITERATIONS, Workflow, first_lattice
+
+#: Steps of the trial that measures the speed.
+_TRIAL = 200
+
+
+def simulate(
+    settings: Settings,
+    output: str | Path,
+    engine: Engine,
+    *,
+    given: Sequence[Sample] = (),
+    workers: int | None = None,
+    scheduler: str | None = None,
+    estimate_only: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Make a data set of isoconfigurational propensities.
+
+    Finished pieces are kept in ``<output>.work`` and finished structures in ``<output>.parts`` until the data
+    set is whole; called again after an interruption with the same settings, it goes on from them.  The report goes
+    to ``<output>.report.json``.
+
+    Parameters
+    ----------
+    settings
+        What to make.
+    output
+        The data set, ``.h5``.
+    engine
+        Who integrates, from :func:`propensity.simulate.make_engine`.
+    given
+        Structures to label instead of melting new ones; see :func:`propensity.simulate.with_given`.
+    workers, scheduler
+        Local processes, or the address of a Dask scheduler.
+    estimate_only
+        Say what it would cost and return.
+    quiet
+        Print nothing.
+
+    Returns
+    -------
+    dict
+        Report: τ_α, energies, pressure, tests of ageing, energy drift, kinetic temperatures, noise ceiling.
+
+    Raises
+    ------
+    PropensityError
+        One sentence, whatever goes wrong; what had finished by then is kept.
+    """
+    from propensity.data import StoreWriter
+    from propensity.data.store import SUFFIXES
+
+    output = Path(output)
+    if output.suffix.lower() not in SUFFIXES:
+        raise InputError(f"-o {output}: a data set is an HDF5 file, so let its name end in .h5.")
+    work = output.with_name(output.name + ".work")
+    writable(output)
+    identity = settings.identity()
+    if output.exists() and not estimate_only:
+        report = finished_report(output, identity)
+        if work.exists():
+            PieceStore(work, identity).remove()
+        if not quiet:
+            print(f"{output} is complete: nothing to do.")
+        return report
+    store = None if estimate_only else PieceStore(work, identity)
+    try:
+        with open_pool(workers, scheduler, engine.cores) as pool:
+            masses, speed, engine_name = _try_out(settings, engine, pool, given)
+            with Progress(speed * pool.workers, not quiet) as progress:
+                progress.say(_title(settings))
+                progress.say(f"{engine_name} on {pool.name}")
+                for line in estimate(settings, speed, pool.workers):
+                    progress.say(line)
+                if store is None:
+                    return {}
+                runner = Runner(
+                    engine,
+                    pool.executor,
+                    pool.slots,
+                    store,
+                    piece_length(settings.n_particles),
+                    progress.advance,
+                )
+                flow = Workflow(settings, runner, store, masses, progress.say, progress.phase, given)
+                if given:
+                    flow.take_given()
+                else:
+                    flow.sample(flow.equilibrate(flow.prepare()))
+                writer = StoreWriter(output, n_expected=settings.structures, job={"simulate": identity})
+                flow.ensembles(writer.done(), writer.add)
+                report = {"engine": engine_name, **flow.report}
+                with replacing(report_path(output)) as path:
+                    path.write_text(json.dumps(report, indent=1))
+                writer.close()
+                for line in describe(report, settings):
+                    progress.say(line)
+        store.remove()
+        return report
+    finally:
+        if store is not None:
+            store.close()
+
+
+def finished_report(output: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """Report of a data set that is already there and was made with the same settings; empty when lost.
+
+    Raises
+    ------
+    InputError
+        When it is something else.
+    """
+    from propensity.data.store import store_provenance
+
+    try:
+        made_with = store_provenance(output)["job"]["simulate"]
+    except (PropensityError, KeyError):
+        raise InputError(
+            f"{output} exists and wasn't made by simulate: choose another -o or delete it."
+        ) from None
+    check_identity(made_with, identity, str(output))
+    path = report_path(output)
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def report_path(output: Path) -> Path:
+    """Where the report of a data set lies."""
+    return output.with_name(output.name + ".report.json")
+
+
+def describe(report: dict[str, Any], settings: Settings) -> list[str]:
+    """Report in words."""
+    lines = []
+    if "equilibration" in report:
+        e = report["equilibration"]
+        lines.append(
+            "U/N = {:.4f} ± {:.4f}, P = {:.3f} ± {:.3f}, tau_alpha = {:.4g}".format(
+                *e["potential_energy"], *e["pressure"], e["tau_alpha"]
+            )
+        )
+    r = report["runs"]
+    kinetic = ", ".join(
+        f"{t:.4g} ({s})" for s, t in zip(settings.model.species, r["kinetic_temperatures"], strict=True)
+    )
+    lines.append(
+        f"energy drift per particle at most {abs(r['max_energy_drift']):.1e}; kinetic temperature {kinetic}; "
+        f"inherent energy {r['inherent_energy']:.4f} with forces below {r['residual_force']:.0e}"
+    )
+    ceiling = " ".join(f"{c:.3f}" for c in report["noise_ceiling"])
+    lines.append(f"noise ceiling of Pearson's correlation ({settings.model.species[0]}): {ceiling}")
+    return lines
+
+
+def _title(settings: Settings) -> str:
+    s = settings
+    where = f"{len(s.start_from)} given structures" if s.start_from else f"{s.structures} structures"
+    return (
+        f"{s.model.title}: N = {s.n_particles}, density {s.density:.5g}, T = {s.temperature:g}, {where}, "
+        f"{len(s.times)} times {s.times[0]:g} to {s.times[-1]:g}"
+    )
+
+
+def _try_out(
+    settings: Settings, engine: Engine, pool: Pool, given: Sequence[Sample]
+) -> tuple[np.ndarray, float, str]:
+    """Masses of the species, steps per second, and the engine's name; shows early that all of it works."""
+    model = settings.model
+    name = pool.executor.submit(_describe, engine).result()
+    start = given_state(given[0], model.dimension) if given else first_lattice(settings, 0)
+    try:
+        (rest,) = pool.executor.submit(
+            run_legs, engine, [Leg(start, model, "minimise", iterations=RELAX_ITERATIONS)]
+        ).result()
+        masses = rest.state.masses
+        assert masses is not None
+        each = np.array([masses[start.types == s][0] for s in range(len(model.species))])
+        if not np.array_equal(each[start.types], masses):
+            raise InputError("particles of one species differ in mass: give one mass a type.")
+        v = maxwell_boltzmann(masses, settings.temperature, model.dimension, np.random.default_rng(0))
+        leg = Leg(replace(rest.state, velocities=v), model, "nve", _TRIAL, settings.timestep)
+        (moved,) = pool.executor.submit(run_legs, engine, [leg]).result()
+    except PropensityError as error:
+        raise type(error)(f"the model {model.name} can't be run: {error}") from None
+    return each, _TRIAL / max(moved.seconds, 1e-6), name
+
+
+def _describe(engine: Engine) -> str:
+    return engine.describe()

@@ -1,0 +1,314 @@
+"""The stages of a data set: melt, cool, equilibrate, sample, isoconfigurational runs, inherent structures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from propensity.data.sample import Sample
+from propensity.errors import PropensityError
+from propensity.simulate import equilibration as eq
+from propensity.simulate.engine import State
+from propensity.simulate.ensemble import ensemble_sample
+from propensity.simulate.given import given_state
+from propensity.simulate.physics import generator, lattice, maxwell_boltzmann, wrap
+from propensity.simulate.pieces import PieceStore, pack_state, unpack_state
+from propensity.simulate.runner import Runner, Trajectory
+from propensity.simulate.settings import Settings
+
+#: FIRE iterations that take particles off the lattice and apart, before melting.
+RELAX_ITERATIONS = 200
+#: First keys of the random numbers of each purpose.
+_LATTICE, _MELT, _RUN = 1, 2, 3
+
+
+def first_lattice(settings: Settings, chain: int) -> State:
+    """Species at random on a lattice, at rest."""
+    counts = settings.model.counts(settings.n_particles)
+    positions, types = lattice(
+        counts, settings.box, settings.model.dimension, generator(settings.seed, _LATTICE, chain)
+    )
+    return State(positions, np.zeros_like(positions), types, settings.box)
+
+
+class Workflow:
+    """All stages for one set of settings, each resuming from what is stored.
+
+    Parameters
+    ----------
+    settings
+        What to make.
+    runner, store
+        Who works, and where pieces are.
+    masses
+        Of each species, shape (n_species,).
+    say
+        Receives lines of text for the user.
+    phase
+        Told the name and total steps of each stage.
+    given
+        Samples to label instead of melting new structures.
+    """
+
+    def __init__(
+        self, settings: Settings, runner: Runner, store: PieceStore, masses: np.ndarray,
+        say: Callable[[str], None], phase: Callable[[str, int], None], given: Sequence[Sample] = (),
+    ) -> None:  # fmt: skip
+        self.settings, self.runner, self.store = settings, runner, store
+        self.masses, self.say, self.phase, self.given = masses, say, phase, given
+        self.tau_alpha: float | None = None
+        self.report: dict[str, Any] = {}
+
+    # Stages
+
+    def prepare(self) -> list[Trajectory]:
+        """Melt and cool every chain; returns the trajectory that each ends with."""
+        s = self.settings
+        hot = max(s.model.melt, 2 * s.temperature)
+        sequences = []
+        for c in range(s.chains):
+            key = f"chains/{c:03d}"
+            relax = self._trajectory(
+                f"{key}/relax", self._lattice(c), "minimise", iterations=RELAX_ITERATIONS
+            )
+            melt = self._trajectory(
+                f"{key}/melt", self._kicked(relax, hot, c), "nvt", time=s.melt_time, temperature=(hot, hot)
+            )
+            cool = self._trajectory(
+                f"{key}/cool", self._after(melt), "nvt", time=s.cool_time, temperature=(hot, s.temperature)
+            )
+            sequences.append([relax, melt, cool])
+        self._run("melting and cooling", sequences)
+        return [sequence[-1] for sequence in sequences]
+
+    def equilibrate(self, chains: list[Trajectory]) -> list[Trajectory]:
+        """Run rounds of ten blocks until energy and F_s do not age.
+
+        Raises
+        ------
+        PropensityError
+            When the chains still age after ``max_equilibration``.
+        """
+        s = self.settings
+        block, elapsed, number = eq.FIRST_BLOCK, 0.0, 0
+        while True:
+            if elapsed + eq.BLOCKS * block > s.max_equilibration:
+                raise PropensityError(
+                    f"the liquid is not equilibrated after a time of {elapsed:g}, and the next round needs "
+                    f"{eq.BLOCKS * block:g}: run the same command again with a larger --max-equilibration (now "
+                    f"{s.max_equilibration:g}), or choose a higher --temperature."
+                )
+            steps = max(1, round(block / s.timestep))
+            sequences = []
+            for c, last in enumerate(chains):
+                blocks: list[Trajectory] = []
+                for b in range(eq.BLOCKS):
+                    blocks.append(
+                        self._trajectory(
+                            f"chains/{c:03d}/round{number:02d}/block{b}",
+                            self._after(blocks[-1] if blocks else last),
+                            "nvt",
+                            time=steps * s.timestep,
+                            temperature=(s.temperature, s.temperature),
+                            frames=eq.frame_steps(steps),
+                        )
+                    )
+                sequences.append(blocks)
+            self._run(f"equilibrating, blocks of {steps * s.timestep:.4g}", sequences)
+            results = [[self.runner.result(t) for t in blocks] for blocks in sequences]
+            fs = np.array([[r["fs"] for r in row] for row in results])
+            energy = np.array([[r["potential"].mean() for r in row] for row in results])
+            pressure = np.array([[r["pressure"].mean() for r in row] for row in results])
+            times = np.array(eq.frame_steps(steps)) * s.timestep
+            verdict = eq.judge(times, fs, energy, s.equilibration)
+            elapsed += eq.BLOCKS * steps * s.timestep
+            self.say(f"after {elapsed:.4g}: {verdict}")
+            chains = [blocks[-1] for blocks in sequences]
+            number += 1
+            if verdict.equilibrated:
+                break
+            block = eq.next_block(verdict, s.equilibration)
+        self.tau_alpha = verdict.tau_alpha
+        self.report["equilibration"] = {
+            "time": elapsed,
+            "tau_alpha": verdict.tau_alpha,
+            "energy_halves": verdict.energy,
+            "energy_p": verdict.energy_p,
+            "fs_p": verdict.fs_p,
+            "potential_energy": mean_and_error(energy),
+            "pressure": mean_and_error(pressure),
+            "fs_times": times.tolist(),
+            "fs": fs.mean(axis=(0, 1)).tolist(),
+        }
+        return chains
+
+    def sample(self, chains: list[Trajectory]) -> None:
+        """Take the structures, those of one chain ``equilibration`` relaxation times apart."""
+        s = self.settings
+        assert self.tau_alpha is not None
+        sequences: list[list[Trajectory]] = [[last] for last in chains]
+        for i in range(s.chains, s.structures):
+            sequence = sequences[i % s.chains]
+            sequence.append(
+                self._trajectory(
+                    f"chains/{i % s.chains:03d}/sample{len(sequence)}",
+                    self._after(sequence[-1]),
+                    "nvt",
+                    time=s.equilibration * self.tau_alpha,
+                    temperature=(s.temperature, s.temperature),
+                )
+            )
+        # Their first members are the ends of equilibration, which are stored.
+        self._run("taking independent structures", [q[1:] for q in sequences])
+        for i in range(s.structures):
+            if f"structures/{i:04d}/start" not in self.store:
+                end = self.runner.state(sequences[i % s.chains][i // s.chains])
+                self._save_structure(i, end)
+
+    def take_given(self) -> None:
+        """Use given samples as structures."""
+        for i, sample in enumerate(self.given):
+            if f"structures/{i:04d}/start" not in self.store:
+                state = given_state(sample, self.settings.model.dimension)
+                self._save_structure(i, replace(state, masses=self.masses[state.types]))
+
+    def ensembles(self, done: set[str], add: Callable[[Sample], None]) -> None:
+        """Isoconfigurational runs and inherent structures; each structure is added once it is complete."""
+        s = self.settings
+        sequences: list[list[Trajectory]] = []
+        parts: dict[int, list[Trajectory]] = {}
+        owner: dict[str, int] = {}
+        left: dict[int, int] = {}
+        for i in range(s.structures):
+            if self.name(i) in done:
+                continue
+            key = f"structures/{i:04d}"
+            inherent = self._trajectory(f"{key}/inherent", self._structure(i), "minimise")
+            runs = [
+                self._trajectory(
+                    f"{key}/run{r:04d}", self._velocities(i, r), "nve", time=s.steps[-1] * s.timestep,
+                    frames=s.steps, keep="displacements",
+                )
+                for r in range(s.runs)
+            ]  # fmt: skip
+            parts[i] = [inherent, *runs]
+            left[i] = len(parts[i])
+            owner |= {t.key: i for t in parts[i]}
+            sequences += [[t] for t in parts[i]]
+
+        def finished(trajectory: Trajectory) -> None:
+            i = owner[trajectory.key]
+            left[i] -= 1
+            if left[i] == 0:
+                add(self._complete(i, parts[i]))
+
+        self._run("isoconfigurational runs", sequences, finished)
+        summaries = [self.store.load(f"structures/{i:04d}/summary") for i in range(s.structures)]
+        self.report["runs"] = {
+            "max_energy_drift": float(max((r["drift"] for r in summaries), key=abs)),
+            "kinetic_temperatures": np.mean([r["temperatures"] for r in summaries], axis=0).tolist(),
+            "inherent_energy": float(np.mean([r["inherent_energy"] for r in summaries])),
+            "residual_force": float(max(r["residual_force"] for r in summaries)),
+        }
+        self.report["noise_ceiling"] = noise_ceiling(np.concatenate([r["halves"] for r in summaries], axis=1))
+
+    def name(self, i: int) -> str:
+        """Name of a structure, unique among data sets of other temperatures and seeds."""
+        s = self.settings
+        if self.given:
+            return self.given[i].name
+        return f"{s.model.name}-T{s.temperature:g}-seed{s.seed}-{i:04d}"
+
+    # Parts
+
+    def _complete(self, i: int, parts: list[Trajectory]) -> Sample:
+        """Average the runs of a structure and store its summary."""
+        s = self.settings
+        given = self.given[i] if self.given else None
+        inherent = self.runner.result(parts[0])
+        sample, summary = ensemble_sample(
+            settings=s,
+            name=self.name(i),
+            group=(
+                given.group
+                if given
+                else f"{s.model.name}-T{s.temperature:g}-seed{s.seed}-chain{i % s.chains}"
+            ),
+            tau_alpha=given.tau_alpha if given else self.tau_alpha,
+            start=self._structure(i)(),
+            inherent=self.runner.state(parts[0]),
+            runs=(self.runner.result(t) for t in parts[1:]),
+        )
+        summary["inherent_energy"] = inherent["potential"][-1]
+        summary["residual_force"] = inherent["residual_force"][-1]
+        assert sample.halves is not None
+        summary["halves"] = sample.halves[:, sample.structure.types == 0].astype(np.float32)
+        self.store.save(f"structures/{i:04d}/summary", summary)
+        return sample
+
+    def _run(
+        self, name: str, sequences: Sequence[Sequence[Trajectory]],
+        finished: Callable[[Trajectory], None] = lambda trajectory: None,
+    ) -> None:  # fmt: skip
+        self.phase(name, sum(t.steps for sequence in sequences for t in sequence))
+        self.runner.run(sequences, finished)
+
+    def _trajectory(
+        self, key: str, begin: Callable[[], State], ensemble: Any, time: float = 0.0,
+        temperature: tuple[float, float] | None = None, frames: tuple[int, ...] = (), keep: Any = "state",
+        iterations: int = 100_000,
+    ) -> Trajectory:  # fmt: skip
+        s = self.settings
+        return Trajectory(
+            key=key, begin=begin, model=s.model, ensemble=ensemble, keep=keep,
+            steps=round(time / s.timestep), timestep=s.timestep, frames=frames, temperature=temperature,
+            wavenumber=s.wavenumber, iterations=iterations,
+        )  # fmt: skip
+
+    def _lattice(self, chain: int) -> Callable[[], State]:
+        return lambda: first_lattice(self.settings, chain)
+
+    def _after(self, trajectory: Trajectory) -> Callable[[], State]:
+        return lambda: self.runner.state(trajectory)
+
+    def _kicked(self, relaxed: Trajectory, temperature: float, chain: int) -> Callable[[], State]:
+        return lambda: self._with_velocities(self.runner.state(relaxed), temperature, _MELT, chain)
+
+    def _structure(self, i: int) -> Callable[[], State]:
+        return lambda: unpack_state(self.store.load(f"structures/{i:04d}/start"))
+
+    def _velocities(self, i: int, run: int) -> Callable[[], State]:
+        temperature = self.settings.temperature
+        return lambda: self._with_velocities(self._structure(i)(), temperature, _RUN, i, run)
+
+    def _with_velocities(self, state: State, temperature: float, *key: int) -> State:
+        assert state.masses is not None
+        rng = generator(self.settings.seed, *key)
+        v = maxwell_boltzmann(state.masses, temperature, self.settings.model.dimension, rng)
+        return State(state.positions, v, state.types, state.box, state.masses)
+
+    def _save_structure(self, i: int, state: State) -> None:
+        inside = wrap(state.positions, state.box)
+        start = State(inside, np.zeros_like(inside), state.types, state.box, state.masses)
+        self.store.save(f"structures/{i:04d}/start", pack_state(start))
+
+
+def noise_ceiling(halves: np.ndarray) -> list[float]:
+    """Best Pearson correlation that a prediction can have with noisy labels, √(2r/(1+r)), pooled, at each time.
+
+    Parameters
+    ----------
+    halves
+        Propensities from the two halves of the runs, shape (2, N, T); r is their correlation.
+    """
+    r = [np.corrcoef(halves[0, :, k], halves[1, :, k])[0, 1] for k in range(halves.shape[2])]
+    return [float(np.sqrt(max(0.0, 2 * x / (1 + x)))) for x in r]
+
+
+def mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard error over chains and blocks."""
+    flat = values.ravel()
+    return float(flat.mean()), float(flat.std(ddof=1) / np.sqrt(len(flat)))
