@@ -38,6 +38,9 @@ class Card(BaseModel):
     positions: Literal["thermal", "inherent"] = Field(
         "thermal", description="Positions the model was trained on."
     )
+    node_scalars: dict[str, Any] = Field(
+        default_factory=dict, description="Further inputs of each particle and their scales; empty: species only."
+    )
     target_mean: list[list[float]] = Field(
         default_factory=list,
         description="Mean of the labels, (n_species, n_times); outputs are standardised by it.",

@@ -91,6 +91,23 @@ def check_samples(train: Sequence[Sample]) -> tuple[Sample, np.ndarray]:
     return first, np.asarray(first.times, dtype=float)
 
 
+def common_potential(train: Sequence[Sample], given: str | None = None) -> str:
+    """Name of the interaction: ``given``, or what all samples say.
+
+    Raises
+    ------
+    DataError
+        When it isn't given and the samples don't say or don't agree.
+    """
+    names = {given} if given else {sample.potential for sample in train}
+    name = names.pop()
+    if names or name is None:
+        raise DataError(
+            "the structures don't say one common interaction: give potential='lj/cut' or 'lj/cut force-shifted'."
+        )
+    return name
+
+
 def label_statistics(train: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of the labels, each of shape (n_species, n_times); 0 and 1 where absent."""
     n_species = len(train[0].species)

@@ -14,6 +14,7 @@ from propensity.baselines.common import (
     Options,
     Positions,
     check_types,
+    common_potential,
     input_structure,
     per_species,
     read_options,
@@ -22,7 +23,6 @@ from propensity.baselines.common import (
 from propensity.baselines.descriptors import neighbours
 from propensity.baselines.potential import local_potential_energy
 from propensity.card import Card
-from propensity.errors import DataError
 from propensity.estimator import Estimator
 from propensity.evaluation import pearson
 from propensity.structure import Structure
@@ -140,13 +140,7 @@ class EnergyEstimator(FieldEstimator):
 
     def _config(self, train: Sequence[Sample], opts: FieldOptions) -> dict[str, Any]:
         assert isinstance(opts, EnergyOptions)
-        known = {opts.potential} if opts.potential else {sample.potential for sample in train}
-        if len(known) != 1 or None in known:
-            raise DataError(
-                f"the structures have potentials {sorted(map(str, known))}: give one as potential='lj/cut' or "
-                "'lj/cut force-shifted'."
-            )
-        return {"potential": known.pop()}
+        return {"potential": common_potential(train, opts.potential)}
 
 
 def coarse_grain(structure: Structure, values: np.ndarray, lengths: Sequence[float]) -> np.ndarray:

@@ -13,6 +13,7 @@ from propensity.errors import InputError
 from propensity.estimator import Estimator
 from propensity.graph import build_graph
 from propensity.nn.network import SE3GNN
+from propensity.nn.scalars import node_scalars
 from propensity.structure import Structure
 from propensity.training.config import TrainingConfig
 
@@ -59,6 +60,8 @@ class SE3Estimator(Estimator):
             )
         weight = self.network.readout.weight
         graph = build_graph(structure, self.network.cutoff, device=weight.device, dtype=weight.dtype)
+        if self.card.node_scalars:
+            graph.extra = torch.from_numpy(node_scalars(structure, self.card.node_scalars)).to(weight)
         standardised = self.network(graph).double().cpu().numpy()
         mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
         propensity = standardised * std[structure.types] + mean[structure.types]

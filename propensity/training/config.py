@@ -29,6 +29,13 @@ class TrainingConfig(Options):
         "shared", description="One linear readout for all species, or one for each."
     )
     kernel: str = Field("auto", description="Implementation of the convolution; see propensity.kernels.")
+    potential_energy: bool = Field(
+        False,
+        description="Give each particle its local potential energy beside its species (Kob–Andersen mixtures).",
+    )
+    potential: Literal["lj/cut", "lj/cut force-shifted"] | None = Field(
+        None, description="Interaction for --potential-energy; default: what the structures say."
+    )
     init: str | None = Field(
         None, description="Model whose weights to start from; the readout only where its shape is the same."
     )
@@ -102,5 +109,6 @@ class TrainingConfig(Options):
         return {
             "n_species": n_species,
             "n_outputs": n_outputs,
+            "extra_scalars": int(self.potential_energy),
             **{name: getattr(self, name) for name in names},
         }

@@ -17,12 +17,13 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
-from propensity.baselines.common import read_options, training_card
+from propensity.baselines.common import common_potential, input_structure, read_options, training_card
 from propensity.card import Card
 from propensity.errors import DataError, InputError, PropensityError, suggest
 from propensity.model_io import load_model
 from propensity.nn import SE3GNN
 from propensity.nn.estimator import SE3Estimator
+from propensity.nn.scalars import learn_scalars
 from propensity.training.callbacks import Bar, History, WeightAverage, apply_average
 from propensity.training.checkpoints import SafeCheckpointIO, read_checkpoint
 from propensity.training.config import TrainingConfig
@@ -172,6 +173,12 @@ def _card(train: Sequence[Sample], config: TrainingConfig) -> Card:
         if card.composition[card.species.index(name)] == 0:
             raise DataError(f"no training structure has a particle of species {name!r}: leave it out.")
     card.trained_species = config.trained_species
+    if config.potential_energy:
+        card.node_scalars = learn_scalars(
+            [input_structure(sample, config.positions) for sample in train],
+            len(card.species),
+            common_potential(train, config.potential),
+        )
     return card
 
 

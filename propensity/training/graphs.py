@@ -14,6 +14,7 @@ from torch_geometric.data import Data
 from propensity.baselines.common import input_structure
 from propensity.errors import DataError
 from propensity.graph import build_graph
+from propensity.nn.scalars import node_scalars
 from propensity.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: to
     graph.labels = torch.from_numpy((sample.propensity - mean[types]) / std[types]).to(dtype)
     counts = np.array([name in card.trained_species for name in card.species])
     graph.trained = torch.from_numpy(counts[types]).to(dtype)
+    if card.node_scalars:
+        graph.extra = torch.from_numpy(node_scalars(structure, card.node_scalars)).to(dtype)
     if config.inherent_weight:
         if sample.inherent_positions is None:
             raise DataError(
@@ -67,7 +70,7 @@ def join_graphs(graphs: Sequence[Data]) -> Data:
     offsets = np.cumsum([0, *sizes[:-1]]).tolist()
     edges = [graph.edge_index + offset for graph, offset in zip(graphs, offsets, strict=True)]
     joined = Data(edge_index=torch.cat(edges, dim=1), num_nodes=sum(sizes))
-    for key in ("types", "edge_vec", "labels", "trained", "to_inherent"):
+    for key in ("types", "edge_vec", "extra", "labels", "trained", "to_inherent"):
         if key in graphs[0]:
             joined[key] = torch.cat([graph[key] for graph in graphs])
     return joined

@@ -95,6 +95,6 @@ def test_bad_input(samples, structure):
     with pytest.raises(InputError, match="type 2"):
         local_potential_energy(ternary)
     unknown = [dataclasses.replace(sample, potential=None) for sample in samples]
-    with pytest.raises(DataError, match="give one as potential"):
+    with pytest.raises(DataError, match="give potential="):
         EnergyEstimator().fit(unknown)
     assert EnergyEstimator().fit(unknown, potential="lj/cut").card.config == {"potential": "lj/cut"}
