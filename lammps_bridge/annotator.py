@@ -172,9 +172,11 @@ class Annotator:
     def _raising(self, method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
         def wrapped(*args: Any, **options: Any) -> Any:
+            self._error = None
             result = method(*args, **options)
             if self._error is not None:
                 error, self._error = self._error, None
+                self.lmp.command("timer timeout off")  # or every later run would stop at once
                 raise error
             return result
 
