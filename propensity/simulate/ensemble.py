@@ -58,7 +58,7 @@ def ensemble_sample(
         fs.append(run["fs"])
         drifts.append(energy_drift(run["potential"] + run["kinetic"]))
         temperatures.append(run["temperatures"])
-    worst = max(drifts, key=abs)
+    worst = max(drifts, key=lambda d: abs(d) if np.isfinite(d) else np.inf)
     if not abs(worst) <= MAX_DRIFT * settings.temperature:
         raise InputError(
             f"{name}: the energy per particle drifts by {worst:.2g} in a run, more than {MAX_DRIFT:g} T: use a smaller "

@@ -12,7 +12,7 @@ from propensity.simulate.engine import Leg, LegResult, State
 from propensity.simulate.physics import wrap
 
 #: Damping time of the thermostat.
-_DAMP = 1.0
+_DAMP = 0.5
 #: FIRE stops when no force component is larger.
 _FORCE_TOLERANCE = 1e-5
 
@@ -37,8 +37,7 @@ def script(leg: Leg, folder: Path) -> str:
         f'read_data "{folder}/state.data"',
         "neighbor 0.3 bin",
         "neigh_modify delay 0 every 1 check yes",
-        f'variable here string "{model.folder}"',
-        model.commands,
+        with_folder(model.commands, model.folder),
         f"timestep {leg.timestep!r}",
         "thermo_style custom step pe ke press",
         "thermo 0" if leg.ensemble != "minimise" else "thermo 100000",
@@ -79,6 +78,11 @@ def script(leg: Leg, folder: Path) -> str:
         "modify sort id format float %.17g"
     )
     return "\n".join(lines) + "\n"
+
+
+def with_folder(commands: str, folder: str) -> str:
+    """Replace words that begin with ``${here}`` by paths in ``folder``, quoted, as LAMMPS substitutes none in quotes."""
+    return re.sub(r'"?\$\{here\}([^\s"]*)"?', lambda found: f'"{folder}{found[1]}"', commands)
 
 
 def read(leg: Leg, folder: Path) -> LegResult:

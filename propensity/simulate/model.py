@@ -35,7 +35,7 @@ class Model:
     commands
         LAMMPS commands, one a line.
     folder
-        Where the file lies: LAMMPS variable ``here`` of the commands, for tabulated potentials beside it.
+        Where the file lies, ``${here}`` in its commands: for tabulated potentials beside it.
     species
         Names in the order of LAMMPS types.
     fractions

@@ -86,6 +86,8 @@ def relaxation_time(times: np.ndarray, fs: np.ndarray) -> float | None:
 
 def energy_drift(total: np.ndarray) -> float:
     """Change of the energy per particle over a run: mean of its last tenth minus mean of its first."""
+    if not np.isfinite(total).all():
+        return float("inf")
     tenth = max(1, len(total) // 10)
     return float(total[-tenth:].mean() - total[:tenth].mean())
 

@@ -181,6 +181,9 @@ class Runner:
                 f"{key}: a worker process died (out of memory, or LAMMPS crashed); what finished is stored, so run "
                 "the same command again."
             ) from None
+        except Exception as error:
+            text = " ".join(str(error).split())[:300]
+            raise PropensityError(f"{key}: a worker failed ({type(error).__name__}: {text}).") from error
 
 
 @dataclass(frozen=True, eq=False)

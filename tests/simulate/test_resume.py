@@ -1,0 +1,133 @@
+"""Killed at random, again and again, a data set comes out as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from propensity.data import open_dataset
+from propensity.errors import InputError
+from propensity.simulate import make_engine, simulate
+from tests.simulate.helpers import lammps_engine, small_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(*arguments) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.simulate.program", *map(str, arguments)],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(*arguments) -> None:
+    process = start(*arguments)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, out + err
+
+
+def assert_same(a: Path, b: Path) -> None:
+    first, second = open_dataset(a), open_dataset(b)
+    assert first.names == second.names and len(first) == 3
+    for x, y in zip(first, second, strict=True):
+        for name in ("propensity", "halves", "squared_displacement", "fs", "inherent_positions", "times"):
+            np.testing.assert_array_equal(getattr(x, name), getattr(y, name), err_msg=name)
+        np.testing.assert_array_equal(x.structure.positions, y.structure.positions)
+        np.testing.assert_array_equal(x.structure.types, y.structure.types)
+        assert (x.tau_alpha, x.group, x.source) == (y.tau_alpha, y.group, y.source)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> Path:
+    lammps_engine()
+    folder = tmp_path_factory.mktemp("whole")
+    finish(folder / "a.h5", folder / "log")
+    return folder / "a.h5"
+
+
+def pieces(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.read_bytes())
+        for p in folder.rglob("[!.]*.npz")
+    }  # fmt: skip
+
+
+def test_killed_at_random(uninterrupted, tmp_path):
+    rng = random.Random(20)
+    output, log = tmp_path / "a.h5", tmp_path / "log"
+    work = tmp_path / "a.h5.work"
+    total = len((uninterrupted.parent / "log").read_text().split())
+    kills, before = 0, {}
+    while kills < 5:
+        process = start(output, log)
+        # At least some progress each time, then death at any moment.
+        target = len(before) + rng.randint(1, total // 8)
+        while process.poll() is None and len(list(work.rglob("[!.]*.npz"))) < target:
+            time.sleep(0.005)
+        time.sleep(rng.random() * 0.1)
+        workers = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if not work.exists():
+            break
+        kills += 1
+        _, alive = psutil.wait_procs([w for w in workers if w.is_running()], timeout=30)
+        assert not alive, "workers outlive their parent"
+        after = pieces(work)
+        for key, content in before.items():
+            assert after[key] == content, f"{key} was lost or made again"
+        before = after
+    assert kills >= 4 and before and not output.exists()
+    finish(output, log)
+    assert_same(uninterrupted, output)
+    stored = log.read_text().split()
+    assert len(stored) == len(set(stored)), "a piece was made twice"
+    assert not work.exists() and not (tmp_path / "a.h5.parts").exists()
+    reports = [json.loads(Path(f"{p}.report.json").read_text()) for p in (uninterrupted, output)]
+    assert reports[0] == reports[1]
+
+
+def test_killed_between_the_data_set_and_the_end(uninterrupted, tmp_path):
+    """The store is whole and pieces are still there: they go, and nothing is computed."""
+    settings = small_settings()
+    output = tmp_path / "a.h5"
+    output.write_bytes(uninterrupted.read_bytes())
+    work = tmp_path / "a.h5.work"
+    work.mkdir()
+    (work / "settings.json").write_text(json.dumps(settings.identity()))
+    (work / "x.npz").write_bytes(b"")
+    simulate(settings, output, make_engine("lammps"), quiet=True)
+    assert not work.exists() and output.read_bytes() == uninterrupted.read_bytes()
+
+
+def test_a_finished_data_set_is_left_alone(uninterrupted, tmp_path):
+    before = uninterrupted.read_bytes()
+    report = simulate(small_settings(), uninterrupted, make_engine("lammps"), quiet=True)
+    assert report["equilibration"]["tau_alpha"] > 0
+    with pytest.raises(InputError, match="begun with runs 4, and now it is 6"):
+        simulate(small_settings(runs=6), uninterrupted, make_engine("lammps"), quiet=True)
+    other = tmp_path / "other.h5"
+    other.write_bytes(b"something")
+    with pytest.raises(InputError, match="wasn't made by simulate"):
+        simulate(small_settings(), other, make_engine("lammps"), quiet=True)
+    assert uninterrupted.read_bytes() == before and other.read_bytes() == b"something"
+
+
+def test_dask_gives_the_same(uninterrupted, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, dashboard_address=None, processes=True
+    ) as cluster:
+        finish(tmp_path / "a.h5", tmp_path / "log", cluster.scheduler_address)
+    assert_same(uninterrupted, tmp_path / "a.h5")
