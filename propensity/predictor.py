@@ -20,6 +20,9 @@ from propensity.structure import Structure
 DENSITY_TOLERANCE = 0.05
 COMPOSITION_TOLERANCE = 0.05
 
+#: Names of the columns of a prediction, in atoms, frames and files; the last two for committees only.
+COLUMNS = ("propensity", "propensities", "propensity_std", "propensities_std")
+
 
 class Predictor:
     """Load one model, or a committee of several, and predict structures.
@@ -146,6 +149,12 @@ class Predictor:
 
     def _check_like_training(self, structure: Structure) -> None:
         card = self.card
+        if not structure.pbc.any():
+            self._warn_once(
+                "boundaries",
+                "the structure has no periodic box, so particles at its surface lack neighbours: predictions "
+                "may mislead (does the file hold a cell?).",
+            )
         if (
             card.density
             and structure.density

@@ -12,7 +12,7 @@ import numpy as np
 from ase.calculators.calculator import Calculator, all_changes, equal
 
 from propensity.errors import InputError, PropensityError
-from propensity.predictor import Predictor
+from propensity.predictor import COLUMNS, Predictor
 from propensity.species import SpeciesMap
 from propensity.structure import Structure
 
@@ -40,7 +40,7 @@ class PropensityCalculator(Calculator):
     >>> propensity = atoms.calc.get_property("propensity", atoms)                            # doctest: +SKIP
     """
 
-    implemented_properties = ["propensity", "propensities"]
+    implemented_properties = list(COLUMNS[:2])
     # Neither changes what the network reads.
     ignored_changes = {"initial_charges", "initial_magmoms"}
 
@@ -66,7 +66,7 @@ class PropensityCalculator(Calculator):
             times=times,
         )
         if self.predictor.is_committee:
-            self.implemented_properties = [*self.implemented_properties, "propensity_std", "propensities_std"]
+            self.implemented_properties = list(COLUMNS)
 
     @property
     def times(self) -> np.ndarray:
@@ -106,9 +106,11 @@ class PropensityCalculator(Calculator):
     def annotate(self, atoms: ase.Atoms) -> ase.Atoms:
         """Write every property to ``atoms.arrays`` and the times to ``atoms.info["propensity_times"]``.
 
-        ASE's writers drop results that are not energies, forces, ...: arrays survive in extended XYZ
-        and ``.traj``.  Returns ``atoms``.
+        ASE's writers drop results that are not energies, forces, ...; arrays survive in extended XYZ
+        (``.traj`` files drop them too).  Returns ``atoms``.
         """
+        for name in COLUMNS:
+            atoms.arrays.pop(name, None)
         for name in self.implemented_properties:
             atoms.arrays[name] = self.get_property(name, atoms)
         atoms.info["propensity_times"] = self.times
@@ -160,6 +162,10 @@ class PropensityObserver:
         self.file = None if file is None else os.fspath(file)
         self.n_observed = 0
         calculator.set_atoms(atoms)
+        if self.file is not None and not os.access(os.path.dirname(os.path.abspath(self.file)), os.W_OK):
+            raise PropensityError(
+                f"{self.file} can't be written: choose a folder that exists and is writable."
+            )
 
     def __call__(self) -> None:
         """Annotate the atoms as they are now, and append them to the file."""

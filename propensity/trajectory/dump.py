@@ -165,8 +165,9 @@ def format_dump(
         kept = {name: array for name, array in own.items() if not drop.fullmatch(name)}
         header = [*_header(frame), " ".join(["ITEM: ATOMS", *kept, *columns])]
         prefix = _lines(kept.values())
-    added = _lines(columns.values())
-    body = [f"{left} {right}" for left, right in zip(prefix, added, strict=True)]
+    body = prefix
+    if columns:
+        body = [f"{left} {right}" for left, right in zip(prefix, _lines(columns.values()), strict=True)]
     return "\n".join([*header, *body]) + "\n"
 
 

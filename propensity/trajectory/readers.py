@@ -271,9 +271,26 @@ def _universe(first: Path, second: Path | None) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return MDAnalysis.Universe(*map(str, filter(None, (first, second))))
+            return MDAnalysis.Universe(*map(str, filter(None, (first, second))), **_atom_style(first))
         except Exception as error:  # MDAnalysis raises whatever its parsers meet.
             raise DataError(_why_not(first, second, error)) from None
+
+
+#: Columns of the section Atoms in LAMMPS data files, as MDAnalysis wants to be told them.
+_ATOM_STYLES = {
+    "atomic": "id type x y z", "charge": "id type charge x y z", "molecular": "id resid type x y z",
+    "bond": "id resid type x y z", "angle": "id resid type x y z", "full": "id resid type charge x y z",
+    "sphere": "id type diameter density x y z",
+}  # fmt: skip
+
+
+def _atom_style(path: Path) -> dict[str, str]:
+    """Style that ``write_data`` notes after "Atoms #"; MDAnalysis guesses it by counting columns."""
+    if path.suffix.lower() != ".data":
+        return {}
+    with path.open(errors="replace") as stream:
+        note = next((line.partition("#")[2].strip() for line in stream if line.startswith("Atoms")), "")
+    return {"atom_style": _ATOM_STYLES[note]} if note in _ATOM_STYLES else {}
 
 
 def _open_mdanalysis(path: Path, topology: Path | None, start: int, stop: int | None, step: int) -> Frames:

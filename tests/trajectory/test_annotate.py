@@ -1,0 +1,352 @@
+"""A trajectory in, propensities out: every format, constant memory, and what is saved when a frame is broken."""
+
+from __future__ import annotations
+
+import gzip
+import tracemalloc
+
+import ase.io
+import h5py
+import numpy as np
+import pytest
+
+from propensity.errors import DataError, InputError, PropensityError
+from propensity.predictor import Predictor
+from propensity.trajectory import BrokenFrameError, annotate, open_trajectory
+from tests.conftest import make_liquid, make_tiny_model
+from tests.trajectory.conftest import LAMMPS, MAPS, to_atoms, write, write_dump
+
+
+@pytest.fixture
+def expected(tiny_model, frames):
+    """Predictor on the frames themselves, (4, 120, 3)."""
+    return np.stack([Predictor(tiny_model, dtype="float64").predict(frame) for frame in frames])
+
+
+@pytest.mark.parametrize("kind", MAPS)
+def test_every_format_gives_what_the_predictor_gives(kind, tmp_path, tiny_model, frames, expected):
+    path, topology, scale = write(tmp_path, kind, frames)
+    predictor = Predictor(tiny_model, dtype="float64", species_map=MAPS[kind], length_scale=scale)
+    summary = annotate(path, tmp_path / "out.h5", predictor, topology)
+    assert summary.n_frames == 4
+    with h5py.File(tmp_path / "out.h5") as file:
+        found = file["observables/propensity/value"][:] / scale
+    if kind == "dump":  # whose particles come in an order of their own
+        ids = np.stack([frame.arrays["id"] for frame in open_trajectory(path)]) - 1
+        expected = np.take_along_axis(expected, ids[:, :, None], axis=1)
+    # XTC keeps 1e-3 σ of a position here, GSD and DCD float32, the others 8 decimals or all.  The
+    # network jumps when a neighbour crosses the cutoff, so a rounded position may move a few particles further.
+    error = np.abs((found - expected) / expected.std(axis=(0, 1)))
+    tolerance = {"xtc": 1e-2, "gsd": 1e-4, "dcd": 1e-4}.get(kind, 1e-5)
+    assert np.median(error) < tolerance
+    if kind != "xtc":
+        assert error.max() < tolerance
+
+
+@pytest.mark.parametrize("name", ["triclinic.dump", "scaled.lammpstrj"])
+def test_dumps_by_lammps(name, tmp_path, predictor):
+    """Two dumps of one run, wrapped and scaled: the same propensities up to their six digits."""
+    annotate(LAMMPS / name, tmp_path / "out.extxyz", predictor)
+    reference = [
+        predictor.predict(f.structure(("A", "B"), {1: "A", 2: "B"}))
+        for f in open_trajectory(LAMMPS / "triclinic.dump")
+    ]
+    for atoms, values in zip(ase.io.read(tmp_path / "out.extxyz", ":"), reference, strict=True):
+        assert np.allclose(atoms.arrays["propensities"], values, rtol=2e-3)
+        assert np.array_equal(atoms.arrays["propensity"], atoms.arrays["propensities"][:, 2])
+        assert atoms.arrays["type"].tolist() == [1 + (s in ("He", "P")) for s in atoms.symbols]
+
+
+def test_extxyz_keeps_columns_and_info(tmp_path, tiny_model, frames):
+    atoms = to_atoms(frames[0])
+    atoms.arrays["charge_like"] = np.arange(120) / 4
+    atoms.arrays["vector"] = np.arange(360.0).reshape(120, 3)
+    atoms.set_momenta(np.ones((120, 3)))
+    atoms.info["note"] = "hello there"
+    ase.io.write(tmp_path / "in.extxyz", atoms)
+    predictor = Predictor(tiny_model, species_map=MAPS["extxyz"])
+    annotate(tmp_path / "in.extxyz", tmp_path / "out.extxyz", predictor)
+    back = ase.io.read(tmp_path / "out.extxyz")
+    for name in ("charge_like", "vector", "momenta"):
+        assert np.allclose(back.arrays[name], atoms.arrays[name])
+    assert back.info["note"] == "hello there"
+    assert back.info["propensity_times"].tolist() == [1, 10, 100]
+    assert np.array_equal(back.symbols, atoms.symbols)
+    assert np.allclose(back.cell, atoms.cell)
+
+
+def test_annotating_twice_changes_nothing(tmp_path, predictor):
+    for kind in ("extxyz", "dump"):
+        annotate(LAMMPS / "triclinic.dump", tmp_path / f"once.{kind}", predictor)
+        annotate(tmp_path / f"once.{kind}", tmp_path / f"twice.{kind}", predictor)
+    assert (tmp_path / "twice.dump").read_text() == (tmp_path / "once.dump").read_text()
+    once, twice = (ase.io.read(tmp_path / f"{name}.extxyz", ":") for name in ("once", "twice"))
+    for a, b in zip(once, twice, strict=True):
+        assert set(a.arrays) == set(b.arrays)
+        assert np.allclose(a.arrays["propensities"], b.arrays["propensities"], rtol=1e-5)
+
+
+def test_types_that_change_in_time_are_followed(tmp_path, predictor, frames):
+    """Swap Monte Carlo exchanges species: frame 1 must not be predicted with the types of frame 0."""
+    swapped = [frames[0].types, 1 - frames[0].types, frames[0].types, frames[0].types]
+    path = write_dump(tmp_path / "t.dump", frames, swapped)
+    with pytest.warns(UserWarning, match="composition"):
+        annotate(path, tmp_path / "out.h5", predictor)
+    with h5py.File(tmp_path / "out.h5") as file:
+        counts = file["particles/all/species/value"][:].sum(axis=1)
+    assert counts.tolist() == [24, 96, 24, 24]
+
+
+def test_particles_may_come_and_go_in_text_formats(tmp_path, predictor):
+    frames = [make_liquid(120), make_liquid(150, seed=2)]
+    path = write_dump(tmp_path / "t.dump", frames)
+    assert annotate(path, tmp_path / "out.dump", predictor).n_particles == 270
+    with pytest.raises(BrokenFrameError, match=r"frame 1: it has 150 particles.*1 frame"):
+        annotate(path, tmp_path / "out.h5", predictor)
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "step", "numbers"),
+    [(0, None, 1, [0, 1, 2, 3]), (1, 3, 1, [1, 2]), (0, 4, 2, [0, 2]), (3, 9, 5, [3])],
+)
+@pytest.mark.parametrize("kind", ["dump", "extxyz", "xyz.gz", "traj", "gsd", "xtc"])
+def test_frames_are_selected_as_in_a_slice(kind, start, stop, step, numbers, tmp_path, frames):
+    path, topology, _ = write(tmp_path, kind, frames)
+    selected = open_trajectory(path, topology, start=start, stop=stop, step=step)
+    assert [frame.number for frame in selected] == numbers
+
+
+@pytest.mark.parametrize("kind", ["dump", "extxyz", "xyz.gz"])
+def test_text_beyond_the_last_frame_is_not_read(kind, tmp_path, frames, predictor):
+    path, _, _ = write(tmp_path, kind, frames)
+    text = gzip.decompress(path.read_bytes()) if kind == "xyz.gz" else path.read_bytes()
+    broken = text + b"this is no frame\n" * 3
+    path.write_bytes(gzip.compress(broken) if kind == "xyz.gz" else broken)
+    assert len(list(open_trajectory(path, stop=4))) == 4
+    with pytest.raises(DataError, match="frame 4"):
+        list(open_trajectory(path))
+
+
+@pytest.mark.parametrize("output", ["out.extxyz", "out.dump", "out.h5"])
+@pytest.mark.parametrize("kind", ["dump", "extxyz"])
+def test_frames_before_a_broken_one_are_saved(kind, output, tmp_path, frames, tiny_model):
+    path, _, _ = write(tmp_path, kind, frames)
+    lines = path.read_text().splitlines()
+    block = len(lines) // 4
+    lines[2 * block + 40] = "nonsense"
+    path.write_text("\n".join(lines) + "\n")
+    (tmp_path / output).write_text("something older")
+    predictor = Predictor(tiny_model, species_map=MAPS[kind])
+    with pytest.raises(
+        BrokenFrameError, match=f"frame 2 can't be read: .*; the 2 frame.s. before it are in .*{output}"
+    ) as error:
+        annotate(path, tmp_path / output, predictor)
+    assert error.value.summary.n_frames == 2
+    assert "\n" not in str(error.value)
+    if output == "out.h5":
+        with h5py.File(tmp_path / output) as file:
+            assert file["particles/all/propensity/value"].shape == (2, 120, 3)
+    else:
+        assert len(list(open_trajectory(tmp_path / output))) == 2
+
+
+def test_a_broken_first_frame_leaves_an_older_output_alone(tmp_path, predictor, frames):
+    path = write_dump(tmp_path / "t.dump", frames)
+    path.write_text("\n".join(path.read_text().splitlines()[:50]))
+    (tmp_path / "out.dump").write_text("something older")
+    with pytest.raises(DataError, match="frame 0"):
+        annotate(path, tmp_path / "out.dump", predictor)
+    assert (tmp_path / "out.dump").read_text() == "something older"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.dump", "t.dump"]
+
+
+def test_a_frame_that_cannot_be_predicted_is_named(tmp_path, predictor, frames):
+    positions = frames[2].positions.copy()
+    positions[7] = np.nan
+    structures = [to_atoms(f) for f in frames]
+    structures[2].positions = positions
+    ase.io.write(tmp_path / "t.extxyz", structures)
+    predictor.species_map = MAPS["extxyz"]
+    with pytest.raises(BrokenFrameError, match="frame 2: positions of 1 particle"):
+        annotate(tmp_path / "t.extxyz", tmp_path / "out.extxyz", predictor)
+    assert len(ase.io.read(tmp_path / "out.extxyz", ":")) == 2
+
+
+def test_ctrl_c_saves_what_there_is(tmp_path, predictor, frames):
+    def stop(_, summary):
+        if summary.n_frames == 3:
+            raise KeyboardInterrupt
+
+    path = write_dump(tmp_path / "t.dump", frames)
+    with pytest.raises(KeyboardInterrupt):
+        annotate(path, tmp_path / "out.dump", predictor, progress=stop)
+    assert len(list(open_trajectory(tmp_path / "out.dump"))) == 3
+
+
+def test_memory_does_not_grow_with_the_number_of_frames(tmp_path, tiny_model):
+    frame = make_liquid(200)
+
+    class Fast(Predictor):
+        """Thirty kilobytes a frame without the network, which is slow under tracemalloc."""
+
+        def predict_committee(self, structure):
+            return np.repeat(structure.positions[None, :, :1], 3, axis=2)
+
+    fast = Fast(tiny_model, species_map={1: "A", 2: "B"})
+    peaks = []
+    for n in (3, 3, 33):  # the first run warms caches up
+        path = write_dump(tmp_path / f"{n}.dump", [frame] * n)
+        tracemalloc.start()
+        annotate(path, tmp_path / "out.dump", fast)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # 30 more frames, 30 kB each as text alone, would add about 1 MB if they were kept.
+    assert peaks[2] < 1.1 * peaks[1] + 200_000
+
+
+def test_progress_sees_how_much_is_read(tmp_path, predictor, frames):
+    seen = []
+    path = write_dump(tmp_path / "t.dump", frames)
+    annotate(path, tmp_path / "out.dump", predictor, progress=lambda f, s: seen.append((f.done, s.n_frames)))
+    assert [n for _, n in seen] == [1, 2, 3, 4]
+    assert all(0 < done <= 1 for done, _ in seen)
+
+
+def test_a_committee_adds_standard_deviations(tmp_path, tiny_model, frames):
+    other = make_tiny_model(tmp_path / "other", seed=1)
+    predictor = Predictor([tiny_model, other], dtype="float64", species_map={1: "A", 2: "B"})
+    path = write_dump(tmp_path / "t.dump", frames)
+    for output in ("out.extxyz", "out.dump", "out.h5"):
+        annotate(path, tmp_path / output, predictor)
+    members = predictor.predict_committee(
+        next(iter(open_trajectory(path))).structure(("A", "B"), {1: "A", 2: "B"})
+    )
+    std = np.abs(members[0] - members[1]) / np.sqrt(2)
+    atoms = ase.io.read(tmp_path / "out.extxyz", 0)
+    assert np.allclose(atoms.arrays["propensities_std"], std, atol=1e-7)
+    dumped = next(iter(open_trajectory(tmp_path / "out.dump")))
+    assert np.allclose(dumped.arrays["propensity_std"], std[:, 2], atol=1e-7)
+    assert np.allclose(dumped.arrays["propensity_std_t10"], std[:, 1], atol=1e-7)
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert np.allclose(file["particles/all/propensity_std/value"][0], std, atol=1e-6)
+
+
+def test_selected_times_are_the_columns(tmp_path, tiny_model, frames):
+    predictor = Predictor(tiny_model, species_map={1: "A", 2: "B"}, times=[10.0])
+    annotate(write_dump(tmp_path / "t.dump", frames), tmp_path / "out.dump", predictor)
+    frame = next(iter(open_trajectory(tmp_path / "out.dump")))
+    assert [name for name in frame.arrays if name.startswith("propensity")] == ["propensity"]
+    full = Predictor(tiny_model, species_map={1: "A", 2: "B"}).predict(
+        frame.structure(("A", "B"), {1: "A", 2: "B"})
+    )
+    assert np.allclose(frame.arrays["propensity"], full[:, 1], rtol=1e-5)
+
+
+def test_hdf5_is_read_by_mdanalysis(tmp_path, predictor, frames):
+    import MDAnalysis
+
+    annotate(LAMMPS / "triclinic.dump", tmp_path / "out.h5", predictor)
+    universe = MDAnalysis.Universe(
+        str(LAMMPS / "topology.data"),
+        str(tmp_path / "out.h5"),
+        format="H5MD",
+        convert_units=False,
+        atom_style="id type x y z",
+    )
+    original = list(open_trajectory(LAMMPS / "triclinic.dump"))
+    for ts, frame in zip(universe.trajectory, original, strict=True):
+        assert np.allclose(ts.positions, frame.positions, atol=1e-6)
+        assert np.allclose(ts.triclinic_dimensions, frame.cell, atol=1e-5)
+        assert np.allclose(
+            ts.data["propensity"], predictor.predict(frame.structure(("A", "B"), {1: "A", 2: "B"})), rtol=1e-5
+        )
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert file["observables/propensity"].attrs["times"].tolist() == [1, 10, 100]
+
+
+@pytest.mark.parametrize("kind", ["extxyz", "dump"])
+def test_ovito_shows_the_columns(kind, tmp_path, predictor, monkeypatch):
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    ovito = pytest.importorskip("ovito.io", reason="needs the package ovito", exc_type=ImportError)
+    annotate(LAMMPS / "triclinic.dump", tmp_path / f"out.{kind}", predictor)
+    pipeline = ovito.import_file(str(tmp_path / f"out.{kind}"))
+    assert pipeline.num_frames == 3
+    for k, frame in enumerate(open_trajectory(LAMMPS / "triclinic.dump")):
+        data = pipeline.compute(k)
+        values = predictor.predict(frame.structure(("A", "B"), {1: "A", 2: "B"}))
+        assert np.allclose(data.particles["propensity"], values[:, 2], rtol=1e-5)
+        assert np.allclose(data.cell[:, :3].T, frame.cell)
+        assert np.allclose(data.cell[:, 3], frame.origin)
+        assert np.allclose(data.particles["Velocity"][:, 1], frame.arrays["vy"], atol=1e-6)
+        assert data.particles["Particle Type"].array.tolist() == frame.arrays["type"].tolist()
+        assert data.particles["Particle Identifier"].array.tolist() == frame.arrays["id"].tolist()
+        assert data.attributes["Timestep"] == frame.step
+        if kind == "extxyz":
+            assert np.allclose(data.particles["propensities"], values, rtol=1e-5)
+        else:
+            assert np.allclose(data.particles["propensity_t10"], values[:, 1], rtol=1e-5)
+
+
+def test_summary_is_of_all_frames(tmp_path, predictor, frames, expected):
+    summary = annotate(write_dump(tmp_path / "t.dump", frames), tmp_path / "out.dump", predictor)
+    types = frames[0].types
+    assert summary.count.tolist() == [4 * 96, 4 * 24]
+    for k in (0, 1):
+        values = expected[:, types == k]
+        assert np.allclose(summary.mean[k], values.mean(axis=(0, 1)))
+        assert np.allclose(summary.low[k], values.min(axis=(0, 1)))
+        assert np.allclose(summary.high[k], values.max(axis=(0, 1)))
+
+
+def test_species_without_labels_are_nan_in_file_and_summary(tmp_path, frames):
+    model = make_tiny_model(tmp_path / "half", trained_species=("A",))
+    predictor = Predictor(model, species_map={1: "A", 2: "B"})
+    summary = annotate(write_dump(tmp_path / "t.dump", frames), tmp_path / "out.extxyz", predictor)
+    assert np.isfinite(summary.mean[0]).all()
+    assert np.isnan(summary.mean[1]).all()
+    assert np.isnan(summary.low[1]).all()
+    atoms = ase.io.read(tmp_path / "out.extxyz", 0)
+    assert np.isnan(atoms.arrays["propensity"][atoms.numbers == 2]).all()
+
+
+@pytest.mark.parametrize(
+    ("output", "error"),
+    [("out.txt", InputError), ("out", InputError), ("t.dump", InputError), (".", InputError)],
+)
+def test_outputs_that_are_refused(output, error, tmp_path, predictor, frames):
+    path = write_dump(tmp_path / "t.dump", frames)
+    before = path.read_bytes()
+    with pytest.raises(error):
+        annotate(path, tmp_path / output, predictor)
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path, predictor, frames):
+    path = write_dump(tmp_path / "t.dump", frames)
+    with pytest.raises(PropensityError, match="can't be written"):
+        annotate(path, path / "out.dump", predictor)
+
+
+def test_a_tilted_gsd_box_is_read_as_hoomd_means_it(tmp_path):
+    hoomd = pytest.importorskip("gsd.hoomd")
+    snapshot = hoomd.Frame()
+    snapshot.configuration.box = [4, 3, 2, 0.5, -0.25, 0.1]
+    snapshot.particles.N = 1
+    snapshot.particles.types = ["A"]
+    snapshot.particles.typeid = [0]
+    snapshot.particles.position = [[0, 0, 0]]
+    with hoomd.open(str(tmp_path / "t.gsd"), "w") as file:
+        file.append(snapshot)
+    frame = next(iter(open_trajectory(tmp_path / "t.gsd")))
+    # HOOMD: a1 = (Lx, 0, 0), a2 = (xy Ly, Ly, 0), a3 = (xz Lz, yz Lz, Lz).
+    assert np.allclose(frame.cell, [[4, 0, 0], [1.5, 3, 0], [-0.5, 0.2, 2]])
+
+
+def test_a_file_without_a_box_is_warned_about(tmp_path, tiny_model, frames):
+    atoms = to_atoms(frames[0])
+    atoms.cell[:], atoms.pbc = 0, False
+    ase.io.write(tmp_path / "t.extxyz", atoms)
+    with pytest.warns(UserWarning, match="no periodic box"):
+        annotate(
+            tmp_path / "t.extxyz", tmp_path / "out.dump", Predictor(tiny_model, species_map=MAPS["extxyz"])
+        )
