@@ -123,10 +123,9 @@ import triton.language as tl
 
 @triton.jit
 def _quad(pointer, live):
-    """Four numbers a thread from (B, CP, 4) pointers, as four (B, CP) tensors."""
+    """Four numbers a thread from (T, 4) pointers, as four (T,) tensors."""
     four = tl.load(pointer, mask=live, other=0.0)
-    pairs = tl.reshape(four, [four.shape[0], four.shape[1], 2, 2])
-    even, odd = tl.split(pairs)
+    even, odd = tl.split(tl.reshape(four, [four.shape[0], 2, 2]))
     x0, x2 = tl.split(even)
     x1, x3 = tl.split(odd)
     return x0, x1, x2, x3
@@ -136,7 +135,7 @@ def _quad(pointer, live):
 def _store_quad(pointer, live, x0, x1, x2, x3):
     """Inverse of _quad."""
     pairs = tl.join(tl.join(x0, x2), tl.join(x1, x3))
-    tl.store(pointer, tl.reshape(pairs, [x0.shape[0], x0.shape[1], 4]), mask=live)
+    tl.store(pointer, tl.reshape(pairs, [x0.shape[0], 4]), mask=live)
 
 '''
 
@@ -195,15 +194,15 @@ def _forward(plan: Plan) -> str:
     )
     w.depth = 1
     w.add('"""Σ_j relu(φ) · (Y ⊗ h_j) for B particles of ``order``."""')
-    w.add("slot = tl.program_id(0) * B + tl.arange(0, B)")
+    w.add("thread = tl.arange(0, B * CP)")
+    w.add("slot = tl.program_id(0) * B + thread // CP")
     w.add("inside = slot < n_nodes")
     w.add("node = tl.load(order + slot, mask=inside, other=0)")
     w.add("begin = tl.load(rows + node, mask=inside, other=0)")
     w.add("end = tl.load(rows + node + 1, mask=inside, other=0)")
     w.add("steps = tl.max(end - begin, axis=0)")
-    w.add("c = tl.arange(0, CP)[None, :, None]")
-    w.add("i = tl.arange(0, 4)[None, None, :]")
-    w.add("zero = tl.zeros([B, CP], tl.float32)")
+    w.add("ci = (thread % CP * 4)[:, None] + tl.arange(0, 4)[None, :]")
+    w.add("zero = tl.zeros([B * CP], tl.float32)")
     w.add("group = tl.program_id(1)")
     for number, group in enumerate(plan.groups):
         w.add(f"if group == {number}:")
@@ -225,29 +224,29 @@ def _forward_group(plan: Plan, group: tuple[KernelPath, ...], w: _Writer) -> Non
     w.add("live = edge < end")
     w.add("j = tl.load(source + edge, mask=live, other=0).to(tl.int64)")
     w.add("at = edge.to(tl.int64)")
-    w.add("live3 = live[:, None, None] & (c < CP)")
+    w.add("live2 = live[:, None]")
     _harmonics(max(path.l_filter for path in group), w)
     features = {path.l_in**2 + m for path in group if path.scalar < 0 for m in range(2 * path.l_in + 1)}
-    w.load_quads("h", features, "hidden + (j * (DQ * CP * 4))[:, None, None] + c * 4 + i", "(CP * 4)", "live3")
+    w.load_quads("h", features, "hidden + (j * (DQ * CP * 4))[:, None] + ci", "(CP * 4)", "live2")
     blocks = {path.scalar for path in group if path.scalar >= 0}
-    w.load_quads("x", blocks, "scalars + (j * (NQ * CP * 4))[:, None, None] + c * 4 + i", "(CP * 4)", "live3")
+    w.load_quads("x", blocks, "scalars + (j * (NQ * CP * 4))[:, None] + ci", "(CP * 4)", "live2")
     weights = {path.index for path in group}
     w.add("if TABLE:")
     w.depth += 1
     w.add("below = place.to(tl.int32)")
     w.add("part = place - below.to(tl.float32)")
-    w.add("line = radial + tl.expand_dims(below * (PQ * CP * 4), 2) + c * 4 + i")
+    w.add("line = radial + (below * (PQ * CP * 4))[:, None] + ci")
     for q in sorted({k // 4 for k in weights}):
         names = [f"w{4 * q + i}" for i in range(4)]
         uppers = [f"u{i}" for i in range(4)]
-        w.add(f"{', '.join(names)} = _quad(line + {q} * (CP * 4), live3)")
-        w.add(f"{', '.join(uppers)} = _quad(line + ((PQ + {q}) * CP * 4), live3)")
+        w.add(f"{', '.join(names)} = _quad(line + {q} * (CP * 4), live2)")
+        w.add(f"{', '.join(uppers)} = _quad(line + ((PQ + {q}) * CP * 4), live2)")
         for name, upper in zip(names, uppers, strict=True):
             w.add(f"{name} = {name} + part * ({upper} - {name})")
     w.depth -= 1
     w.add("else:")
     w.depth += 1
-    w.load_quads("w", weights, "radial + (at * (PQ * CP * 4))[:, None, None] + c * 4 + i", "(CP * 4)", "live3")
+    w.load_quads("w", weights, "radial + (at * (PQ * CP * 4))[:, None] + ci", "(CP * 4)", "live2")
     w.depth -= 1
     for (l_in, scalar, l_filter), paths in _by_input(group).items():
         products: dict[tuple[int, int], str] = {}
@@ -265,20 +264,20 @@ def _forward_group(plan: Plan, group: tuple[KernelPath, ...], w: _Writer) -> Non
                 w.add(f"s{path.index}_{m} += f * ({' + '.join(summands)})")
     w.depth -= 1
     w.add("row = node.to(tl.int64)")
-    w.add("inside3 = inside[:, None, None] & (c < CP)")
+    w.add("inside2 = inside[:, None]")
     for start in {(path.l_out, path.rank // 4): path for path in reversed(group)}.values():
         rows = (2 * start.l_out + 1) * plan.quads_of(start.l_out)
-        w.add(f"target = sums + (n_nodes.to(tl.int64) * {plan.first_sum(start.l_out)} + row * {rows})[:, None, None] * (CP * 4) + c * 4 + i")
+        w.add(f"target = sums + (n_nodes.to(tl.int64) * {plan.first_sum(start.l_out)} + row * {rows})[:, None] * (CP * 4) + ci")
         for m in range(2 * start.l_out + 1):
             held = {path.rank: f"s{path.index}_{m}" for path in group if path.l_out == start.l_out}
             four = ", ".join(held.get(start.rank + k, "zero") for k in range(4))
-            w.add(f"_store_quad(target + {plan.sum_quad(start, m)} * (CP * 4), inside3, {four})")
+            w.add(f"_store_quad(target + {plan.sum_quad(start, m)} * (CP * 4), inside2, {four})")
 
 
 def _harmonics(l_max: int, w: _Writer) -> None:
     """Y_l from Y_(l−1) and Y_1 by Clebsch–Gordan coupling, component normalised; zero where not live."""
-    w.add("vx, vy, vz, place = _quad(edges + (at * 4)[:, None, None] + c * 0 + i, live3)")
-    w.add("y0 = tl.where(live[:, None] & (tl.arange(0, CP)[None, :] < CP), 1.0, 0.0)")
+    w.add("vx, vy, vz, place = _quad(edges + (at * 4)[:, None] + tl.arange(0, 4)[None, :], live2)")
+    w.add("y0 = tl.where(live, 1.0, 0.0)")
     for m, name in enumerate(("vx", "vy", "vz")):
         if l_max:
             w.add(f"y{1 + m} = {name} * {3**0.5!r}")
@@ -322,54 +321,55 @@ def _backward(plan: Plan) -> str:
     )
     w.depth = 1
     w.add('"""Edge by edge: ``radial`` becomes its gradient, and that of h_j is written for every edge."""')
-    w.add("edge = tl.program_id(0) * B + tl.arange(0, B)")
+    w.add("thread = tl.arange(0, B * CP)")
+    w.add("edge = tl.program_id(0) * B + thread // CP")
     w.add("live = edge < n_edges")
     w.add("at = edge.to(tl.int64)")
     w.add("j = tl.load(source + edge, mask=live, other=0).to(tl.int64)")
     w.add("n = tl.load(destination + edge, mask=live, other=0).to(tl.int64)")
-    w.add("c = tl.arange(0, CP)[None, :, None]")
-    w.add("i = tl.arange(0, 4)[None, None, :]")
-    w.add("zero = tl.zeros([B, CP], tl.float32)")
-    w.add("live3 = live[:, None, None] & (c < CP)")
+    w.add("ci = (thread % CP * 4)[:, None] + tl.arange(0, 4)[None, :]")
+    w.add("zero = tl.zeros([B * CP], tl.float32)")
+    w.add("live2 = live[:, None]")
     _harmonics(plan.layout.l_max, w)
     has_hidden = plan.layout.channels_in > 0
     if has_hidden:
-        place = "(j * (DQ * CP * 4))[:, None, None] + c * 4 + i"
-        w.load_quads("h", set(range(plan.harmonics)), f"hidden + {place}", "(CP * 4)", "live3")
+        place = "(j * (DQ * CP * 4))[:, None] + ci"
+        w.load_quads("h", set(range(plan.harmonics)), f"hidden + {place}", "(CP * 4)", "live2")
         for k in range(quads(plan.harmonics) * 4):
             w.add(f"dh{k} = zero")
     blocks = set(range(plan.scalar_blocks))
-    w.load_quads("x", blocks, "scalars + (j * (NQ * CP * 4))[:, None, None] + c * 4 + i", "(CP * 4)", "live3")
+    w.load_quads("x", blocks, "scalars + (j * (NQ * CP * 4))[:, None] + ci", "(CP * 4)", "live2")
     w.add("if HARMONICS:")
     w.depth += 1
     for k in range(plan.harmonics):
         w.add(f"dy{k} = zero")
     w.depth -= 1
-    w.add("weights = radial + (at * (PQ * CP * 4))[:, None, None] + c * 4 + i")
+    w.add("weights = radial + (at * (PQ * CP * 4))[:, None] + ci")
     for q in range(quads(len(plan.paths))):
-        w.add(f"w0, w1, w2, w3 = _quad(weights + {q} * (CP * 4), live3)")
+        w.add(f"w0, w1, w2, w3 = _quad(weights + {q} * (CP * 4), live2)")
         for slot in range(4):
             w.add(f"dw{slot} = zero")
         for path in plan.paths[4 * q : 4 * q + 4]:
             if path.rank % 4 == 0:
                 rows = (2 * path.l_out + 1) * plan.quads_of(path.l_out)
-                w.add(f"sums = grad + (n_nodes.to(tl.int64) * {plan.first_sum(path.l_out)} + n * {rows})[:, None, None] * (CP * 4) + c * 4 + i")
+                w.add(f"sums = grad + (n_nodes.to(tl.int64) * {plan.first_sum(path.l_out)} + n * {rows})[:, None] * (CP * 4) + ci")
                 for m in range(2 * path.l_out + 1):
                     names = ", ".join(f"g{i}_{m}" for i in range(4))
-                    w.add(f"{names} = _quad(sums + {plan.sum_quad(path, m)} * (CP * 4), live3)")
+                    w.add(f"{names} = _quad(sums + {plan.sum_quad(path, m)} * (CP * 4), live2)")
             _backward_path(path, path.index % 4, w)
         masked = ", ".join(f"tl.where(w{slot} > 0.0, dw{slot}, 0.0)" for slot in range(4))
-        w.add(f"_store_quad(weights + {q} * (CP * 4), live3, {masked})")
+        w.add(f"_store_quad(weights + {q} * (CP * 4), live2, {masked})")
     if has_hidden:
         for q in range(quads(plan.harmonics)):
             names = ", ".join(f"dh{4 * q + i}" for i in range(4))
             w.add(
-                f"_store_quad(grad_hidden + (at * (DQ * CP * 4))[:, None, None] + {q} * (CP * 4) + c * 4 + i, live3, {names})"
+                f"_store_quad(grad_hidden + (at * (DQ * CP * 4))[:, None] + {q} * (CP * 4) + ci, live2, {names})"
             )
     w.add("if HARMONICS:")
     w.depth += 1
+    w.add("own = tl.program_id(0).to(tl.int64) * B + tl.arange(0, B)")
     for k in range(plan.harmonics):
-        w.add(f"tl.store(grad_harmonics + at * {plan.harmonics} + {k}, tl.sum(dy{k}, axis=1), mask=live)")
+        w.add(f"tl.store(grad_harmonics + own * {plan.harmonics} + {k}, tl.sum(tl.reshape(dy{k}, [B, CP]), axis=1), mask=own < n_edges)")
     w.depth -= 1
     return w.text()
 
