@@ -12,21 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from propensity.data.entry import Entry, Header
-from propensity.data.record import FORMAT_VERSION, read_record
+from propensity.data.record import FORMAT_VERSION, read_record, read_text
 from propensity.data.sample import Sample
 from propensity.errors import DataError, PropensityError
 
 SUFFIXES = (".h5", ".hdf5")
-FORMAT = "propensity-store"
+#: Value of the attribute ``format``; bytes, since HDF5 keeps those in its checksummed header.
+FORMAT = np.bytes_("propensity-store")
 
 
 def is_store(path: str | os.PathLike) -> bool:
     """Whether a file is HDF5 with our mark, or at least not someone else's HDF5."""
     try:
         with h5py.File(path, "r") as file:
-            return file.attrs.get("format") == FORMAT
+            return marked(file)
     except OSError:
         return True  # damaged or no HDF5 at all: opening it as a store says so
 
@@ -34,7 +36,7 @@ def is_store(path: str | os.PathLike) -> bool:
 def store_names(path: str | os.PathLike) -> list[str]:
     """Names of the structures of a store, in its order."""
     with reading(path) as file:
-        return [name.decode() for name in file["names"][()]]
+        return json.loads(read_text(file, "names"))
 
 
 def store_entries(path: str | os.PathLike) -> list[Entry]:
@@ -42,16 +44,10 @@ def store_entries(path: str | os.PathLike) -> list[Entry]:
     path = Path(path)
     entries = []
     with reading(path) as file:
-        names = [name.decode() for name in file["names"][()]]
-        for i, name in enumerate(names):
-            group = file["structures"][key(i)]
-            facts = json.loads(group.attrs["metadata"])
+        for i, name in enumerate(json.loads(read_text(file, "names"))):
+            facts = json.loads(read_text(file["structures"][key(i)], "metadata"))
             header = Header.make(
-                group["times"][()],
-                group["fs"][()] if "fs" in group else None,
-                facts["tau_alpha"],
-                facts["temperature"],
-                facts["potential"],
+                *(facts[field] for field in ("times", "fs", "tau_alpha", "temperature", "potential"))
             )
             entries.append(Entry(name, partial(read_stored, path, i), facts["split"], facts["group"], header))
     return entries
@@ -73,12 +69,17 @@ def read_stored(path: str | os.PathLike, index: int) -> Sample:
 def store_provenance(path: str | os.PathLike) -> dict[str, Any]:
     """What made a store: command, version, date and what the writer was told."""
     with reading(path) as file:
-        return json.loads(file.attrs["provenance"])
+        return json.loads(read_text(file, "provenance"))
 
 
 def natural_key(name: os.PathLike | str) -> list[tuple[int, int | str]]:
     """Sort key under which 2 comes before 10."""
     return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", str(name)) if part]
+
+
+def marked(file: h5py.File) -> bool:
+    """Whether an open HDF5 file carries our mark."""
+    return file.attrs.get("format") == FORMAT
 
 
 def key(index: int) -> str:
@@ -93,7 +94,7 @@ def reading(path: str | os.PathLike) -> Iterator[h5py.File]:
         raise DataError(f"{path} doesn't exist.")
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT:
+            if not marked(file):
                 raise DataError(f"{path} is an HDF5 file, but not a store made by propensity convert.")
             version = int(file.attrs["format_version"])
             if not 1 <= version <= FORMAT_VERSION:

@@ -15,10 +15,9 @@ from types import TracebackType
 from typing import Any
 
 import h5py
-import numpy as np
 
 import propensity
-from propensity.data.record import FORMAT_VERSION, read_record, write_record
+from propensity.data.record import FORMAT_VERSION, read_record, read_text, write_record, write_text
 from propensity.data.sample import Sample
 from propensity.data.store import FORMAT, SUFFIXES, key, natural_key, reading, store_names, store_provenance
 from propensity.errors import DataError, InputError
@@ -139,8 +138,14 @@ class StoreWriter:
                     else (self.path, f"structures/{key(self._stored.index(name))}")
                 )
                 with reading(source) as file:
-                    file.copy(inside, structures, name=key(i))
-            target.create_dataset("names", data=np.array(names, dtype=h5py.string_dtype()))
+                    if file.attrs["format_version"] == FORMAT_VERSION:
+                        file.copy(inside, structures, name=key(i))
+                    else:
+                        version = int(file.attrs["format_version"])
+                        write_record(
+                            structures.create_group(key(i)), read_record(file[inside], name, version)
+                        )
+            write_text(target, "names", json.dumps(names))
         with merged.open("rb") as stream:
             os.fsync(stream.fileno())
         os.replace(merged, self.path)
@@ -154,7 +159,7 @@ class StoreWriter:
             if file not in self._names:
                 try:
                     with reading(file) as part:
-                        self._names[file] = json.loads(part.attrs["provenance"])["name"]
+                        self._names[file] = json.loads(read_text(part, "provenance"))["name"]
                 except DataError:
                     file.unlink()  # cut short by a power failure: made again
         return {self._names[file]: file for file in files if file in self._names}
@@ -177,7 +182,7 @@ class StoreWriter:
     def _check_parts(self) -> None:
         try:
             job = json.loads((self.parts / _JOB).read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         except (OSError, ValueError) as error:
             raise DataError(
@@ -213,7 +218,7 @@ def _write_root(file: h5py.File, provenance: dict[str, Any]) -> None:
         "propensity": propensity.__version__,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
-    file.attrs["provenance"] = json.dumps({**facts, **provenance}, ensure_ascii=False)
+    write_text(file, "provenance", json.dumps({**facts, **provenance}))
 
 
 @contextmanager
