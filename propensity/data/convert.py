@@ -67,6 +67,8 @@ def convert(
     paths = [Path(source) for source in sources]
     if any(path.resolve() == destination.resolve() for path in paths):
         raise InputError(f"{destination} is a source and the destination: choose another name for the store.")
+    if any(path.is_dir() and path.resolve() in destination.resolve().parents for path in paths):
+        raise InputError(f"{destination} lies inside a source and would become part of it: put it elsewhere.")
     dataset = open_dataset(paths, labels=labels)
     job = {"sources": [str(path) for path in paths], "times": str(times), "labels": labels}
     writer = StoreWriter(destination, job=job, overwrite=overwrite)
