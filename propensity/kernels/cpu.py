@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
+from propensity.kernels.base import LayerwiseKernel
 from propensity.kernels.reference import _harmonics, mix
 from propensity.nn.layout import ConvolutionLayout
 from propensity.nn.radial import bessel_basis
@@ -100,7 +101,7 @@ class Geometry:
     basis: torch.Tensor
 
 
-class CPUKernel:
+class CPUKernel(LayerwiseKernel):
     """Tensor products of 16 particles at a time; no tensor of messages is written."""
 
     name = "cpu"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from e3nn.o3 import Irreps, SphericalHarmonics, TensorProduct
 
+from propensity.kernels.base import LayerwiseKernel
 from propensity.nn.layout import ConvolutionLayout
 from propensity.nn.radial import bessel_basis
 
@@ -34,7 +35,7 @@ class Geometry:
     basis: torch.Tensor
 
 
-class ReferenceKernel:
+class ReferenceKernel(LayerwiseKernel):
     """Writes every edge tensor to memory, as e3nn does."""
 
     name = "reference"

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, Protocol
+import logging
+from functools import lru_cache
 
 import torch
 
 from propensity.errors import InputError, suggest
+from propensity.kernels.base import Kernel
 
-if TYPE_CHECKING:
-    from propensity.nn.convolution import Convolution
-
-
-class Kernel(Protocol):
-    """One implementation of :class:`propensity.nn.convolution.Convolution`."""
-
-    name: str
-
-    def prepare(self, graph: Any, convolution: Convolution) -> Any:
-        """Compute what all layers share (directions, lengths, order of edges) once a forward pass."""
-
-    def convolve(
-        self, convolution: Convolution, hidden: torch.Tensor, scalars: torch.Tensor, geometry: Any
-    ) -> torch.Tensor:
-        """Return the convolved features, shape (N, layout.dim_out)."""
-
+log = logging.getLogger(__name__)
 
 #: Name → module with ``KERNEL`` and ``is_available(device, dtype)``; fastest first.
 _MODULES: dict[str, str] = {
@@ -45,11 +31,21 @@ def available_kernels(device: torch.device | str = "cpu", dtype: torch.dtype = t
 
 
 def get_kernel(name: str, device: torch.device | str, dtype: torch.dtype) -> Kernel:
-    """Return the kernel called ``name``, or the fastest available one for ``"auto"``."""
-    if name == "auto":
-        name = available_kernels(device, dtype)[0]
-    if name not in _MODULES:
-        raise InputError(
-            f"kernel {name!r} is unknown: choose from {['auto', *_MODULES]}{suggest(name, _MODULES)}."
-        )
-    return importlib.import_module(_MODULES[name]).KERNEL
+    """Return the kernel called ``name``, or the fastest available one for ``"auto"``.
+
+    A kernel that cannot run here is replaced by the fastest that can, with one line in the log.
+    """
+    if name != "auto" and name not in _MODULES:
+        raise InputError(f"kernel {name!r} is unknown: choose from {['auto', *_MODULES]}{suggest(name, _MODULES)}.")
+    return _choose(name, torch.device(device), dtype)
+
+
+@lru_cache(maxsize=64)
+def _choose(name: str, device: torch.device, dtype: torch.dtype) -> Kernel:
+    available = available_kernels(device, dtype)
+    # On CPUs Triton only runs in its interpreter, which is for tests that ask for it by name.
+    fastest = next(kernel for kernel in available if (kernel, device.type) != ("triton", "cpu"))
+    if name not in ("auto", *available):
+        log.warning("kernel %r cannot run on %s in %s: using %r.", name, device, dtype, fastest)
+        name = "auto"
+    return importlib.import_module(_MODULES[fastest if name == "auto" else name]).KERNEL

@@ -1,4 +1,4 @@
-"""The convolution on NVIDIA GPUs: Triton kernels generated for each layout.
+"""The network's layers on NVIDIA GPUs: Triton kernels generated for each layout.
 
 Harmonics are recomputed where they are needed and messages never leave registers.  At inference the
 radial MLP is a table over r, read with linear interpolation; in training its output exists for one
@@ -7,27 +7,28 @@ layer at a time, and only tensors of particles are kept for the backward pass.
 
 from __future__ import annotations
 
-import math
 import weakref
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.autograd.function import once_differentiable
+from torch.utils.weak import WeakIdKeyDictionary
 
 from propensity.kernels.reference import _harmonics
-from propensity.kernels.triton_source import Plan, quads
-from propensity.nn.layout import ConvolutionLayout
+from propensity.kernels.triton_shapes import Shapes, shapes_of
 from propensity.nn.radial import bessel_basis
 
 if TYPE_CHECKING:
     from propensity.nn.convolution import Convolution
+    from propensity.nn.network import SE3GNN
 
 #: Intervals of the table of radial weights over 0 ≤ r ≤ r_c.
 TABLE = 16384
-#: Particles (forward) and edges (backward) of one program.
-BLOCK = 32
+#: Threads of a program: one for each particle or edge and channel.
+THREADS = 128
+#: Particles whose sums exist at the same time at inference.
+CHUNK = 1 << 19
 
 
 def is_available(device: torch.device, dtype: torch.dtype) -> bool:
@@ -41,233 +42,232 @@ def is_available(device: torch.device, dtype: torch.dtype) -> bool:
     return device.type == "cuda" or (device.type == "cpu" and bool(triton.knobs.runtime.interpret))
 
 
-@dataclass(frozen=True)
 class Geometry:
     """Edges sorted by destination, and where each particle's edges lie, by destination and by source."""
 
-    edges: torch.Tensor  # (E, 4): unit vector, place in the table
-    source: torch.Tensor
-    destination: torch.Tensor
-    rows: torch.Tensor
-    order: torch.Tensor  # particles, those of like degree together
-    source_rows: torch.Tensor
-    source_order: torch.Tensor
-    basis: torch.Tensor  # (E, n_basis)
-    harmonics: torch.Tensor | None  # only when positions need a gradient
-
-
-class TritonKernel:
-    """One thread an edge and channel; sums stay in registers."""
-
-    name = "triton"
-
-    def prepare(self, graph: Any, convolution: Convolution) -> Geometry:
-        """Sort edges and particles; directions and radial basis once for all layers."""
-        radial = convolution.radial
+    def __init__(self, graph: Any, network: SE3GNN) -> None:
+        radial = network.convolutions[-1].radial
+        self.radial, self.l_max = radial, network.l_max
         vectors = graph.edge_vec.to(radial.linear_in.weight.dtype)
         source, destination = graph.edge_index
-        n = len(graph.types)
+        self.n = len(graph.types)
         if not _is_sorted(destination):
             order = torch.argsort(destination, stable=True)
             source, destination, vectors = source[order], destination[order], vectors[order]
-        marks = torch.arange(n + 1, device=vectors.device)
-        rows = torch.searchsorted(destination.contiguous(), marks)
-        sorted_source, source_order = torch.sort(source, stable=True)
-        degree = rows[1:] - rows[:-1]
-        # Sorting within windows keeps neighbours of neighbours close in memory.
-        order = torch.argsort((marks[:-1] // 16384) * (len(source) + 1) - degree)
-        length = torch.linalg.vector_norm(vectors, dim=1)
-        place = length * (TABLE / radial.cutoff)
-        edges = torch.cat([vectors / length[:, None], place[:, None]], dim=1).detach()
-        harmonics = None
-        if vectors.requires_grad and torch.is_grad_enabled():
-            harmonics = _harmonics(convolution.layout.l_max, vectors.dtype, vectors.device)(vectors)
-        return Geometry(
-            edges, source.int(), destination.int(), rows.int(), order.int(),
-            torch.searchsorted(sorted_source, marks).int(), source_order.int(),
-            bessel_basis(length, radial.n_basis, radial.cutoff), harmonics,
+        self.vectors, self.source = vectors, source.int()
+        self.destination = destination.int()
+        self.marks = torch.arange(self.n + 1, device=vectors.device, dtype=torch.int32)
+        self.rows = torch.searchsorted(self.destination, self.marks, out_int32=True)
+        degree = self.rows[1:] - self.rows[:-1]
+        # Particles of like degree share a program; sorting within windows keeps neighbours close in memory.
+        self.order = torch.argsort((self.marks[:-1] // 16384).long() * (1 << 32) - degree).int()
+        self.length = torch.linalg.vector_norm(vectors, dim=1)
+        place = self.length * (TABLE / radial.cutoff)
+        self.edges = torch.cat([vectors / self.length[:, None], place[:, None]], dim=1).detach()
+
+    @cached_property
+    def by_source(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Offsets of each source and the edges sorted by source."""
+        ordered, order = torch.sort(self.source, stable=True)
+        return torch.searchsorted(ordered, self.marks, out_int32=True), order.int()
+
+    @cached_property
+    def basis(self) -> torch.Tensor:
+        """Radial basis of each edge, shape (E, n_basis)."""
+        return bessel_basis(self.length, self.radial.n_basis, self.radial.cutoff)
+
+    @cached_property
+    def harmonics(self) -> torch.Tensor | None:
+        """Spherical harmonics, wanted only for gradients with respect to positions."""
+        if not (self.vectors.requires_grad and torch.is_grad_enabled()):
+            return None
+        return _harmonics(self.l_max, self.vectors.dtype, self.vectors.device)(self.vectors)
+
+
+class TritonKernel:
+    """One thread an edge (or particle) and channel; sums stay in registers."""
+
+    name = "triton"
+
+    def prepare(self, graph: Any, network: SE3GNN) -> Geometry:
+        """Sort edges and particles, once for all layers and, as long as the graph lives, for all passes."""
+        key = graph.edge_vec
+        capturing = key.is_cuda and torch.cuda.is_current_stream_capturing()
+        # A captured graph must hold these operations, as its inputs are overwritten between replays.
+        if capturing or (key.requires_grad and torch.is_grad_enabled()):
+            return Geometry(graph, network)
+        stamp = (key._version, graph.edge_index.data_ptr(), network.cutoff, network.config["n_basis"], key.dtype)
+        held = _GEOMETRIES.get(key)
+        if held is None or held[0] != stamp:
+            held = _GEOMETRIES[key] = stamp, Geometry(graph, network)
+        return held[1]
+
+    def features(self, network: SE3GNN, graph: Any) -> list[torch.Tensor]:
+        """Features after each layer, in the layout of e3nn."""
+        shapes = _shapes(network.convolutions[-1])
+        return [shapes.unpack_features(packed) for packed in self._layers(network, graph)]
+
+    def last_features(self, network: SE3GNN, graph: Any) -> torch.Tensor:
+        """Features after the last layer, in the layout of e3nn."""
+        return _shapes(network.convolutions[-1]).unpack_features(self._layers(network, graph)[-1])
+
+    def _layers(self, network: SE3GNN, graph: Any) -> list[torch.Tensor]:
+        geometry = self.prepare(graph, network)
+        scalars = _shapes(network.convolutions[-1]).pack_scalars(network.node_scalars(graph))
+        layers: list[torch.Tensor] = []
+        trains = network.training or torch.is_grad_enabled()
+        for convolution, norm in zip(network.convolutions, network.norms, strict=True):
+            before = layers[-1] if layers else scalars.new_zeros(1)
+            if trains:
+                linear = convolution.radial.linear_out
+                units = convolution.radial.hidden_units(geometry.basis)
+                after = _Layer.apply(
+                    _shapes(convolution), geometry, norm, before, scalars, geometry.harmonics, units, linear.weight,
+                    linear.bias, norm.weight, norm.bias, *convolution.mix,
+                )  # fmt: skip
+            else:
+                after = _infer(convolution, norm, geometry, before, scalars)
+            layers.append(after)
+        return layers
+
+
+def _infer(
+    convolution: Convolution, norm: Any, geometry: Geometry, before: torch.Tensor, scalars: torch.Tensor
+) -> torch.Tensor:
+    """One layer without gradients, a chunk of particles at a time."""
+    shapes = _shapes(convolution)
+    table, mixing, scale, shift = _folded(convolution, norm)
+    after = scalars.new_empty(geometry.n, shapes.width)
+    has_hidden = bool(shapes.layout.channels_in)
+    for first in range(0, geometry.n, CHUNK):
+        part = slice(first, min(first + CHUNK, geometry.n))
+        sums = _convolve(shapes, geometry, before, scalars, table, True, part)
+        _launch(
+            shapes, "mix", part.stop - first, sums, mixing, before[part] if has_hidden else before, scale, shift,
+            after[part], scale, part.stop - first, RESIDUAL=has_hidden, AFFINE=True,
         )  # fmt: skip
-
-    def convolve(
-        self, convolution: Convolution, hidden: torch.Tensor, scalars: torch.Tensor, geometry: Geometry
-    ) -> torch.Tensor:
-        """Tensor product and sum over neighbours in one kernel, then mixing."""
-        linear = convolution.radial.linear_out
-        if convolution.training or torch.is_grad_enabled():
-            units = convolution.radial.hidden_units(geometry.basis)
-            return _Convolve.apply(
-                convolution.layout, geometry, hidden, scalars, geometry.harmonics, units, linear.weight, linear.bias,
-                *convolution.mix,
-            )  # fmt: skip
-        shapes = _shapes(convolution.layout, hidden.device)
-        sums = _forward(shapes, geometry, shapes.pack_hidden(hidden), shapes.pack_scalars(scalars), _table(convolution), True)
-        return shapes.mix(sums, shapes.pack_mix(convolution.mix))
+    return after
 
 
-class Shapes:
-    """Index maps between the network's tensors and those of the kernels, for one layout and device."""
+class _Layer(torch.autograd.Function):
+    """Convolution, mixing, residual and batch norm of one layer."""
 
-    def __init__(self, layout: ConvolutionLayout, device: torch.device) -> None:
-        from propensity.kernels.triton_launch import kernels
-
-        self.layout, self.plan = layout, Plan(layout)
-        self.kernels = kernels(layout)
-        plan, cp = self.plan, self.plan.padded_channels
-        self.constants = {"CP": cp, "DQ": quads(plan.harmonics), "PQ": quads(len(plan.paths)), "NQ": quads(plan.scalar_blocks)}
-        self.sums = plan.first_sum(layout.l_max + 1) * cp * 4
-
-        def index(n: int, places: dict[int, int]) -> torch.Tensor:
-            """What each of n places holds; len(places), which callers fill with zeros, where nothing."""
-            table = torch.full((n,), len(places), dtype=torch.int64)
-            for place, held in places.items():
-                table[place] = held
-            return table.to(device)
-
-        def place(quad: int, c: int, slot: int) -> int:
-            return (quad * cp + c) * 4 + slot
-
-        channels = layout.channels
-        hidden = {
-            place(k // 4, c, k % 4): channels * l * l + c * (2 * l + 1) + k - l * l
-            for l in range(layout.l_max + 1) for k in range(l * l, (l + 1) ** 2) for c in range(channels)
-        }  # fmt: skip
-        self.hidden = index(self.constants["DQ"] * cp * 4, hidden)
-        self.hidden_back = _inverse(hidden, device)
-        scalars = {place(s // cp // 4, s % cp, s // cp % 4): s for s in range(layout.n_scalars)}
-        self.scalars = index(self.constants["NQ"] * cp * 4, scalars)
-        weights = {
-            place(path.index // 4, c, path.index % 4): row for path in plan.paths for c, row in enumerate(path.weights)
-        }
-        self.weights = index(self.constants["PQ"] * cp * 4, weights)
-        self.weights_back = _inverse(weights, device)
-        self.mixing, self.mixing_back = [], []
-        for l in range(layout.l_max + 1):
-            rows = {
-                place(path.rank // 4, c, path.rank % 4): row
-                for path in plan.paths if path.l_out == l for c, row in enumerate(path.rows)
-            }  # fmt: skip
-            self.mixing.append(index(plan.quads_of(l) * cp * 4, rows))
-            self.mixing_back.append(_inverse(rows, device))
-
-    def pack_hidden(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(N, dim_in) → (N, DQ·CP·4)."""
-        if not self.layout.channels_in:
-            return hidden.new_zeros(1)
-        return _pad(hidden, 1)[:, self.hidden]
-
-    def pack_scalars(self, scalars: torch.Tensor) -> torch.Tensor:
-        """(N, n_scalars) → (N, NQ·CP·4)."""
-        return _pad(scalars, 1)[:, self.scalars]
-
-    def pack_weights(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows of the last radial layer in the order of the kernels."""
-        return _pad(weight, 0)[self.weights], _pad(bias, 0)[self.weights]
-
-    def pack_mix(self, mix: Any) -> list[torch.Tensor]:
-        """Mixing matrices in the order of the sums, with 1/√rows."""
-        return [
-            _pad(weight.detach(), 0)[index] / math.sqrt(len(weight)) for weight, index in zip(mix, self.mixing, strict=True)
-        ]
-
-    def split(self, sums: torch.Tensor, l: int) -> torch.Tensor:
-        """Sums of l_out = l, shape (N·(2l+1), rows)."""
-        width = len(self.mixing[l])
-        n = sums.numel() // self.sums
-        start = n * self.plan.first_sum(l) * self.plan.padded_channels * 4
-        return sums[start : start + n * (2 * l + 1) * width].view(-1, width)
-
-    def mix(self, sums: torch.Tensor, mixing: list[torch.Tensor]) -> torch.Tensor:
-        """Eq. 11, shape (N, dim_out)."""
-        n = sums.numel() // self.sums
-        parts = [
-            (self.split(sums, l) @ weight).view(n, 2 * l + 1, -1).transpose(1, 2).flatten(1) for l, weight in enumerate(mixing)
-        ]
-        return torch.cat(parts, dim=1)
-
-
-class _Convolve(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, layout: ConvolutionLayout, geometry: Geometry, hidden: torch.Tensor, scalars: torch.Tensor,
-        harmonics: torch.Tensor | None, units: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *mix: torch.Tensor,
+        ctx: Any, shapes: Shapes, geometry: Geometry, norm: Any, before: torch.Tensor, scalars: torch.Tensor,
+        harmonics: torch.Tensor | None, units: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor,
+        norm_weight: torch.Tensor, norm_bias: torch.Tensor, *mix: torch.Tensor,
     ) -> torch.Tensor:  # fmt: skip
-        shapes = _shapes(layout, hidden.device)
+        n = geometry.n
         packed_weight, packed_bias = shapes.pack_weights(weight, bias)
-        features, node_scalars = shapes.pack_hidden(hidden), shapes.pack_scalars(scalars)
         radial = torch.addmm(packed_bias, units, packed_weight.t())
-        sums = _forward(shapes, geometry, features, node_scalars, radial, False)
+        sums = _convolve(shapes, geometry, before, scalars, radial, False, slice(0, n))
+        flat = shapes.flat_mix(mix)
+        mixed = scalars.new_empty(n, shapes.width)
+        blocks = -(-n // (THREADS // shapes.cp))
+        partial = scalars.new_empty(blocks, shapes.kinds, shapes.cp)
+        _launch(
+            shapes, "mix", n, sums, flat[shapes.mix_forward], before, partial, partial, mixed, partial, n,
+            RESIDUAL=bool(shapes.layout.channels_in), AFFINE=False,
+        )  # fmt: skip
+        ctx.batch = norm.training
+        if norm.training:
+            scale, inverse = partial.new_empty(2, shapes.kinds - 1, shapes.cp)
+            shift, mean = partial.new_empty(2, shapes.cp)
+            shapes.kernels.statistics[(1,)](
+                partial, norm_weight, norm_bias, norm.running_mean, norm.running_var, scale, shift, mean, inverse, n,
+                blocks, norm.momentum, norm.eps, B=THREADS // shapes.cp, CP=shapes.cp, C=shapes.layout.channels, R=128,
+            )  # fmt: skip
+        else:
+            scale, shift, mean, inverse = _running(shapes, norm)
+        after = torch.empty_like(mixed)
+        _launch(shapes, "normalise", n, mixed, scale, shift, after, n)
         ctx.shapes, ctx.geometry = shapes, geometry
-        ctx.save_for_backward(features, node_scalars, units, packed_weight, packed_bias, sums, *mix)
-        return shapes.mix(sums, shapes.pack_mix(mix))
+        ctx.save_for_backward(
+            before, scalars, units, packed_weight, packed_bias, sums, mixed, flat, scale, mean, inverse
+        )
+        return after
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
         shapes: Shapes = ctx.shapes
         geometry: Geometry = ctx.geometry
-        features, node_scalars, units, weight, bias, sums, *mix = ctx.saved_tensors
-        plan, channels = shapes.plan, shapes.layout.channels
-        n = len(grad)
-        grad_sums, grad_mix, start = torch.empty_like(sums), [], 0
-        for l, (packed, original) in enumerate(zip(shapes.pack_mix(mix), mix, strict=True)):
-            stop = start + channels * (2 * l + 1)
-            part = grad[:, start:stop].reshape(n, channels, -1).transpose(1, 2).reshape(-1, channels)
-            torch.mm(part, packed.t(), out=shapes.split(grad_sums, l))
-            grad_mix.append((shapes.split(sums, l).t() @ part)[shapes.mixing_back[l]] / math.sqrt(len(original)))
-            start = stop
+        before, scalars, units, weight, bias, sums, mixed, flat, scale, mean, inverse = ctx.saved_tensors
+        n, cp = geometry.n, shapes.cp
+        grad = grad.contiguous()
+        partial = grad.new_empty(-(-n // (THREADS // cp)), shapes.kinds, cp)
+        _launch(shapes, "norm_sums", n, grad, mixed, mean, partial, n)
+        totals = partial.sum(dim=0)
+        channels = shapes.layout.channels
+        grad_norm_weight = (totals[1:] * inverse)[:, :channels].flatten()
+        if ctx.batch:
+            grad_mixed = torch.empty_like(mixed)
+            _launch(shapes, "norm_backward", n, grad, mixed, mean, inverse, scale, totals, grad_mixed, n)
+        else:
+            grad_mixed = torch.empty_like(mixed)
+            _launch(shapes, "normalise", n, grad, scale, torch.zeros_like(mean), grad_mixed, n)
+        grad_sums = torch.empty_like(sums)
+        _launch(shapes, "spread", n, grad_mixed, flat[shapes.mix_backward], grad_sums, n)
+        block = 8
+        parts = grad.new_empty(-(-n // block), shapes.mix_size)
+        shapes.kernels.mix_gradient[(len(parts), shapes.layout.l_max + 1)](
+            sums, grad_mixed, parts, n, B=block, CP=cp, DQ=shapes.dq, WIDTH=shapes.mix_size, num_warps=4
+        )
+        grad_mix = shapes.split_mix(parts.sum(dim=0))
         radial = torch.addmm(bias, units, weight.t())
         n_edges = len(radial)
-        width = shapes.constants["DQ"] * plan.padded_channels * 4
         has_hidden = bool(shapes.layout.channels_in)
-        grad_edges = features.new_empty(n_edges, width) if has_hidden else features
-        wants_harmonics = ctx.needs_input_grad[4]
-        grad_harmonics = features.new_empty(n_edges, plan.harmonics) if wants_harmonics else features
+        grad_edges = grad.new_empty(n_edges, shapes.width) if has_hidden else before
+        wants_harmonics = ctx.needs_input_grad[5]
+        grad_harmonics = grad.new_empty(n_edges, shapes.plan.harmonics) if wants_harmonics else before
         if n_edges:
-            shapes.kernels.backward[(-(-n_edges // BLOCK),)](
-                features, node_scalars, geometry.edges, radial, geometry.source, geometry.destination, grad_sums,
-                grad_edges, grad_harmonics, n_edges, n, HARMONICS=wants_harmonics, B=BLOCK, **shapes.constants,
-                num_warps=_warps(BLOCK * plan.padded_channels),
+            block = THREADS // cp
+            shapes.kernels.backward[(-(-n_edges // block),)](
+                before, scalars, geometry.edges, radial, geometry.source, geometry.destination, grad_sums, grad_edges,
+                grad_harmonics, n_edges, n, HARMONICS=wants_harmonics, B=block, CP=cp, DQ=shapes.dq, PQ=shapes.pq,
+                NQ=shapes.nq, num_warps=THREADS // 32,
             )  # fmt: skip
-        grad_hidden = None
+        grad_before = None
         if has_hidden:
-            total = features.new_empty(n, width)
+            offsets, order = geometry.by_source
+            grad_before = torch.empty_like(mixed)
             shapes.kernels.sum_by_source[(-(-n // 8),)](
-                grad_edges, geometry.source_rows, geometry.source_order, total, n, B=8,
-                W=1 << (width - 1).bit_length(), WIDTH=width, num_warps=4,
+                grad_edges, offsets, order, grad_mixed, grad_before, n, B=8, W=1 << (shapes.width - 1).bit_length(),
+                WIDTH=shapes.width, num_warps=4,
             )  # fmt: skip
-            grad_hidden = total[:, shapes.hidden_back]
         return (
-            None, None, grad_hidden, None, grad_harmonics if wants_harmonics else None, radial @ weight,
-            (radial.t() @ units)[shapes.weights_back], radial.sum(dim=0)[shapes.weights_back], *grad_mix,
+            None, None, None, grad_before, None, grad_harmonics if wants_harmonics else None, radial @ weight,
+            (radial.t() @ units)[shapes.weights_back], radial.sum(dim=0)[shapes.weights_back],
+            grad_norm_weight, totals[0, :channels], *grad_mix,
         )  # fmt: skip
 
 
-def _forward(
-    shapes: Shapes, geometry: Geometry, features: torch.Tensor, scalars: torch.Tensor, radial: torch.Tensor, table: bool
-) -> torch.Tensor:
-    n = len(scalars)
+def _convolve(
+    shapes: Shapes, geometry: Geometry, before: torch.Tensor, scalars: torch.Tensor, radial: torch.Tensor, table: bool,
+    part: slice,
+) -> torch.Tensor:  # fmt: skip
+    """Sums of the particles in ``part``."""
+    n = part.stop - part.start
     sums = scalars.new_empty(n * shapes.sums)
-    shapes.kernels.forward[(-(-n // BLOCK), len(shapes.plan.groups))](
-        features, scalars, geometry.edges, radial, geometry.order, geometry.rows, geometry.source, sums, n,
-        TABLE=table, B=BLOCK, **shapes.constants, num_warps=_warps(BLOCK * shapes.plan.padded_channels),
+    block = THREADS // shapes.cp
+    shapes.kernels.forward[(-(-n // block), len(shapes.plan.groups))](
+        before, scalars, geometry.edges, radial, geometry.order[part], geometry.rows, geometry.source, sums, part.start, n,
+        TABLE=table, B=block, CP=shapes.cp, DQ=shapes.dq, PQ=shapes.pq, NQ=shapes.nq, num_warps=THREADS // 32,
     )  # fmt: skip
     return sums
 
 
-def _warps(threads: int) -> int:
-    return min(max(threads // 32, 1), 8)
+def _launch(shapes: Shapes, name: str, n: int, *arguments: Any, **constants: Any) -> None:
+    """Run a kernel with one thread a particle and channel."""
+    block = THREADS // shapes.cp
+    getattr(shapes.kernels, name)[(-(-n // block),)](
+        *arguments, B=block, CP=shapes.cp, DQ=shapes.dq, num_warps=THREADS // 32, **constants
+    )
 
 
-def _pad(tensor: torch.Tensor, dim: int) -> torch.Tensor:
-    """One more row or column, of zeros, for places that hold nothing."""
-    shape = list(tensor.shape)
-    shape[dim] = 1
-    return torch.cat([tensor, tensor.new_zeros(shape)], dim=dim)
-
-
-def _inverse(places: dict[int, int], device: torch.device) -> torch.Tensor:
-    held = {value: place for place, value in places.items()}
-    return torch.tensor([held[k] for k in range(len(held))], dtype=torch.int64, device=device)
+def _shapes(convolution: Convolution) -> Shapes:
+    return shapes_of(convolution.layout, convolution.mix[0].device)
 
 
 def _is_sorted(destination: torch.Tensor) -> bool:
@@ -275,28 +275,35 @@ def _is_sorted(destination: torch.Tensor) -> bool:
     return destination.is_cuda or bool((destination[1:] >= destination[:-1]).all())
 
 
-@lru_cache(maxsize=64)
-def _shapes(layout: ConvolutionLayout, device: torch.device) -> Shapes:
-    return Shapes(layout, device)
+_GEOMETRIES: Any = WeakIdKeyDictionary()
+_FOLDED: weakref.WeakKeyDictionary[Any, tuple[Any, Any]] = weakref.WeakKeyDictionary()
 
 
-_TABLES: weakref.WeakKeyDictionary[Any, tuple[Any, torch.Tensor]] = weakref.WeakKeyDictionary()
-
-
-def _table(convolution: Convolution) -> torch.Tensor:
-    """Radial weights before their ReLU at TABLE + 2 distances, kept until a parameter changes."""
-    radial = convolution.radial
-    state = [*radial.parameters(), *radial.buffers()]
+def _folded(convolution: Convolution, norm: Any) -> tuple[torch.Tensor, ...]:
+    """Table of radial weights before their ReLU, mixing matrices and norm, kept until a parameter changes."""
+    state = [*convolution.parameters(), *convolution.buffers(), *norm.parameters(), *norm.buffers()]
     key = tuple((t.data_ptr(), t._version) for t in state)
-    held = _TABLES.get(convolution)
+    held = _FOLDED.get(convolution)
     if held is None or held[0] != key:
-        shapes = _shapes(convolution.layout, state[0].device)
-        r = torch.arange(TABLE + 2, device=state[0].device, dtype=torch.float64) * (radial.cutoff / TABLE)
-        units = radial.hidden_units(bessel_basis(r.clamp(min=1e-6), radial.n_basis, radial.cutoff).to(state[0].dtype))
+        shapes, radial = _shapes(convolution), convolution.radial
         weight, bias = shapes.pack_weights(radial.linear_out.weight, radial.linear_out.bias)
-        held = key, torch.addmm(bias, units, weight.t()).contiguous()
-        _TABLES[convolution] = held
+        r = torch.arange(TABLE + 2, device=weight.device, dtype=torch.float64) * (radial.cutoff / TABLE)
+        basis = bessel_basis(r.clamp(min=radial.cutoff / TABLE), radial.n_basis, radial.cutoff)
+        table = torch.addmm(bias, radial.hidden_units(basis.to(weight.dtype)), weight.t())
+        scale, shift, _, _ = _running(shapes, norm)
+        held = key, (table, shapes.flat_mix(convolution.mix)[shapes.mix_forward], scale, shift)
+        _FOLDED[convolution] = held
     return held[1]
+
+
+def _running(shapes: Shapes, norm: Any) -> tuple[torch.Tensor, ...]:
+    """Scale (l, CP), shift (CP), mean (CP) and 1/σ (l, CP) from the running statistics."""
+    pad = shapes.cp - shapes.layout.channels
+    inverse = torch.rsqrt(norm.running_var.view(-1, shapes.layout.channels) + norm.eps)
+    scale = inverse * norm.weight.detach().view(-1, shapes.layout.channels)
+    shift = norm.bias.detach() - norm.running_mean * scale[0]
+    padded = [torch.nn.functional.pad(t, (0, pad)) for t in (scale, shift, norm.running_mean, inverse)]
+    return tuple(t.contiguous() for t in padded)
 
 
 KERNEL = TritonKernel()

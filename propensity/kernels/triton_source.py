@@ -92,6 +92,10 @@ class Plan:
         """Quads of sums before those of l_out; with l_max + 1, all of them."""
         return sum((2 * l + 1) * self.quads_of(l) for l in range(l_out))
 
+    def first_mixing(self, l_out: int) -> int:
+        """Quads of paths before those of l_out."""
+        return sum(self.quads_of(l) for l in range(l_out))
+
     def sum_quad(self, path: KernelPath, m: int) -> int:
         """Quad of its block of sums that holds component m of a path, in slot ``path.rank % 4``."""
         return m * self.quads_of(path.l_out) + path.rank // 4
@@ -142,14 +146,16 @@ def _store_quad(pointer, live, x0, x1, x2, x3):
 _SUM = '''
 
 @triton.jit
-def sum_by_source(grad_edges, rows, edge_order, grad, n_nodes, B: tl.constexpr, W: tl.constexpr, WIDTH: tl.constexpr):
-    """Sum rows of ``grad_edges`` (E, WIDTH) that have the same source particle."""
+def sum_by_source(grad_edges, rows, edge_order, residual, grad, n_nodes, B: tl.constexpr, W: tl.constexpr, WIDTH: tl.constexpr):
+    """Sum rows of ``grad_edges`` (E, WIDTH) that have the same source particle, and the residual's gradient."""
     node = tl.program_id(0) * B + tl.arange(0, B)
     inside = node < n_nodes
     begin = tl.load(rows + node, mask=inside, other=0)
     end = tl.load(rows + node + 1, mask=inside, other=0)
     column = tl.arange(0, W)[None, :]
-    total = tl.zeros([B, W], tl.float32)
+    at = (node.to(tl.int64) * WIDTH)[:, None] + column
+    held = inside[:, None] & (column < WIDTH)
+    total = tl.load(residual + at, mask=held, other=0.0)
     steps = tl.max(end - begin, axis=0)
     k = 0
     while k < steps:
@@ -157,8 +163,7 @@ def sum_by_source(grad_edges, rows, edge_order, grad, n_nodes, B: tl.constexpr, 
         edge = tl.load(edge_order + begin + k, mask=live, other=0).to(tl.int64)
         total += tl.load(grad_edges + (edge * WIDTH)[:, None] + column, mask=live[:, None] & (column < WIDTH), other=0.0)
         k += 1
-    at = (node.to(tl.int64) * WIDTH)[:, None] + column
-    tl.store(grad + at, total, mask=inside[:, None] & (column < WIDTH))
+    tl.store(grad + at, total, mask=held)
 '''
 
 
@@ -189,7 +194,7 @@ def _forward(plan: Plan) -> str:
     w = _Writer()
     w.add("@triton.jit")
     w.add(
-        "def forward(hidden, scalars, edges, radial, order, rows, source, sums, n_nodes, "
+        "def forward(hidden, scalars, edges, radial, order, rows, source, sums, first, n_nodes, "
         "TABLE: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr, PQ: tl.constexpr, NQ: tl.constexpr):"
     )
     w.depth = 1
@@ -263,7 +268,7 @@ def _forward_group(plan: Plan, group: tuple[KernelPath, ...], w: _Writer) -> Non
                 summands = [f"{products[t.m_in, t.m_filter]} * {t.value!r}" for t in found if t.m_out == m]
                 w.add(f"s{path.index}_{m} += f * ({' + '.join(summands)})")
     w.depth -= 1
-    w.add("row = node.to(tl.int64)")
+    w.add("row = (node - first).to(tl.int64)")
     w.add("inside2 = inside[:, None]")
     for start in {(path.l_out, path.rank // 4): path for path in reversed(group)}.values():
         rows = (2 * start.l_out + 1) * plan.quads_of(start.l_out)

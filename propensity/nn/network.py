@@ -11,6 +11,7 @@ from torch import nn
 
 from propensity.errors import InputError
 from propensity.kernels import get_kernel
+from propensity.kernels.base import Kernel
 from propensity.nn.convolution import Convolution
 from propensity.nn.layout import ConvolutionLayout
 
@@ -99,20 +100,15 @@ class SE3GNN(nn.Module):
 
     def forward(self, graph: Any) -> torch.Tensor:
         """Prediction for each particle, shape (N, n_outputs), from :func:`propensity.graph.build_graph`."""
-        return self.read_out(self.hidden(graph)[-1], graph.types)
+        return self.read_out(self._kernel().last_features(self, graph), graph.types)
 
     def hidden(self, graph: Any) -> list[torch.Tensor]:
         """Equivariant features after each layer, each of shape (N, channels·(l_max+1)²)."""
-        scalars = self.node_scalars(graph)
-        kernel = get_kernel(self.kernel, scalars.device, scalars.dtype)
-        geometry = kernel.prepare(graph, self.convolutions[-1])
-        hidden = scalars.new_empty(len(scalars), 0)
-        layers = []
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            update = convolution(kernel, hidden, scalars, geometry)
-            hidden = norm(update if hidden.shape[1] == 0 else update + hidden)
-            layers.append(hidden)
-        return layers
+        return self._kernel().features(self, graph)
+
+    def _kernel(self) -> Kernel:
+        weight = self.readout.weight
+        return get_kernel(self.kernel, weight.device, weight.dtype)
 
     def node_scalars(self, graph: Any) -> torch.Tensor:
         """One-hot species and extra scalars, shape (N, n_species + extra_scalars)."""

@@ -1,0 +1,265 @@
+"""Source of the Triton kernels that work on particles: mixing, residual, equivariant batch norm, and back.
+
+Layouts are those of :mod:`propensity.kernels.triton_source`.  Statistics of a batch are combined from
+those of blocks (Chan's formula), so that their error does not grow with the mean.
+"""
+
+from __future__ import annotations
+
+from propensity.kernels.triton_source import Plan
+
+_PROLOGUE = """
+    thread = tl.arange(0, B * CP)
+    node = tl.program_id(0) * B + thread // CP
+    own = thread % CP
+    inside = node < n_nodes
+    inside2 = inside[:, None]
+    row = node.to(tl.int64)
+    four = tl.arange(0, 4)[None, :]
+    zero = tl.zeros([B * CP], tl.float32)
+    at = (row * (DQ * CP * 4))[:, None] + (own * 4)[:, None] + four
+"""
+
+
+def source(plan: Plan) -> str:
+    """Kernels ``mix``, ``statistics``, ``normalise``, ``norm_sums``, ``norm_backward``, ``spread`` and ``mix_gradient``."""
+    return "\n\n".join(
+        [_mix(plan), _statistics(plan), _normalise(plan), _norm_sums(plan), _norm_backward(plan), _spread(plan),
+         _mix_gradient(plan)]
+    )  # fmt: skip
+
+
+def _degrees(plan: Plan) -> list[tuple[int, range]]:
+    return [(l, range(l * l, (l + 1) ** 2)) for l in range(plan.layout.l_max + 1)]
+
+
+def _load(name: str, pointer: str, plan: Plan) -> list[str]:
+    lines = []
+    for q in range(-(-plan.harmonics // 4)):
+        names = ", ".join(f"{name}{4 * q + i}" for i in range(4))
+        lines.append(f"    {names} = _quad({pointer} + {q} * (CP * 4), inside2)")
+    return lines
+
+
+def _store(name: str, pointer: str, plan: Plan) -> list[str]:
+    lines = []
+    for q in range(-(-plan.harmonics // 4)):
+        held = [f"{name}{4 * q + i}" if 4 * q + i < plan.harmonics else "zero" for i in range(4)]
+        lines.append(f"    _store_quad({pointer} + {q} * (CP * 4), inside2, {', '.join(held)})")
+    return lines
+
+
+def _mix(plan: Plan) -> str:
+    lines = [
+        "@triton.jit",
+        "def mix(sums, mixing, residual, scale, shift, out, partial, n_nodes, RESIDUAL: tl.constexpr, "
+        "AFFINE: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):",
+        '    """Eq. 11 and the residual; then a given batch norm (AFFINE) or the statistics of this block."""' + _PROLOGUE,
+    ]
+    offset = 0
+    for l, components in _degrees(plan):
+        rows = plan.quads_of(l) * plan.padded_channels
+        lines += [f"    o{k} = zero" for k in components]
+        lines += [
+            f"    line = sums + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + row * {(2 * l + 1) * plan.quads_of(l)})[:, None] * (CP * 4) + four",
+            f"    matrix = mixing + {offset} * (CP * 4) + (own * 4)[:, None] + four",
+            f"    for q in range({rows}):",
+            "        w0, w1, w2, w3 = _quad(matrix + q * (CP * 4), inside2)",
+        ]
+        for m, k in enumerate(components):
+            lines.append(f"        s0, s1, s2, s3 = _quad(line + ({m * rows} + q) * 4, inside2)")
+            lines.append(f"        o{k} += s0 * w0 + s1 * w1 + s2 * w2 + s3 * w3")
+        offset += rows
+    lines += ["    if RESIDUAL:"] + ["    " + line for line in _load("r", "residual + at", plan)]
+    lines += [f"        o{k} += r{k}" for k in range(plan.harmonics)]
+    lines += ["    if AFFINE:"]
+    for l, components in _degrees(plan):
+        lines += [f"        a = tl.load(scale + {l} * CP + own)"]
+        lines += [f"        o{k} = o{k} * a" + (" + tl.load(shift + own)" if k == 0 else "") for k in components]
+    lines += [
+        "    else:",
+        f"        target = partial + tl.program_id(0) * ({plan.layout.l_max + 2} * CP) + tl.arange(0, CP)",
+        "        count = tl.minimum(n_nodes - tl.program_id(0) * B, B).to(tl.float32)",
+        "        mean = tl.sum(tl.reshape(tl.where(inside, o0, 0.0), [B, CP]), axis=0) / count",
+        "        deviation = tl.where(tl.reshape(inside, [B, CP]), tl.reshape(o0, [B, CP]) - mean[None, :], 0.0)",
+        "        tl.store(target, mean)",
+        "        tl.store(target + CP, tl.sum(deviation * deviation, axis=0))",
+    ]
+    for l, components in _degrees(plan)[1:]:
+        squares = " + ".join(f"o{k} * o{k}" for k in components)
+        lines += [
+            f"        squares = tl.where(inside, {squares}, 0.0)",
+            f"        tl.store(target + {l + 1} * CP, tl.sum(tl.reshape(squares, [B, CP]), axis=0))",
+        ]
+    return "\n".join(lines + _store("o", "out + at", plan)) + "\n"
+
+
+def _statistics(plan: Plan) -> str:
+    kinds = plan.layout.l_max + 2
+    lines = [
+        "@triton.jit",
+        "def statistics(partial, weight, bias, running_mean, running_var, scale, shift, mean, inverse, n_nodes, n_blocks, "
+        "momentum, eps, B: tl.constexpr, CP: tl.constexpr, C: tl.constexpr, R: tl.constexpr):",
+        '    """Combine blocks into the batch norm\'s scale and shift; update the running statistics."""',
+        "    c = tl.arange(0, CP)",
+        "    held = c < C",
+        "    r = tl.arange(0, R)",
+        "    total = tl.zeros([CP], tl.float32)",
+        "    start = 0",
+        "    while start < n_blocks:",
+        "        block = start + r",
+        "        count = tl.maximum(tl.minimum(n_nodes - block * B, B), 0).to(tl.float32)",
+        f"        at = partial + (block * ({kinds} * CP))[:, None] + c[None, :]",
+        "        total += tl.sum(tl.load(at, mask=(block < n_blocks)[:, None], other=0.0) * count[:, None], axis=0)",
+        "        start += R",
+        "    average = total / n_nodes",
+    ]
+    lines += [f"    t{k} = tl.zeros([CP], tl.float32)" for k in range(1, kinds)]
+    lines += [
+        "    start = 0",
+        "    while start < n_blocks:",
+        "        block = start + r",
+        "        count = tl.maximum(tl.minimum(n_nodes - block * B, B), 0).to(tl.float32)",
+        f"        at = partial + (block * ({kinds} * CP))[:, None] + c[None, :]",
+        "        there = (block < n_blocks)[:, None]",
+        "        away = tl.load(at, mask=there, other=0.0) - average[None, :]",
+        "        t1 += tl.sum(away * away * count[:, None], axis=0)",
+    ]
+    lines += [f"        t{k} += tl.sum(tl.load(at + {k} * CP, mask=there, other=0.0), axis=0)" for k in range(1, kinds)]
+    lines += ["        start += R"]
+    for l in range(plan.layout.l_max + 1):
+        lines += [
+            f"    variance = t{l + 1} / (n_nodes.to(tl.float32) * {2 * l + 1})",
+            "    power = 1.0 / tl.sqrt(variance + eps)",
+            f"    factor = power * tl.load(weight + {l} * C + c, mask=held, other=0.0)",
+            f"    tl.store(inverse + {l} * CP + c, power)",
+            f"    tl.store(scale + {l} * CP + c, factor)",
+            f"    old = tl.load(running_var + {l} * C + c, mask=held, other=0.0)",
+            f"    tl.store(running_var + {l} * C + c, old + momentum * (variance - old), mask=held)",
+        ]
+        if l == 0:
+            lines += [
+                "    tl.store(mean + c, average)",
+                "    tl.store(shift + c, tl.load(bias + c, mask=held, other=0.0) - average * factor)",
+                "    old = tl.load(running_mean + c, mask=held, other=0.0)",
+                "    tl.store(running_mean + c, old + momentum * (average - old), mask=held)",
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _normalise(plan: Plan) -> str:
+    lines = [
+        "@triton.jit",
+        "def normalise(features, scale, shift, out, n_nodes, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):",
+        '    """scale · features + shift."""' + _PROLOGUE,
+        *_load("o", "features + at", plan),
+    ]
+    for l, components in _degrees(plan):
+        lines += [f"    a = tl.load(scale + {l} * CP + own)"]
+        lines += [f"    o{k} = o{k} * a" + (" + tl.load(shift + own)" if k == 0 else "") for k in components]
+    return "\n".join(lines + _store("o", "out + at", plan)) + "\n"
+
+
+def _norm_sums(plan: Plan) -> str:
+    lines = [
+        "@triton.jit",
+        "def norm_sums(grad, features, mean, partial, n_nodes, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):",
+        '    """Σ g and Σ g·u of a block, for the gradient of the batch norm."""' + _PROLOGUE,
+        *_load("g", "grad + at", plan),
+        *_load("u", "features + at", plan),
+        "    u0 = u0 - tl.load(mean + own)",
+        f"    target = partial + tl.program_id(0) * ({plan.layout.l_max + 2} * CP) + tl.arange(0, CP)",
+        "    tl.store(target, tl.sum(tl.reshape(g0, [B, CP]), axis=0))",
+    ]
+    for l, components in _degrees(plan):
+        products = " + ".join(f"g{k} * u{k}" for k in components)
+        lines.append(f"    tl.store(target + {l + 1} * CP, tl.sum(tl.reshape({products}, [B, CP]), axis=0))")
+    return "\n".join(lines) + "\n"
+
+
+def _norm_backward(plan: Plan) -> str:
+    kinds = plan.layout.l_max + 2
+    lines = [
+        "@triton.jit",
+        "def norm_backward(grad, features, mean, inverse, scale, totals, out, n_nodes, "
+        "B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):",
+        f'    """Gradient before the batch norm from the {kinds} totals of norm_sums."""' + _PROLOGUE,
+        *_load("g", "grad + at", plan),
+        *_load("u", "features + at", plan),
+        "    u0 = u0 - tl.load(mean + own)",
+        "    g0 = g0 - tl.load(totals + own) / n_nodes",
+    ]
+    for l, components in _degrees(plan):
+        lines += [
+            f"    a = tl.load(scale + {l} * CP + own)",
+            f"    power = tl.load(inverse + {l} * CP + own)",
+            f"    b = power * power * tl.load(totals + {l + 1} * CP + own) / (n_nodes.to(tl.float32) * {2 * l + 1})",
+        ]
+        lines += [f"    o{k} = a * (g{k} - b * u{k})" for k in components]
+    return "\n".join(lines + _store("o", "out + at", plan)) + "\n"
+
+
+def _spread(plan: Plan) -> str:
+    cp = plan.padded_channels
+    lines = [
+        "@triton.jit",
+        "def spread(grad, mixing, out, n_nodes, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):",
+        '    """Gradient of the sums from that of the mixed features."""' + _PROLOGUE,
+        "    mine = row * (DQ * CP * 4)",
+    ]
+    total = plan.first_mixing(plan.layout.l_max + 1)
+    for l, components in _degrees(plan):
+        n = plan.quads_of(l)
+        for m, k in enumerate(components):
+            for d in range(cp):
+                lines.append(
+                    f"    g{m}_{d} = tl.load(grad + mine + {(k // 4 * cp + d) * 4 + k % 4}, mask=inside, other=0.0)"
+                )
+        lines += [
+            f"    line = out + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + row * {(2 * l + 1) * n})[:, None] * (CP * 4) + (own * 4)[:, None] + four",
+            f"    matrix = mixing + {plan.first_mixing(l)} * (CP * 4) + (own * 4)[:, None] + four",
+            f"    for q in range({n}):",
+        ]
+        for m in range(len(components)):
+            lines += [f"        s{m}_{i} = zero" for i in range(4)]
+        for d in range(cp):
+            lines.append(f"        w0, w1, w2, w3 = _quad(matrix + ({d * total} + q) * (CP * 4), inside2)")
+            for m in range(len(components)):
+                lines += [f"        s{m}_{i} += g{m}_{d} * w{i}" for i in range(4)]
+        for m in range(len(components)):
+            four = ", ".join(f"s{m}_{i}" for i in range(4))
+            lines.append(f"        _store_quad(line + ({m * n} + q) * (CP * 4), inside2, {four})")
+    return "\n".join(lines) + "\n"
+
+
+def _mix_gradient(plan: Plan) -> str:
+    cp = plan.padded_channels
+    lines = [
+        "@triton.jit",
+        "def mix_gradient(sums, grad, partial, n_nodes, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr, WIDTH: tl.constexpr):",
+        '    """Gradient of the mixing matrices from B particles, one l_out a program."""',
+        "    first = tl.program_id(0) * B",
+        "    last = tl.minimum(first + B, n_nodes)",
+        "    d = tl.arange(0, CP)[None, :]",
+    ]
+    for l, components in _degrees(plan):
+        rows = plan.quads_of(l) * cp * 4
+        lines += [
+            f"    if tl.program_id(1) == {l}:",
+            f"        r = tl.arange(0, {1 << (rows - 1).bit_length()})[:, None]",
+            f"        total = tl.zeros([{1 << (rows - 1).bit_length()}, CP], tl.float32)",
+            "        node = first",
+            "        while node < last:",
+            "            at = node.to(tl.int64)",
+            f"            line = sums + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + at * {(2 * l + 1) * plan.quads_of(l)}) * (CP * 4) + r",
+        ]
+        for m, k in enumerate(components):
+            lines += [
+                f"            s = tl.load(line + {m * rows}, mask=r < {rows}, other=0.0)",
+                f"            total += s * tl.load(grad + at * (DQ * CP * 4) + {k // 4} * (CP * 4) + d * 4 + {k % 4})",
+            ]
+        lines += [
+            "            node += 1",
+            f"        tl.store(partial + tl.program_id(0) * WIDTH + ({plan.first_mixing(l) * cp * 4} + r) * CP + d, total, mask=r < {rows})",
+        ]
+    return "\n".join(lines) + "\n"
