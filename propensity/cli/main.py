@@ -20,6 +20,8 @@ VERBS: dict[str, str] = {
     "convert": "Gather data sets of any known format into one compact file.",
     "train": "Train a model.",
     "evaluate": "Score a model on held-out structures.",
+    "describe": "Compute structural descriptors of every particle.",
+    "experiment": "Run a comparison of the literature: table and figure.",
     "simulate": "Make labelled structures with molecular dynamics.",
     "lammps": "Build `fix propensity` for a running LAMMPS.",
 }

@@ -1,0 +1,176 @@
+"""Figures of the experiments, as PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from propensity.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Rows = Sequence[dict[str, Any]]
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Empty figure that needs no display."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure; the old one stays until the new one is complete."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130)
+
+
+def against_time(rows: Rows, path: Path) -> None:
+    """ρ against time, a line a label; a column a test system, a row a species.  Bars are 95 % intervals."""
+    species, tests, labels = (_distinct(rows, name) for name in ("species", "test", "label"))
+    figure = new_figure(4.6 * len(tests) + 2.2, 3.6 * len(species))
+    panels = figure.subplots(len(species), len(tests), squeeze=False, sharey="row")
+    for (i, who), (j, test) in _pairs(species, tests):
+        axes = panels[i, j]
+        for k, label in enumerate(labels):
+            own = _sorted(
+                [r for r in rows if (r["species"], r["test"], r["label"]) == (who, test, label)], "time"
+            )
+            if own:
+                _line(axes, own, "time", f"C{k}", label)
+        _ceiling(axes, [r for r in rows if (r["species"], r["test"]) == (who, test)], "time")
+        axes.set_xscale("log")
+        axes.set(xlabel="time $t$ (LJ units)", title=f"{who} at {test}")
+        axes.grid(alpha=0.3)
+    for line in panels:
+        line[0].set_ylabel("Pearson correlation ρ (pooled)")
+        line[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    save(figure, path)
+
+
+def against_value(rows: Rows, path: Path, xlabel: str, *, log: bool = False) -> None:
+    """ρ at τ_α against what was varied, a line a label; pooled on the left, per structure on the right."""
+    at_tau = [r for r in rows if r["is_tau"]]
+    species, systems, labels = (_distinct(at_tau, name) for name in ("species", "system", "label"))
+    # Where every system is one point of the curve, the systems are not curves of their own.
+    by_system = len({r["x"] for r in at_tau if r["label"] == labels[0] and r["system"] == systems[0]}) > 1
+    figure = new_figure(9.5, 3.8)
+    left, right = figure.subplots(1, 2, sharey=True)
+    color = 0
+    for label in labels:
+        for system in systems if by_system else [None]:
+            for who in species:
+                own = _sorted(
+                    [
+                        r
+                        for r in at_tau
+                        if r["label"] == label and r["species"] == who and system in (None, r["system"])
+                    ],
+                    "x",
+                )
+                if not own:
+                    continue
+                name = ", ".join(
+                    [label]
+                    + ([str(system)] if by_system and len(systems) > 1 else [])
+                    + ([who] if len(species) > 1 else [])
+                )
+                _line(left, own, "x", f"C{color}", name)
+                _line(right, own, "x", f"C{color}", name, what="per_structure")
+                color += 1
+    _ceiling(left, at_tau, "x")
+    _ceiling(right, at_tau, "x", "ceiling_per_structure")
+    for axes, title in ((left, "pooled"), (right, "per structure")):
+        if log:
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter("{x:g}")
+        else:
+            axes.set_xticks(sorted({r["x"] for r in at_tau}))
+        axes.set(xlabel=xlabel, title=f"{title}, at τ$_α$")
+        axes.grid(alpha=0.3)
+    left.set_ylabel("Pearson correlation ρ")
+    right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    save(figure, path)
+
+
+def transfer_matrix(rows: Rows, systems: Sequence[str], path: Path) -> None:
+    """ρ at τ_α (pooled): trained at the row's system, scored at the column's."""
+    at_tau = [r for r in rows if r["is_tau"] and r["species"] == _distinct(rows, "species")[0]]
+    figure = new_figure(2.0 * len(systems) * 2 + 1.6, 1.5 * len(systems) + 1.4)
+    panels = figure.subplots(1, 2, sharey=True)
+    table = np.full((2, len(systems), len(systems)), np.nan)
+    for r in at_tau:
+        i, j = systems.index(r["system"]), systems.index(r["test"])
+        if r["label"] == "readout refitted":
+            table[1, i, j] = r["pooled"]
+        else:
+            table[0, i, j] = r["pooled"]
+            if i == j:
+                table[1, i, j] = r["pooled"]
+    for panel, values, title in zip(
+        panels, table, ("zero-shot", "frozen network, readout refitted"), strict=True
+    ):
+        panel.imshow(values, vmin=np.nanmin(table) - 0.05, vmax=1, cmap="viridis")
+        for (i, j), value in np.ndenumerate(values):
+            panel.text(j, i, f"{value:.3f}", ha="center", va="center", color="w", fontsize=10)
+        panel.set(title=title, xlabel="scored at", xticks=range(len(systems)), yticks=range(len(systems)))
+        panel.set_xticklabels(systems, fontsize=8)
+        panel.set_yticklabels(systems, fontsize=8)
+    panels[0].set_ylabel("trained at")
+    save(figure, path)
+
+
+def seed_spread(rows: Rows, path: Path) -> None:
+    """ρ of every seed against time with the mean over seeds, a panel a system."""
+    systems, labels = _distinct(rows, "system"), _distinct(rows, "label")
+    species = _distinct(rows, "species")
+    figure = new_figure(4.6 * len(systems) + 1.8, 3.6)
+    panels = figure.subplots(1, len(systems), squeeze=False, sharey=True)[0]
+    for panel, system in zip(panels, systems, strict=True):
+        for k, (label, who) in enumerate((label, who) for label in labels for who in species):
+            own = [r for r in rows if (r["system"], r["label"], r["species"]) == (system, label, who)]
+            times = sorted({r["time"] for r in own})
+            scores = [[r["pooled"] for r in own if r["time"] == t] for t in times]
+            mean = np.array([np.mean(s) for s in scores])
+            spread = np.array([np.std(s, ddof=1) if len(s) > 1 else np.nan for s in scores])
+            name = f"{label}, {who}: mean of {len(scores[0])} seeds ± s.d."
+            panel.errorbar(times, mean, spread, fmt="-", color=f"C{k}", capsize=3, label=name)
+            for t, values in zip(times, scores, strict=True):
+                panel.plot([t] * len(values), values, ".", color=f"C{k}", alpha=0.6)
+        panel.set_xscale("log")
+        panel.set(xlabel="time $t$ (LJ units)", title=system)
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize=8)
+    panels[0].set_ylabel("Pearson correlation ρ (pooled)")
+    save(figure, path)
+
+
+def _line(axes: Any, rows: Rows, x: str, color: str, label: str, what: str = "pooled") -> None:
+    value = np.array([r[what] for r in rows])
+    ends = np.array([[r[f"{what}_low"] for r in rows], [r[f"{what}_high"] for r in rows]])
+    bars = np.abs(np.nan_to_num(ends - value))
+    axes.errorbar(
+        [r[x] for r in rows], value, bars, fmt="o-", ms=4, lw=1.4, capsize=2, color=color, label=label
+    )
+
+
+def _ceiling(axes: Any, rows: Rows, x: str, what: str = "ceiling") -> None:
+    known = sorted({(r[x], r[what]) for r in rows if np.isfinite(r[what])})
+    if known:
+        axes.plot(*np.array(known).T, "k_", ms=12, mew=1.5, label="noise ceiling")
+
+
+def _pairs(first: Sequence[str], second: Sequence[str]) -> list[tuple[tuple[int, str], tuple[int, str]]]:
+    return [(a, b) for a in enumerate(first) for b in enumerate(second)]
+
+
+def _distinct(rows: Rows, name: str) -> list[Any]:
+    return list(dict.fromkeys(r[name] for r in rows))
+
+
+def _sorted(rows: Rows, name: str) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda r: r[name])

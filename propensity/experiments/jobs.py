@@ -1,0 +1,234 @@
+"""One training with its scores, kept on disk so that an experiment that stops goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import propensity
+from propensity.baselines.common import time_nearest
+from propensity.data import Dataset, make_split, open_dataset, select_times
+from propensity.errors import DataError, InputError
+from propensity.estimator import Estimator
+from propensity.evaluation import Evaluation, evaluate
+from propensity.files import replacing
+from propensity.model_io import load_model, save_model
+from propensity.registry import estimator_class
+from propensity.training.options import parse_options
+
+
+@dataclass(frozen=True)
+class System:
+    """Training and test structures of one state point."""
+
+    name: str
+    train: Dataset
+    test: Dataset
+    temperature: float | None
+    tau_index: int
+
+    @property
+    def times(self) -> np.ndarray:
+        """Times of the labels, shape (T,)."""
+        return self.train.times
+
+
+def open_system(spec: str, *, n_train: int | None = None, n_test: int | None = None) -> System:
+    """Open ``TRAIN``, split as its files say or 50:10:40, or ``TRAIN:TEST``; keep the first structures of each.
+
+    Raises
+    ------
+    DataError, InputError
+        For files that can't be read, or with different times.
+    """
+    first, separator, second = spec.partition(":")
+    train = open_dataset(first)
+    if separator:
+        test = open_dataset(second)
+    else:
+        parts = make_split(train).apply(train)
+        if parts["train"] is None or parts["test"] is None:
+            raise DataError(f"{spec} has too few structures to divide: give TRAIN:TEST.")
+        train, test = parts["train"], parts["test"]
+    test = select_times(test, [float(t) for t in train.times])
+    for name, number, data in (("train", n_train, train), ("test", n_test, test)):
+        if number is not None and not 1 <= number <= len(data):
+            raise InputError(f"{number} {name} structures were asked for and {spec} has {len(data)}.")
+    sample = train[0]
+    label = (
+        Path(first).stem.removesuffix("_train") if sample.temperature is None else f"T={sample.temperature:g}"
+    )
+    if sample.potential not in (None, "lj/cut"):
+        label += f" ({sample.potential})"
+    tau_index = time_nearest(np.asarray(train.times), sample.tau_alpha)
+    return System(
+        label, train[:n_train].in_memory(), test[:n_test].in_memory(), sample.temperature, tau_index
+    )
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model to be trained on one system and scored on some.
+
+    Parameters
+    ----------
+    label
+        Name of the curve it belongs to.
+    kind
+        Estimator, as registered.
+    system
+        Name of the system to train on.
+    tests
+        Names of the systems to score on; other systems than ``system`` are compared at τ_α only.
+    options
+        Options of ``fit``.
+    n_train
+        Structures to train on; None: all.
+    times
+        Indices of the times to learn; None: all at once.
+    x
+        Value of what the experiment varies.
+    refit
+        Readout of a network: name of the system on whose training structures it is fitted anew.
+    follow
+        Score the test structures after every epoch, for a learning curve; they never choose the weights.
+    """
+
+    label: str
+    kind: str
+    system: str
+    tests: tuple[str, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+    n_train: int | None = None
+    times: tuple[int, ...] | None = None
+    x: float | None = None
+    refit: str | None = None
+    follow: bool = False
+
+    def checked_options(self) -> dict[str, Any]:
+        """Options read by the estimator's own types.
+
+        Raises
+        ------
+        InputError
+            For an option that the kind doesn't have.
+        """
+        _, fit = parse_options({"model": self.kind, **self.options})
+        return fit.model_dump()
+
+    def key(self, systems: dict[str, System]) -> str:
+        """Short hash of everything that decides the trained model."""
+        what = {
+            "kind": self.kind, "options": self.checked_options(), "times": self.times,
+            "data": systems[self.system].train.names[: self.n_train], "follow": self.follow,
+            "version": propensity.__version__,
+        }  # fmt: skip
+        return f"{self.kind}-{hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]}"
+
+
+def trained(job: Job, systems: dict[str, System], folder: Path) -> Estimator:
+    """The model of a job: loaded when it is in ``folder/models``, else fitted and saved there."""
+    place = folder / "models" / job.key(systems)
+    if (place / "model.json").exists():
+        return load_model(place)
+    data = systems[job.system].train[: job.n_train]
+    if job.times is not None:
+        data = select_times(data, [f"#{k}" for k in job.times])
+    cls = estimator_class(job.kind)
+    started = time.monotonic()
+    options = job.checked_options()
+    if cls.resumable:
+        followed = systems[job.system].test if job.follow else ()
+        resume = (place / "checkpoints").exists()
+        estimator = cls().fit(data, followed, **options, progress=False, folder=place, resume=resume)
+    else:
+        estimator = cls().fit(data, **options)
+    estimator.card.training["seconds"] = round(time.monotonic() - started, 1)
+    save_model(place, estimator)
+    return estimator
+
+
+def run_job(job: Job, systems: dict[str, System], folder: Path) -> list[dict[str, Any]]:
+    """Train and score, or read what was done before; one row for each test system, species and time."""
+    tests = {name: systems[name].test.names for name in job.tests}
+    what = json.dumps([job.key(systems), job.label, job.x, job.refit, tests], sort_keys=True)
+    stored = folder / "scores" / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
+    if stored.exists():
+        return json.loads(stored.read_text())
+    rows = _score(job, systems, folder)
+    with replacing(stored) as temporary:
+        temporary.write_text(json.dumps(rows))
+    return rows
+
+
+def _score(job: Job, systems: dict[str, System], folder: Path) -> list[dict[str, Any]]:
+    estimator = trained(job, systems, folder)
+    if job.refit is not None:
+        from propensity.experiments.readout import refit_readout
+
+        estimator = refit_readout(estimator, systems[job.refit].train)
+    estimator.to(_device(job))
+    rows: list[dict[str, Any]] = []
+    for name in job.tests:
+        test = systems[name]
+        source = systems[job.refit or job.system]
+        pairs = None if name == source.name else [_tau_pair(estimator, source, test)]
+        score = evaluate(estimator, test.test, pairs=pairs)
+        rows += list(_rows(job, name, test, score, estimator))
+    return rows
+
+
+def _device(job: Job) -> Any:
+    from propensity.training.fit import chosen_device
+
+    return chosen_device(job.options.get("device"))
+
+
+def _tau_pair(estimator: Estimator, source: System, test: System) -> tuple[int, int]:
+    """Indices of τ_α among the model's times and among the data's."""
+    tau = source.times[source.tau_index]
+    return int(np.argmin(np.abs(np.log(np.array(estimator.card.times) / tau)))), test.tau_index
+
+
+def _rows(
+    job: Job, name: str, test: System, score: Evaluation, estimator: Estimator
+) -> Iterator[dict[str, Any]]:
+    for s, species in enumerate(score.species):
+        for t, at in enumerate(score.data_times):
+            yield {
+                "label": job.label, "kind": job.kind, "x": job.x, "system": job.system, "refit": job.refit,
+                "test": name, "temperature": test.temperature, "n_train": estimator.card.training["n_structures"],
+                "n_test": len(score.names), "species": species, "time": float(at),
+                "is_tau": bool(np.isclose(at, test.times[test.tau_index])),
+                "pooled": float(score.pooled[s, t]),
+                "pooled_low": float(score.pooled_interval[0, s, t]),
+                "pooled_high": float(score.pooled_interval[1, s, t]),
+                "per_structure": float(score.per_structure[s, t]),
+                "per_structure_low": float(score.per_structure_interval[0, s, t]),
+                "per_structure_high": float(score.per_structure_interval[1, s, t]),
+                "ceiling": float(score.ceiling[s, t]),
+                "ceiling_per_structure": float(score.ceiling_per_structure[s, t]),
+                "seed": job.options.get("seed"), "seconds": estimator.card.training.get("seconds"),
+            }  # fmt: skip
+
+
+def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Rows as CSV; NaN and None are empty."""
+    import csv
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, float):
+            return "" if np.isnan(value) else f"{value:.5g}"
+        return "" if value is None else value
+
+    with replacing(path) as temporary, temporary.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({key: plain(value) for key, value in row.items()} for row in rows)
