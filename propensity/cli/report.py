@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from propensity.demo.run import DemoResult
 from propensity.trajectory import Summary
 from propensity.trajectory.readers import Frames
 
@@ -58,3 +59,27 @@ def print_summary(summary: Summary, output: str) -> None:
 
 def _number(value: float) -> str:
     return "—" if np.isnan(value) else f"{value:.4f}"
+
+
+def print_demo(result: DemoResult) -> None:
+    """Compare predicted and published propensities per time and species."""
+    console = Console()
+    console.print(f"[bold]{result.model}[/bold] on {result.source}", highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("t", justify="right")
+    for name in result.species:
+        for column in (f"{name}: predicted", "published", "Pearson ρ"):
+            table.add_column(column, justify="right")
+    for k, time in enumerate(result.times):
+        row = [f"{time:g}"]
+        for s in range(len(result.species)):
+            row += [_number(array[s, k]) for array in (result.predicted, result.published)]
+            row.append("—" if np.isnan(result.pearson[s, k]) else f"{result.pearson[s, k]:.3f}")
+        table.add_row(*row)
+    console.print(table)
+    note = "Means in σ over the particles of a species; published values interpolated in ln t."
+    console.print(note, highlight=False, soft_wrap=True)
+    for file, what in zip(
+        result.files, ("open in OVITO, colour by propensity", "slab of the box"), strict=True
+    ):
+        console.print(f"{file}  ({what})", highlight=False, soft_wrap=True)

@@ -188,14 +188,20 @@ def _read_xyz(stream: TextIO, start: int, stop: int | None, step: int) -> Iterat
 def _open_ase(path: Path, start: int, stop: int | None, step: int) -> Frames | None:
     """Frames by ASE; None when it doesn't know the format."""
     from ase.io import iread
-    from ase.io.formats import UnknownFileTypeError, filetype
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
     from ase.io.trajectory import Trajectory
 
     try:
         format = filetype(str(path))
     except (UnknownFileTypeError, OSError, UnicodeDecodeError):
         return None
-    if format in ("gromacs", "proteindatabank", "lammps-data", "netcdftrajectory", "dcd"):
+    if format not in ioformats or format in (
+        "gromacs",
+        "proteindatabank",
+        "lammps-data",
+        "netcdftrajectory",
+        "dcd",
+    ):
         return None  # Formats whose boxes or species MDAnalysis knows better.
     if format == "traj":
         trajectory = Trajectory(str(path))

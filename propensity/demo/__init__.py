@@ -1,0 +1,47 @@
+"""A real configuration that comes with the package: DeepMind's Kob–Andersen liquid at T = 0.44 (see NOTICE)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from propensity.structure import Structure
+
+_FILE = Path(__file__).parent / "bapst_T0.44.npz"
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A structure with published propensities.
+
+    Parameters
+    ----------
+    structure
+        4096 particles, A as type 0 and B as type 1, in units of σ_AA.
+    times
+        Times of the labels in LJ units, shape (10,).
+    propensity
+        Mean displacement over 30 runs, shape (N, 10).
+    source
+        Where it came from.
+    """
+
+    structure: Structure
+    times: np.ndarray
+    propensity: np.ndarray
+    source: str = "Bapst et al., Nature Physics 16, 448 (2020), test configuration at T = 0.44, Apache-2.0"
+
+    def propensity_at(self, time: float) -> np.ndarray:
+        """Published propensity interpolated to a time in ln t, shape (N,)."""
+        k = int(np.clip(np.searchsorted(self.times, time), 1, len(self.times) - 1))
+        weight = np.clip(np.log(time / self.times[k - 1]) / np.log(self.times[k] / self.times[k - 1]), 0, 1)
+        return (1 - weight) * self.propensity[:, k - 1] + weight * self.propensity[:, k]
+
+
+def load_demo() -> Configuration:
+    """Load the configuration that ``propensity demo`` shows."""
+    with np.load(_FILE, allow_pickle=False) as file:
+        structure = Structure(file["positions"], file["types"], file["box"])
+        return Configuration(structure, file["times"], file["propensity"].T.astype(float))
