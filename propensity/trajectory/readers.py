@@ -204,7 +204,10 @@ def _open_ase(path: Path, start: int, stop: int | None, step: int) -> Frames | N
     ):
         return None  # Formats whose boxes or species MDAnalysis knows better.
     if format == "traj":
-        trajectory = Trajectory(str(path))
+        try:
+            trajectory = Trajectory(str(path))
+        except Exception as error:
+            raise DataError(f"{path} is not a readable ASE trajectory ({_one_line(error)}).") from None
         numbers = range(len(trajectory))[start:stop:step]
         return Frames(_each(numbers, lambda k: _from_atoms(trajectory[k], k)), len(numbers))
 

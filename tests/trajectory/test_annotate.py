@@ -350,3 +350,26 @@ def test_a_file_without_a_box_is_warned_about(tmp_path, tiny_model, frames):
         annotate(
             tmp_path / "t.extxyz", tmp_path / "out.dump", Predictor(tiny_model, species_map=MAPS["extxyz"])
         )
+
+
+@pytest.mark.parametrize(
+    "name", ["t.traj", "t.gsd", "t.extxyz", "t.dump", "t.xyz.gz", "t.pdb", "t.nc", "t.cif"]
+)
+def test_rubbish_is_an_error_that_names_file_or_frame(name, tmp_path, predictor):
+    (tmp_path / name).write_bytes(b"- of Ulm" + bytes(range(256)))
+    with pytest.raises(DataError, match=rf"frame 0|{name}") as error:
+        annotate(tmp_path / name, tmp_path / "out.dump", predictor)
+    assert "\n" not in str(error.value)
+
+
+def test_a_compressed_file_that_was_cut_keeps_what_came_before(tmp_path, frames, predictor):
+    rng = np.random.default_rng(0)
+    noisy = [
+        frames[0].with_positions(frames[0].positions + 0.01 * rng.normal(size=(120, 3))) for _ in range(30)
+    ]
+    path, _, _ = write(tmp_path, "xyz.gz", noisy)
+    path.write_bytes(path.read_bytes()[:-4000])
+    predictor.species_map = MAPS["xyz.gz"]
+    with pytest.raises(BrokenFrameError, match=r"frame 2[5-9] can't be read") as error:
+        annotate(path, tmp_path / "out.dump", predictor)
+    assert len(list(open_trajectory(tmp_path / "out.dump"))) == error.value.summary.n_frames > 20
