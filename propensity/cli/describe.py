@@ -1,0 +1,133 @@
+"""``propensity describe``: structural descriptors of every particle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from propensity.structure import Structure
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("topology", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE.npz",
+    help="File to write.",
+)
+@click.option("--kind", default="averaged", show_default=True, metavar="NAME",
+              help="averaged, structure-functions, energy or density.")  # fmt: skip
+@click.option(
+    "--species",
+    default="A,B",
+    show_default=True,
+    metavar="A,B,...",
+    help="Species, in the order of the types.",
+)
+@click.option("--species-map", metavar="1=A,2=B", help="Labels in a trajectory = species.")
+@click.option(
+    "--length-scale",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Length of σ_AA in the units of the file.",
+)
+@click.option(
+    "--potential",
+    default="lj/cut",
+    show_default=True,
+    help="Interaction for energy, or 'lj/cut force-shifted'.",
+)
+@click.option("--inherent", is_flag=True, help="Inherent positions of labelled data instead of thermal ones.")
+@click.option("--start", type=click.IntRange(min=0), default=0, show_default=True, help="First frame.")
+@click.option("--stop", type=click.IntRange(min=1), help="Frame to stop before.")
+@click.option(
+    "--step", type=click.IntRange(min=1), default=1, show_default=True, help="Every how many frames."
+)
+def command(
+    file: Path, topology: Path | None, output: Path, kind: str, species: str, species_map: str | None,
+    length_scale: float, potential: str, inherent: bool, start: int, stop: int | None, step: int,
+) -> None:  # fmt: skip
+    """Compute structural descriptors of every particle of FILE: a trajectory, or labelled data.
+
+    Writes `features` (frames, N, n), `names` (n,), `types` (frames, N) and `frames` (names or numbers).
+
+    \b
+    propensity describe dump.lammpstrj -o features.npz --species-map 1=A,2=B --step 10
+    propensity describe data.h5 -o energy.npz --kind energy --inherent --stop 4
+    """  # noqa: D301
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import track
+
+    from propensity.baselines.describe import describe
+    from propensity.errors import DataError, InputError
+    from propensity.files import replacing
+
+    if output.suffix != ".npz":
+        raise InputError(f"{output} must end in .npz: that is the format written.")
+    names = tuple(part.strip() for part in species.split(",") if part.strip())
+    frames = _structures(file, topology, names, species_map, inherent, start, stop, step)
+    columns: dict[str, list[Any]] = {"features": [], "types": [], "frames": []}
+    feature_names: list[str] = []
+    for label, structure in track(frames, "describing", console=Console(stderr=True), transient=True):
+        reduced = structure if length_scale == 1 else structure.scaled(1 / length_scale)
+        features, feature_names = describe(reduced, kind, names, potential=potential)
+        if columns["features"] and features.shape != columns["features"][0].shape:
+            raise DataError(f"frame {label} has {len(structure)} particles and the first {len(columns['types'][0])}: "
+                            "describe them apart with --start and --stop.")  # fmt: skip
+        columns["features"].append(features)
+        columns["types"].append(structure.types)
+        columns["frames"].append(str(label))
+    if not columns["features"]:
+        raise DataError(f"{file} has no frame from {start} to {stop or 'its end'}: choose others.")
+    with replacing(output) as temporary:
+        np.savez(
+            temporary, names=np.array(feature_names), features=np.array(columns["features"]),
+            types=np.array(columns["types"]), frames=np.array(columns["frames"]),
+        )  # fmt: skip
+    shape = np.shape(columns["features"])
+    click.echo(f"wrote {shape[2]} descriptors of {shape[1]} particles in {shape[0]} frame(s) to {output}")
+
+
+def _structures(
+    file: Path, topology: Path | None, species: tuple[str, ...], species_map: str | None, inherent: bool,
+    start: int, stop: int | None, step: int,
+) -> Iterator[tuple[Any, Structure]]:  # fmt: skip
+    """Frames of a trajectory by number, or structures of labelled data by name."""
+    from propensity.errors import InputError
+    from propensity.species import parse_species_map
+
+    if topology is None and (file.is_dir() or _is_labelled(file)):
+        from propensity.baselines.common import input_structure
+        from propensity.data import open_dataset
+
+        dataset = open_dataset(file)
+        for index in range(len(dataset))[start:stop:step]:
+            sample = dataset[index]
+            yield sample.name, input_structure(sample, "inherent" if inherent else "thermal")
+        return
+    from propensity.trajectory import open_trajectory
+
+    if inherent:
+        raise InputError(f"{file} is a trajectory, which has no inherent positions: leave --inherent out.")
+    mapping = parse_species_map(species_map)
+    for frame in open_trajectory(file, topology, start=start, stop=stop, step=step):
+        yield frame.number, frame.structure(species, mapping)
+
+
+def _is_labelled(file: Path) -> bool:
+    from propensity.data.opening import SUFFIXES
+    from propensity.data.store import is_store
+
+    suffix = file.suffix.lower()
+    return file.is_file() and suffix in SUFFIXES and (suffix not in (".h5", ".hdf5") or is_store(file))
