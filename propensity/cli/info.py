@@ -64,16 +64,15 @@ def _data(path: str, labels: str | None, console: Console) -> None:
     from propensity.data.summary import summarise
 
     dataset = open_dataset(path, labels=labels)
-    states = dataset.states()
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading", total=len(dataset))
 
         def count(sample: Sample) -> None:
             bar.advance(task)
 
-        summaries = [summarise(state, count) for state in states]
-    if len(states) > 1:
-        console.print(f"{path} holds {len(states)} state points.\n")
+        summaries = summarise(dataset, count)
+    if len(summaries) > 1:
+        console.print(f"{path} holds {len(summaries)} state points.\n")
     for summary in summaries:
         console.print(report.facts(summary))
         console.print(report.labels(summary))

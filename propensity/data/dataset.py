@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
-from propensity.data.entry import Entry, Header
+from propensity.data.entry import Entry, Header, aligned
 from propensity.data.sample import Sample
 from propensity.errors import DataError, InputError, suggest
 
 if TYPE_CHECKING:
     from propensity.data.summary import Summary
-
-#: Times closer than this (relative) are the same time.
-SAME_TIME = 1e-3
 
 
 class Dataset(Sequence[Sample]):
@@ -155,10 +152,19 @@ class Dataset(Sequence[Sample]):
         return from_samples(self, self.source)
 
     def summary(self) -> Summary:
-        """Means, spreads and noise ceilings by species and time, in one pass over the samples."""
+        """Means, spreads and noise ceilings by species and time, in one pass over the samples.
+
+        Raises
+        ------
+        DataError
+            When the data set has several state points, see :meth:`states`.
+        """
         from propensity.data.summary import summarise
 
-        return summarise(self)
+        found = summarise(self)
+        if len(found) > 1:
+            raise DataError(f"{self.source} has {len(found)} state points: summarise each of states().")
+        return found[0]
 
     def _entry(self, index: int) -> Entry:
         """Entry with the header that was found out meanwhile."""
@@ -170,17 +176,6 @@ def from_samples(samples: Iterable[Sample], source: str = "data set") -> Dataset
     return Dataset(
         (Entry(s.name, partial(_same, s), s.split, s.group, Header.of(s)) for s in samples), source
     )
-
-
-def aligned(headers: Sequence[Header]) -> bool:
-    """Whether column k means the same for all: equal times, or equal F_s levels."""
-    if len({len(header.times) for header in headers}) > 1:
-        return False
-    times = np.array([header.times for header in headers])
-    if np.allclose(times, times[:1], rtol=SAME_TIME, atol=0):
-        return True
-    fs = np.array([header.fs for header in headers])
-    return bool(np.allclose(fs, fs[:1], atol=1e-6))
 
 
 def describe_state(header: Header) -> str:

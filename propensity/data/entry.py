@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,9 @@ import numpy as np
 from propensity.data.sample import Sample
 from propensity.errors import DataError, InputError
 from propensity.structure import Structure
+
+#: Times closer than this (relative) are the same time.
+SAME_TIME = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +67,17 @@ class Entry:
     split: str | None = None
     group: str | None = None
     header: Header | None = None
+
+
+def aligned(headers: Sequence[Header]) -> bool:
+    """Whether column k means the same for all: equal times, or equal F_s levels."""
+    if len({len(header.times) for header in headers}) > 1:
+        return False
+    times = np.array([header.times for header in headers])
+    if np.allclose(times, times[:1], rtol=SAME_TIME, atol=0):
+        return True
+    fs = np.array([header.fs for header in headers])
+    return bool(np.allclose(fs, fs[:1], atol=1e-6))
 
 
 def structure_of(where: str, positions: Any, types: Any, cell: Any) -> Structure:

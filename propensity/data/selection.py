@@ -9,8 +9,8 @@ from functools import partial
 
 import numpy as np
 
-from propensity.data.dataset import Dataset, aligned
-from propensity.data.entry import Entry, Header
+from propensity.data.dataset import Dataset
+from propensity.data.entry import Entry, Header, aligned
 from propensity.data.sample import Sample
 from propensity.errors import InputError
 

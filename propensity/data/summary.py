@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from propensity.data.dataset import Dataset
+from propensity.data.entry import Header, aligned
 from propensity.data.sample import Sample
+from propensity.errors import DataError
 from propensity.evaluation.metrics import mean_over_structures, moments, noise_ceiling, pearson_of_moments
 
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """Facts on a data set whose structures share their times.
+    """Facts on samples of one state point: one temperature, potential and choice of times.
 
-    Arrays by species and time have shape (n_species, n_times); ceilings are NaN where no halves are known.
+    Arrays by species and time have shape (n_species, n_times), in σ; ceilings are NaN where no halves
+    are known.  Pairs are the smallest and the largest value.
     """
 
     n_structures: int
@@ -41,76 +43,119 @@ class Summary:
     n_groups: int
 
 
-def summarise(dataset: Dataset, each: Callable[[Sample], None] | None = None) -> Summary:
-    """One pass over the samples, one at a time in memory; ``each`` sees every one of them (progress).
+def summarise(samples: Iterable[Sample], each: Callable[[Sample], None] | None = None) -> list[Summary]:
+    """Summaries by state point, in order of appearance, from one pass with one sample in memory.
 
-    The noise ceiling is √(2r/(1+r)), r the correlation of the propensities from both halves of the runs.
+    Parameters
+    ----------
+    samples
+        Any samples.
+    each
+        Called with every sample, to show progress.
+
+    Returns
+    -------
+    list of Summary
+        The noise ceiling is √(2r/(1+r)), r the correlation of the propensities from both halves of the runs.
     """
-    times, fs = dataset.times, dataset.fs
-    sizes, edges, densities, runs, counts = [], [], [], [], Counter[str]()
-    sums: list[np.ndarray] = []
-    halves: list[np.ndarray] = []
-    with_inherent, composition, taus, groups = 0, [], [], set()
-    species: tuple[str, ...] = ()
-    temperatures, potentials = set(), set()
-    for sample in dataset:
+    states: list[_State] = []
+    for sample in samples:
         if each:
             each(sample)
-        species = max(species, sample.species, key=len)
+        header = Header.of(sample)
+        for state in states:
+            if state.fits(sample, header):
+                break
+        else:
+            state = _State(sample.species)
+            states.append(state)
+        state.add(sample, header)
+    if not states:
+        raise DataError("there are no samples to summarise.")
+    return [state.result() for state in states]
+
+
+@dataclass(eq=False)
+class _State:
+    """Running sums over the samples of one state point."""
+
+    species: tuple[str, ...]
+    headers: list[Header] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    edges: list[np.ndarray] = field(default_factory=list)
+    densities: list[float] = field(default_factory=list)
+    runs: list[int] = field(default_factory=list)
+    groups: set[str] = field(default_factory=set)
+    splits: Counter[str] = field(default_factory=Counter)
+    with_inherent: int = 0
+    #: Number, sum and sum of squares of the labels, (3, n_species, n_times).
+    sums: np.ndarray | float = 0.0
+    #: Moments of the halves of each structure, (n_species, n_times, 6), NaN where unknown.
+    halves: list[np.ndarray] = field(default_factory=list)
+
+    def fits(self, sample: Sample, header: Header) -> bool:
+        first = self.headers[0]
+        return (
+            sample.species == self.species
+            and (first.temperature, first.potential) == (header.temperature, header.potential)
+            and aligned([first, header])
+        )
+
+    def add(self, sample: Sample, header: Header) -> None:
         structure = sample.structure
-        sizes.append(len(structure))
-        edges.append(np.linalg.norm(structure.cell, axis=1))
-        densities.append(structure.density)
-        composition.append(np.bincount(structure.types, minlength=len(species)))
-        runs.append(sample.n_runs)
-        taus.append(sample.tau_alpha)
-        temperatures.add(sample.temperature)
-        potentials.add(sample.potential)
-        groups.add(sample.group if sample.group is not None else sample.name)
-        counts[sample.split or ""] += 1
-        with_inherent += sample.inherent_positions is not None
-        rows, pairs = [], []
-        for s in range(len(species)):
-            mask = structure.types == s
-            values = sample.propensity[mask]
-            rows.append([np.full(len(times), mask.sum()), values.sum(0), np.square(values).sum(0)])
-            if sample.halves is None:
-                pairs.append(np.full((len(times), 6), np.nan))
-            else:
-                pairs.append(moments(*sample.halves[:, mask]))
-        sums.append(np.array(rows))
-        halves.append(np.array(pairs))
-    total = np.sum(sums, axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = total[:, 1] / total[:, 0]
-        std = np.sqrt(np.maximum(total[:, 2] / total[:, 0] - mean**2, 0))
-    pairs_all = np.array(halves)
-    known = ~np.isnan(pairs_all).any(axis=-1)
-    pooled = np.where(known[..., None], pairs_all, 0).sum(axis=0)
-    per_structure = mean_over_structures(pearson_of_moments(np.where(known[..., None], pairs_all, np.nan)))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pooled_r = np.where(known.any(axis=0), pearson_of_moments(pooled), np.nan)
-    n_runs = [n for n in runs if n is not None]
-    dense = [d for d in densities if d is not None]
-    taus_known = [t for t in taus if t is not None]
-    return Summary(
-        n_structures=len(dataset),
-        n_particles=(min(sizes), max(sizes)),
-        species=species,
-        composition=np.sum(composition, axis=0) / np.sum(sizes),
-        edges=(float(np.min(edges)), float(np.max(edges))),
-        density=(min(dense), max(dense)) if dense else None,
-        temperature=temperatures.pop() if len(temperatures) == 1 else None,
-        potential=potentials.pop() if len(potentials) == 1 else None,
-        n_runs=(min(n_runs), max(n_runs)) if n_runs else None,
-        times=times,
-        fs=fs,
-        tau_alpha=float(np.median(taus_known)) if taus_known else None,
-        mean=mean,
-        std=std,
-        ceiling=noise_ceiling(pooled_r),
-        ceiling_per_structure=noise_ceiling(per_structure),
-        with_inherent=with_inherent,
-        splits={name: count for name, count in counts.items() if name},
-        n_groups=len(groups),
-    )
+        self.headers.append(header)
+        self.sizes.append(len(structure))
+        self.edges.append(np.linalg.norm(structure.cell, axis=1))
+        if structure.density is not None:
+            self.densities.append(structure.density)
+        if sample.n_runs is not None:
+            self.runs.append(sample.n_runs)
+        self.groups.add(sample.group if sample.group is not None else f"\0{sample.name}")
+        if sample.split:
+            self.splits[sample.split] += 1
+        self.with_inherent += sample.inherent_positions is not None
+        masks = [structure.types == s for s in range(len(self.species))]
+        labels = [sample.propensity[mask] for mask in masks]
+        counts = [np.full(sample.propensity.shape[1], mask.sum()) for mask in masks]
+        self.sums = self.sums + np.array(
+            [counts, [p.sum(0) for p in labels], [np.square(p).sum(0) for p in labels]]
+        )
+        if sample.halves is None:
+            self.halves.append(np.full((len(masks), sample.propensity.shape[1], 6), np.nan))
+        else:
+            self.halves.append(np.array([moments(*sample.halves[:, mask]) for mask in masks]))
+
+    def result(self) -> Summary:
+        n, total, squares = np.asarray(self.sums)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = total / n
+            std = np.sqrt(np.maximum(squares / n - mean**2, 0))
+        halves = np.array(self.halves)
+        known = ~np.isnan(halves).any(axis=-1, keepdims=True)
+        pooled = pearson_of_moments(
+            np.where(known, halves, 0).sum(axis=0) + np.where(known.any(axis=0), 0, np.nan)
+        )
+        within = mean_over_structures(pearson_of_moments(halves))
+        taus = [header.tau_alpha for header in self.headers if header.tau_alpha is not None]
+        first = self.headers[0]
+        return Summary(
+            n_structures=len(self.headers),
+            n_particles=(min(self.sizes), max(self.sizes)),
+            species=self.species,
+            composition=n[:, 0] / sum(self.sizes),
+            edges=(float(np.min(self.edges)), float(np.max(self.edges))),
+            density=(min(self.densities), max(self.densities)) if self.densities else None,
+            temperature=first.temperature,
+            potential=first.potential,
+            n_runs=(min(self.runs), max(self.runs)) if self.runs else None,
+            times=np.median([header.times for header in self.headers], axis=0),
+            fs=np.mean([header.fs for header in self.headers], axis=0),
+            tau_alpha=float(np.median(taus)) if taus else None,
+            mean=mean,
+            std=std,
+            ceiling=noise_ceiling(pooled),
+            ceiling_per_structure=noise_ceiling(within),
+            with_inherent=self.with_inherent,
+            splits=dict(self.splits),
+            n_groups=len(self.groups),
+        )
