@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -173,6 +174,21 @@ def time_nearest(times: np.ndarray, tau_alpha: float | None) -> int:
     if tau_alpha is None or len(times) == 1:
         return len(times) - 1
     return int(np.argmin(np.abs(np.log(times) - np.log(tau_alpha))))
+
+
+def describe_samples(
+    describe: Callable[[Structure], np.ndarray],
+    train: Sequence[Sample],
+    positions: Positions,
+    chosen: Sequence[np.ndarray],
+) -> list[np.ndarray]:
+    """Features of the chosen particles of each sample, two structures at a time: compiled sums run side by side."""
+
+    def one(sample: Sample, rows: np.ndarray) -> np.ndarray:
+        return describe(input_structure(sample, positions))[rows].astype(np.float32)
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        return list(pool.map(one, train, chosen))
 
 
 def some_particles(train: Sequence[Sample], max_particles: int, seed: int) -> list[np.ndarray]:

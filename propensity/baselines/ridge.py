@@ -15,7 +15,7 @@ from propensity.baselines.common import (
     Options,
     Positions,
     check_types,
-    input_structure,
+    describe_samples,
     per_species,
     read_options,
     some_particles,
@@ -71,10 +71,7 @@ class RidgeEstimator(Estimator):
             positions=opts.positions, cutoff=max(r for r, _ in DescriptorGrid().radial), citation=CITATION,
         )  # fmt: skip
         chosen = some_particles(train, opts.max_particles, opts.seed)
-        features = [
-            self._describe(input_structure(sample, opts.positions))[rows].astype(np.float32)
-            for sample, rows in zip(train, chosen, strict=True)
-        ]
+        features = describe_samples(self._describe, train, opts.positions, chosen)
         n_species, n_times = len(self.card.species), len(self.card.times)
         self.weights = np.zeros((n_species, features[0].shape[1], n_times))
         self.intercept = np.array(self.card.target_mean)

@@ -14,7 +14,7 @@ from propensity.baselines.common import (
     Options,
     Positions,
     check_types,
-    input_structure,
+    describe_samples,
     per_species,
     read_options,
     some_particles,
@@ -91,10 +91,7 @@ class SoftnessEstimator(Estimator):
             positions=opts.positions, cutoff=max(r for r, _ in RADIAL), citation=CITATION,
         )  # fmt: skip
         chosen = some_particles(train, opts.max_particles, opts.seed)
-        features = [
-            self._describe(input_structure(sample, opts.positions))[rows]
-            for sample, rows in zip(train, chosen, strict=True)
-        ]
+        features = describe_samples(self._describe, train, opts.positions, chosen)
         given = None if labels is None else _given_labels(train, labels, chosen, len(self.card.times))
         shape = (len(self.card.species), len(self.card.times))
         self.normal = np.zeros((*shape, features[0].shape[1]))

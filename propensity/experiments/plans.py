@@ -161,7 +161,7 @@ def seeds(systems: Systems, settings: Settings) -> list[Job]:
 
 
 def data_efficiency(systems: Systems, settings: Settings) -> list[Job]:
-    """Each model on growing numbers of structures."""
+    """Each model on growing numbers of structures, trained for equally many steps."""
     jobs = []
     for name, system in systems.items():
         available = len(system.train)
@@ -173,11 +173,20 @@ def data_efficiency(systems: Systems, settings: Settings) -> list[Job]:
                 f"sizes are {list(sizes)} and {name} has {available} training structures: choose from 1 to that."
             )
         jobs += [
-            Job(kind, kind, name, (name,), settings.of_kind(kind), n_train=n, x=n)
+            Job(kind, kind, name, (name,), _equal_steps(kind, settings, available / n), n_train=n, x=n)
             for kind in settings.kinds
             for n in sizes
         ]
     return jobs
+
+
+def _equal_steps(kind: str, settings: Settings, factor: float) -> dict[str, Any]:
+    """Options with more epochs for fewer structures, so that every training takes as many steps."""
+    options = settings.of_kind(kind)
+    fields = options_class(kind).model_fields
+    if "epochs" in fields:
+        options["epochs"] = round(int(options.get("epochs", fields["epochs"].default)) * factor)
+    return options
 
 
 def learning_curve(systems: Systems, settings: Settings) -> list[Job]:
