@@ -12,10 +12,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.autograd.function import once_differentiable
 from torch.utils.weak import WeakIdKeyDictionary
 
 from propensity.kernels.reference import _harmonics
+from propensity.kernels.triton_layer import Layer, convolve, launch, running
 from propensity.kernels.triton_shapes import Shapes, shapes_of
 from propensity.nn.radial import bessel_basis
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 #: Intervals of the table of radial weights over 0 ≤ r ≤ r_c.
 TABLE = 16384
-#: Threads of a program: one for each particle or edge and channel.
-THREADS = 128
 #: Particles whose sums exist at the same time at inference.
 CHUNK = 1 << 19
 
@@ -119,11 +117,11 @@ class TritonKernel:
         for convolution, norm in zip(network.convolutions, network.norms, strict=True):
             before = layers[-1] if layers else scalars.new_zeros(1)
             if trains:
-                linear = convolution.radial.linear_out
-                units = convolution.radial.hidden_units(geometry.basis)
-                after = _Layer.apply(
-                    _shapes(convolution), geometry, norm, before, scalars, geometry.harmonics, units, linear.weight,
-                    linear.bias, norm.weight, norm.bias, *convolution.mix,
+                radial = convolution.radial
+                after = Layer.apply(
+                    _shapes(convolution), geometry, radial, norm, before, scalars, geometry.harmonics, geometry.basis,
+                    radial.linear_in.weight, radial.linear_in.bias, radial.norm.weight, radial.norm.bias,
+                    radial.linear_out.weight, radial.linear_out.bias, norm.weight, norm.bias, *convolution.mix,
                 )  # fmt: skip
             else:
                 after = _infer(convolution, norm, geometry, before, scalars)
@@ -141,129 +139,12 @@ def _infer(
     has_hidden = bool(shapes.layout.channels_in)
     for first in range(0, geometry.n, CHUNK):
         part = slice(first, min(first + CHUNK, geometry.n))
-        sums = _convolve(shapes, geometry, before, scalars, table, True, part)
-        _launch(
+        sums = convolve(shapes, geometry, before, scalars, table, True, part)
+        launch(
             shapes, "mix", part.stop - first, sums, mixing, before[part] if has_hidden else before, scale, shift,
             after[part], scale, part.stop - first, RESIDUAL=has_hidden, AFFINE=True,
         )  # fmt: skip
     return after
-
-
-class _Layer(torch.autograd.Function):
-    """Convolution, mixing, residual and batch norm of one layer."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, shapes: Shapes, geometry: Geometry, norm: Any, before: torch.Tensor, scalars: torch.Tensor,
-        harmonics: torch.Tensor | None, units: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor,
-        norm_weight: torch.Tensor, norm_bias: torch.Tensor, *mix: torch.Tensor,
-    ) -> torch.Tensor:  # fmt: skip
-        n = geometry.n
-        packed_weight, packed_bias = shapes.pack_weights(weight, bias)
-        radial = torch.addmm(packed_bias, units, packed_weight.t())
-        sums = _convolve(shapes, geometry, before, scalars, radial, False, slice(0, n))
-        flat = shapes.flat_mix(mix)
-        mixed = scalars.new_empty(n, shapes.width)
-        blocks = -(-n // (THREADS // shapes.cp))
-        partial = scalars.new_empty(blocks, shapes.kinds, shapes.cp)
-        _launch(
-            shapes, "mix", n, sums, flat[shapes.mix_forward], before, partial, partial, mixed, partial, n,
-            RESIDUAL=bool(shapes.layout.channels_in), AFFINE=False,
-        )  # fmt: skip
-        ctx.batch = norm.training
-        if norm.training:
-            scale, inverse = partial.new_empty(2, shapes.kinds - 1, shapes.cp)
-            shift, mean = partial.new_empty(2, shapes.cp)
-            shapes.kernels.statistics[(1,)](
-                partial, norm_weight, norm_bias, norm.running_mean, norm.running_var, scale, shift, mean, inverse, n,
-                blocks, norm.momentum, norm.eps, B=THREADS // shapes.cp, CP=shapes.cp, C=shapes.layout.channels, R=128,
-            )  # fmt: skip
-        else:
-            scale, shift, mean, inverse = _running(shapes, norm)
-        after = torch.empty_like(mixed)
-        _launch(shapes, "normalise", n, mixed, scale, shift, after, n)
-        ctx.shapes, ctx.geometry = shapes, geometry
-        ctx.save_for_backward(
-            before, scalars, units, packed_weight, packed_bias, sums, mixed, flat, scale, mean, inverse
-        )
-        return after
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
-        shapes: Shapes = ctx.shapes
-        geometry: Geometry = ctx.geometry
-        before, scalars, units, weight, bias, sums, mixed, flat, scale, mean, inverse = ctx.saved_tensors
-        n, cp = geometry.n, shapes.cp
-        grad = grad.contiguous()
-        partial = grad.new_empty(-(-n // (THREADS // cp)), shapes.kinds, cp)
-        _launch(shapes, "norm_sums", n, grad, mixed, mean, partial, n)
-        totals = partial.sum(dim=0)
-        channels = shapes.layout.channels
-        grad_norm_weight = (totals[1:] * inverse)[:, :channels].flatten()
-        if ctx.batch:
-            grad_mixed = torch.empty_like(mixed)
-            _launch(shapes, "norm_backward", n, grad, mixed, mean, inverse, scale, totals, grad_mixed, n)
-        else:
-            grad_mixed = torch.empty_like(mixed)
-            _launch(shapes, "normalise", n, grad, scale, torch.zeros_like(mean), grad_mixed, n)
-        grad_sums = torch.empty_like(sums)
-        _launch(shapes, "spread", n, grad_mixed, flat[shapes.mix_backward], grad_sums, n)
-        block = 8
-        parts = grad.new_empty(-(-n // block), shapes.mix_size)
-        shapes.kernels.mix_gradient[(len(parts), shapes.layout.l_max + 1)](
-            sums, grad_mixed, parts, n, B=block, CP=cp, DQ=shapes.dq, WIDTH=shapes.mix_size, num_warps=4
-        )
-        grad_mix = shapes.split_mix(parts.sum(dim=0))
-        radial = torch.addmm(bias, units, weight.t())
-        n_edges = len(radial)
-        has_hidden = bool(shapes.layout.channels_in)
-        grad_edges = grad.new_empty(n_edges, shapes.width) if has_hidden else before
-        wants_harmonics = ctx.needs_input_grad[5]
-        grad_harmonics = grad.new_empty(n_edges, shapes.plan.harmonics) if wants_harmonics else before
-        if n_edges:
-            block = THREADS // cp
-            shapes.kernels.backward[(-(-n_edges // block),)](
-                before, scalars, geometry.edges, radial, geometry.source, geometry.destination, grad_sums, grad_edges,
-                grad_harmonics, n_edges, n, HARMONICS=wants_harmonics, B=block, CP=cp, DQ=shapes.dq, PQ=shapes.pq,
-                NQ=shapes.nq, num_warps=THREADS // 32,
-            )  # fmt: skip
-        grad_before = None
-        if has_hidden:
-            offsets, order = geometry.by_source
-            grad_before = torch.empty_like(mixed)
-            shapes.kernels.sum_by_source[(-(-n // 8),)](
-                grad_edges, offsets, order, grad_mixed, grad_before, n, B=8, W=1 << (shapes.width - 1).bit_length(),
-                WIDTH=shapes.width, num_warps=4,
-            )  # fmt: skip
-        return (
-            None, None, None, grad_before, None, grad_harmonics if wants_harmonics else None, radial @ weight,
-            (radial.t() @ units)[shapes.weights_back], radial.sum(dim=0)[shapes.weights_back],
-            grad_norm_weight, totals[0, :channels], *grad_mix,
-        )  # fmt: skip
-
-
-def _convolve(
-    shapes: Shapes, geometry: Geometry, before: torch.Tensor, scalars: torch.Tensor, radial: torch.Tensor, table: bool,
-    part: slice,
-) -> torch.Tensor:  # fmt: skip
-    """Sums of the particles in ``part``."""
-    n = part.stop - part.start
-    sums = scalars.new_empty(n * shapes.sums)
-    block = THREADS // shapes.cp
-    shapes.kernels.forward[(-(-n // block), len(shapes.plan.groups))](
-        before, scalars, geometry.edges, radial, geometry.order[part], geometry.rows, geometry.source, sums, part.start, n,
-        TABLE=table, B=block, CP=shapes.cp, DQ=shapes.dq, PQ=shapes.pq, NQ=shapes.nq, num_warps=THREADS // 32,
-    )  # fmt: skip
-    return sums
-
-
-def _launch(shapes: Shapes, name: str, n: int, *arguments: Any, **constants: Any) -> None:
-    """Run a kernel with one thread a particle and channel."""
-    block = THREADS // shapes.cp
-    getattr(shapes.kernels, name)[(-(-n // block),)](
-        *arguments, B=block, CP=shapes.cp, DQ=shapes.dq, num_warps=THREADS // 32, **constants
-    )
 
 
 def _shapes(convolution: Convolution) -> Shapes:
@@ -290,20 +171,10 @@ def _folded(convolution: Convolution, norm: Any) -> tuple[torch.Tensor, ...]:
         r = torch.arange(TABLE + 2, device=weight.device, dtype=torch.float64) * (radial.cutoff / TABLE)
         basis = bessel_basis(r.clamp(min=radial.cutoff / TABLE), radial.n_basis, radial.cutoff)
         table = torch.addmm(bias, radial.hidden_units(basis.to(weight.dtype)), weight.t())
-        scale, shift, _, _ = _running(shapes, norm)
+        scale, shift, _, _ = running(shapes, norm)
         held = key, (table, shapes.flat_mix(convolution.mix)[shapes.mix_forward], scale, shift)
         _FOLDED[convolution] = held
     return held[1]
-
-
-def _running(shapes: Shapes, norm: Any) -> tuple[torch.Tensor, ...]:
-    """Scale (l, CP), shift (CP), mean (CP) and 1/σ (l, CP) from the running statistics."""
-    pad = shapes.cp - shapes.layout.channels
-    inverse = torch.rsqrt(norm.running_var.view(-1, shapes.layout.channels) + norm.eps)
-    scale = inverse * norm.weight.detach().view(-1, shapes.layout.channels)
-    shift = norm.bias.detach() - norm.running_mean * scale[0]
-    padded = [torch.nn.functional.pad(t, (0, pad)) for t in (scale, shift, norm.running_mean, inverse)]
-    return tuple(t.contiguous() for t in padded)
 
 
 KERNEL = TritonKernel()

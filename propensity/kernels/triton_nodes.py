@@ -6,6 +6,8 @@ those of blocks (Chan's formula), so that their error does not grow with the mea
 
 from __future__ import annotations
 
+import math
+
 from propensity.kernels.triton_source import Plan
 
 _PROLOGUE = """
@@ -63,12 +65,14 @@ def _mix(plan: Plan) -> str:
         lines += [
             f"    line = sums + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + row * {(2 * l + 1) * plan.quads_of(l)})[:, None] * (CP * 4) + four",
             f"    matrix = mixing + {offset} * (CP * 4) + (own * 4)[:, None] + four",
-            f"    for q in range({rows}):",
-            "        w0, w1, w2, w3 = _quad(matrix + q * (CP * 4), inside2)",
         ]
-        for m, k in enumerate(components):
-            lines.append(f"        s0, s1, s2, s3 = _quad(line + ({m * rows} + q) * 4, inside2)")
-            lines.append(f"        o{k} += s0 * w0 + s1 * w1 + s2 * w2 + s3 * w3")
+        step = math.gcd(rows, 4)
+        lines.append(f"    for q in range(0, {rows}, {step}):")
+        for k in range(step):
+            lines.append(f"        w0, w1, w2, w3 = _quad(matrix + (q + {k}) * (CP * 4), inside2)")
+            for m, component in enumerate(components):
+                lines.append(f"        s0, s1, s2, s3 = _quad(line + ({m * rows + k} + q) * 4, inside2)")
+                lines.append(f"        o{component} += s0 * w0 + s1 * w1 + s2 * w2 + s3 * w3")
         offset += rows
     lines += ["    if RESIDUAL:"] + ["    " + line for line in _load("r", "residual + at", plan)]
     lines += [f"        o{k} += r{k}" for k in range(plan.harmonics)]

@@ -350,19 +350,17 @@ def _backward(plan: Plan) -> str:
         w.add(f"dy{k} = zero")
     w.depth -= 1
     w.add("weights = radial + (at * (PQ * CP * 4))[:, None] + ci")
-    for q in range(quads(len(plan.paths))):
-        w.add(f"w0, w1, w2, w3 = _quad(weights + {q} * (CP * 4), live2)")
+    # Each quad of paths is loaded before the one ahead of it is used, to hide the wait for memory.
+    n = quads(len(plan.paths))
+    _load_ahead(plan, 0, w)
+    for q in range(n):
+        if q + 1 < n:
+            _load_ahead(plan, q + 1, w)
         for slot in range(4):
             w.add(f"dw{slot} = zero")
         for path in plan.paths[4 * q : 4 * q + 4]:
-            if path.rank % 4 == 0:
-                rows = (2 * path.l_out + 1) * plan.quads_of(path.l_out)
-                w.add(f"sums = grad + (n_nodes.to(tl.int64) * {plan.first_sum(path.l_out)} + n * {rows})[:, None] * (CP * 4) + ci")
-                for m in range(2 * path.l_out + 1):
-                    names = ", ".join(f"g{i}_{m}" for i in range(4))
-                    w.add(f"{names} = _quad(sums + {plan.sum_quad(path, m)} * (CP * 4), live2)")
-            _backward_path(path, path.index % 4, w)
-        masked = ", ".join(f"tl.where(w{slot} > 0.0, dw{slot}, 0.0)" for slot in range(4))
+            _backward_path(path, w)
+        masked = ", ".join(f"tl.where(w{4 * q + slot} > 0.0, dw{slot}, 0.0)" for slot in range(4))
         w.add(f"_store_quad(weights + {q} * (CP * 4), live2, {masked})")
     if has_hidden:
         for q in range(quads(plan.harmonics)):
@@ -379,16 +377,29 @@ def _backward(plan: Plan) -> str:
     return w.text()
 
 
-def _backward_path(path: KernelPath, slot: int, w: _Writer) -> None:
+def _load_ahead(plan: Plan, q: int, w: _Writer) -> None:
+    """Radial weights of a quad of paths, and the sums' gradients of the quads of sums that begin in it."""
+    w.load_quads("w", {4 * q}, "weights", "(CP * 4)", "live2")
+    for path in plan.paths[4 * q : 4 * q + 4]:
+        if path.rank % 4 == 0:
+            l, rows = path.l_out, (2 * path.l_out + 1) * plan.quads_of(path.l_out)
+            w.add(f"sums = grad + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + n * {rows})[:, None] * (CP * 4) + ci")
+            for m in range(2 * l + 1):
+                names = ", ".join(f"g{l}_{path.rank + i}_{m}" for i in range(4))
+                w.add(f"{names} = _quad(sums + {plan.sum_quad(path, m)} * (CP * 4), live2)")
+
+
+def _backward_path(path: KernelPath, w: _Writer) -> None:
     """Gradients of φ·Σ C·Y·h·g with respect to φ, h and Y."""
+    slot, grad = path.index % 4, f"g{path.l_out}_{path.rank}"
     found = terms(path.l_in, path.l_filter, path.l_out)
     pairs: dict[tuple[int, int], list[str]] = {}
     for t in found:
         pairs.setdefault((t.m_in, t.m_out), []).append(f"y{path.l_filter**2 + t.m_filter} * {t.value!r}")
-    w.add(f"f = tl.maximum(w{slot}, 0.0)")
+    w.add(f"f = tl.maximum(w{path.index}, 0.0)")
     for m in range(2 * path.l_in + 1):
         summands = [
-            f"({' + '.join(coupling)}) * g{path.rank % 4}_{m_out}" for (m_in, m_out), coupling in pairs.items() if m_in == m
+            f"({' + '.join(coupling)}) * {grad}_{m_out}" for (m_in, m_out), coupling in pairs.items() if m_in == m
         ]
         w.add(f"v = {' + '.join(summands)}")
         if path.scalar < 0:
@@ -400,7 +411,7 @@ def _backward_path(path: KernelPath, slot: int, w: _Writer) -> None:
     w.depth += 1
     for m in range(2 * path.l_filter + 1):
         inputs = [
-            f"({f'x{path.scalar}' if path.scalar >= 0 else f'h{path.l_in**2 + t.m_in}'} * g{path.rank % 4}_{t.m_out}) * {t.value!r}"
+            f"({f'x{path.scalar}' if path.scalar >= 0 else f'h{path.l_in**2 + t.m_in}'} * {grad}_{t.m_out}) * {t.value!r}"
             for t in found
             if t.m_filter == m
         ]

@@ -39,11 +39,22 @@ class RadialMLP(nn.Module):
     def hidden_units(self, basis: torch.Tensor) -> torch.Tensor:
         """Hidden units after batch norm and dropout, shape (E, hidden): all of φ but its widest layer."""
         hidden = torch.relu(self.linear_in(basis))
-        # Batch statistics of fewer than two edges are undefined: keep the running ones.
-        if self.training and len(hidden) < 2:
+        if self.uses_batch(len(hidden)):
+            hidden = self.norm(hidden)
+        else:
             hidden = nn.functional.batch_norm(
                 hidden, self.norm.running_mean, self.norm.running_var, self.norm.weight, self.norm.bias, False
             )
-        else:
-            hidden = self.norm(hidden)
-        return self.dropout(hidden)
+        mask = self.dropout_mask(hidden)
+        return hidden if mask is None else hidden * mask / (1 - self.dropout.p)
+
+    def uses_batch(self, n_edges: int) -> bool:
+        """Whether batch norm uses the statistics of the batch, which fewer than two edges do not have."""
+        return self.training and n_edges > 1
+
+    def dropout_mask(self, hidden: torch.Tensor) -> torch.Tensor | None:
+        """Which hidden units stay, shape (E, hidden), from torch's generator: the same draw for every kernel."""
+        if not self.training or self.dropout.p == 0:
+            return None
+        shape = len(hidden), self.linear_in.out_features
+        return torch.empty(shape, dtype=torch.bool, device=hidden.device).bernoulli_(1 - self.dropout.p)

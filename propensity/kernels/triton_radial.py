@@ -1,0 +1,203 @@
+"""Source of the Triton kernels of the radial MLP in training: batch norm and dropout act edge by edge.
+
+The 16 hidden units of an edge are computed again from its radial basis wherever they are needed, so
+that only the output of the last layer (one layer of the network at a time) is ever written.
+"""
+
+from __future__ import annotations
+
+from propensity.kernels.triton_source import Plan, quads
+
+#: Columns of the last layer that a product makes at a time.
+TILE = 32
+
+_HEADER = '''
+@triton.jit
+def _units(basis, mask, weight_in, bias_in, edge, n_edges, NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr,
+           HP: tl.constexpr):
+    """relu(W·basis + b) of a block of edges and whether dropout keeps each, shape (B, HP)."""
+    live = (edge < n_edges)[:, None]
+    k = tl.arange(0, NBP)
+    h = tl.arange(0, HP)
+    at = edge.to(tl.int64)[:, None]
+    b = tl.load(basis + at * NB + k[None, :], mask=live & (k < NB)[None, :], other=0.0)
+    w = tl.load(weight_in + h[None, :] * NB + k[:, None], mask=(h < H)[None, :] & (k < NB)[:, None], other=0.0)
+    x = tl.dot(b, w, input_precision="ieee") + tl.load(bias_in + h, mask=h < H, other=0.0)[None, :]
+    kept = tl.load(mask + at * H + h[None, :], mask=live & (h < H)[None, :], other=0).to(tl.float32)
+    return tl.where(live, tl.maximum(x, 0.0), 0.0), kept, b
+
+
+@triton.jit
+def radial_sums(basis, mask, weight_in, bias_in, partial, n_edges, B: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr,
+                H: tl.constexpr, HP: tl.constexpr):
+    """Mean and sum of squared deviations of the hidden units of a block of edges."""
+    edge = tl.program_id(0) * B + tl.arange(0, B)
+    x, kept, b = _units(basis, mask, weight_in, bias_in, edge, n_edges, NB, NBP, H, HP)
+    count = tl.minimum(n_edges - tl.program_id(0) * B, B).to(tl.float32)
+    mean = tl.sum(x, axis=0) / count
+    away = tl.where((edge < n_edges)[:, None], x - mean[None, :], 0.0)
+    target = partial + tl.program_id(0) * (2 * HP) + tl.arange(0, HP)
+    tl.store(target, mean)
+    tl.store(target + HP, tl.sum(away * away, axis=0))
+
+
+@triton.jit
+def radial_statistics(partial, gamma, beta, running_mean, running_var, affine, n_edges, n_blocks, momentum, eps, keep,
+                      B: tl.constexpr, H: tl.constexpr, HP: tl.constexpr, R: tl.constexpr):
+    """Rows of ``affine``: mean, 1/σ, scale and shift (with dropout's 1/keep); update the running statistics."""
+    h = tl.arange(0, HP)
+    held = h < H
+    r = tl.arange(0, R)
+    total = tl.zeros([HP], tl.float32)
+    start = 0
+    while start < n_blocks:
+        block = start + r
+        count = tl.maximum(tl.minimum(n_edges - block * B, B), 0).to(tl.float32)
+        at = partial + (block * (2 * HP))[:, None] + h[None, :]
+        total += tl.sum(tl.load(at, mask=(block < n_blocks)[:, None], other=0.0) * count[:, None], axis=0)
+        start += R
+    mean = total / n_edges
+    squares = tl.zeros([HP], tl.float32)
+    start = 0
+    while start < n_blocks:
+        block = start + r
+        count = tl.maximum(tl.minimum(n_edges - block * B, B), 0).to(tl.float32)
+        at = partial + (block * (2 * HP))[:, None] + h[None, :]
+        there = (block < n_blocks)[:, None]
+        away = tl.load(at, mask=there, other=0.0) - mean[None, :]
+        squares += tl.sum(away * away * count[:, None] + tl.load(at + HP, mask=there, other=0.0), axis=0)
+        start += R
+    variance = squares / n_edges
+    old = tl.load(running_mean + h, mask=held, other=0.0)
+    tl.store(running_mean + h, old + momentum * (mean - old), mask=held)
+    old = tl.load(running_var + h, mask=held, other=0.0)
+    tl.store(running_var + h, old + momentum * (squares / (n_edges - 1) - old), mask=held)
+    inverse = 1.0 / tl.sqrt(variance + eps)
+    scale = inverse * tl.load(gamma + h, mask=held, other=0.0)
+    shift = tl.load(beta + h, mask=held, other=0.0) - mean * scale
+    tl.store(affine + h, mean)
+    tl.store(affine + HP + h, inverse)
+    tl.store(affine + 2 * HP + h, scale / keep)
+    tl.store(affine + 3 * HP + h, shift / keep)
+
+
+@triton.jit
+def radial_input(basis, mask, weight_in, bias_in, affine, grad_units, sums, partial, grad_basis, n_edges, keep,
+                 BATCH: tl.constexpr, BASIS: tl.constexpr, B: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr,
+                 H: tl.constexpr, HP: tl.constexpr):
+    """Through batch norm and ReLU to the first layer; ``sums`` holds Σ g and Σ g·x̂ over edges."""
+    h = tl.arange(0, HP)
+    mean = tl.load(affine + h)
+    inverse = tl.load(affine + HP + h)
+    scale = tl.load(affine + 2 * HP + h) * keep
+    total = tl.load(sums + h) / n_edges
+    along = tl.load(sums + HP + h) / n_edges
+    k = tl.arange(0, NBP)
+    grad_weight = tl.zeros([HP, NBP], tl.float32)
+    grad_bias = tl.zeros([HP], tl.float32)
+    start = tl.program_id(0) * B
+    while start < n_edges:
+        edge = start + tl.arange(0, B)
+        x, kept, b = _units(basis, mask, weight_in, bias_in, edge, n_edges, NB, NBP, H, HP)
+        at = edge.to(tl.int64)[:, None]
+        live = (edge < n_edges)[:, None]
+        g = tl.load(grad_units + at * HP + h[None, :], mask=live, other=0.0)
+        if BATCH:
+            g = g - total[None, :] - (x - mean[None, :]) * (inverse * along)[None, :]
+        g = tl.where(live & (x > 0.0), g * scale[None, :], 0.0)
+        grad_weight += tl.dot(tl.trans(g), b, input_precision="ieee")
+        grad_bias += tl.sum(g, axis=0)
+        if BASIS:
+            w = tl.load(weight_in + h[:, None] * NB + k[None, :], mask=(h < H)[:, None] & (k < NB)[None, :], other=0.0)
+            back = tl.dot(g, w, input_precision="ieee")
+            tl.store(grad_basis + at * NB + k[None, :], back, mask=live & (k < NB)[None, :])
+        start += tl.num_programs(0) * B
+    target = partial + tl.program_id(0) * (HP * NBP + HP)
+    tl.store(target + h[:, None] * NBP + k[None, :], grad_weight)
+    tl.store(target + HP * NBP + h, grad_bias)
+
+'''
+
+
+def source(plan: Plan) -> str:
+    """Kernels ``radial_sums``, ``radial_statistics``, ``radial_output``, ``radial_gradient`` and ``radial_input``."""
+    width = quads(len(plan.paths)) * plan.padded_channels * 4
+    return _HEADER + _output(width) + "\n\n" + _gradient(width)
+
+
+def _output(width: int) -> str:
+    lines = [
+        "@triton.jit",
+        "def radial_output(basis, mask, weight_in, bias_in, affine, weight, bias, out, n_edges, B: tl.constexpr, "
+        "NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr):",
+        '    """Radial weights before their ReLU, one row an edge."""',
+        "    edge = tl.program_id(0) * B + tl.arange(0, B)",
+        "    x, kept, b = _units(basis, mask, weight_in, bias_in, edge, n_edges, NB, NBP, H, HP)",
+        "    h = tl.arange(0, HP)",
+        "    d = kept * (x * tl.load(affine + 2 * HP + h)[None, :] + tl.load(affine + 3 * HP + h)[None, :])",
+        f"    line = out + edge.to(tl.int64)[:, None] * {width}",
+        "    live = (edge < n_edges)[:, None]",
+    ]
+    for start in range(0, width, TILE):
+        lines += [
+            f"    column = {start} + tl.arange(0, {TILE})",
+            f"    w = tl.load(weight + column[None, :] * H + h[:, None], mask=(column < {width})[None, :] & (h < H)[:, None], other=0.0)",
+            f"    z = tl.dot(d, w, input_precision=PRECISION) + tl.load(bias + column, mask=column < {width}, other=0.0)[None, :]",
+            f"    tl.store(line + column[None, :], z, mask=live & (column < {width})[None, :])",
+        ]
+    return "\n".join(lines).replace("PRECISION", '"tf32x3"') + "\n"
+
+
+def _gradient(width: int) -> str:
+    tiles = range(0, width, TILE)
+    lines = [
+        "@triton.jit",
+        "def radial_gradient(basis, mask, weight_in, bias_in, affine, weight, grad, grad_units, partial, n_edges, keep, "
+        "B: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr):",
+        '    """Gradients of the last layer and, before dropout, of its input; Σ g and Σ g·x̂ for the batch norm."""',
+        "    h = tl.arange(0, HP)",
+        "    mean = tl.load(affine + h)",
+        "    inverse = tl.load(affine + HP + h)",
+        "    scale = tl.load(affine + 2 * HP + h)",
+        "    shift = tl.load(affine + 3 * HP + h)",
+        "    total = tl.zeros([HP], tl.float32)",
+        "    along = tl.zeros([HP], tl.float32)",
+    ]
+    for t, _ in enumerate(tiles):
+        lines += [f"    gw{t} = tl.zeros([{TILE}, HP], tl.float32)", f"    gb{t} = tl.zeros([{TILE}], tl.float32)"]
+    lines += [
+        "    start = tl.program_id(0) * B",
+        "    while start < n_edges:",
+        "        edge = start + tl.arange(0, B)",
+        "        x, kept, b = _units(basis, mask, weight_in, bias_in, edge, n_edges, NB, NBP, H, HP)",
+        "        d = kept * (x * scale[None, :] + shift[None, :])",
+        "        at = edge.to(tl.int64)[:, None]",
+        "        live = (edge < n_edges)[:, None]",
+        "        g = tl.zeros([B, HP], tl.float32)",
+    ]
+    for t, start in enumerate(tiles):
+        lines += [
+            f"        column = {start} + tl.arange(0, {TILE})",
+            f"        z = tl.load(grad + at * {width} + column[None, :], mask=live & (column < {width})[None, :], other=0.0)",
+            f"        w = tl.load(weight + column[:, None] * H + h[None, :], mask=(column < {width})[:, None] & (h < H)[None, :], other=0.0)",
+            '        g += tl.dot(z, w, input_precision="tf32x3")',
+            f'        gw{t} += tl.dot(tl.trans(z), d, input_precision="tf32x3")',
+            f"        gb{t} += tl.sum(z, axis=0)",
+        ]
+    lines += [
+        "        g = g * kept / keep",
+        "        tl.store(grad_units + at * HP + h[None, :], g, mask=live)",
+        "        total += tl.sum(g, axis=0)",
+        "        along += tl.sum(g * (x - mean[None, :]) * inverse[None, :], axis=0)",
+        "        start += tl.num_programs(0) * B",
+        f"    target = partial + tl.program_id(0) * (2 * HP + {width} * (HP + 1))",
+        "    tl.store(target + h, total)",
+        "    tl.store(target + HP + h, along)",
+    ]
+    for t, start in enumerate(tiles):
+        lines += [
+            f"    column = {start} + tl.arange(0, {TILE})",
+            f"    tl.store(target + 2 * HP + column[:, None] * HP + h[None, :], gw{t}, mask=(column < {width})[:, None])",
+            f"    tl.store(target + 2 * HP + {width} * HP + column, gb{t}, mask=column < {width})",
+        ]
+    return "\n".join(lines) + "\n"
