@@ -99,7 +99,7 @@ def test_liquid_that_never_equilibrates(tmp_path):
             still = replace(leg.state, velocities=0 * leg.state.velocities)
             return super()._run(replace(leg, state=still))
 
-    with pytest.raises(PropensityError, match="not equilibrated after a time of 40.*--max-equilibration"):
+    with pytest.raises(PropensityError, match=r"not equilibrated after a time of 40.*--max-equilibration"):
         run_flow(tmp_path / "w", small_settings(max_equilibration=60.0), Frozen())
 
 
@@ -111,7 +111,7 @@ def test_energy_drift_is_refused():
         "displacements": np.ones((t, settings.n_particles), np.float32), "fs": np.ones(t),
         "potential": np.linspace(0, 0.1, 200), "kinetic": np.ones(200), "temperatures": np.ones(2),
     }  # fmt: skip
-    with pytest.raises(InputError, match="drifts by 0.09.*--timestep"):
+    with pytest.raises(InputError, match=r"drifts by 0.09.*--timestep"):
         ensemble_sample(settings, "x", None, None, state, state, [run, run])
     for bad in (np.nan, np.inf):
         with pytest.raises(InputError, match="drifts"):

@@ -68,7 +68,7 @@ def test_every_preset_is_documented_and_whole():
 
 
 def test_unknown_preset():
-    with pytest.raises(InputError, match="no preset 'kob-anderson'.*the nearest is 'kob-andersen'"):
+    with pytest.raises(InputError, match=r"no preset 'kob-anderson'.*the nearest is 'kob-andersen'"):
         load_preset("kob-anderson")
 
 
