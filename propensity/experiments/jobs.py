@@ -66,7 +66,7 @@ def open_system(spec: str, *, n_train: int | None = None, n_test: int | None = N
         Path(first).stem.removesuffix("_train") if sample.temperature is None else f"T={sample.temperature:g}"
     )
     if sample.potential not in (None, "lj/cut"):
-        label += f" ({sample.potential})"
+        label += f" {sample.potential.removeprefix('lj/cut ')}"
     tau_index = time_nearest(np.asarray(train.times), sample.tau_alpha)
     return System(
         label, train[:n_train].in_memory(), test[:n_test].in_memory(), sample.temperature, tau_index
