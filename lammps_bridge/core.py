@@ -61,7 +61,8 @@ def annotate(predictor: Predictor, frame: Frame, indices: Sequence[int]) -> Anno
         raise InputError(
             "several atoms have the same ID: use `reset_atoms id` and leave out `atom_modify id no`."
         )
-    types = map_species({"type": frame.types[order]}, predictor.species, predictor.species_map)
+    present, inverse = np.unique(frame.types[order], return_inverse=True)
+    types = map_species({"type": present}, predictor.species, predictor.species_map)[inverse]
     structure = Structure(frame.positions[order], types, frame.cell, frame.pbc)
     predicted = predictor.predict(structure)[:, list(indices)]
     selected = frame.selected[order]
