@@ -116,7 +116,7 @@ class BapstEstimator(Estimator):
 
 
 def published_estimator(variables: Mapping[str, np.ndarray]) -> BapstEstimator:
-    """DeepMind's network for T = 0.44 at F_s = 0.9 (t = 0.13), from the variables of its checkpoint.
+    """DeepMind's network for T = 0.44 at F_s = 0.9 (t = 0.132), from the variables of its checkpoint.
 
     Raw mobilities in σ; B particles keep the published output, though only A was in the loss.
     """
@@ -130,7 +130,7 @@ def published_estimator(variables: Mapping[str, np.ndarray]) -> BapstEstimator:
         species=("A", "B"),
         trained_species=("A",),
         cutoff=2.0,
-        times=(0.13,),
+        times=(0.132,),
         default_time_index=0,
         positions="thermal",
         target_mean=[[0.0], [0.0]],
