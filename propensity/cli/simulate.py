@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import click
 
 
-@click.command(name="simulate")
+@click.command(name="simulate", no_args_is_help=True)
 @click.argument("model", required=False)
 @click.option(
     "--input",
@@ -75,6 +76,8 @@ def command(
     from propensity.simulate.model import preset_text
     from propensity.simulate.options import choose_model, make_settings
 
+    # Batch systems end a job with SIGTERM: stop as for Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if show:
         click.echo(preset_text(model or "kob-andersen"), nl=False)
         return

@@ -41,11 +41,6 @@ def ensemble_sample(
     -------
     Sample, dict
         The sample; and its ``drift`` (worst of the runs, per particle) and kinetic ``temperatures`` (n_species,).
-
-    Raises
-    ------
-    InputError
-        When the energy drifts: the time step is too large for this liquid.
     """
     n, t = len(start.types), len(settings.times)
     total = np.zeros((2, t, n))
@@ -58,12 +53,6 @@ def ensemble_sample(
         fs.append(run["fs"])
         drifts.append(energy_drift(run["potential"] + run["kinetic"]))
         temperatures.append(run["temperatures"])
-    worst = max(drifts, key=lambda d: abs(d) if np.isfinite(d) else np.inf)
-    if not abs(worst) <= MAX_DRIFT * settings.temperature:
-        raise InputError(
-            f"{name}: the energy per particle drifts by {worst:.2g} in a run, more than {MAX_DRIFT:g} T: use a smaller "
-            "--timestep (and another -o, since all runs must agree)."
-        )
     first = settings.runs // 2
     sizes = np.array([first, settings.runs - first])
     flat = settings.model.dimension == 2
@@ -84,4 +73,20 @@ def ensemble_sample(
         source=f"propensity simulate {settings.model.name}, seed {settings.seed}",
         species=settings.model.species,
     )
-    return sample, {"drift": np.array(worst), "temperatures": np.mean(temperatures, axis=0)}
+    return sample, {"drift": np.array(max(drifts, key=abs)), "temperatures": np.mean(temperatures, axis=0)}
+
+
+def check_drift(run: dict[str, np.ndarray], temperature: float, name: str) -> None:
+    """Refuse a run whose total energy changes.
+
+    Raises
+    ------
+    InputError
+        When the energy per particle drifts by more than ``MAX_DRIFT``·T: the step is too large for this liquid.
+    """
+    drift = energy_drift(run["potential"] + run["kinetic"])
+    if not abs(drift) <= MAX_DRIFT * temperature:
+        raise InputError(
+            f"{name}: the energy per particle drifts by {drift:.2g} in a run, more than {MAX_DRIFT:g} T: use a smaller "
+            "--timestep (and another -o, since all runs must agree)."
+        )

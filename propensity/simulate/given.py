@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from propensity.data.sample import Sample
-from propensity.errors import InputError
+from propensity.errors import InputError, PropensityWarning
 from propensity.simulate.engine import State
 from propensity.simulate.settings import Settings
 
 
 def with_given(settings: Settings, given: Sequence[Sample]) -> Settings:
     """Settings that label given structures; their size and density replace those of ``settings``.
+
+    Warns
+    -----
+    PropensityWarning
+        When the data set names another temperature or potential.
 
     Raises
     ------
@@ -41,6 +47,16 @@ def with_given(settings: Settings, given: Sequence[Sample]) -> Settings:
                 f"{sample.name} has type {structure.types.max()} and {model.name} knows only the species "
                 f"{', '.join(model.species)}: choose the model that made it."
             )
+        for what, made, now in (
+            ("temperature", sample.temperature, settings.temperature),
+            ("potential", sample.potential, model.potential),
+        ):
+            if made is not None and made != now:
+                warnings.warn(
+                    f"{sample.name} was made with {what} {made} and its runs now have {now}: it is out of equilibrium.",
+                    PropensityWarning,
+                    stacklevel=2,
+                )
         digest = hashlib.sha256(np.ascontiguousarray(structure.positions).tobytes())
         digest.update(structure.types.tobytes())
         marks.append(f"{sample.name}:{digest.hexdigest()[:16]}")

@@ -47,10 +47,12 @@ class PieceStore:
         try:
             # The kernel drops the lock with the process, however it dies.
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise PropensityError(
                 f"another run is working in {folder}: wait for it or choose another -o."
             ) from None
+        except OSError:
+            pass  # a file system without locks
         settings = folder / "settings.json"
         if settings.exists():
             check_identity(json.loads(settings.read_text()), identity, str(folder))
@@ -66,11 +68,17 @@ class PieceStore:
 
     def save(self, key: str, arrays: dict[str, np.ndarray]) -> None:
         """Store a piece; it is there whole or not at all."""
-        with replacing(self.folder / f"{key}.npz") as path:
-            np.savez(path, **arrays)  # type: ignore[arg-type]
-        self._done.add(key)
-        with open(self.folder / "stored.log", "a") as log:
-            log.write(key + "\n")
+        try:
+            with replacing(self.folder / f"{key}.npz") as path:
+                np.savez(path, **arrays)  # type: ignore[arg-type]
+            self._done.add(key)
+            with open(self.folder / "stored.log", "a") as log:
+                log.write(key + "\n")
+        except OSError as error:
+            raise PropensityError(
+                f"{self.folder / key}.npz can't be written ({error.strerror or error}): make room, then run the same "
+                "command again."
+            ) from None
 
     def load(self, key: str) -> dict[str, np.ndarray]:
         """Read a piece."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from propensity.errors import InputError, MissingDependencyError, PropensityError
 from propensity.simulate import processes
@@ -49,22 +52,23 @@ def open_pool(workers: int | None, scheduler: str | None, cores: int) -> Iterato
         raise InputError(f"--workers is {workers}: give 1 or more.")
     number = workers or max(1, _available() // cores)
     # A fresh interpreter each: LAMMPS and MPI don't survive a fork.
+    leash = Path(tempfile.mkdtemp(prefix="propensity-pool-"))
     executor = ProcessPoolExecutor(
         number,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=processes.end_with_parent,
-        initargs=(os.getpid(),),
+        initargs=(os.getpid(), leash),
     )
     try:
         yield Pool(executor, number, 2 * number, f"{number} process{'es' if number > 1 else ''}")
         executor.shutdown(wait=True)
     except BaseException:
-        # Legs may have half an hour to go; nothing of them would be used.
-        running = list((getattr(executor, "_processes", None) or {}).values())
-        executor.shutdown(wait=False, cancel_futures=True)
-        for process in running:
-            process.terminate()
+        # Legs may have half an hour to go, of which nothing would be used: without their folder workers stop.
+        shutil.rmtree(leash, ignore_errors=True)
+        executor.shutdown(wait=True, cancel_futures=True)
         raise
+    finally:
+        shutil.rmtree(leash, ignore_errors=True)
 
 
 @contextmanager

@@ -13,20 +13,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-_live_folders: set[Path] = set()
+#: Folder of a pool, in which its workers have theirs; None outside a pool.
+_leash: Path | None = None
 _live_programs: set[int] = set()
 
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """Temporary folder, removed at the end even when the parent process is killed."""
-    folder = Path(tempfile.mkdtemp(prefix="propensity-")).resolve()
-    _live_folders.add(folder)
+    """Temporary folder, removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="propensity-", dir=_leash)).resolve()
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        _live_folders.discard(folder)
 
 
 def call(words: Sequence[str], folder: Path) -> tuple[int, str]:
@@ -53,21 +52,23 @@ def call(words: Sequence[str], folder: Path) -> tuple[int, str]:
         return code, output.read().decode(errors="replace")[-20000:]
 
 
-def end_with_parent(parent: int) -> None:
-    """Initialise a pool worker: leave Ctrl-C to the parent, and stop when the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def end_with_parent(parent: int, leash: Path) -> None:
+    """Initialise a pool worker: leave signals to the parent, and stop when it or the folder ``leash`` is gone."""
+    global _leash
+    _leash = leash
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = "1"
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    threading.Thread(target=_watch, args=(parent, leash), daemon=True).start()
 
 
-def _watch(parent: int) -> None:
+def _watch(parent: int, leash: Path) -> None:
     # LAMMPS releases the interpreter lock, so this runs beside it; a killed parent leaves no other sign.
-    while os.getppid() == parent:
-        time.sleep(0.5)
+    while os.getppid() == parent and leash.exists():
+        time.sleep(0.2)
     for pid in list(_live_programs):
         _kill(pid)
-    for folder in list(_live_folders):
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(leash, ignore_errors=True)
     os._exit(1)
 
 

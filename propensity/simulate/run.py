@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +122,10 @@ def simulate(
                     progress.say(line)
         store.remove()
         return report
+    except KeyboardInterrupt:
+        if store is not None and not quiet:
+            print(f"stopped: the same command goes on from what is kept in {work}.", file=sys.stderr)
+        raise
     finally:
         if store is not None:
             store.close()

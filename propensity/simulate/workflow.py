@@ -12,7 +12,7 @@ from propensity.data.sample import Sample
 from propensity.errors import PropensityError
 from propensity.simulate import equilibration as eq
 from propensity.simulate.engine import State
-from propensity.simulate.ensemble import ensemble_sample
+from propensity.simulate.ensemble import check_drift, ensemble_sample
 from propensity.simulate.given import given_state
 from propensity.simulate.physics import generator, lattice, maxwell_boltzmann, wrap
 from propensity.simulate.pieces import PieceStore, pack_state, unpack_state
@@ -201,6 +201,8 @@ class Workflow:
 
         def finished(trajectory: Trajectory) -> None:
             i = owner[trajectory.key]
+            if trajectory.ensemble == "nve":
+                check_drift(self.runner.result(trajectory), s.temperature, trajectory.key)
             left[i] -= 1
             if left[i] == 0:
                 add(self._complete(i, parts[i]))

@@ -1,17 +1,17 @@
 """All stages with an engine whose answers are known: an ideal gas."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from propensity.errors import InputError, PropensityError
 from propensity.simulate import make_engine, register_engine
-from propensity.simulate.ensemble import ensemble_sample
 from propensity.simulate.pieces import PieceStore
 from propensity.simulate.runner import Runner
 from propensity.simulate.workflow import Workflow, noise_ceiling
-from tests.simulate.helpers import FreeFlight, random_state, small_settings
+from tests.simulate.helpers import FreeFlight, small_settings
 
 
 def run_flow(folder, settings, engine, length=10**9, stages=3):
@@ -94,8 +94,6 @@ def test_other_failures_are_one_sentence(tmp_path):
 def test_liquid_that_never_equilibrates(tmp_path):
     class Frozen(FreeFlight):
         def _run(self, leg):
-            from dataclasses import replace
-
             still = replace(leg.state, velocities=0 * leg.state.velocities)
             return super()._run(replace(leg, state=still))
 
@@ -103,21 +101,17 @@ def test_liquid_that_never_equilibrates(tmp_path):
         run_flow(tmp_path / "w", small_settings(max_equilibration=60.0), Frozen())
 
 
-def test_energy_drift_is_refused():
-    settings = small_settings(runs=2)
-    state = random_state(settings.model, settings.n_particles)
-    t = len(settings.times)
-    run = {
-        "displacements": np.ones((t, settings.n_particles), np.float32), "fs": np.ones(t),
-        "potential": np.linspace(0, 0.1, 200), "kinetic": np.ones(200), "temperatures": np.ones(2),
-    }  # fmt: skip
-    with pytest.raises(InputError, match=r"drifts by 0.09.*--timestep"):
-        ensemble_sample(settings, "x", None, None, state, state, [run, run])
-    for bad in (np.nan, np.inf):
-        with pytest.raises(InputError, match="drifts"):
-            ensemble_sample(
-                settings, "x", None, None, state, state, [{**run, "potential": np.full(200, bad)}] * 2
-            )
+@pytest.mark.parametrize("end", [0.1, np.nan, np.inf])
+def test_energy_drift_is_refused(tmp_path, end):
+    class Drifts(FreeFlight):
+        def _run(self, leg):
+            result = super()._run(leg)
+            if leg.ensemble != "nve":
+                return result
+            return replace(result, potential=np.linspace(0, end, len(result.potential)))
+
+    with pytest.raises(InputError, match=r"run000\d: the energy per particle drifts by .*--timestep"):
+        run_flow(tmp_path / "w", small_settings(), Drifts())
 
 
 def test_noise_ceiling():

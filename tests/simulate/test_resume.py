@@ -24,7 +24,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def start(*arguments) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    scratch = Path(arguments[0]).parent / "scratch"
+    scratch.mkdir(exist_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(scratch)}
     return subprocess.Popen(
         [sys.executable, "-m", "tests.simulate.program", *map(str, arguments)],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -84,6 +86,7 @@ def test_killed_at_random(uninterrupted, tmp_path):
         kills += 1
         _, alive = psutil.wait_procs([w for w in workers if w.is_running()], timeout=30)
         assert not alive, "workers outlive their parent"
+        assert list((tmp_path / "scratch").iterdir()) == [], "scratch files outlive the run"
         after = pieces(work)
         for key, content in before.items():
             assert after[key] == content, f"{key} was lost or made again"
@@ -96,6 +99,29 @@ def test_killed_at_random(uninterrupted, tmp_path):
     assert not work.exists() and not (tmp_path / "a.h5.parts").exists()
     reports = [json.loads(Path(f"{p}.report.json").read_text()) for p in (uninterrupted, output)]
     assert reports[0] == reports[1]
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_stopped_politely(tmp_path, name):
+    """Ctrl-C and the end of a batch job: one line, nothing left running, nothing lost."""
+    lammps_engine()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
+    words = (
+        f"kob-andersen --temperature 0.6 --times 0.1:1:3 --n-particles 500 --workers 1 -o {tmp_path}/out/a.h5"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "propensity.cli.main", "simulate", *words.split()],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    log = tmp_path / "out" / "a.h5.work" / "stored.log"
+    while process.poll() is None and not log.exists():
+        time.sleep(0.02)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(getattr(signal, name))
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "the same command goes on" in err and "Traceback" not in err
+    assert not psutil.wait_procs(workers, timeout=10)[1]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"] and log.read_text()
 
 
 def test_killed_between_the_data_set_and_the_end(uninterrupted, tmp_path):

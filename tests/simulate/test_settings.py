@@ -168,6 +168,18 @@ def test_a_damaged_piece_is_named(tmp_path):
     store.close()
 
 
+def test_a_full_disk(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    store = PieceStore(tmp_path / "w", {})
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(PropensityError, match=r"No space left on device\): make room"):
+        store.save("a/0", {"x": np.zeros(1)})
+    assert "a/0" not in store
+    store.close()
+
+
 def test_estimate():
     settings = small_settings(structures=20, runs=30, times="0.1:200:10", chains=20)
     assert run_steps(settings) == 20 * 30 * 40000
