@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -107,7 +108,8 @@ def _run(
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
         queue = iter(entries)
         # Few tasks in flight, so that an interruption waits for little.
-        pending: set[Future[str | None]] = {pool.submit(task, e) for e in islice(queue, 2 * workers)}
+        with _interrupts_held():
+            pending: set[Future[str | None]] = {pool.submit(task, e) for e in islice(queue, 2 * workers)}
         try:
             while pending:
                 ready, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -134,8 +136,21 @@ class _Task:
         return None
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Delay Ctrl-C; processes started meanwhile never see it (it reaches all of a terminal), only we do."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker() -> None:
-    """Leave Ctrl-C, which reaches every process of the terminal, to the parent, and end when it dies."""
+    """Leave Ctrl-C to the parent, and end when it dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -11,7 +11,7 @@ import numpy as np
 from propensity.data.dataset import Dataset
 from propensity.errors import DataError, InputError
 
-#: Train, validation and test of arXiv:2211.03226: 400, 80 and 320 of 800 structures.
+#: Train, validation and test.  arXiv:2211.03226 has 400/320/80 of 800 structures; the larger part tests here.
 PAPER = (0.5, 0.1, 0.4)
 PARTS = ("train", "valid", "test")
 #: Share of the files' test structures that becomes validation where files have none: 80 of 400.
@@ -83,7 +83,7 @@ def make_split(
         groups of correlated structures.  ``"structure"``: each on its own.  ``"auto"``: the first of
         these that applies.
     fractions
-        Shares of train, validation and test; default the paper's 400 : 80 : 320.
+        Shares of train, validation and test; default 400 : 80 : 320.
     seed
         Of the shuffling.
 

@@ -143,7 +143,10 @@ import sys, time
 from propensity.data.convert import convert
 
 if __name__ == "__main__":
-    convert([sys.argv[1]], sys.argv[2], workers=int(sys.argv[3]), progress=lambda done, total: time.sleep(0.02))
+    try:
+        convert([sys.argv[1]], sys.argv[2], workers=int(sys.argv[3]), progress=lambda done, total: time.sleep(0.02))
+    except KeyboardInterrupt:
+        sys.exit(130)
 """
 
 
@@ -222,17 +225,24 @@ def test_killed_while_merging(data, tmp_path, moment):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends an interrupt")
-def test_ctrl_c_is_one_line_and_resumes(folder, tmp_path):
+@pytest.mark.parametrize("n_parts", [0, 3])
+def test_ctrl_c_is_quiet_and_resumes(folder, tmp_path, n_parts):
     script = tmp_path / "slow.py"
     script.write_text(SLOW)
     path, parts = tmp_path / "s.h5", tmp_path / "s.h5.parts"
     job = subprocess.Popen(
-        [sys.executable, script, folder, path, "2"], stderr=subprocess.DEVNULL, start_new_session=True
+        [sys.executable, script, folder, path, "2"], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    while job.poll() is None and len(list(parts.glob("[!.]*.h5"))) < 3:
-        time.sleep(0.005)
+    if n_parts:
+        while job.poll() is None and len(list(parts.glob("[!.]*.h5"))) < n_parts:
+            time.sleep(0.005)
+    else:
+        time.sleep(0.9)  # while workers start
     os.killpg(job.pid, signal.SIGINT)
-    assert job.wait(30) != 0
+    _, errors = job.communicate(timeout=30)
+    assert job.returncode != 0
+    if n_parts:
+        assert errors == ""
     wait_for_group(job.pid)
     assert not path.exists()
     assert len(open_dataset(convert([folder], path))) == 24
