@@ -237,7 +237,7 @@ def test_ctrl_c_is_quiet_and_resumes(folder, tmp_path, n_parts):
         while job.poll() is None and len(list(parts.glob("[!.]*.h5"))) < n_parts:
             time.sleep(0.005)
     else:
-        time.sleep(0.9)  # while workers start
+        time.sleep(0.5)  # while workers start
     os.killpg(job.pid, signal.SIGINT)
     _, errors = job.communicate(timeout=30)
     assert job.returncode != 0
