@@ -17,7 +17,7 @@ from propensity.baselines.common import time_nearest
 from propensity.data import Dataset, make_split, open_dataset, select_times
 from propensity.errors import DataError, InputError
 from propensity.estimator import Estimator
-from propensity.evaluation import Evaluation, evaluate
+from propensity.evaluation import evaluate
 from propensity.files import replacing
 from propensity.model_io import load_model, save_model
 from propensity.registry import estimator_class
@@ -157,38 +157,33 @@ def trained(job: Job, systems: dict[str, System], folder: Path) -> Estimator:
 
 def run_job(job: Job, systems: dict[str, System], folder: Path) -> list[dict[str, Any]]:
     """Train and score, or read what was done before; one row for each test system, species and time."""
-    tests = {name: systems[name].test.names for name in job.tests}
-    what = json.dumps([job.key(systems), job.label, job.x, job.refit, tests], sort_keys=True)
-    stored = folder / "scores" / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
-    if stored.exists():
-        return json.loads(stored.read_text())
-    rows = _score(job, systems, folder)
-    with replacing(stored) as temporary:
-        temporary.write_text(json.dumps(rows))
+    refitted = None if job.refit is None else systems[job.refit].train.names
+    models: list[Estimator] = []
+    rows: list[dict[str, Any]] = []
+    for name in job.tests:
+        what = json.dumps([job.key(systems), refitted, name, systems[name].test.names])
+        stored = folder / "scores" / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
+        if stored.exists():
+            found = json.loads(stored.read_text())
+        else:
+            models = models or [_ready(job, systems, folder)]
+            found = list(_score(job, models[0], systems, name))
+            with replacing(stored) as temporary:
+                temporary.write_text(json.dumps(found))
+        rows += [{"label": job.label, "x": job.x, **row} for row in found]
     return rows
 
 
-def _score(job: Job, systems: dict[str, System], folder: Path) -> list[dict[str, Any]]:
+def _ready(job: Job, systems: dict[str, System], folder: Path) -> Estimator:
+    """The model to score, on its device."""
+    from propensity.training.fit import chosen_device
+
     estimator = trained(job, systems, folder)
     if job.refit is not None:
         from propensity.experiments.readout import refit_readout
 
         estimator = refit_readout(estimator, systems[job.refit].train)
-    estimator.to(_device(job))
-    rows: list[dict[str, Any]] = []
-    for name in job.tests:
-        test = systems[name]
-        source = systems[job.refit or job.system]
-        pairs = None if name == source.name else [_tau_pair(estimator, source, test)]
-        score = evaluate(estimator, test.test, pairs=pairs)
-        rows += list(_rows(job, name, test, score, estimator))
-    return rows
-
-
-def _device(job: Job) -> Any:
-    from propensity.training.fit import chosen_device
-
-    return chosen_device(job.options.get("device"))
+    return estimator.to(chosen_device(job.options.get("device")))
 
 
 def _tau_pair(estimator: Estimator, source: System, test: System) -> tuple[int, int]:
@@ -197,13 +192,14 @@ def _tau_pair(estimator: Estimator, source: System, test: System) -> tuple[int, 
     return int(np.argmin(np.abs(np.log(np.array(estimator.card.times) / tau)))), test.tau_index
 
 
-def _rows(
-    job: Job, name: str, test: System, score: Evaluation, estimator: Estimator
-) -> Iterator[dict[str, Any]]:
+def _score(job: Job, estimator: Estimator, systems: dict[str, System], name: str) -> Iterator[dict[str, Any]]:
+    test, source = systems[name], systems[job.refit or job.system]
+    pairs = None if name == source.name else [_tau_pair(estimator, source, test)]
+    score = evaluate(estimator, test.test, pairs=pairs)
     for s, species in enumerate(score.species):
         for t, at in enumerate(score.data_times):
             yield {
-                "label": job.label, "kind": job.kind, "x": job.x, "system": job.system, "refit": job.refit,
+                "kind": job.kind, "system": job.system, "refit": job.refit,
                 "test": name, "temperature": test.temperature, "n_train": estimator.card.training["n_structures"],
                 "n_test": len(score.names), "species": species, "time": float(at),
                 "is_tau": bool(np.isclose(at, test.times[test.tau_index])),
