@@ -18,7 +18,7 @@ from propensity.evaluation import evaluate
 from propensity.training import fit_network
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--epochs", type=int, default=25)
+parser.add_argument("--epochs", type=int, default=20)
 parser.add_argument("--output", type=Path, default=Path("."))
 args = parser.parse_args()
 

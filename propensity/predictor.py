@@ -149,6 +149,11 @@ class Predictor:
 
     def _check_like_training(self, structure: Structure) -> None:
         card = self.card
+        if card.positions == "inherent":
+            self._warn_once(
+                "positions",
+                "the model was trained on inherent structures: give energy minima, not thermal positions.",
+            )
         if not structure.pbc.any():
             self._warn_once(
                 "boundaries",

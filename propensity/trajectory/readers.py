@@ -248,7 +248,9 @@ def _open_gsd(path: Path, start: int, stop: int | None, step: int) -> Frames:
     try:
         import gsd.hoomd
     except ImportError:
-        raise MissingDependencyError("reading GSD needs the package gsd: pip install gsd.") from None
+        raise MissingDependencyError(
+            'reading GSD needs the package gsd: pip install "propensity[gsd]".'
+        ) from None
     try:
         trajectory = gsd.hoomd.open(str(path), "r")
     except Exception as error:  # gsd raises RuntimeError, OSError, ... by the kind of damage.

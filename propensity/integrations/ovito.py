@@ -1,0 +1,70 @@
+"""Propensities in OVITO's Python: a modifier for its pipelines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from propensity.errors import InputError
+from propensity.predictor import Predictor
+from propensity.species import SpeciesMap, map_species
+from propensity.structure import Structure
+
+if TYPE_CHECKING:
+    from ovito.data import DataCollection
+
+
+def propensity_modifier(
+    model: str | os.PathLike | Sequence[str | os.PathLike] = "ka-default",
+    *,
+    species_map: SpeciesMap | None = None,
+    **options: Any,
+) -> Callable[[int, DataCollection], None]:
+    """Make a modifier that adds ``propensity`` and ``propensities`` (and ``..._std``) to the particles.
+
+    Parameters
+    ----------
+    model, options
+        See :class:`propensity.Predictor`.
+    species_map
+        From the names or numbers of OVITO's particle types to the species of the model.
+
+    Returns
+    -------
+    callable
+        ``modify(frame, data)``, as ``pipeline.modifiers`` takes it.
+
+    Examples
+    --------
+    >>> pipeline = ovito.io.import_file("dump.lammpstrj")                                    # doctest: +SKIP
+    >>> pipeline.modifiers.append(propensity_modifier(species_map={1: "A", 2: "B"}))         # doctest: +SKIP
+    >>> pipeline.modifiers.append(ColorCodingModifier(property="propensity"))                # doctest: +SKIP
+    """
+    predictor = Predictor(model, **options)
+
+    def modify(frame: int, data: DataCollection) -> None:
+        columns = predictor.columns(_structure(data, predictor.species, species_map))
+        for name, values in columns.items():
+            names = [f"t={t:g}".replace(".", "_") for t in predictor.times] if values.ndim == 2 else None
+            data.particles_.create_property(name, data=values, components=names)
+
+    return modify
+
+
+def _structure(data: DataCollection, species: Sequence[str], species_map: SpeciesMap | None) -> Structure:
+    particles = data.particles
+    if particles is None or particles.particle_types is None:
+        raise InputError("the particles have no types: import a file that names them.")
+    ids = np.array(particles.particle_types)
+    names = {t.id: t.name for t in particles.particle_types.types}
+    labels = {"number": ids}
+    if all(names.get(k) for k in np.unique(ids)):
+        labels["name"] = np.array([names[k] for k in ids])
+    types = map_species(labels, species, species_map)
+    positions = np.array(particles.positions)
+    if data.cell is None:
+        return Structure(positions, types, 0.0, False)
+    return Structure(positions, types, np.array(data.cell)[:, :3].T, data.cell.pbc)
