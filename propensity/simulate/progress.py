@@ -31,6 +31,11 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
+def plural(number: int, word: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def run_steps(settings: Settings) -> int:
     """Steps of all isoconfigurational runs."""
     return settings.structures * settings.runs * settings.steps[-1]
@@ -63,11 +68,11 @@ def estimate(settings: Settings, speed: float, workers: int) -> list[str]:
     if not settings.start_from:
         short, long = settings.times[-1] / 10, settings.times[-1]
         lines.append(
-            f"melting, cooling and equilibrating {settings.chains} chains: {cost(preparation_steps(settings, short))} "
+            f"melting, cooling and equilibrating {plural(settings.chains, 'chain')}: {cost(preparation_steps(settings, short))} "
             f"if tau_alpha is {short:.3g}; {cost(preparation_steps(settings, long))} if it is {long:.3g}"
         )
     lines.append(
-        f"{settings.structures} structures × {settings.runs} runs to t = {settings.times[-1]:g}: "
+        f"{plural(settings.structures, 'structure')} × {settings.runs} runs to t = {settings.times[-1]:g}: "
         f"{cost(run_steps(settings))}"
     )
     return lines
@@ -135,7 +140,7 @@ class Progress:
     def say(self, line: str) -> None:
         """Print a line above the bar."""
         if self._bar:
-            self._bar.console.print(line, highlight=False, markup=False)
+            self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
         elif self.shown:
             print(line, file=sys.stderr, flush=True)
 

@@ -19,7 +19,7 @@ from propensity.simulate.given import given_state
 from propensity.simulate.physics import maxwell_boltzmann
 from propensity.simulate.pieces import PieceStore, check_identity, writable
 from propensity.simulate.pool import Pool, open_pool
-from propensity.simulate.progress import Progress, estimate
+from propensity.simulate.progress import Progress, estimate, plural
 from propensity.simulate.runner import Runner, piece_length
 from propensity.simulate.settings import Settings
 from propensity.simulate.workflow import RELAX_ITERATIONS, Workflow, first_lattice
@@ -182,10 +182,10 @@ def describe(report: dict[str, Any], settings: Settings) -> list[str]:
 
 def _title(settings: Settings) -> str:
     s = settings
-    where = f"{len(s.start_from)} given structures" if s.start_from else f"{s.structures} structures"
+    where = plural(s.structures, "given structure" if s.start_from else "structure")
     return (
         f"{s.model.title}: N = {s.n_particles}, density {s.density:.5g}, T = {s.temperature:g}, {where}, "
-        f"{len(s.times)} times {s.times[0]:g} to {s.times[-1]:g}"
+        f"{plural(len(s.times), 'time')} from {s.times[0]:g} to {s.times[-1]:g}"
     )
 
 

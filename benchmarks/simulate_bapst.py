@@ -1,0 +1,70 @@
+"""Run the public structure of Bapst et al. (2020) again and compare with its published propensities; draws a figure.
+
+python benchmarks/simulate_bapst.py shared/bapst/test_large.pickle docs/images/simulate_bapst.png [--runs 30] [--times 0.132,0.435]
+
+Peer: DeepMind's labels, made with their LAMMPS input, which was never published.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from propensity.data import open_dataset
+from propensity.simulate import load_preset, make_engine, simulate
+from propensity.simulate.options import make_settings
+
+
+def main() -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("pickle", type=Path)
+    parser.add_argument("figure", type=Path)
+    parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--times", default="0.132,0.435")
+    options = parser.parse_args()
+    settings, given = make_settings(
+        load_preset("kob-andersen"), temperature=0.44, times=options.times, timestep=0.003, runs=options.runs,
+        start_from=options.pickle,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "again.h5"
+        simulate(settings, path, make_engine("lammps"), given=given, workers=1)
+        ours, theirs = open_dataset(path)[0], given[0]
+    a = ours.structure.types == 0
+    figure, axes = plt.subplots(1, len(ours.times), figsize=(3.6 * len(ours.times), 3.6), squeeze=False)
+    print("time   F_s    mean ratio  Pearson  expected from label noise (A particles)")
+    for k, axis in enumerate(axes[0]):
+        there = int(np.argmin(abs(np.log(theirs.times / ours.times[k]))))
+        x, y = theirs.propensity[a, there], ours.propensity[a, k]
+        r = np.corrcoef(x, y)[0, 1]
+        half = np.corrcoef(ours.halves[:, a, k])[0, 1]
+        expected = 2 * half / (1 + half)
+        print(
+            f"{ours.times[k]:<6g} {ours.fs[k]:.3f}  {y.mean() / x.mean():.4f}      {r:.3f}    {expected:.3f}"
+        )
+        low, high = np.percentile(np.concatenate([x, y]), [0.2, 99.8])
+        axis.hexbin(x, y, gridsize=45, extent=(low, high, low, high), bins="log", cmap="viridis", mincnt=1)
+        axis.plot([low, high], [low, high], color="0.3", linewidth=0.8)
+        axis.set(
+            xlim=(low, high),
+            ylim=(low, high),
+            xlabel="published propensity (σ)",
+            ylabel="ours (σ)",
+            aspect="equal",
+        )
+        axis.set_title(f"t = {ours.times[k]:g}:  ρ = {r:.3f}, label noise allows {expected:.3f}", fontsize=9)
+    figure.tight_layout()
+    options.figure.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(options.figure, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
