@@ -63,6 +63,7 @@ def draw_slab(
     ScalarMappable
         For ``figure.colorbar``.
     """
+    from matplotlib import colormaps
     from matplotlib.collections import EllipseCollection
     from matplotlib.colors import Normalize
     from matplotlib.patches import Polygon
@@ -94,13 +95,13 @@ def draw_slab(
     order = np.argsort(depth[index], kind="stable")
     index, points = index[order], (plane[visible] @ cell[:2, :2])[order]
 
+    colours = (colormaps[cmap] if isinstance(cmap, str) else cmap).with_extremes(bad="0.75")
     size = 0.94 * np.array([diameters[min(k, len(diameters) - 1)] for k in structure.types[index]])
     discs = EllipseCollection(
         size, size, np.zeros(len(size)), units="xy", offsets=points, offset_transform=axes.transData,
-        cmap=cmap, norm=norm, linewidths=0.4, edgecolors=(0.1, 0.1, 0.15, 0.8),
+        cmap=colours, norm=norm, linewidths=0.4, edgecolors=(0.1, 0.1, 0.15, 0.8),
     )  # fmt: skip
     discs.set_array(np.ma.masked_invalid(values[index]))
-    discs.get_cmap().set_bad("0.75")
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) @ cell[:2, :2]
     axes.add_collection(discs)
     box = Polygon(corners, closed=True, fill=False, edgecolor="black", linewidth=1.0, zorder=3, clip_on=False)
