@@ -61,8 +61,16 @@ def build_plugin(headers: str | os.PathLike | None = None, output: str | os.Path
 
 def command(target: Target, output: Path) -> list[str]:
     """Command line of the compiler."""
-    # Optimised, but the network dominates: nothing here is worth more flags.
-    line = [*find_compiler(own_mpi=not target.mpi), "-O2", "-std=c++17", "-fPIC", "-shared", *target.flags]
+    # Hidden symbols: of two plugins in one process, neither may call into the other.
+    line = [
+        *find_compiler(own_mpi=not target.mpi),
+        "-O2",
+        "-std=c++17",
+        "-fPIC",
+        "-fvisibility=hidden",
+        "-shared",
+    ]
+    line += target.flags
     line += [f'-DPROPENSITY_LAMMPS_VERSION="{target.version}"', f'-DPROPENSITY_PYTHON="{sys.executable}"']
     line += [f"-I{folder}" for folder in (target.headers, *target.mpi)]
     if sys.platform == "darwin":

@@ -28,7 +28,7 @@ static void *create(void *lmp, int narg, char **arg)
   return new FixPropensity(static_cast<LAMMPS *>(lmp), narg, arg);
 }
 
-extern "C" void lammpsplugin_init(void *lmp, void *handle, void *regfunc)
+extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *lmp, void *handle, void *regfunc)
 {
   // Classes of another version have another layout: calling them would crash, so refuse.
   const char *version = static_cast<LAMMPS *>(lmp)->version;

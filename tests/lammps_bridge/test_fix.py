@@ -62,12 +62,12 @@ def test_dump_equals_predictor(
 
 @pytest.mark.parametrize("case", ["periodic", "triclinic", "gapped"])
 def test_rerun_gives_the_same_on_any_number_of_ranks(
-    case: str, lmp: Callable, server: str, tiny_model: Path, tmp_path: Path
+    case: str, two_ranks: int, lmp: Callable, server: str, tiny_model: Path, tmp_path: Path
 ) -> None:
     fix = f"fix p all propensity 1 species A B model {tiny_model} server {server}\n"
     lmp(f"{fix}{dump(tmp_path / 'd')}run 20", 1, CASES[case])
     again = []
-    for ranks in (1, 2):
+    for ranks in (1, two_ranks):
         text = (
             f"{fix}{dump(tmp_path / f'd{ranks}', every=1)}rerun {tmp_path / 'd'} first 10 dump x y z box yes"
         )
@@ -159,7 +159,18 @@ BAD = {
 
 
 @pytest.mark.parametrize("words", BAD)
-def test_bad_input_stops_lammps(words: str, ranks: int, lmp: Callable, server: str, tiny_model: Path) -> None:
+def test_bad_input_stops_lammps(words: str, lmp: Callable, server: str, tiny_model: Path) -> None:
+    stops(words, 1, lmp, server, tiny_model)
+
+
+@pytest.mark.parametrize("words", ["species A C", "species A", "species A B server unix:/nowhere"])
+def test_bad_input_stops_both_ranks(
+    words: str, two_ranks: int, lmp: Callable, server: str, tiny_model: Path
+) -> None:
+    stops(words, two_ranks, lmp, server, tiny_model)
+
+
+def stops(words: str, ranks: int, lmp: Callable, server: str, tiny_model: Path) -> None:
     model = "" if "model" in words else f"model {tiny_model} "
     address = "" if "server" in words else f" server {server}"
     # Options that end a list of words come first, so that a missing value is missing.
