@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 THREADS = 128
 #: The same for the sums over neighbours, where small programs share the work more evenly.
 SUM_THREADS = 32
-#: Edges of a program of the radial MLP, and how many such programs share the reductions.
-RADIAL_BLOCK, RADIAL_PROGRAMS = 64, 528
+#: Edges that a program of the radial MLP takes at a time: for statistics, forward, and backward.
+STATISTICS_BLOCK, OUTPUT_BLOCK, GRADIENT_BLOCK = 128, 64, 32
+#: Programs that share a reduction over edges.
+PROGRAMS = 528
 
 
 class RadialPass:
@@ -31,8 +33,7 @@ class RadialPass:
         hidden = radial.linear_in.out_features
         self.mask = basis.new_ones(self.n, hidden, dtype=torch.bool) if mask is None else mask
         self.hp, self.nbp = _power(hidden), _power(radial.n_basis)
-        self.constants = {"B": RADIAL_BLOCK, "NB": radial.n_basis, "NBP": self.nbp, "H": hidden, "HP": self.hp}
-        self.blocks = -(-self.n // RADIAL_BLOCK)
+        self.constants = {"NB": radial.n_basis, "NBP": self.nbp, "H": hidden, "HP": self.hp}
 
     def statistics(self, radial: Any, basis: torch.Tensor) -> torch.Tensor:
         """Mean, 1/σ, scale and shift of the batch norm, shape (4, HP); updates the running statistics."""
@@ -45,45 +46,46 @@ class RadialPass:
             shift = norm.bias - norm.running_mean * scale
             affine[:, :hidden] = torch.stack([norm.running_mean, inverse, scale / self.keep, shift / self.keep]).detach()
             return affine
-        partial = basis.new_empty(self.blocks, 2, self.hp)
-        self.shapes.kernels.radial_sums[(self.blocks,)](
-            basis, self.mask, linear.weight, linear.bias, partial, self.n, **self.constants
+        blocks = -(-self.n // STATISTICS_BLOCK)
+        partial = basis.new_empty(blocks, 2, self.hp)
+        self.shapes.kernels.radial_sums[(blocks,)](
+            basis, self.mask, linear.weight, linear.bias, partial, self.n, B=STATISTICS_BLOCK, **self.constants
         )
         norm.num_batches_tracked.add_(1)
         self.shapes.kernels.radial_statistics[(1,)](
-            partial, norm.weight, norm.bias, norm.running_mean, norm.running_var, affine, self.n, self.blocks,
-            norm.momentum, norm.eps, self.keep, B=RADIAL_BLOCK, H=hidden, HP=self.hp, R=128,
+            partial, norm.weight, norm.bias, norm.running_mean, norm.running_var, affine, self.n, blocks,
+            norm.momentum, norm.eps, self.keep, B=STATISTICS_BLOCK, H=hidden, HP=self.hp, R=256,
         )  # fmt: skip
         return affine
 
-    def output(self, basis: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
-        """Radial weights before their ReLU; parameters: first layer, affine, last layer."""
-        out = basis.new_empty(self.n, len(parameters[3]))
+    def output(self, basis: torch.Tensor, block: int, *parameters: torch.Tensor) -> torch.Tensor:
+        """Radial weights before their ReLU, in blocks of edges; parameters: first layer, affine, last layer."""
+        out = basis.new_empty(-(-self.n // block) * block, len(parameters[3]))
         if self.n:
-            self.shapes.kernels.radial_output[(self.blocks,)](
-                basis, self.mask, *parameters, out, self.n, **self.constants
+            self.shapes.kernels.radial_output[(-(-self.n // OUTPUT_BLOCK),)](
+                basis, self.mask, *parameters, out, self.n, EB=block, B=OUTPUT_BLOCK, **self.constants
             )
         return out
 
     def backward(
-        self, basis: torch.Tensor, wants_basis: bool, weight_in: torch.Tensor, bias_in: torch.Tensor,
+        self, basis: torch.Tensor, block: int, wants_basis: bool, weight_in: torch.Tensor, bias_in: torch.Tensor,
         affine: torch.Tensor, weight: torch.Tensor, grad: torch.Tensor,
     ) -> tuple[torch.Tensor | None, ...]:  # fmt: skip
         """Gradients of the basis and of the six parameters, the last layer's in the order of the kernels."""
         width, hidden = weight.shape
         grad_units = basis.new_empty(self.n, self.hp)
-        programs = max(min(self.blocks, RADIAL_PROGRAMS), 1)
+        programs = max(min(-(-self.n // GRADIENT_BLOCK), PROGRAMS), 1)
         partial = basis.new_empty(programs, 2 * self.hp + width * (self.hp + 1))
         self.shapes.kernels.radial_gradient[(programs,)](
             basis, self.mask, weight_in, bias_in, affine, weight, grad, grad_units, partial, self.n, self.keep,
-            **self.constants,
+            EB=block, B=GRADIENT_BLOCK, **self.constants,
         )  # fmt: skip
         sums = partial.sum(dim=0)
         grad_basis = torch.empty_like(basis) if wants_basis else basis
         first = basis.new_empty(programs, self.hp * (self.nbp + 1))
         self.shapes.kernels.radial_input[(programs,)](
             basis, self.mask, weight_in, bias_in, affine, grad_units, sums, first, grad_basis, self.n, self.keep,
-            BATCH=self.batch, BASIS=wants_basis, **self.constants,
+            BATCH=self.batch, BASIS=wants_basis, B=GRADIENT_BLOCK, **self.constants,
         )  # fmt: skip
         inner = first.sum(dim=0)
         split = self.hp * self.nbp
@@ -116,7 +118,7 @@ class Layer(torch.autograd.Function):
         basis = basis.detach()
         ctx.radial = RadialPass(shapes, radial, basis)
         affine = ctx.radial.statistics(radial, basis)
-        weights = ctx.radial.output(basis, weight_in, bias_in, affine, packed_weight, packed_bias)
+        weights = ctx.radial.output(basis, 1, weight_in, bias_in, affine, packed_weight, packed_bias)
         sums = convolve(shapes, geometry, before, scalars, weights, False, slice(0, n))
         flat = shapes.flat_mix(mix)
         mixed = scalars.new_empty(n, shapes.width)
@@ -173,8 +175,9 @@ class Layer(torch.autograd.Function):
             sums, grad_mixed, parts, n, B=block, CP=cp, DQ=shapes.dq, WIDTH=shapes.mix_size, num_warps=4
         )
         grad_mix = shapes.split_mix(parts.sum(dim=0))
-        weights = ctx.radial.output(basis, weight_in, bias_in, affine, weight, bias)
-        n_edges = len(weights)
+        warp = max(32 // cp, 1)
+        weights = ctx.radial.output(basis, warp, weight_in, bias_in, affine, weight, bias)
+        n_edges = len(basis)
         has_hidden = bool(shapes.layout.channels_in)
         grad_edges = grad.new_empty(n_edges, shapes.width) if has_hidden else before
         wants_harmonics = ctx.needs_input_grad[6]
@@ -184,7 +187,7 @@ class Layer(torch.autograd.Function):
             shapes.kernels.backward[(-(-n_edges // block),)](
                 before, scalars, geometry.edges, weights, geometry.source, geometry.destination, grad_sums, grad_edges,
                 grad_harmonics, n_edges, n, HARMONICS=wants_harmonics, B=block, CP=cp, DQ=shapes.dq, PQ=shapes.pq,
-                NQ=shapes.nq, num_warps=THREADS // 32,
+                NQ=shapes.nq, EB=warp, num_warps=THREADS // 32,
             )  # fmt: skip
         grad_before = None
         if has_hidden:
@@ -195,7 +198,7 @@ class Layer(torch.autograd.Function):
                 WIDTH=shapes.width, num_warps=4,
             )  # fmt: skip
         *inner, grad_weight, grad_bias = ctx.radial.backward(
-            basis, ctx.needs_input_grad[7], weight_in, bias_in, affine, weight, weights
+            basis, warp, ctx.needs_input_grad[7], weight_in, bias_in, affine, weight, weights
         )
         back = shapes.weights_back
         return (

@@ -8,8 +8,18 @@ from __future__ import annotations
 
 from propensity.kernels.triton_source import Plan, quads
 
-#: Columns of the last layer that a product makes at a time.
-TILE = 32
+
+def _tiles(width: int) -> list[tuple[int, int]]:
+    """Start and size of the products that make ``width`` columns: powers of two from 32 down to 16."""
+    tiles, start = [], 0
+    while start < width:
+        size = 32
+        while size > max(width - start, 16):
+            size //= 2
+        tiles.append((start, size))
+        start += size
+    return tiles
+
 
 _HEADER = '''
 @triton.jit
@@ -122,38 +132,39 @@ def radial_input(basis, mask, weight_in, bias_in, affine, grad_units, sums, part
 def source(plan: Plan) -> str:
     """Kernels ``radial_sums``, ``radial_statistics``, ``radial_output``, ``radial_gradient`` and ``radial_input``."""
     width = quads(len(plan.paths)) * plan.padded_channels * 4
-    return _HEADER + _output(width) + "\n\n" + _gradient(width)
+    return _HEADER + _output(width, plan.padded_channels) + "\n\n" + _gradient(width, plan.padded_channels)
 
 
-def _output(width: int) -> str:
+def _output(width: int, cp: int) -> str:
     lines = [
         "@triton.jit",
         "def radial_output(basis, mask, weight_in, bias_in, affine, weight, bias, out, n_edges, B: tl.constexpr, "
-        "NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr):",
-        '    """Radial weights before their ReLU, one row an edge."""',
+        "NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr, EB: tl.constexpr):",
+        '    """Radial weights before their ReLU, in blocks of EB edges."""',
         "    edge = tl.program_id(0) * B + tl.arange(0, B)",
         "    x, kept, b = _units(basis, mask, weight_in, bias_in, edge, n_edges, NB, NBP, H, HP)",
         "    h = tl.arange(0, HP)",
         "    d = kept * (x * tl.load(affine + 2 * HP + h)[None, :] + tl.load(affine + 3 * HP + h)[None, :])",
-        f"    line = out + edge.to(tl.int64)[:, None] * {width}",
+        f"    line = out + (edge.to(tl.int64) // EB * EB * {width} + edge % EB * {4 * cp})[:, None]",
         "    live = (edge < n_edges)[:, None]",
     ]
-    for start in range(0, width, TILE):
+    for start, size in _tiles(width):
         lines += [
-            f"    column = {start} + tl.arange(0, {TILE})",
+            f"    column = {start} + tl.arange(0, {size})",
             f"    w = tl.load(weight + column[None, :] * H + h[:, None], mask=(column < {width})[None, :] & (h < H)[:, None], other=0.0)",
             f"    z = tl.dot(d, w, input_precision=PRECISION) + tl.load(bias + column, mask=column < {width}, other=0.0)[None, :]",
-            f"    tl.store(line + column[None, :], z, mask=live & (column < {width})[None, :])",
+            f"    place = column // {4 * cp} * (EB * {4 * cp}) + column % {4 * cp}",
+            f"    tl.store(line + place[None, :], z, mask=live & (column < {width})[None, :])",
         ]
     return "\n".join(lines).replace("PRECISION", '"tf32x3"') + "\n"
 
 
-def _gradient(width: int) -> str:
-    tiles = range(0, width, TILE)
+def _gradient(width: int, cp: int) -> str:
+    tiles = _tiles(width)
     lines = [
         "@triton.jit",
         "def radial_gradient(basis, mask, weight_in, bias_in, affine, weight, grad, grad_units, partial, n_edges, keep, "
-        "B: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr):",
+        "B: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr, EB: tl.constexpr):",
         '    """Gradients of the last layer and, before dropout, of its input; Σ g and Σ g·x̂ for the batch norm."""',
         "    h = tl.arange(0, HP)",
         "    mean = tl.load(affine + h)",
@@ -163,8 +174,8 @@ def _gradient(width: int) -> str:
         "    total = tl.zeros([HP], tl.float32)",
         "    along = tl.zeros([HP], tl.float32)",
     ]
-    for t, _ in enumerate(tiles):
-        lines += [f"    gw{t} = tl.zeros([{TILE}, HP], tl.float32)", f"    gb{t} = tl.zeros([{TILE}], tl.float32)"]
+    for t, (_, size) in enumerate(tiles):
+        lines += [f"    gw{t} = tl.zeros([HP, {size}], tl.float32)", f"    gb{t} = tl.zeros([{size}], tl.float32)"]
     lines += [
         "    start = tl.program_id(0) * B",
         "    while start < n_edges:",
@@ -173,15 +184,17 @@ def _gradient(width: int) -> str:
         "        d = kept * (x * scale[None, :] + shift[None, :])",
         "        at = edge.to(tl.int64)[:, None]",
         "        live = (edge < n_edges)[:, None]",
+        f"        line = grad + (edge.to(tl.int64) // EB * EB * {width} + edge % EB * {4 * cp})[:, None]",
         "        g = tl.zeros([B, HP], tl.float32)",
     ]
-    for t, start in enumerate(tiles):
+    for t, (start, size) in enumerate(tiles):
         lines += [
-            f"        column = {start} + tl.arange(0, {TILE})",
-            f"        z = tl.load(grad + at * {width} + column[None, :], mask=live & (column < {width})[None, :], other=0.0)",
+            f"        column = {start} + tl.arange(0, {size})",
+            f"        place = column // {4 * cp} * (EB * {4 * cp}) + column % {4 * cp}",
+            f"        z = tl.load(line + place[None, :], mask=live & (column < {width})[None, :], other=0.0)",
             f"        w = tl.load(weight + column[:, None] * H + h[None, :], mask=(column < {width})[:, None] & (h < H)[None, :], other=0.0)",
             '        g += tl.dot(z, w, input_precision="tf32x3")',
-            f'        gw{t} += tl.dot(tl.trans(z), d, input_precision="tf32x3")',
+            f'        gw{t} += tl.dot(tl.trans(d), z, input_precision="tf32x3")',
             f"        gb{t} += tl.sum(z, axis=0)",
         ]
     lines += [
@@ -194,10 +207,10 @@ def _gradient(width: int) -> str:
         "    tl.store(target + h, total)",
         "    tl.store(target + HP + h, along)",
     ]
-    for t, start in enumerate(tiles):
+    for t, (start, size) in enumerate(tiles):
         lines += [
-            f"    column = {start} + tl.arange(0, {TILE})",
-            f"    tl.store(target + 2 * HP + column[:, None] * HP + h[None, :], gw{t}, mask=(column < {width})[:, None])",
+            f"    column = {start} + tl.arange(0, {size})",
+            f"    tl.store(target + 2 * HP + column[None, :] * HP + h[:, None], gw{t}, mask=(column < {width})[None, :])",
             f"    tl.store(target + 2 * HP + {width} * HP + column, gb{t}, mask=column < {width})",
         ]
     return "\n".join(lines) + "\n"

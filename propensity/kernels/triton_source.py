@@ -6,7 +6,7 @@ groups of four, "quads", so that it reads 16 bytes at a time and the channels of
 - hidden features    (N, quads of (l, m), CP, 4)
 - scalars            (N, quads of blocks of CP, CP, 4)
 - edges              (E, 4): unit vector and place in the table of radial weights
-- radial weights     (E, quads of paths, CP, 4)
+- radial weights     (E / EB, quads of paths, EB, CP, 4): EB is 1, or the edges of a warp going backward
 - sums               (N, for each l_out one block (N, m_out, quads of its paths, CP, 4), which a matrix product mixes
 
 CP is the number of channels rounded up to a power of two.
@@ -322,7 +322,7 @@ def _backward(plan: Plan) -> str:
     w.add(
         "def backward(hidden, scalars, edges, radial, source, destination, grad, grad_hidden, grad_harmonics, "
         "n_edges, n_nodes, HARMONICS: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr, "
-        "PQ: tl.constexpr, NQ: tl.constexpr):"
+        "PQ: tl.constexpr, NQ: tl.constexpr, EB: tl.constexpr):"
     )
     w.depth = 1
     w.add('"""Edge by edge: ``radial`` becomes its gradient, and that of h_j is written for every edge."""')
@@ -349,7 +349,7 @@ def _backward(plan: Plan) -> str:
     for k in range(plan.harmonics):
         w.add(f"dy{k} = zero")
     w.depth -= 1
-    w.add("weights = radial + (at * (PQ * CP * 4))[:, None] + ci")
+    w.add("weights = radial + (at // EB * (PQ * EB * CP * 4) + at % EB * (CP * 4))[:, None] + ci")
     # Each quad of paths is loaded before the one ahead of it is used, to hide the wait for memory.
     n = quads(len(plan.paths))
     _load_ahead(plan, 0, w)
@@ -361,7 +361,7 @@ def _backward(plan: Plan) -> str:
         for path in plan.paths[4 * q : 4 * q + 4]:
             _backward_path(path, w)
         masked = ", ".join(f"tl.where(w{4 * q + slot} > 0.0, dw{slot}, 0.0)" for slot in range(4))
-        w.add(f"_store_quad(weights + {q} * (CP * 4), live2, {masked})")
+        w.add(f"_store_quad(weights + {q} * (EB * CP * 4), live2, {masked})")
     if has_hidden:
         for q in range(quads(plan.harmonics)):
             names = ", ".join(f"dh{4 * q + i}" for i in range(4))
@@ -379,7 +379,7 @@ def _backward(plan: Plan) -> str:
 
 def _load_ahead(plan: Plan, q: int, w: _Writer) -> None:
     """Radial weights of a quad of paths, and the sums' gradients of the quads of sums that begin in it."""
-    w.load_quads("w", {4 * q}, "weights", "(CP * 4)", "live2")
+    w.load_quads("w", {4 * q}, "weights", "(EB * CP * 4)", "live2")
     for path in plan.paths[4 * q : 4 * q + 4]:
         if path.rank % 4 == 0:
             l, rows = path.l_out, (2 * path.l_out + 1) * plan.quads_of(path.l_out)
