@@ -67,6 +67,7 @@ def draw_bootstrap(
         xlabel="pooled ρ at τ$_α$", ylabel="density", title=f"{RESAMPLES} resamples of the test structures"
     )
     right.set(xlabel="test structures", ylabel="standard deviation of ρ", ylim=(0, None))
+    right.xaxis.get_major_locator().set_params(integer=True)
     right.grid(alpha=0.3)
     left.legend(fontsize=8)
     figures.save(figure, folder / "figure.png")

@@ -53,47 +53,33 @@ def against_time(rows: Rows, path: Path) -> None:
 
 
 def against_value(rows: Rows, path: Path, xlabel: str, *, log: bool = False) -> None:
-    """ρ at τ_α against what was varied, a line a label; pooled on the left, per structure on the right."""
+    """ρ at τ_α against what was varied, a line a label; pooled on the left, per structure on the right; a row a species."""
     at_tau = [r for r in rows if r["is_tau"]]
     species, systems, labels = (_distinct(at_tau, name) for name in ("species", "system", "label"))
     # Where every system is one point of the curve, the systems are not curves of their own.
-    by_system = len({r["x"] for r in at_tau if r["label"] == labels[0] and r["system"] == systems[0]}) > 1
-    figure = new_figure(9.5, 3.8)
-    left, right = figure.subplots(1, 2, sharey=True)
-    color = 0
-    for label in labels:
-        for system in systems if by_system else [None]:
-            for who in species:
-                own = _sorted(
-                    [
-                        r
-                        for r in at_tau
-                        if r["label"] == label and r["species"] == who and system in (None, r["system"])
-                    ],
-                    "x",
-                )
-                if not own:
-                    continue
-                name = ", ".join(
-                    [label]
-                    + ([str(system)] if by_system and len(systems) > 1 else [])
-                    + ([who] if len(species) > 1 else [])
-                )
-                _line(left, own, "x", f"C{color}", name)
-                _line(right, own, "x", f"C{color}", name, what="per_structure")
-                color += 1
-    _ceiling(left, at_tau, "x")
-    _ceiling(right, at_tau, "x", "ceiling_per_structure")
-    for axes, title in ((left, "pooled"), (right, "per structure")):
-        if log:
-            axes.set_xscale("log", base=2)
-            axes.xaxis.set_major_formatter("{x:g}")
-        else:
-            axes.set_xticks(sorted({r["x"] for r in at_tau}))
-        axes.set(xlabel=xlabel, title=f"{title}, at τ$_α$")
-        axes.grid(alpha=0.3)
-    left.set_ylabel("Pearson correlation ρ")
-    right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    by_system = len({r["x"] for r in at_tau if (r["label"], r["system"]) == (labels[0], systems[0])}) > 1
+    curves = [(label, system) for label in labels for system in (systems if by_system else [None])]
+    figure = new_figure(9.5, 3.6 * len(species))
+    panels = figure.subplots(len(species), 2, sharey="row", squeeze=False)
+    columns = (("pooled", "ceiling", "pooled"), ("per_structure", "ceiling_per_structure", "per structure"))
+    for line, who in zip(panels, species, strict=True):
+        mine = [r for r in at_tau if r["species"] == who]
+        for axes, (what, ceiling, title) in zip(line, columns, strict=True):
+            for k, (label, system) in enumerate(curves):
+                own = _sorted([r for r in mine if r["label"] == label and system in (None, r["system"])], "x")
+                name = f"{label}, {system}" if system and len(systems) > 1 else label
+                if own:
+                    _line(axes, own, "x", f"C{k}", name, what=what)
+            _ceiling(axes, mine, "x", ceiling)
+            if log:
+                axes.set_xscale("log", base=2)
+                axes.xaxis.set_major_formatter("{x:g}")
+            axes.set_xticks(sorted({r["x"] for r in mine}))
+            axes.minorticks_off()
+            axes.set(xlabel=xlabel, title=f"{who} at τ$_α$, {title}")
+            axes.grid(alpha=0.3)
+        line[0].set_ylabel("Pearson correlation ρ")
+        line[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     save(figure, path)
 
 
@@ -111,12 +97,14 @@ def transfer_matrix(rows: Rows, systems: Sequence[str], path: Path) -> None:
             table[0, i, j] = r["pooled"]
             if i == j:
                 table[1, i, j] = r["pooled"]
+    low, high = np.nanmin(table) - 0.05, np.nanmax(table) + 0.05
     for panel, values, title in zip(
         panels, table, ("zero-shot", "frozen network, readout refitted"), strict=True
     ):
-        panel.imshow(values, vmin=np.nanmin(table) - 0.05, vmax=1, cmap="viridis")
+        panel.imshow(values, vmin=low, vmax=high, cmap="viridis")
         for (i, j), value in np.ndenumerate(values):
-            panel.text(j, i, f"{value:.3f}", ha="center", va="center", color="w", fontsize=10)
+            color = "k" if value > low + 0.6 * (high - low) else "w"
+            panel.text(j, i, f"{value:.3f}", ha="center", va="center", color=color, fontsize=10)
         panel.set(title=title, xlabel="scored at", xticks=range(len(systems)), yticks=range(len(systems)))
         panel.set_xticklabels(systems, fontsize=8)
         panel.set_yticklabels(systems, fontsize=8)
