@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -224,6 +224,23 @@ def per_species(
     for s in np.unique(types):
         mask = types == s
         yield int(s), np.concatenate(features)[mask], labels[mask], group[mask]
+
+
+def check_arrays(card: Card, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse learned arrays that are missing, or whose shapes don't fit the card.
+
+    Raises
+    ------
+    DataError
+        With the first array that doesn't fit.
+    """
+    for name, shape in shapes.items():
+        found = arrays[name].shape if name in arrays else None
+        if found != shape:
+            raise DataError(
+                f"the {card.kind} model has {name} of shape {found} instead of {shape}: weights and card don't "
+                "belong together."
+            )
 
 
 def check_types(structure: Structure, species: Sequence[str]) -> None:

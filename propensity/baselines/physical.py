@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 from propensity.baselines.common import (
     Options,
     Positions,
+    check_arrays,
     check_types,
     common_potential,
     input_structure,
@@ -108,6 +109,8 @@ class FieldEstimator(Estimator):
         """Rebuild from a card and :meth:`arrays`."""
         estimator = cls()
         estimator.card = card
+        shape = (len(card.species), len(card.times))
+        check_arrays(card, arrays, dict.fromkeys(("slope", "intercept", "length"), shape))
         estimator.slope, estimator.intercept = arrays["slope"], arrays["intercept"]
         estimator.length = arrays["length"]
         return estimator

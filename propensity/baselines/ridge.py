@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from propensity.baselines.common import (
     Options,
     Positions,
+    check_arrays,
     check_types,
     describe_samples,
     per_species,
@@ -102,6 +103,8 @@ class RidgeEstimator(Estimator):
         """Rebuild from a card and :meth:`arrays`."""
         estimator = cls()
         estimator.card = card
+        shape = (len(card.species), len(estimator.feature_names), len(card.times))
+        check_arrays(card, arrays, {"weights": shape, "intercept": shape[::2]})
         estimator.weights, estimator.intercept = arrays["weights"], arrays["intercept"]
         return estimator
 

@@ -13,6 +13,7 @@ from sklearn.svm import LinearSVC
 from propensity.baselines.common import (
     Options,
     Positions,
+    check_arrays,
     check_types,
     describe_samples,
     per_species,
@@ -137,6 +138,9 @@ class SoftnessEstimator(Estimator):
         """Rebuild from a card and :meth:`arrays`."""
         estimator = cls()
         estimator.card = card
+        shape = (len(card.species), len(card.times))
+        names = dict.fromkeys(("offset", "slope", "intercept"), shape)
+        check_arrays(card, arrays, {"normal": (*shape, len(estimator.feature_names)), **names})
         estimator.normal, estimator.offset = arrays["normal"], arrays["offset"]
         estimator.slope, estimator.intercept = arrays["slope"], arrays["intercept"]
         return estimator
