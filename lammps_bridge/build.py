@@ -50,7 +50,7 @@ def build_plugin(headers: str | os.PathLike | None = None, output: str | os.Path
     """
     if headers is not None and output is None:
         raise InputError(f"headers of your own LAMMPS need an output too, e.g. --output {FILENAME}.")
-    target = installed_target() if headers is None else own_target(Path(headers))
+    target = installed_target() if headers is None else own_target(Path(headers).absolute())
     path = Path(output).absolute() if output is not None else plugin_path()
     if not path.name.endswith("plugin.so"):
         raise InputError(f"{path} doesn't end in plugin.so: LAMMPS loads only such files, e.g. {FILENAME}.")
@@ -114,11 +114,7 @@ def installed_target() -> Target:
         )
     lmp = load_lammps(("-screen", "none", "-log", "none", "-nocite"))
     try:
-        if (
-            not lmp.has_package("PLUGIN")
-            if hasattr(lmp, "has_package")
-            else "PLUGIN" not in lmp.installed_packages
-        ):
+        if "PLUGIN" not in lmp.installed_packages:
             raise MissingDependencyError(
                 f"the LAMMPS in {home} was built without the package PLUGIN: use lammps_bridge.Annotator."
             )

@@ -45,6 +45,7 @@ class LiveAnnotation:
 
     def evaluate(self, lmp: Any) -> None:
         """Predict the present configuration; on failure the values become NaN and every rank raises."""
+        self._check_property(lmp)
         n = lmp.extract_setting("nlocal")
         self._write(lmp, np.full((n, len(self.times)), np.nan))
         frame = self._frame(lmp, n)
@@ -77,18 +78,20 @@ class LiveAnnotation:
         cell = np.array([[lx, 0, 0], [xy, ly, 0], [xz, yz, lz]])
         return Frame(tags, types, positions, cell, pbc, np.ones(len(tags), dtype=bool))
 
-    def _write(self, lmp: Any, values: np.ndarray) -> None:
-        if len(values) == 0:
-            return
-        pointer = lmp.extract_atom(self.property)
-        if not pointer:
+    def _check_property(self, lmp: Any) -> None:
+        """Raise on every rank, also on one without atoms, when the property is not defined."""
+        if lmp.extract_atom_datatype(self.property) < 0:
+            columns = f" {len(self.times)}" if len(self.times) > 1 else ""
             raise InputError(
-                f"LAMMPS has no property {self.property}: define it by `fix ID all property/atom {self.property}"
-                f"{f' {len(self.times)}' if len(self.times) > 1 else ''}`."
+                f"LAMMPS has no property {self.property}: "
+                f"define it by `fix ID all property/atom {self.property}{columns}`."
             )
-        several = len(self.times) > 1
-        target = np.ctypeslib.as_array(pointer[0] if several else pointer, shape=(values.size,))
-        target[:] = values.ravel()
+
+    def _write(self, lmp: Any, values: np.ndarray) -> None:
+        if len(values):
+            pointer = lmp.extract_atom(self.property)
+            rows = pointer[0] if len(self.times) > 1 else pointer
+            np.ctypeslib.as_array(rows, shape=(values.size,))[:] = values.ravel()
 
 
 def _column(lmp: Any, name: str, n: int, width: int = 1) -> np.ndarray:

@@ -33,7 +33,9 @@ _one_at_a_time = threading.Lock()
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve one descriptor, or listen until interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m lammps_bridge.serve", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m lammps_bridge.serve", description=(__doc__ or "").replace("``", "`")
+    )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument(
         "--listen", metavar="HOST:PORT|unix:PATH", help="wait for simulations here, until interrupted"
@@ -150,4 +152,5 @@ def _address(text: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a unix path is removed
     main()

@@ -27,7 +27,10 @@ def command() -> None:
     help="Where to write it; default: where the installed LAMMPS finds it by itself.",
 )
 def build_plugin(headers: Path | None, output: Path | None) -> None:
-    """Compile `fix propensity` (a few seconds; $CXX and $CXXFLAGS are honoured)."""
+    """Compile `fix propensity`.
+
+    Takes a few seconds; $CXX and $CXXFLAGS are honoured.
+    """
     from lammps_bridge import build
 
     path = build.build_plugin(headers, output)
@@ -40,7 +43,7 @@ def build_plugin(headers: Path | None, output: Path | None) -> None:
 
 @command.command("info")
 def info() -> None:
-    """Say which LAMMPS is installed, and what of the bridge works with it."""
+    """Say which LAMMPS is here and what works."""
     from lammps_bridge import autoload, build
     from lammps_bridge.loading import import_lammps, load_lammps
     from propensity.errors import PropensityError
