@@ -13,7 +13,7 @@ BLOCKS = 10
 #: Length of a block in the first round, in LJ time.
 FIRST_BLOCK = 4.0
 #: A difference less likely than this by chance counts as ageing.
-SIGNIFICANCE = 0.01
+SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def test_equilibrium_passes():
 
 def test_false_alarms_are_rare():
     alarms = sum(not eq.judge(*rounds(seed=s), equilibration=10).equilibrated for s in range(200))
-    assert alarms <= 12  # 1 % for each of two tests
+    assert 5 <= alarms <= 36  # 5 % for each of two tests
 
 
 @pytest.mark.parametrize("change", [{"drift": -0.04}, {"slowing": 0.5}])
