@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from propensity.neighbours.cell import enclosing_cell
 from propensity.structure import Structure
 
 
@@ -19,7 +20,7 @@ def build(
     """See :func:`propensity.neighbours.neighbour_list`."""
     from matscipy.neighbours import neighbour_list
 
-    cell, positions = _enclosing_cell(structure, cutoff)
+    cell, positions = enclosing_cell(structure, cutoff)
     i, j, vectors = neighbour_list(
         "ijD", positions=positions, cell=cell, pbc=structure.pbc, cutoff=float(cutoff)
     )
@@ -32,20 +33,3 @@ def build(
     edge_index = torch.from_numpy(np.stack([j, i]).astype(np.int64))
     edge_vec = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float64))
     return edge_index.to(device), edge_vec.to(device=device, dtype=dtype)
-
-
-def _enclosing_cell(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return a non-singular cell and positions inside it: wrapped if periodic, shifted if open."""
-    cell, pbc, positions = structure.cell.copy(), structure.pbc, structure.positions
-    if not pbc.all():
-        # Open directions get unit vectors orthogonal to the periodic ones, long enough to hold every particle.
-        basis = np.linalg.svd(cell[pbc], full_matrices=True)[2][pbc.sum() :] if pbc.any() else np.eye(3)
-        cell[~pbc] = basis
-        fractional = np.linalg.solve(cell.T, positions.T).T
-        low, high = fractional.min(axis=0), fractional.max(axis=0)
-        origin = np.where(pbc, 0.0, low - cutoff) @ cell
-        positions = positions - origin
-        cell[~pbc] *= (high - low + 2 * cutoff)[~pbc, None]
-    fractional = np.linalg.solve(cell.T, positions.T).T
-    fractional[:, pbc] -= np.floor(fractional[:, pbc])
-    return cell, fractional @ cell

@@ -14,7 +14,10 @@ from propensity.structure import Structure
 Backend = Callable[[Structure, float, torch.device, torch.dtype], tuple[torch.Tensor, torch.Tensor]]
 
 #: Backends that ship with the package: name → module with ``build`` and ``is_available(device)``.
-_MODULES: dict[str, str] = {"matscipy": "propensity.neighbours.matscipy"}
+_MODULES: dict[str, str] = {
+    "matscipy": "propensity.neighbours.matscipy",
+    "torch": "propensity.neighbours.torch_cells",
+}
 _REGISTERED: dict[str, Backend] = {}
 
 
@@ -54,7 +57,7 @@ def neighbour_list(
         raise InputError(f"cutoff is {cutoff}: give a positive number.")
     device = torch.device(device)
     if backend == "auto":
-        backend = "matscipy"
+        backend = "torch" if device.type == "cuda" else "matscipy"
     if backend in _REGISTERED:
         build = _REGISTERED[backend]
     elif backend in _MODULES:

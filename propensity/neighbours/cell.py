@@ -1,0 +1,24 @@
+"""A cell that every backend can work in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from propensity.structure import Structure
+
+
+def enclosing_cell(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return a non-singular cell and positions inside it: wrapped if periodic, shifted if open."""
+    cell, pbc, positions = structure.cell.copy(), structure.pbc, structure.positions
+    if not pbc.all():
+        # Open directions get unit vectors orthogonal to the periodic ones, long enough to hold every particle.
+        basis = np.linalg.svd(cell[pbc], full_matrices=True)[2][pbc.sum() :] if pbc.any() else np.eye(3)
+        cell[~pbc] = basis
+        fractional = np.linalg.solve(cell.T, positions.T).T
+        low, high = fractional.min(axis=0), fractional.max(axis=0)
+        origin = np.where(pbc, 0.0, low - cutoff) @ cell
+        positions = positions - origin
+        cell[~pbc] *= (high - low + 2 * cutoff)[~pbc, None]
+    fractional = np.linalg.solve(cell.T, positions.T).T
+    fractional[:, pbc] -= np.floor(fractional[:, pbc])
+    return cell, fractional @ cell
