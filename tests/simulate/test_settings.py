@@ -132,6 +132,14 @@ def test_a_species_without_particles(tmp_path):
         small_settings(model=load_input(path))
 
 
+def test_a_density_from_nowhere(tmp_path):
+    path = tmp_path / "my.in"
+    path.write_text(GOOD.replace("# propensity: density 0.9\n", ""))
+    with pytest.raises(InputError, match="my names no density: give --density"):
+        small_settings(model=load_input(path))
+    assert small_settings(model=load_input(path), density=0.7).density == 0.7
+
+
 def test_other_settings_are_refused_on_resume(tmp_path):
     settings = small_settings()
     store = PieceStore(tmp_path / "w", settings.identity())
