@@ -16,7 +16,7 @@ import numpy as np
 from ase.geometry import complete_cell
 
 from propensity.errors import DataError
-from propensity.trajectory.frame import Frame, reading
+from propensity.trajectory.frame import VECTORS, Frame, reading
 
 #: Coordinates in order of preference: columns, and whether they are fractions of the cell.
 _COORDINATES = (
@@ -104,6 +104,9 @@ def _parse(number: int, header: list[str], rows: list[str], n: int) -> Frame:
             break
     else:
         raise DataError(f"there are no coordinates among its columns {names}")
+    for name, components in VECTORS.items():
+        if all(component in table for component in components):
+            table[name] = np.stack([table.pop(component) for component in components], axis=1)
     return Frame(
         number, positions, cell, pbc, labels, table, step=step, time=time, origin=origin, text=(header, rows)
     )
@@ -198,7 +201,8 @@ def _own_columns(frame: Frame, types: np.ndarray) -> dict[str, np.ndarray]:
             own[safe] = array
         else:
             flat = array.reshape(n, -1)
-            own |= {f"{safe}[{k + 1}]": flat[:, k] for k in range(flat.shape[1])}
+            names = VECTORS.get(name) or [f"{safe}[{k + 1}]" for k in range(flat.shape[1])]
+            own |= dict(zip(names, flat.T, strict=True))
     return own
 
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from propensity.errors import DataError
 from propensity.species import SpeciesMap, map_species
 from propensity.structure import Structure
+
+if TYPE_CHECKING:
+    import ase
+
+
+#: Vector columns by their name here → their components as LAMMPS calls them.
+VECTORS = {"velocities": ("vx", "vy", "vz"), "forces": ("fx", "fy", "fz"), "image": ("ix", "iy", "iz")}
 
 
 @dataclass
@@ -31,7 +38,8 @@ class Frame:
     labels
         Columns that may name the species, each of shape (N,), in order of preference.
     arrays
-        Every other column by its name in the file, each of shape (N,) or (N, k).
+        Every other column by its name in the file, each of shape (N,) or (N, k); ``velocities``,
+        ``forces`` and ``image`` are vectors whatever the file calls them.
     info
         What the file says of the frame as a whole.
     step, time
@@ -41,6 +49,8 @@ class Frame:
     text
         Lines of the file without their line ends: the header and one for each particle, for writers
         of the same format.
+    atoms
+        The ``ase.Atoms`` that were read, for writers that speak ASE.
     """
 
     number: int
@@ -54,6 +64,7 @@ class Frame:
     time: float | None = None
     origin: np.ndarray | None = None
     text: tuple[list[str], list[str]] | None = None
+    atoms: ase.Atoms | None = None
 
     def __len__(self) -> int:
         return len(self.positions)

@@ -235,12 +235,9 @@ def _from_atoms(atoms: Any, number: int) -> Frame:
     labels = {"symbol": np.array(atoms.get_chemical_symbols())}
     types = arrays.get("type", arrays.get("types"))
     labels = {**labels, "number": atoms.numbers} if types is None else {"type": types, **labels}
-    info = dict(atoms.info)
     if atoms.calc is not None and "forces" in atoms.calc.results:
         arrays["forces"] = atoms.calc.results["forces"]
-    if atoms.calc is not None and "energy" in atoms.calc.results:
-        info["energy"] = atoms.calc.results["energy"]
-    return Frame(number, atoms.positions, atoms.cell.array, atoms.pbc, labels, arrays, info)
+    return Frame(number, atoms.positions, atoms.cell.array, atoms.pbc, labels, arrays, atoms=atoms)
 
 
 def _open_gsd(path: Path, start: int, stop: int | None, step: int) -> Frames:

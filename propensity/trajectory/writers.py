@@ -30,8 +30,8 @@ FORMATS = {
     ".h5": "h5md", ".h5md": "h5md", ".hdf5": "h5md",
 }  # fmt: skip
 _STALE = re.compile(r"propensity(_std)?(_t[0-9.e+-]+)?|propensities(_std)?")
-#: Vector columns of extended XYZ, as ASE and OVITO name them, and those of LAMMPS.
-_VECTORS = {"velo": ("vx", "vy", "vz"), "forces": ("fx", "fy", "fz")}
+#: Element of H5MD → column of a frame.
+_ELEMENTS = {"id": "id", "velocity": "velocities", "force": "forces", "image": "image", "mass": "mass"}
 
 
 class Writer(Protocol):
@@ -81,23 +81,27 @@ class _ExtXYZ:
         self._stream, self._times = stream, predictor.times
 
     def add(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> None:
-        atoms = ase.Atoms(_symbols(frame, types), frame.positions, cell=frame.cell, pbc=frame.pbc)
-        arrays = {name: array for name, array in frame.arrays.items() if not _STALE.fullmatch(name)}
-        for vector, names in _VECTORS.items():
-            if all(name in arrays for name in names):
-                arrays[vector] = np.stack([arrays.pop(name) for name in names], axis=1)
-        for name, array in {**arrays, **columns}.items():
-            if name not in ("positions", "numbers", "symbols", "species", "pos"):
-                atoms.arrays[name] = np.asarray(array)
-        atoms.info = {**frame.info, "propensity_times": self._times}
-        for key, value in (("Timestep", frame.step), ("Time", frame.time)):
-            if value is not None:
-                atoms.info[key] = value
-        if frame.origin is not None and np.any(frame.origin):
-            atoms.info["Origin"] = frame.origin
+        atoms = _atoms(frame, types) if frame.atoms is None else frame.atoms
+        atoms.arrays = {name: a for name, a in atoms.arrays.items() if not _STALE.fullmatch(name)} | columns
+        atoms.info["propensity_times"] = self._times
         text = io.StringIO()
-        write_xyz(text, [atoms], write_results=False)
+        write_xyz(text, [atoms])
         self._stream.write(text.getvalue())
+
+
+def _atoms(frame: Frame, types: np.ndarray) -> ase.Atoms:
+    """ASE's view of a frame of another format, with names of columns that OVITO knows."""
+    atoms = ase.Atoms(_symbols(frame, types), frame.positions, cell=frame.cell, pbc=frame.pbc)
+    for name, array in frame.arrays.items():
+        if name not in ("positions", "numbers", "symbols", "species", "pos"):
+            atoms.arrays["velo" if name == "velocities" else name] = array
+    atoms.info.update(frame.info)
+    for key, value in (("Timestep", frame.step), ("Time", frame.time)):
+        if value is not None:
+            atoms.info[key] = value
+    if frame.origin is not None and np.any(frame.origin):
+        atoms.info["Origin"] = frame.origin
+    return atoms
 
 
 def _symbols(frame: Frame, types: np.ndarray) -> list[str]:
@@ -158,8 +162,7 @@ class _H5MD:
                 "write .extxyz or .dump."
             )
         values = {"box/edges": frame.cell, "position": frame.positions, "species": types.astype(np.int32)}
-        if "id" in frame.arrays:
-            values["id"] = frame.arrays["id"]
+        values |= {name: frame.arrays[c] for name, c in _ELEMENTS.items() if c in frame.arrays}
         values["propensity"] = columns["propensities"].astype(np.float32)
         if "propensities_std" in columns:
             values["propensity_std"] = columns["propensities_std"].astype(np.float32)

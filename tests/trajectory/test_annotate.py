@@ -9,6 +9,8 @@ import ase.io
 import h5py
 import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.predictor import Predictor
@@ -63,6 +65,8 @@ def test_extxyz_keeps_columns_and_info(tmp_path, tiny_model, frames):
     atoms.arrays["vector"] = np.arange(360.0).reshape(120, 3)
     atoms.set_momenta(np.ones((120, 3)))
     atoms.info["note"] = "hello there"
+    atoms.set_constraint(FixAtoms([3, 5]))
+    atoms.calc = SinglePointCalculator(atoms, energy=-7.0, forces=np.ones((120, 3)), stress=np.arange(6.0))
     ase.io.write(tmp_path / "in.extxyz", atoms)
     predictor = Predictor(tiny_model, species_map=MAPS["extxyz"])
     annotate(tmp_path / "in.extxyz", tmp_path / "out.extxyz", predictor)
@@ -70,6 +74,10 @@ def test_extxyz_keeps_columns_and_info(tmp_path, tiny_model, frames):
     for name in ("charge_like", "vector", "momenta"):
         assert np.allclose(back.arrays[name], atoms.arrays[name])
     assert back.info["note"] == "hello there"
+    assert back.get_potential_energy() == -7.0
+    assert np.array_equal(back.get_forces(apply_constraint=False), np.ones((120, 3)))
+    assert np.array_equal(back.get_stress(), np.arange(6.0))
+    assert back.constraints[0].index.tolist() == [3, 5]
     assert back.info["propensity_times"].tolist() == [1, 10, 100]
     assert np.array_equal(back.symbols, atoms.symbols)
     assert np.allclose(back.cell, atoms.cell)
@@ -260,7 +268,11 @@ def test_hdf5_is_read_by_mdanalysis(tmp_path, predictor, frames):
         assert np.allclose(
             ts.data["propensity"], predictor.predict(frame.structure(("A", "B"), {1: "A", 2: "B"})), rtol=1e-5
         )
+        assert np.allclose(ts.velocities, frame.arrays["velocities"], atol=1e-6)
+        assert np.allclose(ts.forces, frame.arrays["forces"], rtol=1e-5)
     with h5py.File(tmp_path / "out.h5") as file:
+        assert np.array_equal(file["particles/all/image/value"][2], original[2].arrays["image"])
+        assert np.array_equal(file["particles/all/id/value"][2], original[2].arrays["id"])
         assert file["observables/propensity"].attrs["times"].tolist() == [1, 10, 100]
 
 
@@ -277,7 +289,7 @@ def test_ovito_shows_the_columns(kind, tmp_path, predictor, monkeypatch):
         assert np.allclose(data.particles["propensity"], values[:, 2], rtol=1e-5)
         assert np.allclose(data.cell[:, :3].T, frame.cell)
         assert np.allclose(data.cell[:, 3], frame.origin)
-        assert np.allclose(data.particles["Velocity"][:, 1], frame.arrays["vy"], atol=1e-6)
+        assert np.allclose(data.particles["Velocity"][:, 1], frame.arrays["velocities"][:, 1], atol=1e-6)
         assert data.particles["Particle Type"].array.tolist() == frame.arrays["type"].tolist()
         assert data.particles["Particle Identifier"].array.tolist() == frame.arrays["id"].tolist()
         assert data.attributes["Timestep"] == frame.step
