@@ -56,6 +56,8 @@ class Geometry:
         self.destination = destination.int()
         self.marks = torch.arange(self.n + 1, device=vectors.device, dtype=torch.int32)
         self.rows = torch.searchsorted(self.destination, self.marks, out_int32=True)
+        #: Number of edges; more may follow that lead to no particle, so that shapes can stay the same.
+        self.count = self.rows[-1:]
         degree = self.rows[1:] - self.rows[:-1]
         # Particles of like degree share a program; sorting within windows keeps neighbours close in memory.
         self.order = torch.argsort((self.marks[:-1] // 16384).long() * (1 << 32) - degree).int()

@@ -25,8 +25,8 @@ PROGRAMS = 528
 class RadialPass:
     """The radial MLP of one layer in one pass: its mask, statistics and kernels."""
 
-    def __init__(self, shapes: Shapes, radial: Any, basis: torch.Tensor) -> None:
-        self.shapes, self.n = shapes, len(basis)
+    def __init__(self, shapes: Shapes, radial: Any, basis: torch.Tensor, count: torch.Tensor) -> None:
+        self.shapes, self.n, self.count = shapes, len(basis), count
         self.batch = radial.uses_batch(self.n)
         mask = radial.dropout_mask(basis)
         self.keep = 1.0 if mask is None else 1 - radial.dropout.p
@@ -49,11 +49,11 @@ class RadialPass:
         blocks = -(-self.n // STATISTICS_BLOCK)
         partial = basis.new_empty(blocks, 2, self.hp)
         self.shapes.kernels.radial_sums[(blocks,)](
-            basis, self.mask, linear.weight, linear.bias, partial, self.n, B=STATISTICS_BLOCK, **self.constants
+            basis, self.mask, linear.weight, linear.bias, partial, self.count, B=STATISTICS_BLOCK, **self.constants
         )
         norm.num_batches_tracked.add_(1)
         self.shapes.kernels.radial_statistics[(1,)](
-            partial, norm.weight, norm.bias, norm.running_mean, norm.running_var, affine, self.n, blocks,
+            partial, norm.weight, norm.bias, norm.running_mean, norm.running_var, affine, self.count,
             norm.momentum, norm.eps, self.keep, B=STATISTICS_BLOCK, H=hidden, HP=self.hp, R=256,
         )  # fmt: skip
         return affine
@@ -63,7 +63,7 @@ class RadialPass:
         out = basis.new_empty(-(-self.n // block) * block, len(parameters[3]))
         if self.n:
             self.shapes.kernels.radial_output[(-(-self.n // OUTPUT_BLOCK),)](
-                basis, self.mask, *parameters, out, self.n, EB=block, B=OUTPUT_BLOCK, **self.constants
+                basis, self.mask, *parameters, out, self.count, EB=block, B=OUTPUT_BLOCK, **self.constants
             )
         return out
 
@@ -73,18 +73,21 @@ class RadialPass:
     ) -> tuple[torch.Tensor | None, ...]:  # fmt: skip
         """Gradients of the basis and of the six parameters, the last layer's in the order of the kernels."""
         width, hidden = weight.shape
+        if self.n == 0:
+            zeros = [torch.zeros_like(t) for t in (basis, weight_in, bias_in, bias_in, bias_in, weight, weight[:, 0])]
+            return (zeros[0] if wants_basis else None, *zeros[1:])
         grad_units = basis.new_empty(self.n, self.hp)
         programs = max(min(-(-self.n // GRADIENT_BLOCK), PROGRAMS), 1)
         partial = basis.new_empty(programs, 2 * self.hp + width * (self.hp + 1))
         self.shapes.kernels.radial_gradient[(programs,)](
-            basis, self.mask, weight_in, bias_in, affine, weight, grad, grad_units, partial, self.n, self.keep,
+            basis, self.mask, weight_in, bias_in, affine, weight, grad, grad_units, partial, self.count, self.keep,
             EB=block, B=GRADIENT_BLOCK, **self.constants,
         )  # fmt: skip
         sums = partial.sum(dim=0)
         grad_basis = torch.empty_like(basis) if wants_basis else basis
         first = basis.new_empty(programs, self.hp * (self.nbp + 1))
         self.shapes.kernels.radial_input[(programs,)](
-            basis, self.mask, weight_in, bias_in, affine, grad_units, sums, first, grad_basis, self.n, self.keep,
+            basis, self.mask, weight_in, bias_in, affine, grad_units, sums, first, grad_basis, self.count, self.keep,
             BATCH=self.batch, BASIS=wants_basis, B=GRADIENT_BLOCK, **self.constants,
         )  # fmt: skip
         inner = first.sum(dim=0)
@@ -116,7 +119,7 @@ class Layer(torch.autograd.Function):
         n = geometry.n
         packed_weight, packed_bias = shapes.pack_weights(weight, bias)
         basis = basis.detach()
-        ctx.radial = RadialPass(shapes, radial, basis)
+        ctx.radial = RadialPass(shapes, radial, basis, geometry.count)
         affine = ctx.radial.statistics(radial, basis)
         weights = ctx.radial.output(basis, 1, weight_in, bias_in, affine, packed_weight, packed_bias)
         sums = convolve(shapes, geometry, before, scalars, weights, False, slice(0, n))
@@ -186,7 +189,7 @@ class Layer(torch.autograd.Function):
             block = THREADS // cp
             shapes.kernels.backward[(-(-n_edges // block),)](
                 before, scalars, geometry.edges, weights, geometry.source, geometry.destination, grad_sums, grad_edges,
-                grad_harmonics, n_edges, n, HARMONICS=wants_harmonics, B=block, CP=cp, DQ=shapes.dq, PQ=shapes.pq,
+                grad_harmonics, geometry.count, n, HARMONICS=wants_harmonics, B=block, CP=cp, DQ=shapes.dq, PQ=shapes.pq,
                 NQ=shapes.nq, EB=warp, num_warps=THREADS // 32,
             )  # fmt: skip
         grad_before = None

@@ -38,13 +38,13 @@ def _units(basis, mask, weight_in, bias_in, edge, n_edges, NB: tl.constexpr, NBP
 
 
 @triton.jit
-def radial_sums(basis, mask, weight_in, bias_in, partial, n_edges, B: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr,
+def radial_sums(basis, mask, weight_in, bias_in, partial, count, B: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr,
                 H: tl.constexpr, HP: tl.constexpr):
     """Mean and sum of squared deviations of the hidden units of a block of edges."""
+    n_edges = tl.load(count)
     edge = tl.program_id(0) * B + tl.arange(0, B)
     x, kept, b = _units(basis, mask, weight_in, bias_in, edge, n_edges, NB, NBP, H, HP)
-    count = tl.minimum(n_edges - tl.program_id(0) * B, B).to(tl.float32)
-    mean = tl.sum(x, axis=0) / count
+    mean = tl.sum(x, axis=0) / tl.maximum(tl.minimum(n_edges - tl.program_id(0) * B, B), 1).to(tl.float32)
     away = tl.where((edge < n_edges)[:, None], x - mean[None, :], 0.0)
     target = partial + tl.program_id(0) * (2 * HP) + tl.arange(0, HP)
     tl.store(target, mean)
@@ -52,9 +52,11 @@ def radial_sums(basis, mask, weight_in, bias_in, partial, n_edges, B: tl.constex
 
 
 @triton.jit
-def radial_statistics(partial, gamma, beta, running_mean, running_var, affine, n_edges, n_blocks, momentum, eps, keep,
+def radial_statistics(partial, gamma, beta, running_mean, running_var, affine, count, momentum, eps, keep,
                       B: tl.constexpr, H: tl.constexpr, HP: tl.constexpr, R: tl.constexpr):
     """Rows of ``affine``: mean, 1/σ, scale and shift (with dropout's 1/keep); update the running statistics."""
+    n_edges = tl.load(count)
+    n_blocks = (n_edges + B - 1) // B
     h = tl.arange(0, HP)
     held = h < H
     r = tl.arange(0, R)
@@ -62,20 +64,20 @@ def radial_statistics(partial, gamma, beta, running_mean, running_var, affine, n
     start = 0
     while start < n_blocks:
         block = start + r
-        count = tl.maximum(tl.minimum(n_edges - block * B, B), 0).to(tl.float32)
+        edges = tl.maximum(tl.minimum(n_edges - block * B, B), 0).to(tl.float32)
         at = partial + (block * (2 * HP))[:, None] + h[None, :]
-        total += tl.sum(tl.load(at, mask=(block < n_blocks)[:, None], other=0.0) * count[:, None], axis=0)
+        total += tl.sum(tl.load(at, mask=(block < n_blocks)[:, None], other=0.0) * edges[:, None], axis=0)
         start += R
     mean = total / n_edges
     squares = tl.zeros([HP], tl.float32)
     start = 0
     while start < n_blocks:
         block = start + r
-        count = tl.maximum(tl.minimum(n_edges - block * B, B), 0).to(tl.float32)
+        edges = tl.maximum(tl.minimum(n_edges - block * B, B), 0).to(tl.float32)
         at = partial + (block * (2 * HP))[:, None] + h[None, :]
         there = (block < n_blocks)[:, None]
         away = tl.load(at, mask=there, other=0.0) - mean[None, :]
-        squares += tl.sum(away * away * count[:, None] + tl.load(at + HP, mask=there, other=0.0), axis=0)
+        squares += tl.sum(away * away * edges[:, None] + tl.load(at + HP, mask=there, other=0.0), axis=0)
         start += R
     variance = squares / n_edges
     old = tl.load(running_mean + h, mask=held, other=0.0)
@@ -92,10 +94,11 @@ def radial_statistics(partial, gamma, beta, running_mean, running_var, affine, n
 
 
 @triton.jit
-def radial_input(basis, mask, weight_in, bias_in, affine, grad_units, sums, partial, grad_basis, n_edges, keep,
+def radial_input(basis, mask, weight_in, bias_in, affine, grad_units, sums, partial, grad_basis, count, keep,
                  BATCH: tl.constexpr, BASIS: tl.constexpr, B: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr,
                  H: tl.constexpr, HP: tl.constexpr):
     """Through batch norm and ReLU to the first layer; ``sums`` holds Σ g and Σ g·x̂ over edges."""
+    n_edges = tl.load(count)
     h = tl.arange(0, HP)
     mean = tl.load(affine + h)
     inverse = tl.load(affine + HP + h)
@@ -138,9 +141,10 @@ def source(plan: Plan) -> str:
 def _output(width: int, cp: int) -> str:
     lines = [
         "@triton.jit",
-        "def radial_output(basis, mask, weight_in, bias_in, affine, weight, bias, out, n_edges, B: tl.constexpr, "
+        "def radial_output(basis, mask, weight_in, bias_in, affine, weight, bias, out, count, B: tl.constexpr, "
         "NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr, EB: tl.constexpr):",
         '    """Radial weights before their ReLU, in blocks of EB edges."""',
+        "    n_edges = tl.load(count)",
         "    edge = tl.program_id(0) * B + tl.arange(0, B)",
         "    x, kept, b = _units(basis, mask, weight_in, bias_in, edge, n_edges, NB, NBP, H, HP)",
         "    h = tl.arange(0, HP)",
@@ -163,9 +167,10 @@ def _gradient(width: int, cp: int) -> str:
     tiles = _tiles(width)
     lines = [
         "@triton.jit",
-        "def radial_gradient(basis, mask, weight_in, bias_in, affine, weight, grad, grad_units, partial, n_edges, keep, "
+        "def radial_gradient(basis, mask, weight_in, bias_in, affine, weight, grad, grad_units, partial, count, keep, "
         "B: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr, EB: tl.constexpr):",
         '    """Gradients of the last layer and, before dropout, of its input; Σ g and Σ g·x̂ for the batch norm."""',
+        "    n_edges = tl.load(count)",
         "    h = tl.arange(0, HP)",
         "    mean = tl.load(affine + h)",
         "    inverse = tl.load(affine + HP + h)",

@@ -321,11 +321,12 @@ def _backward(plan: Plan) -> str:
     w.add("@triton.jit")
     w.add(
         "def backward(hidden, scalars, edges, radial, source, destination, grad, grad_hidden, grad_harmonics, "
-        "n_edges, n_nodes, HARMONICS: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr, "
+        "count, n_nodes, HARMONICS: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr, "
         "PQ: tl.constexpr, NQ: tl.constexpr, EB: tl.constexpr):"
     )
     w.depth = 1
     w.add('"""Edge by edge: ``radial`` becomes its gradient, and that of h_j is written for every edge."""')
+    w.add("n_edges = tl.load(count)")
     w.add("thread = tl.arange(0, B * CP)")
     w.add("edge = tl.program_id(0) * B + thread // CP")
     w.add("live = edge < n_edges")

@@ -1,0 +1,31 @@
+"""Small graphs on which kernels are compared."""
+
+import torch
+from torch_geometric.data import Batch, Data
+
+
+def random_graph(n, n_edges, seed=0, dtype=torch.float64, degree_of_first=0):
+    """Random edges sorted by destination; the last particle has none, the first as many as asked."""
+    generator = torch.Generator().manual_seed(seed)
+    destination = torch.randint(max(n - 1, 1), (n_edges,), generator=generator)
+    destination[:degree_of_first] = 0
+    destination = destination.sort().values
+    source = torch.randint(n, (n_edges,), generator=generator)
+    direction = torch.randn(n_edges, 3, generator=generator, dtype=torch.float64)
+    length = 0.7 + 1.3 * torch.rand(n_edges, 1, generator=generator, dtype=torch.float64)
+    vectors = direction / direction.norm(dim=1, keepdim=True) * length
+    types = torch.randint(2, (n,), generator=generator)
+    extra = torch.randn(n, 3, generator=generator, dtype=torch.float64).to(dtype)
+    return Data(
+        types=types, edge_index=torch.stack([source, destination]), edge_vec=vectors.to(dtype), extra=extra, num_nodes=n
+    )
+
+
+GRAPHS = {
+    "random": lambda dtype: random_graph(11, 40, dtype=dtype),
+    "one node": lambda dtype: random_graph(1, 0, dtype=dtype),
+    "one edge": lambda dtype: random_graph(2, 1, dtype=dtype),
+    "no edges": lambda dtype: random_graph(3, 0, dtype=dtype),
+    "huge degree": lambda dtype: random_graph(5, 120, dtype=dtype, degree_of_first=100),
+    "batch": lambda dtype: Batch.from_data_list([random_graph(6, 20, k, dtype) for k in range(3)]),
+}

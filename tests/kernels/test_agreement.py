@@ -1,0 +1,134 @@
+"""Every kernel computes what the e3nn reference computes: outputs and all gradients, dropout included."""
+
+import copy
+
+import pytest
+import torch
+
+from propensity.kernels import available_kernels
+from propensity.nn import SE3GNN
+from tests.kernels.graphs import GRAPHS, random_graph
+
+TOLERANCE = {torch.float64: (1e-11, 1e-10), torch.float32: (1e-5, 1e-4)}
+KERNELS = [("cpu", torch.float64), ("cpu", torch.float32), ("triton", torch.float32)]
+
+
+def needs(kernel, dtype):
+    if kernel not in available_kernels("cpu", dtype):
+        pytest.skip(f"kernel {kernel!r} cannot run here (Triton needs TRITON_INTERPRET=1 without a GPU)")
+
+
+def passes(network, kernel, graph, train):
+    """Output and gradients with respect to positions and every parameter, and what training leaves behind."""
+    network = copy.deepcopy(network).train(train)
+    network.kernel = kernel
+    graph = copy.copy(graph)
+    graph.edge_vec = graph.edge_vec.clone().requires_grad_()
+    torch.manual_seed(5)
+    output = network(graph)
+    torch.sum(output * torch.linspace(-1, 2, output.numel(), dtype=output.dtype).view_as(output)).backward()
+    found = {"output": output.detach(), "positions": graph.edge_vec.grad}
+    found |= {f"gradient of {name}": value.grad for name, value in network.named_parameters()}
+    return found | {name: value.double() for name, value in network.named_buffers()}
+
+
+def compare(network, kernel, graph, train=True):
+    dtype = graph.edge_vec.dtype
+    network = network.to(dtype)
+    expected, found = passes(network, "reference", graph, train), passes(network, kernel, graph, train)
+    for name, value in expected.items():
+        near, far = TOLERANCE[dtype]
+        tolerance = near if name == "output" else far
+        # A gradient that rounding makes of an exact zero says nothing: compare with the largest of all.
+        scale = max(float(value.norm()), 1e-3 * max(float(v.norm()) for k, v in expected.items() if "gradient" in k))
+        assert value.shape == found[name].shape
+        assert float((value - found[name]).norm()) <= tolerance * scale + 1e-30, name
+
+
+def network_of(l_max=1, **options):
+    torch.manual_seed(1)
+    return SE3GNN(2, 3, l_max=l_max, n_layers=2, **options)
+
+
+@pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
+@pytest.mark.parametrize(("kernel", "dtype"), KERNELS)
+def test_graphs(kernel, dtype, graph, train):
+    needs(kernel, dtype)
+    graph = graph(dtype)
+    # Particles that are all alike leave the batch norm nothing but rounding to normalise.
+    train = train and (len(graph.edge_vec) > 1 or (dtype == torch.float64 and len(graph.types) > 1))
+    compare(network_of(), kernel, graph, train)
+
+
+@pytest.mark.parametrize("l_max", range(5))
+def test_every_l_max_on_cpu(l_max):
+    compare(network_of(l_max), "cpu", random_graph(7, 20))
+
+
+@pytest.mark.parametrize("l_max", [0, 2, 3, pytest.param(4, marks=pytest.mark.slow)])
+def test_every_l_max_in_triton(l_max):
+    needs("triton", torch.float32)
+    compare(network_of(l_max), "triton", random_graph(7, 20, dtype=torch.float32))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"channels": 1}, {"channels": 3, "radial_hidden": 5}, {"channels": 6}, {"extra_scalars": 3, "dropout": 0.0}, {"n_basis": 19}],
+    ids=str,
+)
+@pytest.mark.parametrize(("kernel", "dtype"), [KERNELS[0], KERNELS[2]])
+def test_sizes(kernel, dtype, options):
+    needs(kernel, dtype)
+    compare(network_of(**options), kernel, random_graph(6, 18, dtype=dtype))
+
+
+@pytest.mark.parametrize("kernel", ["cpu", "triton"])
+def test_inference_without_gradients(kernel):
+    needs(kernel, torch.float32)
+    graph = random_graph(12, 60, dtype=torch.float32)
+    network = network_of(2)
+    with torch.no_grad():
+        network.train()
+        network(graph)
+        network.eval()
+        expected, found = ((setattr(network, "kernel", name), network(graph))[1] for name in ("reference", kernel))
+        assert float((expected - found).norm() / expected.norm()) < 1e-5
+        # The folded parameters follow the network when it changes.
+        network.convolutions[0].radial.linear_out.weight.mul_(1.5)
+        network.norms[1].running_var.mul_(2)
+        expected, found = ((setattr(network, "kernel", name), network(graph))[1] for name in ("reference", kernel))
+        assert float((expected - found).norm() / expected.norm()) < 1e-5
+
+
+@pytest.mark.parametrize("kernel", ["cpu", "triton"])
+def test_same_numbers_every_time(kernel):
+    needs(kernel, torch.float32)
+    graph = GRAPHS["batch"](torch.float32)
+    first, second = passes(network_of(), kernel, graph, True), passes(network_of(), kernel, graph, True)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("kernel", ["cpu", "triton"])
+def test_layers_and_edge_order(kernel):
+    """hidden() gives every layer as e3nn does, and edges may come in any order."""
+    needs(kernel, torch.float32)
+    graph = random_graph(9, 30, dtype=torch.float32)
+    network = network_of().eval()
+    network.kernel = "reference"
+    expected = network.hidden(graph)
+    network.kernel = kernel
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
+    graph.edge_index, graph.edge_vec = graph.edge_index[:, order], graph.edge_vec[order]
+    for a, b in zip(expected, network.hidden(graph), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("l_max", range(6))
+def test_every_l_max_on_a_gpu(l_max):
+    network, graph = network_of(l_max).cuda(), random_graph(300, 6000, dtype=torch.float32).to("cuda")
+    expected, found = passes(network, "reference", graph, True), passes(network, "triton", graph, True)
+    for name, value in expected.items():
+        assert float((value - found[name]).norm() / (value.norm() + 1e-6)) < 2e-4, name
