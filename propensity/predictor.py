@@ -127,6 +127,15 @@ class Predictor:
             raise PropensityError(
                 f"{self.device} has not enough memory for {len(structure)} particles: use device='cpu'."
             ) from None
+        untrained = np.isin(self.species, self.card.trained_species, invert=True) & bool(
+            self.card.trained_species
+        )
+        if np.isfinite(members[:, untrained[structure.types]]).any():
+            self._warn_once(
+                "species",
+                f"the model was trained on {list(self.card.trained_species)} only: predictions for other species "
+                "mean little.",
+            )
         return members[:, :, self._selected] * self.length_scale
 
     def columns(self, structure: Structure) -> dict[str, np.ndarray]:

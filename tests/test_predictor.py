@@ -1,0 +1,97 @@
+"""Choices and warnings of the predictor (its basics are tested with the models on disk)."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from propensity.errors import InputError, PropensityError, PropensityWarning
+from propensity.predictor import COLUMNS, Predictor
+from propensity.structure import Structure
+from tests.conftest import make_tiny_model
+
+
+@pytest.mark.parametrize(
+    ("times", "index", "default"),
+    [
+        (None, [0, 1, 2], 2),
+        ([10.0], [1], 0),
+        (10, [1], 0),
+        ([100, 1], [2, 0], 0),
+        ([1, 10], [0, 1], 1),
+        ([10.004], [1], 0),
+    ],
+)
+def test_times_are_chosen_by_value(times, index, default, tiny_model, liquid):
+    chosen = Predictor(tiny_model, times=times)
+    assert chosen.times.tolist() == [[1.0, 10.0, 100.0][k] for k in index]
+    assert chosen.default_time_index == default
+    assert np.array_equal(chosen.predict(liquid), Predictor(tiny_model).predict(liquid)[:, index])
+
+
+@pytest.mark.parametrize("times", [[11], [10, 11], [], [np.nan], [-10]])
+def test_times_that_the_model_lacks_are_refused(times, tiny_model):
+    with pytest.raises(InputError, match=r"choose from \[1.0, 10.0, 100.0\]"):
+        Predictor(tiny_model, times=times)
+
+
+def test_columns_of_one_model_and_of_a_committee(tiny_model, tmp_path, liquid):
+    assert tuple(Predictor(tiny_model).columns(liquid)) == COLUMNS[:2]
+    same = Predictor([tiny_model, tiny_model]).columns(liquid)
+    assert tuple(same) == COLUMNS
+    assert np.all(same["propensities_std"] == 0)
+    other = Predictor([tiny_model, make_tiny_model(tmp_path / "other", seed=1)]).columns(liquid)
+    assert other["propensities_std"].min() > 0
+    assert np.array_equal(other["propensity_std"], other["propensities_std"][:, 2])
+
+
+def warned(predictor, *structures):
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for structure in structures:
+            predictor.predict(structure)
+    return [str(w.message) for w in seen if issubclass(w.category, PropensityWarning)]
+
+
+def test_a_liquid_like_that_of_the_card_gives_no_warning(tiny_model, liquid):
+    assert warned(Predictor(tiny_model), liquid) == []
+
+
+def test_each_doubt_is_uttered_once(tiny_model, liquid):
+    dense = liquid.scaled(0.95)
+    swapped = Structure(liquid.positions, 1 - liquid.types, liquid.cell)
+    free = Structure(liquid.positions, liquid.types, 0.0, False)
+    messages = warned(Predictor(tiny_model), dense, dense, swapped, swapped, free, free, liquid)
+    assert [m.split()[0:2] for m in messages] == [
+        ["number", "density"],
+        ["composition", "is"],
+        ["the", "structure"],
+    ]
+
+
+def test_a_model_of_inherent_structures_says_so(tmp_path, liquid):
+    (message,) = warned(Predictor(make_tiny_model(tmp_path, positions="inherent")), liquid, liquid)
+    assert "inherent structures" in message
+
+
+def test_untrained_species_are_nan_or_warned_about(tmp_path, liquid, monkeypatch):
+    predictor = Predictor(make_tiny_model(tmp_path, trained_species=("A",)))
+    assert warned(predictor, liquid) == []
+    assert np.isnan(predictor.predict(liquid)[liquid.types == 1]).all()
+    monkeypatch.setattr(predictor.estimators[0], "predict", lambda s: np.ones((len(s), 3)))
+    (message,) = warned(predictor, liquid, liquid)
+    assert "['A'] only" in message
+
+
+def test_out_of_memory_names_the_way_out(tiny_model, liquid, monkeypatch):
+    predictor = Predictor(tiny_model)
+
+    def fail(structure):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(predictor.estimators[0], "predict", fail)
+    with pytest.raises(PropensityError, match="not enough memory for 120 particles: use device='cpu'"):
+        predictor.predict(liquid)
