@@ -12,7 +12,7 @@ from rich.table import Table
 
 from propensity.demo.run import DemoResult
 from propensity.trajectory import Summary
-from propensity.trajectory.readers import Frames
+from propensity.trajectory.stream import Frames
 
 
 @contextmanager

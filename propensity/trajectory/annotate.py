@@ -11,7 +11,8 @@ import numpy as np
 from propensity.errors import DataError, InputError
 from propensity.predictor import Predictor
 from propensity.trajectory.frame import Frame
-from propensity.trajectory.readers import Frames, open_trajectory
+from propensity.trajectory.readers import open_trajectory
+from propensity.trajectory.stream import Frames
 from propensity.trajectory.writers import open_writer
 
 

@@ -1,0 +1,180 @@
+"""Frames by the libraries that own their formats: ASE, HOOMD's gsd and MDAnalysis."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from propensity.errors import DataError, MissingDependencyError
+from propensity.trajectory.frame import Frame, reading
+from propensity.trajectory.stream import Frames, each_frame
+
+
+def open_ase(path: Path, start: int, stop: int | None, step: int) -> Frames | None:
+    """Frames by ASE; None when it doesn't know the format."""
+    from ase.io import iread
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+    from ase.io.trajectory import Trajectory
+
+    try:
+        format = filetype(str(path))
+    except (UnknownFileTypeError, OSError, UnicodeDecodeError):
+        return None
+    if format not in ioformats or format in (
+        "gromacs",
+        "proteindatabank",
+        "lammps-data",
+        "netcdftrajectory",
+        "dcd",
+    ):
+        return None  # Formats whose boxes or species MDAnalysis knows better.
+    if format == "traj":
+        try:
+            trajectory = Trajectory(str(path))
+        except Exception as error:
+            raise DataError(f"{path} is not a readable ASE trajectory ({_one_line(error)}).") from None
+        numbers = range(len(trajectory))[start:stop:step]
+        return Frames(each_frame(numbers, lambda k: from_atoms(trajectory[k], k)), len(numbers))
+
+    def frames() -> Iterator[Frame]:
+        reader = iread(str(path), slice(start, stop, step), format=format)
+        for number in count(start, step):
+            with reading(number):
+                atoms = next(reader, None)
+            if atoms is None:
+                return
+            yield from_atoms(atoms, number)
+
+    return Frames(frames())
+
+
+def from_atoms(atoms: Any, number: int) -> Frame:
+    """Frame of ``ase.Atoms``."""
+    arrays = {k: v for k, v in atoms.arrays.items() if k not in ("positions", "numbers")}
+    labels = {"symbol": np.array(atoms.get_chemical_symbols())}
+    types = arrays.get("type", arrays.get("types"))
+    labels = {**labels, "number": atoms.numbers} if types is None else {"type": types, **labels}
+    if atoms.calc is not None and "forces" in atoms.calc.results:
+        arrays["forces"] = atoms.calc.results["forces"]
+    return Frame(number, atoms.positions, atoms.cell.array, atoms.pbc, labels, arrays, atoms=atoms)
+
+
+def open_gsd(path: Path, start: int, stop: int | None, step: int) -> Frames:
+    """Frames of HOOMD's GSD; MDAnalysis misreads the tilt of its boxes and takes types from the first frame."""
+    try:
+        import gsd.hoomd
+    except ImportError:
+        raise MissingDependencyError(
+            'reading GSD needs the package gsd: pip install "propensity[gsd]".'
+        ) from None
+    try:
+        trajectory = gsd.hoomd.open(str(path), "r")
+    except Exception as error:  # gsd raises RuntimeError, OSError, ... by the kind of damage.
+        raise DataError(f"{path} is not a readable GSD file ({_one_line(error)}).") from None
+    numbers = range(len(trajectory))[start:stop:step]
+    return Frames(each_frame(numbers, lambda k: _from_gsd(trajectory[k], k)), len(numbers))
+
+
+def _from_gsd(snapshot: Any, number: int) -> Frame:
+    particles, (lx, ly, lz, xy, xz, yz) = snapshot.particles, map(float, snapshot.configuration.box)
+    flat = snapshot.configuration.dimensions == 2
+    lz = lz or 1.0
+    cell = np.array([[lx, 0, 0], [xy * ly, ly, 0], [xz * lz, yz * lz, lz]])
+    names = np.array(particles.types, dtype=object)[particles.typeid]
+    arrays = {
+        "type": particles.typeid.astype(np.int64) + 1,
+        "velocities": particles.velocity.astype(float),
+        "image": particles.image.astype(np.int64),
+    }
+    return Frame(
+        number, particles.position.astype(float), cell, np.array([True, True, not flat]),
+        {"type": names}, arrays, step=int(snapshot.configuration.step), origin=-cell.sum(axis=0) / 2,
+    )  # fmt: skip
+
+
+def open_universe(first: Path, second: Path | None) -> Any:
+    """Universe of one or two files; raises DataError with the fix where there is one."""
+    import MDAnalysis
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return MDAnalysis.Universe(*map(str, filter(None, (first, second))), **_atom_style(first))
+        except Exception as error:  # MDAnalysis raises whatever its parsers meet.
+            raise DataError(_why_not(first, second, error)) from None
+
+
+#: Columns of the section Atoms in LAMMPS data files, as MDAnalysis wants to be told them.
+_ATOM_STYLES = {
+    "atomic": "id type x y z", "charge": "id type charge x y z", "molecular": "id resid type x y z",
+    "bond": "id resid type x y z", "angle": "id resid type x y z", "full": "id resid type charge x y z",
+    "sphere": "id type diameter density x y z",
+}  # fmt: skip
+
+
+def _atom_style(path: Path) -> dict[str, str]:
+    """Style that ``write_data`` notes after "Atoms #"; MDAnalysis guesses it by counting columns."""
+    if path.suffix.lower() != ".data":
+        return {}
+    with path.open(errors="replace") as stream:
+        note = next((line.partition("#")[2].strip() for line in stream if line.startswith("Atoms")), "")
+    return {"atom_style": _ATOM_STYLES[note]} if note in _ATOM_STYLES else {}
+
+
+def open_mdanalysis(path: Path, topology: Path | None, start: int, stop: int | None, step: int) -> Frames:
+    """Frames by MDAnalysis."""
+    universe = open_universe(path, None) if topology is None else open_universe(topology, path)
+    if not hasattr(universe, "trajectory"):
+        raise DataError(f"{path} holds no positions: give a trajectory.")
+    numbers = range(len(universe.trajectory))[start:stop:step]
+    return Frames(each_frame(numbers, lambda k: _from_universe(universe, k)), len(numbers))
+
+
+def _why_not(first: Path, second: Path | None, error: Exception) -> str:
+    import MDAnalysis
+
+    if second is not None:
+        return f"{second} with topology {first} can't be opened ({type(error).__name__}: {_one_line(error)})."
+    if first.suffix.lstrip(".").upper() in MDAnalysis._PARSERS:
+        return f"{first} can't be read ({type(error).__name__}: {_one_line(error)})."
+    if first.suffix.lstrip(".").upper() in MDAnalysis._READERS:
+        return (
+            f"{first} says nothing of the species: give a topology after it, "
+            f"e.g. propensity annotate {first.name} topology.data -o out.extxyz."
+        )
+    return f"{first} has no format that ASE or MDAnalysis knows: convert it to a LAMMPS dump or extended XYZ."
+
+
+def _from_universe(universe: Any, number: int) -> Frame:
+    atoms, ts = universe.atoms, universe.trajectory[number]
+    arrays: dict[str, np.ndarray] = {}
+    if hasattr(atoms, "ids"):
+        arrays["id"] = np.asarray(atoms.ids, dtype=np.int64)
+    if ts.has_velocities:
+        arrays["velocities"] = ts.velocities.astype(float)
+    if ts.has_forces:
+        arrays["forces"] = ts.forces.astype(float)
+    boxed = ts.dimensions is not None
+    cell = ts.triclinic_dimensions.astype(float) if boxed else np.zeros((3, 3))
+    return Frame(
+        number, ts.positions.astype(float), cell, np.full(3, boxed), labels_of(atoms), arrays,
+        step=int(ts.data["step"]) if "step" in ts.data else None, time=float(ts.time),
+    )  # fmt: skip
+
+
+def labels_of(atoms: Any) -> dict[str, np.ndarray]:
+    """What MDAnalysis knows that may name the species, by column."""
+    return {
+        key: np.asarray(getattr(atoms, attribute), dtype=object)
+        for key, attribute in (("type", "types"), ("name", "names"), ("element", "elements"))
+        if hasattr(atoms, attribute)
+    }
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or "no reason given"
