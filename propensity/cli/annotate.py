@@ -64,7 +64,7 @@ def command(
     from propensity.cli.report import frame_progress, print_summary
     from propensity.predictor import Predictor
     from propensity.species import parse_species_map
-    from propensity.trajectory import BrokenFrameError, annotate
+    from propensity.trajectory import AnnotationInterrupted, BrokenFrameError, annotate
 
     predictor = Predictor(
         model, device=device, species_map=parse_species_map(species_map), length_scale=length_scale,
@@ -75,7 +75,7 @@ def command(
             summary = annotate(
                 trajectory, output, predictor, topology, start=start, stop=stop, step=step, progress=progress
             )
-    except BrokenFrameError as error:
+    except (BrokenFrameError, AnnotationInterrupted) as error:
         if not quiet:
             print_summary(error.summary, output)
         raise

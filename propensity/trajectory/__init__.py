@@ -1,8 +1,16 @@
 """Trajectories of any format, one frame at a time: read, predict, write."""
 
-from propensity.trajectory.annotate import BrokenFrameError, Summary, annotate
+from propensity.trajectory.annotate import AnnotationInterrupted, BrokenFrameError, Summary, annotate
 from propensity.trajectory.frame import Frame
 from propensity.trajectory.readers import open_trajectory
 from propensity.trajectory.writers import open_writer
 
-__all__ = ["BrokenFrameError", "Frame", "Summary", "annotate", "open_trajectory", "open_writer"]
+__all__ = [
+    "AnnotationInterrupted",
+    "BrokenFrameError",
+    "Frame",
+    "Summary",
+    "annotate",
+    "open_trajectory",
+    "open_writer",
+]

@@ -72,6 +72,14 @@ class BrokenFrameError(DataError):
         self.summary = summary
 
 
+class AnnotationInterrupted(KeyboardInterrupt):
+    """Ctrl-C; ``summary`` is of the frames before it, which are saved."""
+
+    def __init__(self, summary: Summary) -> None:
+        super().__init__()
+        self.summary = summary
+
+
 def annotate(
     trajectory: str | Path,
     output: str | Path,
@@ -104,8 +112,9 @@ def annotate(
     Raises
     ------
     BrokenFrameError
-        At a frame that can't be read or predicted, after the frames before it were saved.  Ctrl-C
-        saves them too.
+        At a frame that can't be read or predicted, after the frames before it were saved.
+    AnnotationInterrupted
+        At Ctrl-C, likewise.
     DataError
         When there is no frame to annotate.
     """
@@ -134,7 +143,7 @@ def annotate(
         saved = f"the {summary.n_frames} frame(s) before it are in {output}."
         raise BrokenFrameError(f"{str(failure).rstrip('.')}; {saved}", summary)
     if failure is not None:
-        raise failure
+        raise AnnotationInterrupted(summary)
     return summary
 
 

@@ -14,7 +14,7 @@ from ase.constraints import FixAtoms
 
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.predictor import Predictor
-from propensity.trajectory import BrokenFrameError, annotate, open_trajectory
+from propensity.trajectory import AnnotationInterrupted, BrokenFrameError, annotate, open_trajectory
 from tests.conftest import make_liquid, make_tiny_model
 from tests.trajectory.conftest import LAMMPS, MAPS, to_atoms, write, write_dump
 
@@ -186,8 +186,9 @@ def test_ctrl_c_saves_what_there_is(tmp_path, predictor, frames):
             raise KeyboardInterrupt
 
     path = write_dump(tmp_path / "t.dump", frames)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(AnnotationInterrupted) as interrupted:
         annotate(path, tmp_path / "out.dump", predictor, progress=stop)
+    assert interrupted.value.summary.n_frames == 3
     assert len(list(open_trajectory(tmp_path / "out.dump"))) == 3
 
 
