@@ -133,7 +133,7 @@ def radial_input(basis, mask, weight_in, bias_in, affine, grad_units, sums, part
 
 
 def source(plan: Plan) -> str:
-    """Kernels ``radial_sums``, ``radial_statistics``, ``radial_output``, ``radial_gradient`` and ``radial_input``."""
+    """Kernels ``radial_sums``, ``_statistics``, ``_output`` forward and ``radial_units``, ``_weights``, ``_input`` back."""
     width = quads(len(plan.paths)) * plan.padded_channels * 4
     return _HEADER + _output(width, plan.padded_channels) + "\n\n" + _gradient(width, plan.padded_channels)
 
@@ -164,58 +164,65 @@ def _output(width: int, cp: int) -> str:
 
 
 def _gradient(width: int, cp: int) -> str:
-    tiles = _tiles(width)
+    place = f"column // {4 * cp} * (EB * {4 * cp}) + column % {4 * cp}"
+    line = f"grad + (edge.to(tl.int64) // EB * EB * {width} + edge % EB * {4 * cp})[:, None]"
     lines = [
         "@triton.jit",
-        "def radial_gradient(basis, mask, weight_in, bias_in, affine, weight, grad, grad_units, partial, count, keep, "
+        "def radial_units(basis, mask, weight_in, bias_in, affine, weight, grad, grad_units, partial, count, keep, "
         "B: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr, EB: tl.constexpr):",
-        '    """Gradients of the last layer and, before dropout, of its input; Σ g and Σ g·x̂ for the batch norm."""',
+        '    """Gradient of the hidden units before dropout; Σ g and Σ g·x̂ of a block for the batch norm."""',
         "    n_edges = tl.load(count)",
         "    h = tl.arange(0, HP)",
-        "    mean = tl.load(affine + h)",
-        "    inverse = tl.load(affine + HP + h)",
+        "    edge = tl.program_id(0) * B + tl.arange(0, B)",
+        "    at = edge.to(tl.int64)[:, None]",
+        "    live = (edge < n_edges)[:, None]",
+        f"    line = {line}",
+        "    g = tl.zeros([B, HP], tl.float32)",
+    ]
+    for start, size in _tiles(width):
+        lines += [
+            f"    column = {start} + tl.arange(0, {size})",
+            f"    place = {place}",
+            f"    z = tl.load(line + place[None, :], mask=live & (column < {width})[None, :], other=0.0)",
+            f"    w = tl.load(weight + column[:, None] * H + h[None, :], mask=(column < {width})[:, None] & (h < H)[None, :], other=0.0)",
+            '    g += tl.dot(z, w, input_precision="tf32x3")',
+        ]
+    lines += [
+        "    x, kept, b = _units(basis, mask, weight_in, bias_in, edge, n_edges, NB, NBP, H, HP)",
+        "    g = g * kept / keep",
+        "    tl.store(grad_units + at * HP + h[None, :], g, mask=live)",
+        "    along = g * (x - tl.load(affine + h)[None, :]) * tl.load(affine + HP + h)[None, :]",
+        "    target = partial + tl.program_id(0) * (2 * HP)",
+        "    tl.store(target + h, tl.sum(g, axis=0))",
+        "    tl.store(target + HP + h, tl.sum(along, axis=0))",
+        "",
+        "",
+        "@triton.jit",
+        "def radial_weights(basis, mask, weight_in, bias_in, affine, grad, partial, count, "
+        "B: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr, EB: tl.constexpr, "
+        "T: tl.constexpr):",
+        '    """Gradient of T columns of the last layer, weight and bias, from every P-th block of edges."""',
+        "    n_edges = tl.load(count)",
+        "    h = tl.arange(0, HP)",
         "    scale = tl.load(affine + 2 * HP + h)",
         "    shift = tl.load(affine + 3 * HP + h)",
-        "    total = tl.zeros([HP], tl.float32)",
-        "    along = tl.zeros([HP], tl.float32)",
-    ]
-    for t, (_, size) in enumerate(tiles):
-        lines += [f"    gw{t} = tl.zeros([HP, {size}], tl.float32)", f"    gb{t} = tl.zeros([{size}], tl.float32)"]
-    lines += [
+        "    column = tl.program_id(1) * T + tl.arange(0, T)",
+        f"    inside = column < {width}",
+        f"    place = {place}",
+        "    total = tl.zeros([HP, T], tl.float32)",
+        "    bias = tl.zeros([T], tl.float32)",
         "    start = tl.program_id(0) * B",
         "    while start < n_edges:",
         "        edge = start + tl.arange(0, B)",
+        f"        line = {line}",
+        "        z = tl.load(line + place[None, :], mask=(edge < n_edges)[:, None] & inside[None, :], other=0.0)",
         "        x, kept, b = _units(basis, mask, weight_in, bias_in, edge, n_edges, NB, NBP, H, HP)",
         "        d = kept * (x * scale[None, :] + shift[None, :])",
-        "        at = edge.to(tl.int64)[:, None]",
-        "        live = (edge < n_edges)[:, None]",
-        f"        line = grad + (edge.to(tl.int64) // EB * EB * {width} + edge % EB * {4 * cp})[:, None]",
-        "        g = tl.zeros([B, HP], tl.float32)",
-    ]
-    for t, (start, size) in enumerate(tiles):
-        lines += [
-            f"        column = {start} + tl.arange(0, {size})",
-            f"        place = column // {4 * cp} * (EB * {4 * cp}) + column % {4 * cp}",
-            f"        z = tl.load(line + place[None, :], mask=live & (column < {width})[None, :], other=0.0)",
-            f"        w = tl.load(weight + column[:, None] * H + h[None, :], mask=(column < {width})[:, None] & (h < H)[None, :], other=0.0)",
-            '        g += tl.dot(z, w, input_precision="tf32x3")',
-            f'        gw{t} += tl.dot(tl.trans(d), z, input_precision="tf32x3")',
-            f"        gb{t} += tl.sum(z, axis=0)",
-        ]
-    lines += [
-        "        g = g * kept / keep",
-        "        tl.store(grad_units + at * HP + h[None, :], g, mask=live)",
-        "        total += tl.sum(g, axis=0)",
-        "        along += tl.sum(g * (x - mean[None, :]) * inverse[None, :], axis=0)",
+        '        total += tl.dot(tl.trans(d), z, input_precision="tf32x3")',
+        "        bias += tl.sum(z, axis=0)",
         "        start += tl.num_programs(0) * B",
-        f"    target = partial + tl.program_id(0) * (2 * HP + {width} * (HP + 1))",
-        "    tl.store(target + h, total)",
-        "    tl.store(target + HP + h, along)",
+        f"    target = partial + tl.program_id(0) * ({width} * (HP + 1))",
+        "    tl.store(target + column[None, :] * HP + h[:, None], total, mask=inside[None, :])",
+        f"    tl.store(target + {width} * HP + column, bias, mask=inside)",
     ]
-    for t, (start, size) in enumerate(tiles):
-        lines += [
-            f"    column = {start} + tl.arange(0, {size})",
-            f"    tl.store(target + 2 * HP + column[None, :] * HP + h[:, None], gw{t}, mask=(column < {width})[None, :])",
-            f"    tl.store(target + 2 * HP + {width} * HP + column, gb{t}, mask=column < {width})",
-        ]
     return "\n".join(lines) + "\n"
