@@ -56,12 +56,19 @@ def open_ase(path: Path, start: int, stop: int | None, step: int) -> Frames | No
 def from_atoms(atoms: Any, number: int) -> Frame:
     """Frame of ``ase.Atoms``."""
     arrays = {k: v for k, v in atoms.arrays.items() if k not in ("positions", "numbers")}
-    labels = {"symbol": np.array(atoms.get_chemical_symbols())}
     types = arrays.get("type", arrays.get("types"))
-    labels = {**labels, "number": atoms.numbers} if types is None else {"type": types, **labels}
+    labels = {} if types is None else {"type": types}
+    if atoms.numbers.any():
+        labels["symbol"] = np.array(atoms.get_chemical_symbols())
+        if types is None:
+            labels["number"] = atoms.numbers
     if atoms.calc is not None and "forces" in atoms.calc.results:
         arrays["forces"] = atoms.calc.results["forces"]
-    return Frame(number, atoms.positions, atoms.cell.array, atoms.pbc, labels, arrays, atoms=atoms)
+    # Without elements there is nothing that ASE could write again.
+    kept = atoms if atoms.numbers.any() else None
+    return Frame(
+        number, atoms.positions, atoms.cell.array, atoms.pbc, labels, arrays, dict(atoms.info), atoms=kept
+    )
 
 
 def open_gsd(path: Path, start: int, stop: int | None, step: int) -> Frames:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from propensity.trajectory.libraries import (
     open_universe,
 )
 from propensity.trajectory.stream import Frames
+
+if TYPE_CHECKING:
+    import ase
 
 _DUMP = {".dump", ".lammpsdump", ".lammpstrj"}
 _XYZ = {".xyz", ".extxyz"}
@@ -142,8 +145,6 @@ def _open_text(path: Path, read: Any, start: int, stop: int | None, step: int) -
 
 def _read_xyz(stream: TextIO, start: int, stop: int | None, step: int) -> Iterator[Frame]:
     """Frames of an XYZ file; ASE parses each, but its own reader scans the whole file first."""
-    from ase.io.extxyz import read_xyz
-
     number = 0
     while stop is None or number < stop:
         wanted = number >= start and (number - start) % step == 0
@@ -157,10 +158,23 @@ def _read_xyz(stream: TextIO, start: int, stop: int | None, step: int) -> Iterat
             lines = [first, *islice(stream, n + 1)] if wanted else []
             if wanted and len(lines) < n + 2:
                 raise DataError(f"the file ends after {max(0, len(lines) - 2)} of {n} particles")
-            frame = from_atoms(next(read_xyz(io.StringIO("".join(lines)), 0)), number) if wanted else None
+            frame = from_atoms(_parse_xyz(lines), number) if wanted else None
         if frame is None:
             for _ in islice(stream, n + 1):
                 pass
         else:
             yield frame
         number += 1
+
+
+def _parse_xyz(lines: list[str]) -> ase.Atoms:
+    """Atoms of one frame; particles called A, B or 1, 2 instead of by elements keep that as ``type``."""
+    from ase.io.extxyz import read_xyz
+
+    try:
+        return next(read_xyz(io.StringIO("".join(lines)), 0))
+    except KeyError:
+        comment = lines[1].rstrip("\n").replace("species:S:1", "type:S:1", 1)
+        if "Properties=" not in comment:
+            comment += " Properties=type:S:1:pos:R:3"
+        return next(read_xyz(io.StringIO("".join([lines[0], comment + "\n", *lines[2:]])), 0))

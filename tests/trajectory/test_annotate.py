@@ -386,3 +386,22 @@ def test_a_compressed_file_that_was_cut_keeps_what_came_before(tmp_path, frames,
     with pytest.raises(BrokenFrameError, match=r"frame 2[5-9] can't be read") as error:
         annotate(path, tmp_path / "out.dump", predictor)
     assert len(list(open_trajectory(tmp_path / "out.dump"))) == error.value.summary.n_frames > 20
+
+
+@pytest.mark.parametrize("properties", [" Properties=species:S:1:pos:R:3", ""])
+@pytest.mark.parametrize(("names", "species_map"), [(("A", "B"), None), (("1", "2"), {1: "A", 2: "B"})])
+def test_xyz_whose_particles_are_no_elements(
+    names, species_map, properties, tmp_path, tiny_model, frames, expected
+):
+    edge = frames[0].cell[0, 0]
+    with (tmp_path / "t.xyz").open("w") as stream:
+        for frame in frames:
+            stream.write(f'120\nLattice="{edge} 0 0 0 {edge} 0 0 0 {edge}"{properties}\n')
+            for k, (x, y, z) in zip(frame.types, frame.positions, strict=True):
+                stream.write(f"{names[k]} {x:.12f} {y:.12f} {z:.12f}\n")
+    predictor = Predictor(tiny_model, dtype="float64", species_map=species_map)
+    annotate(tmp_path / "t.xyz", tmp_path / "out.extxyz", predictor)
+    back = ase.io.read(tmp_path / "out.extxyz", ":")
+    assert np.allclose([atoms.arrays["propensities"] for atoms in back], expected, atol=1e-7)
+    assert back[0].arrays["type"].astype(str).tolist() == [names[k] for k in frames[0].types]
+    assert set(back[0].symbols) == {"H", "He"}
