@@ -405,3 +405,15 @@ def test_xyz_whose_particles_are_no_elements(
     assert np.allclose([atoms.arrays["propensities"] for atoms in back], expected, atol=1e-7)
     assert back[0].arrays["type"].astype(str).tolist() == [names[k] for k in frames[0].types]
     assert set(back[0].symbols) == {"H", "He"}
+
+
+def test_types_of_gsd_are_those_of_each_frame(tmp_path, tiny_model, frames):
+    hoomd = pytest.importorskip("gsd.hoomd")
+    path, _, _ = write(tmp_path, "gsd", frames[:1])
+    snapshot = hoomd.open(str(path))[0]
+    snapshot.particles.typeid = np.roll(frames[0].types, 1)
+    with hoomd.open(str(path), "r+") as file:
+        file.append(snapshot)
+    first, second = open_trajectory(path)
+    assert first.structure(("A", "B")).types.tolist() == frames[0].types.tolist()
+    assert second.structure(("A", "B")).types.tolist() == np.roll(frames[0].types, 1).tolist()
