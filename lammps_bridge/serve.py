@@ -72,6 +72,7 @@ def listen(address: str, device: str | None = None) -> None:
         name = listener.getsockname()
         shown = f"unix:{name}" if family == socket.AF_UNIX else f"{name[0]}:{name[1]}"
         print(f"listening at {shown}", flush=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a unix path is removed
         try:
             while True:
                 connection, _ = listener.accept()
@@ -152,5 +153,4 @@ def _address(text: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a unix path is removed
     main()
