@@ -8,6 +8,7 @@ layer at a time, and only tensors of particles are kept for the backward pass.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -53,17 +54,24 @@ class Geometry:
             order = torch.argsort(destination, stable=True)
             source, destination, vectors = source[order], destination[order], vectors[order]
         self.vectors, self.source = vectors, source.int()
-        self.destination = destination.int()
+        self._destination = destination
         self.marks = torch.arange(self.n + 1, device=vectors.device, dtype=torch.int32)
-        self.rows = torch.searchsorted(self.destination, self.marks, out_int32=True)
+        self.rows = torch.searchsorted(destination.contiguous(), self.marks.long(), out_int32=True)
         #: Number of edges; more may follow that lead to no particle, so that shapes can stay the same.
         self.count = self.rows[-1:]
         degree = self.rows[1:] - self.rows[:-1]
         # Particles of like degree share a program; sorting within windows keeps neighbours close in memory.
         self.order = torch.argsort((self.marks[:-1] // 16384).long() * (1 << 32) - degree).int()
-        self.length = torch.linalg.vector_norm(vectors, dim=1)
-        place = self.length * (TABLE / radial.cutoff)
-        self.edges = torch.cat([vectors / self.length[:, None], place[:, None]], dim=1).detach()
+        self.edges = vectors.new_empty(len(vectors), 4)
+        with torch.no_grad():
+            length = torch.linalg.vector_norm(vectors, dim=1)
+            torch.div(vectors, length[:, None], out=self.edges[:, :3])
+            torch.mul(length, TABLE / radial.cutoff, out=self.edges[:, 3])
+
+    @cached_property
+    def destination(self) -> torch.Tensor:
+        """Destination of each edge."""
+        return self._destination.int()
 
     @cached_property
     def by_source(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -74,7 +82,8 @@ class Geometry:
     @cached_property
     def basis(self) -> torch.Tensor:
         """Radial basis of each edge, shape (E, n_basis)."""
-        return bessel_basis(self.length, self.radial.n_basis, self.radial.cutoff)
+        length = torch.linalg.vector_norm(self.vectors, dim=1)
+        return bessel_basis(length, self.radial.n_basis, self.radial.cutoff)
 
     @cached_property
     def harmonics(self) -> torch.Tensor | None:
@@ -109,26 +118,27 @@ class TritonKernel:
 
     def last_features(self, network: SE3GNN, graph: Any) -> torch.Tensor:
         """Features after the last layer, in the layout of e3nn."""
-        return _shapes(network.convolutions[-1]).unpack_features(self._layers(network, graph)[-1])
+        for packed in self._layers(network, graph):
+            last = packed
+        return _shapes(network.convolutions[-1]).unpack_features(last)
 
-    def _layers(self, network: SE3GNN, graph: Any) -> list[torch.Tensor]:
+    def _layers(self, network: SE3GNN, graph: Any) -> Iterator[torch.Tensor]:
+        """Features after each layer, in the layout of the kernels."""
         geometry = self.prepare(graph, network)
         scalars = _shapes(network.convolutions[-1]).pack_scalars(network.node_scalars(graph))
-        layers: list[torch.Tensor] = []
+        features = scalars.new_zeros(1)
         trains = network.training or torch.is_grad_enabled()
         for convolution, norm in zip(network.convolutions, network.norms, strict=True):
-            before = layers[-1] if layers else scalars.new_zeros(1)
             if trains:
                 radial = convolution.radial
-                after = Layer.apply(
-                    _shapes(convolution), geometry, radial, norm, before, scalars, geometry.harmonics, geometry.basis,
+                features = Layer.apply(
+                    _shapes(convolution), geometry, radial, norm, features, scalars, geometry.harmonics, geometry.basis,
                     radial.linear_in.weight, radial.linear_in.bias, radial.norm.weight, radial.norm.bias,
                     radial.linear_out.weight, radial.linear_out.bias, norm.weight, norm.bias, *convolution.mix,
                 )  # fmt: skip
             else:
-                after = _infer(convolution, norm, geometry, before, scalars)
-            layers.append(after)
-        return layers
+                features = _infer(convolution, norm, geometry, features, scalars)
+            yield features
 
 
 def _infer(

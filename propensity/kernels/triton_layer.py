@@ -28,16 +28,26 @@ class RadialPass:
     def __init__(self, shapes: Shapes, radial: Any, basis: torch.Tensor, count: torch.Tensor) -> None:
         self.shapes, self.n, self.count = shapes, len(basis), count
         self.batch = radial.uses_batch(self.n)
-        mask = radial.dropout_mask(basis)
-        self.keep = 1.0 if mask is None else 1 - radial.dropout.p
+        self.kept = radial.dropout_mask(basis)
+        self.keep = 1.0 if self.kept is None else 1 - radial.dropout.p
         hidden = radial.linear_in.out_features
-        self.mask = basis.new_ones(self.n, hidden, dtype=torch.bool) if mask is None else mask
         self.hp, self.nbp = _power(hidden), _power(radial.n_basis)
+        #: A bit for every hidden unit: whether dropout keeps it.
+        self.mask = torch.full((self.n, self.hp // 8), 255, dtype=torch.uint8, device=basis.device)
         self.constants = {"NB": radial.n_basis, "NBP": self.nbp, "H": hidden, "HP": self.hp}
 
     def statistics(self, radial: Any, basis: torch.Tensor) -> torch.Tensor:
         """Mean, 1/σ, scale and shift of the batch norm, shape (4, HP); updates the running statistics."""
         norm, linear = radial.norm, radial.linear_in
+        kept = basis.new_ones(self.n, linear.out_features, dtype=torch.bool) if self.kept is None else self.kept
+        self.kept = None
+        blocks = -(-self.n // STATISTICS_BLOCK)
+        partial = basis.new_empty(blocks, 2, self.hp)
+        if self.n:
+            self.shapes.kernels.radial_sums[(blocks,)](
+                basis, kept, self.mask, linear.weight, linear.bias, partial, self.count, B=STATISTICS_BLOCK,
+                **self.constants,
+            )  # fmt: skip
         affine = basis.new_zeros(4, self.hp)
         hidden = linear.out_features
         if not self.batch:
@@ -46,11 +56,6 @@ class RadialPass:
             shift = norm.bias - norm.running_mean * scale
             affine[:, :hidden] = torch.stack([norm.running_mean, inverse, scale / self.keep, shift / self.keep]).detach()
             return affine
-        blocks = -(-self.n // STATISTICS_BLOCK)
-        partial = basis.new_empty(blocks, 2, self.hp)
-        self.shapes.kernels.radial_sums[(blocks,)](
-            basis, self.mask, linear.weight, linear.bias, partial, self.count, B=STATISTICS_BLOCK, **self.constants
-        )
         norm.num_batches_tracked.add_(1)
         self.shapes.kernels.radial_statistics[(1,)](
             partial, norm.weight, norm.bias, norm.running_mean, norm.running_var, affine, self.count,
@@ -187,6 +192,7 @@ class Layer(torch.autograd.Function):
             sums, grad_mixed, parts, n, B=block, CP=cp, DQ=shapes.dq, WIDTH=shapes.mix_size, num_warps=4
         )
         grad_mix = shapes.split_mix(_total(parts))
+        del parts
         warp = max(32 // cp, 1)
         weights = ctx.radial.output(basis, warp, weight_in, bias_in, affine, weight, bias)
         n_edges = len(basis)

@@ -33,17 +33,24 @@ def _units(basis, mask, weight_in, bias_in, edge, n_edges, NB: tl.constexpr, NBP
     b = tl.load(basis + at * NB + k[None, :], mask=live & (k < NB)[None, :], other=0.0)
     w = tl.load(weight_in + h[None, :] * NB + k[:, None], mask=(h < H)[None, :] & (k < NB)[:, None], other=0.0)
     x = tl.dot(b, w, input_precision="ieee") + tl.load(bias_in + h, mask=h < H, other=0.0)[None, :]
-    kept = tl.load(mask + at * H + h[None, :], mask=live & (h < H)[None, :], other=0).to(tl.float32)
+    bits = tl.load(mask + at * (HP // 8) + (h // 8)[None, :], mask=live, other=0).to(tl.int32)
+    kept = ((bits >> (h % 8)[None, :]) & 1).to(tl.float32)
     return tl.where(live, tl.maximum(x, 0.0), 0.0), kept, b
 
 
 @triton.jit
-def radial_sums(basis, mask, weight_in, bias_in, partial, count, B: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr,
-                H: tl.constexpr, HP: tl.constexpr):
-    """Mean and sum of squared deviations of the hidden units of a block of edges."""
+def radial_sums(basis, kept, mask, weight_in, bias_in, partial, count, B: tl.constexpr, NB: tl.constexpr,
+                NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr):
+    """Pack dropout's choices into bits; mean and squared deviations of the hidden units of a block of edges."""
     n_edges = tl.load(count)
     edge = tl.program_id(0) * B + tl.arange(0, B)
-    x, kept, b = _units(basis, mask, weight_in, bias_in, edge, n_edges, NB, NBP, H, HP)
+    at = edge.to(tl.int64)[:, None]
+    h = tl.arange(0, HP)[None, :]
+    chosen = tl.load(kept + at * H + h, mask=(edge < n_edges)[:, None] & (h < H), other=0).to(tl.int32) << (h % 8)
+    bits = tl.sum(tl.reshape(chosen, [B, HP // 8, 8]), axis=2)
+    byte = tl.arange(0, HP // 8)[None, :]
+    tl.store(mask + at * (HP // 8) + byte, bits.to(tl.uint8), mask=(edge < n_edges)[:, None] & (byte < HP // 8))
+    x, _, b = _units(basis, mask, weight_in, bias_in, edge, n_edges, NB, NBP, H, HP)
     mean = tl.sum(x, axis=0) / tl.maximum(tl.minimum(n_edges - tl.program_id(0) * B, B), 1).to(tl.float32)
     away = tl.where((edge < n_edges)[:, None], x - mean[None, :], 0.0)
     target = partial + tl.program_id(0) * (2 * HP) + tl.arange(0, HP)

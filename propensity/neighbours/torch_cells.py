@@ -60,7 +60,8 @@ def build(
         shift = image.view(-1, 3)[look]
         vectors = positions[j] - positions[i] + shift.to(positions.dtype) @ vectors_of_cell
         close = (vectors.square().sum(dim=1) < cutoff * cutoff) & ((i != j) | (shift != 0).any(dim=1))
-        found.append((torch.stack([j[close], i[close]]), vectors[close].to(dtype)))
+        kept = close.nonzero().squeeze(1)
+        found.append((torch.stack([j, i])[:, kept], vectors[kept].to(dtype)))
     if len(found) == 1:
         return found[0]
     return torch.cat([edges for edges, _ in found], dim=1), torch.cat([vectors for _, vectors in found])

@@ -1,0 +1,139 @@
+"""The network on one GPU, as ratios to the e3nn reference in the same run.
+
+    python -m benchmarks.gpu [network] [scaling] [epoch] [l_max_5]
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+
+import torch
+
+from benchmarks.common import cuda_graph, liquid, milliseconds, network, trainer
+from propensity.graph import build_graph
+from propensity.kernels.capture import capture
+
+
+def peak(function):
+    """Memory in MB that ``function`` needs beyond what is held already."""
+    function()
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    function()
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before) / 1e6
+
+
+def compare_networks():
+    structure = liquid()
+    graph = build_graph(structure, 2.0, device="cuda")
+    print(f"{len(structure)} particles, {graph.edge_index.shape[1]} edges, float32, l_max 3")
+    rows = {}
+    for kernel in ("reference", "triton"):
+        net = network("cuda", kernel)
+        step = trainer(net, graph, capturable=True)
+        net.train()
+        rows[kernel, "training step"] = milliseconds(step, 8)
+        rows[kernel, "memory of a step, MB"] = peak(step)
+        if kernel == "triton":
+            rows[kernel, "training step, CUDA graph"] = milliseconds(cuda_graph(step))
+        net.eval()
+        with torch.no_grad():
+            rows[kernel, "inference"] = milliseconds(lambda: net(graph))
+            rows[kernel, "positions on host → propensity on host"] = milliseconds(
+                lambda: net(build_graph(structure, 2.0, device="cuda")).cpu(), 10
+            )
+            if kernel == "triton":
+                rows[kernel, "inference, CUDA graph of the layers"] = milliseconds(graphed_inference(net, graph))
+    for (kernel, what), value in rows.items():
+        base = rows.get(("reference", what.split(", CUDA")[0]), float("nan"))
+        print(f"| {what} | {kernel} | {value:.2f} | {base / value:.1f}× |", flush=True)
+
+
+def graphed_inference(net, graph):
+    """Layers and readout replayed; the order of the edges is known, as for a second pass over a graph."""
+    from propensity.kernels import triton_kernel
+
+    geometry = triton_kernel.KERNEL.prepare(graph, net)
+    held, triton_kernel.KERNEL.prepare = triton_kernel.KERNEL.prepare, lambda *_: geometry
+    try:
+        return cuda_graph(lambda: net(graph))
+    finally:
+        triton_kernel.KERNEL.prepare = held
+
+
+def scaling():
+    net = network("cuda", "triton").eval()
+    print("| particles | edges | neighbour list, s | network, s | µs a particle | peak GB |")
+    for copies in ((1, 1, 1), (2, 2, 2), (4, 4, 4), (8, 8, 4), (8, 8, 8), (16, 8, 16), (17, 17, 17)):
+        structure = liquid(copies)
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        graph = build_graph(structure, 2.0, device="cuda")
+        torch.cuda.synchronize()
+        built = time.perf_counter()
+        torch.cuda.empty_cache()
+        with torch.no_grad():
+            net(graph)
+            torch.cuda.synchronize()
+            ready = time.perf_counter()
+            net(graph)
+            torch.cuda.synchronize()
+        done = time.perf_counter()
+        n = len(structure)
+        print(
+            f"| {n} | {graph.edge_index.shape[1]} | {built - start:.3f} | {done - ready:.4f} | "
+            f"{1e6 * (done - ready) / n:.3f} | {torch.cuda.max_memory_allocated() / 1e9:.2f} |", flush=True
+        )  # fmt: skip
+        del graph, structure
+
+
+def epoch():
+    """Steps over different structures of one size, recorded once: what 400 structures × 200 epochs would take."""
+    graphs = [build_graph(liquid(seed=k), 2.0, device="cuda") for k in range(24)]
+    net = network("cuda", "triton").train()
+    room = max(graph.edge_index.shape[1] for graph in graphs)
+    step_of = [trainer(net, graphs[0], capturable=True)]
+    call = capture(net, 4096, room)
+    adam = torch.optim.Adam(net.parameters(), lr=1e-3, betas=(0.95, 0.999), weight_decay=1e-7, fused=True)
+    target = torch.randn(4096, 10, device="cuda")
+
+    def run():
+        for graph in graphs:
+            adam.zero_grad(set_to_none=False)
+            (call(graph) - target).square().mean().backward()
+            adam.step()
+
+    each = milliseconds(run, 5, warm=2) / len(graphs)
+    print(f"| captured step over {len(graphs)} structures, ms | {each:.2f} |")
+    print(f"| the paper's training, 400 structures × 200 epochs, min | {each * 400 * 200 / 6e4:.1f} |", flush=True)
+    del step_of
+
+
+def l_max_5():
+    graph = build_graph(liquid(), 2.0, device="cuda")
+    start = time.perf_counter()
+    net = network("cuda", "triton", l_max=5).train()
+    step = trainer(net, graph, capturable=True)
+    step()
+    torch.cuda.synchronize()
+    print(f"| l_max 5: first step with compilation, s | {time.perf_counter() - start:.0f} |")
+    print(f"| l_max 5: training step, ms | {milliseconds(step, 5, warm=1):.1f} |")
+    print(f"| l_max 5: memory of a step, MB | {peak(step):.0f} |", flush=True)
+
+
+SECTIONS = {"network": compare_networks, "scaling": scaling, "epoch": epoch, "l_max_5": l_max_5}
+
+if __name__ == "__main__":
+    print(torch.__version__, torch.cuda.get_device_name())
+    for name in sys.argv[1:] or SECTIONS:
+        try:
+            SECTIONS[name]()
+        except Exception:
+            traceback.print_exc(limit=3)
