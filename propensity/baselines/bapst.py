@@ -22,6 +22,10 @@ _PUBLISHED = {
 }
 
 
+#: Neighbours within 2σ, and itself, in a Kob–Andersen liquid.
+USUAL_NEIGHBOURS = 42
+
+
 class BapstGNN(nn.Module):
     """Mobility of each particle; 70,721 parameters at the defaults.
 
@@ -64,6 +68,9 @@ class BapstGNN(nn.Module):
         self.decode_node = _mlp(width, width, n_outputs)
         # The published network decodes edges too and drops the result; kept so that 70,721 parameters load.
         self.decode_edge = _mlp(width, width)
+        with torch.no_grad():
+            # Sums over some 50 neighbours in seven recurrences start at 10⁴; as means they start at 1.
+            self.update_node[0].weight[:, :width] /= USUAL_NEIGHBOURS
 
     def forward(self, graph: Any) -> torch.Tensor:
         """Raw output for each particle, shape (N, n_outputs), from :func:`propensity.graph.build_graph`."""

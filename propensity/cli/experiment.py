@@ -41,7 +41,9 @@ class ExperimentCommand(click.Command):
 @click.option("--n-train", type=int, metavar="N", help="Use the first N training structures.  [default: all]")
 @click.option("--n-test", type=int, metavar="N", help="Use the first N test structures.  [default: all]")
 @click.option(
-    "--values", metavar="N,N,...", help="What is varied: l_max, seeds or numbers of training structures."
+    "--values",
+    metavar="N,N,...",
+    help="What is varied: l_max, seeds, numbers of training structures, or of those for a new readout.",
 )
 @click.option("--per-time", is_flag=True, help="timescales: also train one model for each time.")
 def command(

@@ -97,6 +97,8 @@ class Job:
         Value of what the experiment varies.
     refit
         Readout of a network: name of the system on whose training structures it is fitted anew.
+    n_refit
+        Structures for that readout; None: all.
     follow
         Score the test structures after every epoch, for a learning curve; they never choose the weights.
     """
@@ -110,6 +112,7 @@ class Job:
     times: tuple[int, ...] | None = None
     x: float | None = None
     refit: str | None = None
+    n_refit: int | None = None
     follow: bool = False
 
     def checked_options(self) -> dict[str, Any]:
@@ -157,7 +160,7 @@ def trained(job: Job, systems: dict[str, System], folder: Path) -> Estimator:
 
 def run_job(job: Job, systems: dict[str, System], folder: Path) -> list[dict[str, Any]]:
     """Train and score, or read what was done before; one row for each test system, species and time."""
-    refitted = None if job.refit is None else systems[job.refit].train.names
+    refitted = None if job.refit is None else systems[job.refit].train.names[: job.n_refit]
     models: list[Estimator] = []
     rows: list[dict[str, Any]] = []
     for name in job.tests:
@@ -182,7 +185,7 @@ def _ready(job: Job, systems: dict[str, System], folder: Path) -> Estimator:
     if job.refit is not None:
         from propensity.experiments.readout import refit_readout
 
-        estimator = refit_readout(estimator, systems[job.refit].train)
+        estimator = refit_readout(estimator, systems[job.refit].train[: job.n_refit])
     return estimator.to(chosen_device(job.options.get("device")))
 
 

@@ -137,13 +137,18 @@ def lmax(systems: Systems, settings: Settings) -> list[Job]:
 
 
 def transfer(systems: Systems, settings: Settings) -> list[Job]:
-    """Each network on every system, as it is and with a refitted readout."""
+    """Each network on every system, as it is and with a readout refitted to some or all structures of the other."""
+    sizes = settings.values or (None,)
+    if len(sizes) > 1:
+        raise InputError(
+            f"--values is {list(settings.values or ())}: give transfer one number of structures."
+        )
     jobs = []
     for source in systems:
         job = Job("zero-shot", "se3gnn", source, tuple(systems), settings.of_kind("se3gnn"))
         jobs.append(job)
         jobs += [
-            replace(job, label="readout refitted", refit=target, tests=(target,))
+            replace(job, label="readout refitted", refit=target, n_refit=sizes[0], tests=(target,))
             for target in systems
             if target != source
         ]
@@ -208,7 +213,6 @@ def additions(systems: Systems, settings: Settings) -> list[Job]:
     inherent = {**base, "positions": "inherent"}
     variants: list[tuple[str, dict[str, Any]]] = [
         ("thermal positions", base),
-        ("thermal positions, energy", {**base, "potential_energy": True}),
         ("inherent positions", inherent),
         ("inherent, energy", {**inherent, "potential_energy": True}),
         ("inherent, A and B share a readout", {**inherent, "trained_species": ["A", "B"]}),
@@ -261,7 +265,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "timescales": Experiment(timescales, _against_time, EVERY_KIND),
     "temperature": Experiment(temperature, _against("temperature $T$"), EVERY_KIND, min_systems=2),
     "lmax": Experiment(lmax, _draw_lmax, varies="l_max"),
-    "transfer": Experiment(transfer, _draw_transfer, min_systems=2),
+    "transfer": Experiment(transfer, _draw_transfer, min_systems=2, varies="structures for the new readout"),
     "seeds": Experiment(seeds, _draw_seeds, varies="seeds"),
     "bootstrap": Experiment(bootstrap, draw_bootstrap),
     "learning-curve": Experiment(learning_curve, _draw_learning_curve),

@@ -100,7 +100,7 @@ def test_learning_curve_and_bootstrap(hot, tmp_path):
 
 
 def test_transfer(hot, cold, tmp_path):
-    run("transfer", hot, cold, *tiny(), "-o", tmp_path)
+    run("transfer", hot, cold, *tiny(), "--values", "2", "-o", tmp_path)
     found = rows(tmp_path)
     cases = {(r["label"], r["system"], r["test"], r["time"]) for r in found if r["is_tau"] == "True"}
     assert cases == {
@@ -108,6 +108,7 @@ def test_transfer(hot, cold, tmp_path):
         ("zero-shot", "T=0.4", "T=0.4", "100"), ("zero-shot", "T=0.4", "T=0.6", "10"),
         ("readout refitted", "T=0.6", "T=0.4", "100"), ("readout refitted", "T=0.4", "T=0.6", "10"),
     }  # fmt: skip
+    assert {r["n_train"] for r in found if r["label"] == "readout refitted"} == {"2"}
     assert len(list((tmp_path / "models").iterdir())) == 2
     assert is_picture(tmp_path / "figure.png")
 
@@ -115,7 +116,7 @@ def test_transfer(hot, cold, tmp_path):
 def test_additions(hot, tmp_path):
     run("additions", hot, *tiny(), "-o", tmp_path)
     by_label = {r["label"]: r for r in rows(tmp_path)}
-    assert len(by_label) == 7
+    assert len(by_label) == 6
     both = {r["species"] for r in rows(tmp_path) if r["label"] == "inherent, a readout for each"}
     assert both == {"A", "B"}
     assert {r["time"] for r in rows(tmp_path) if r["label"] == "inherent, τ_α alone"} == {"10"}
