@@ -126,24 +126,34 @@ class CPUKernel(LayerwiseKernel):
         """Tensor product and sum over neighbours in tiles, then mixing."""
         layout, radial = convolution.layout, convolution.radial
         features = torch.cat([hidden, scalars], dim=1)
-        units = radial.hidden_units(geometry.basis)
-        linear = radial.linear_out
         summed = _TensorProduct.apply(
-            layout, geometry.slots, features, geometry.harmonics, units, linear.weight, linear.bias
+            layout, geometry.slots, radial, features, geometry.harmonics, geometry.basis, *_parameters(radial)
         )
         return mix(convolution, summed)
 
 
+def _parameters(radial: Any) -> tuple[torch.Tensor, ...]:
+    inner, norm, outer = radial.linear_in, radial.norm, radial.linear_out
+    return inner.weight, inner.bias, norm.weight, norm.bias, outer.weight, outer.bias
+
+
 class _TensorProduct(torch.autograd.Function):
-    """Σ_j relu(W·units + b) · (Y ⊗ h_j), shape (N, Σ_l rows(l)·(2l+1)), in the order of ``layout.paths``."""
+    """Σ_j φ(r) · (Y ⊗ h_j), shape (N, Σ_l rows(l)·(2l+1)), in the order of ``layout.paths``.
+
+    The hidden units of the radial MLP are computed again going backward: only dropout's mask is kept.
+    """
 
     @staticmethod
-    def forward(ctx: Any, layout: ConvolutionLayout, slots: Slots, *tensors: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, layout: ConvolutionLayout, slots: Slots, radial: Any, *tensors: torch.Tensor
+    ) -> torch.Tensor:
         from propensity.kernels import cpu_loops
 
-        features, harmonics, units, weight, bias = (t.detach().contiguous() for t in tensors)
-        ctx.layout, ctx.slots = layout, slots
-        ctx.save_for_backward(features, harmonics, units, weight, bias)
+        features, harmonics, basis, *_, weight, bias = (t.detach().contiguous() for t in tensors)
+        ctx.layout, ctx.slots, ctx.radial = layout, slots, radial
+        ctx.mask = radial.dropout_mask(basis)
+        ctx.save_for_backward(features, harmonics, tensors[2])
+        units = radial.drop(radial.normalised(basis), ctx.mask)
         tables = _tables(layout, features.dtype)
         width = sum(layout.rows(l) * (2 * l + 1) for l in range(layout.l_max + 1))
         summed = features.new_zeros(len(features), width)
@@ -161,12 +171,18 @@ class _TensorProduct(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
         from propensity.kernels import cpu_loops
 
-        features, harmonics, units, weight, bias = ctx.saved_tensors
+        features, harmonics, basis = ctx.saved_tensors
         slots: Slots = ctx.slots
+        parameters = _parameters(ctx.radial)
+        weight, bias = (t.detach() for t in parameters[4:])
+        with torch.enable_grad():
+            basis = basis.detach().requires_grad_(ctx.needs_input_grad[5])
+            again = ctx.radial.drop(ctx.radial.normalised(basis, update=False), ctx.mask)
+        units = again.detach()
         grad = grad.contiguous()
         tables = _tables(ctx.layout, features.dtype)
         grad_edges = features.new_zeros(slots.n, features.shape[1])
-        grad_harmonics = torch.zeros_like(harmonics) if ctx.needs_input_grad[3] else harmonics.new_zeros(0, 0, 0)
+        grad_harmonics = torch.zeros_like(harmonics) if ctx.needs_input_grad[4] else harmonics.new_zeros(0, 0, 0)
         grad_units = units.new_zeros(slots.n, units.shape[1])
         grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
         buffer = _buffer(slots, weight)
@@ -181,9 +197,11 @@ class _TensorProduct(torch.autograd.Function):
             torch.mm(radial.t(), weight, out=grad_units[_span(slots, first, last)])
         grad_features = torch.zeros_like(features)
         cpu_loops.sum_by_source(grad_edges.numpy(), slots.offsets, slots.by_source, grad_features.numpy())
+        inputs = [t for t in (basis, *parameters[:4]) if t.requires_grad]
+        inner = iter(torch.autograd.grad(again, inputs, grad_units[slots.slot_of_edge]) if inputs else ())
         return (
-            None, None, grad_features, grad_harmonics if ctx.needs_input_grad[3] else None,
-            grad_units[slots.slot_of_edge], grad_weight, grad_bias,
+            None, None, None, grad_features, grad_harmonics if ctx.needs_input_grad[4] else None,
+            *(next(inner) if t.requires_grad else None for t in (basis, *parameters[:4])), grad_weight, grad_bias,
         )  # fmt: skip
 
 

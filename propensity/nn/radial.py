@@ -38,14 +38,19 @@ class RadialMLP(nn.Module):
 
     def hidden_units(self, basis: torch.Tensor) -> torch.Tensor:
         """Hidden units after batch norm and dropout, shape (E, hidden): all of φ but its widest layer."""
-        hidden = torch.relu(self.linear_in(basis))
+        return self.drop(self.normalised(basis), self.dropout_mask(basis))
+
+    def normalised(self, basis: torch.Tensor, update: bool = True) -> torch.Tensor:
+        """Hidden units after batch norm, whose running statistics move only with ``update``."""
+        hidden, norm = torch.relu(self.linear_in(basis)), self.norm
         if self.uses_batch(len(hidden)):
-            hidden = self.norm(hidden)
-        else:
-            hidden = nn.functional.batch_norm(
-                hidden, self.norm.running_mean, self.norm.running_var, self.norm.weight, self.norm.bias, False
-            )
-        mask = self.dropout_mask(hidden)
+            if update:
+                return norm(hidden)
+            return nn.functional.batch_norm(hidden, None, None, norm.weight, norm.bias, True, eps=norm.eps)
+        return nn.functional.batch_norm(hidden, norm.running_mean, norm.running_var, norm.weight, norm.bias, False)
+
+    def drop(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Apply a dropout mask."""
         return hidden if mask is None else hidden * mask / (1 - self.dropout.p)
 
     def uses_batch(self, n_edges: int) -> bool:
