@@ -61,7 +61,7 @@ class TrainingConfig(Options):
         "vectors of the middle layer. It helps thermal input; the extra readout is not part of the model.",
     )  # fmt: skip
     validate_every: int = Field(
-        1, ge=1, description="Epochs between validations, which also write checkpoints."
+        1, ge=1, description="Epochs between validations; the last epoch has one too."
     )
     patience: int = Field(
         0, ge=0, description="Stop after so many validations without a better one; 0: never."

@@ -87,6 +87,7 @@ def fit_network(
     device = chosen_device(config.device)
     with (
         _quiet(),
+        _deterministic(device),
         _messages(config, len(train[0]) if len(train) else 0),
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place,
@@ -243,20 +244,13 @@ def _trainer(
                 "valid_pearson", mode="max", patience=config.patience, check_on_train_epoch_end=False
             )
         )
-    keep: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
-    every = config.validate_every
-    callbacks.append(ModelCheckpoint(folder / LAST.parent, LAST.stem, every_n_epochs=every, **keep))
-    if has_valid:
-        callbacks.append(
-            ModelCheckpoint(
-                folder / BEST.parent,
-                BEST.stem,
-                monitor="valid_pearson",
-                mode="max",
-                every_n_epochs=every,
-                **keep,
-            )
-        )
+    # The last state after every epoch, and the best one where validation has just scored it.
+    for path, options in (
+        (folder / LAST, {"save_on_train_epoch_end": True}),
+        (folder / BEST, {"save_on_train_epoch_end": False, "monitor": "valid_pearson", "mode": "max"}),
+    ):
+        if has_valid or path.name == LAST.name:
+            callbacks.append(ModelCheckpoint(path.parent, path.stem, enable_version_counter=False, **options))  # type: ignore[arg-type]
     strategy: Any = "auto"
     if config.devices > 1:
         backend = "gloo" if device.type == "cpu" else None
@@ -268,7 +262,7 @@ def _trainer(
         strategy=strategy,
         precision="bf16-mixed" if config.precision == "mixed" else "32-true",
         max_epochs=config.epochs,
-        check_val_every_n_epoch=every,
+        check_val_every_n_epoch=config.validate_every,
         num_sanity_val_steps=0,
         logger=TensorBoardLogger(folder, name="", version="tensorboard") if keep_log else False,
         callbacks=callbacks,
@@ -279,6 +273,20 @@ def _trainer(
         inference_mode=False,
         log_every_n_steps=10**9,
     )
+
+
+@contextmanager
+def _deterministic(device: torch.device) -> Iterator[None]:
+    """On CPUs, sums in a fixed order whatever the threads do; a resumed run then repeats every bit."""
+    before, warn = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    torch.use_deterministic_algorithms(before or device.type == "cpu", warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn)
 
 
 @contextmanager

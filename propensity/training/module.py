@@ -37,6 +37,8 @@ class PropensityModule(LightningModule):
         """Seed by epoch and process: a run resumed at an epoch repeats the dropout of an uninterrupted one."""
         torch.manual_seed(hash((self.config.seed, self.current_epoch, self.global_rank)) % 2**63)
         self._loss_sum, self._steps = torch.zeros((), device=self.device), 0
+        last = self.current_epoch + 1 == self.trainer.max_epochs
+        self.trainer.check_val_every_n_epoch = 1 if last else self.config.validate_every
 
     def training_step(self, graph: Data, index: int) -> torch.Tensor:
         """Loss of one batch."""

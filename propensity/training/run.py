@@ -31,6 +31,9 @@ CONFIG, SPLITS = "config.yaml", "splits.json"
 #: Options that may change when a run goes on: where it runs and how long.
 MAY_CHANGE = ("epochs", "device", "devices", "kernel", "patience")
 
+#: Sources of structures named in the card; the split file names all.
+MAX_SOURCES = 10
+
 
 @dataclass
 class Run:
@@ -97,6 +100,12 @@ class Run:
         card = estimator.card
         card.name = self.options.name or self.folder.resolve().name
         card.description = self.options.description
+        sources = card.training.get("sources", [])
+        if len(sources) > MAX_SOURCES:
+            card.training["sources"] = [
+                *sources[: MAX_SOURCES - 1],
+                f"and {len(sources) - MAX_SOURCES + 1} more",
+            ]
         card.training = {
             **card.training,
             "data": list(self.options.data),

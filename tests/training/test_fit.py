@@ -119,6 +119,28 @@ def test_training_starts_from_another_model(samples, tmp_path):
         fit_network(samples[:2], **{**tiny, "channels": 3})
 
 
+def test_last_epoch_is_validated_and_kept(samples, tmp_path):
+    """Even where it is no multiple of validate_every."""
+    options = {**SMALL, "epochs": 5, "validate_every": 2, "select": "last"}
+    estimator = fit_network(samples[:3], samples[6:], folder=tmp_path, **options)
+    scored = np.isfinite(read_log(tmp_path / "log.csv")["valid_pearson"])
+    assert scored.tolist() == [False, True, False, True, True]
+    state = read_checkpoint(tmp_path / "checkpoints/last.ckpt")
+    assert state["global_step"] == 15
+    name = "convolutions.0.mix.0"
+    assert np.array_equal(state["state_dict"][f"network.{name}"].numpy(), estimator.arrays()[name])
+
+
+def test_best_epoch_is_the_one_with_the_best_validation(samples, tmp_path):
+    """A huge rate from the second epoch on spoils the later ones."""
+    options = {**SMALL, "epochs": 4, "schedule": "constant", "learning_rate": 0.3, "dropout": 0.0, "seed": 1}
+    fit_network(samples[:6], samples[6:], folder=tmp_path, **options)
+    scores = read_log(tmp_path / "log.csv")["valid_pearson"]
+    best = read_checkpoint(tmp_path / "checkpoints/best.ckpt")
+    assert best["epoch"] == scores.argmax()
+    assert best["global_step"] == 6 * (scores.argmax() + 1)
+
+
 def test_early_stopping(samples):
     options = {**SMALL, "epochs": 40, "learning_rate": 1e-9, "dropout": 0.0, "patience": 2}
     assert fit_network(samples[:2], samples[6:7], **options).card.training["epochs"] < 40

@@ -1,0 +1,70 @@
+"""The models in the box: small, complete, and as good as their cards say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from propensity.cli.models import command
+from propensity.data import open_dataset
+from propensity.evaluation import evaluate
+from propensity.model_io import SHIPPED, load_card, load_model, shipped_models
+from propensity.training.options import parse_options, read_yaml
+
+MEMBERS = ("ka-default", "ka-member-2", "ka-member-3")
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_model_is_small_and_names_no_private_path(name):
+    assert (SHIPPED / name / "model.safetensors").stat().st_size < 1e6
+    text = (SHIPPED / name / "model.json").read_text()
+    assert "/tmp" not in text and "/home" not in text and '"/' not in text
+    assert load_card(SHIPPED / name / "model.json").name == name
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_card_is_complete(name):
+    card = load_card(SHIPPED / name / "model.json")
+    assert card.temperature == 0.44 and card.positions == "thermal" and card.trained_species == ("A", "B")
+    assert card.times[card.default_time_index] == 4120 and card.training["n_structures"] == 132
+    valid = card.metrics["valid"]
+    assert valid["n_structures"] == 10 and valid["species"]["A"]["noise_ceiling_pooled"][-1] > 0.85
+
+
+def test_default_scores_on_a_held_out_structure_what_its_card_says():
+    """One of the ten validation structures, against the mean of all."""
+    estimator = load_model("ka-default")
+    data = open_dataset(Path(__file__).parents[1] / "data/ka3d_one_valid.npz")
+    score = evaluate(estimator, data, n_resamples=1)
+    promised = estimator.card.metrics["valid"]["species"]["A"]["pearson_per_structure"]
+    for t, time in enumerate(score.times):
+        assert score.per_structure[0, t] == pytest.approx(
+            promised[list(estimator.card.times).index(time)], abs=0.08
+        )
+
+
+@pytest.mark.slow
+def test_default_scores_what_its_card_says(shared):
+    estimator = load_model("ka-default")
+    score = evaluate(estimator, open_dataset(shared / "data/ka3d_fs_T0.44_valid.npz"))
+    ours, card = json.loads(json.dumps(score.to_dict())), estimator.card.metrics["valid"]
+    for species in ("A", "B"):
+        assert ours["species"][species]["pearson_pooled"] == pytest.approx(
+            card["species"][species]["pearson_pooled"], abs=1e-3
+        )
+
+
+def test_recipe_is_that_of_the_card():
+    recipe = read_yaml(SHIPPED / "ka-default/recipe.yaml")
+    _, fit = parse_options(recipe)
+    done = load_card(SHIPPED / "ka-default/model.json").training["options"]
+    ours = fit.model_dump(mode="json")
+    assert {key: ours[key] for key in done} == done
+
+
+def test_models_are_listed():
+    output = CliRunner().invoke(command, []).output
+    assert all(name in output for name in MEMBERS)
