@@ -1,6 +1,6 @@
 """The network on one GPU, as ratios to the e3nn reference in the same run.
 
-    python -m benchmarks.gpu [network] [scaling] [epoch] [l_max_5]
+python -m benchmarks.gpu [network] [scaling] [epoch] [l_max_5]
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 import traceback
+from functools import partial
 
 import torch
 
@@ -28,6 +29,10 @@ def peak(function):
     return (torch.cuda.max_memory_allocated() - before) / 1e6
 
 
+def end_to_end(net, structure):
+    return net(build_graph(structure, 2.0, device="cuda")).cpu()
+
+
 def compare_networks():
     structure = liquid()
     graph = build_graph(structure, 2.0, device="cuda")
@@ -43,12 +48,14 @@ def compare_networks():
             rows[kernel, "training step, CUDA graph"] = milliseconds(cuda_graph(step))
         net.eval()
         with torch.no_grad():
-            rows[kernel, "inference"] = milliseconds(lambda: net(graph))
+            rows[kernel, "inference"] = milliseconds(partial(net, graph))
             rows[kernel, "positions on host → propensity on host"] = milliseconds(
-                lambda: net(build_graph(structure, 2.0, device="cuda")).cpu(), 10
+                partial(end_to_end, net, structure), 10
             )
             if kernel == "triton":
-                rows[kernel, "inference, CUDA graph of the layers"] = milliseconds(graphed_inference(net, graph))
+                rows[kernel, "inference, CUDA graph of the layers"] = milliseconds(
+                    graphed_inference(net, graph)
+                )
     for (kernel, what), value in rows.items():
         base = rows.get(("reference", what.split(", CUDA")[0]), float("nan"))
         print(f"| {what} | {kernel} | {value:.2f} | {base / value:.1f}× |", flush=True)
@@ -112,7 +119,10 @@ def epoch():
 
     each = milliseconds(run, 5, warm=2) / len(graphs)
     print(f"| captured step over {len(graphs)} structures, ms | {each:.2f} |")
-    print(f"| the paper's training, 400 structures × 200 epochs, min | {each * 400 * 200 / 6e4:.1f} |", flush=True)
+    print(
+        f"| the paper's training, 400 structures × 200 epochs, min | {each * 400 * 200 / 6e4:.1f} |",
+        flush=True,
+    )
     del step_of
 
 

@@ -8,7 +8,6 @@ import torch
 
 if TYPE_CHECKING:
     from propensity.nn.convolution import Convolution
-    from propensity.nn.network import SE3GNN
 
 
 class Kernel(Protocol):
@@ -16,10 +15,10 @@ class Kernel(Protocol):
 
     name: str
 
-    def features(self, network: SE3GNN, graph: Any) -> list[torch.Tensor]:
+    def features(self, network: Any, graph: Any) -> list[torch.Tensor]:
         """Return equivariant features after each layer, each of shape (N, channels·(l_max+1)²)."""
 
-    def last_features(self, network: SE3GNN, graph: Any) -> torch.Tensor:
+    def last_features(self, network: Any, graph: Any) -> torch.Tensor:
         """Return the features after the last layer."""
 
 
@@ -38,7 +37,7 @@ class LayerwiseKernel:
         """Return the convolved features, shape (N, layout.dim_out)."""
         raise NotImplementedError
 
-    def features(self, network: SE3GNN, graph: Any) -> list[torch.Tensor]:
+    def features(self, network: Any, graph: Any) -> list[torch.Tensor]:
         """See :class:`Kernel`."""
         scalars = network.node_scalars(graph)
         geometry = self.prepare(graph, network.convolutions[-1])
@@ -50,6 +49,6 @@ class LayerwiseKernel:
             layers.append(hidden)
         return layers
 
-    def last_features(self, network: SE3GNN, graph: Any) -> torch.Tensor:
+    def last_features(self, network: Any, graph: Any) -> torch.Tensor:
         """See :class:`Kernel`."""
         return self.features(network, graph)[-1]

@@ -52,7 +52,9 @@ def capture(network: SE3GNN, n_nodes: int, max_edges: int) -> Callable[[Any], to
 
     weight = network.readout.weight
     if not weight.is_cuda or get_kernel(network.kernel, weight.device, weight.dtype).name != "triton":
-        raise InputError(f"capture needs the Triton kernel, and the network is {weight.dtype} on {weight.device}.")
+        raise InputError(
+            f"capture needs the Triton kernel, and the network is {weight.dtype} on {weight.device}."
+        )
     if network.extra_scalars:
         raise InputError("capture does not take extra scalars: call the network itself.")
     types = torch.zeros(n_nodes, dtype=torch.int64, device=weight.device)
@@ -60,7 +62,7 @@ def capture(network: SE3GNN, n_nodes: int, max_edges: int) -> Callable[[Any], to
     edge_index[:, :2] = 0
     edge_vec = torch.ones(max_edges, 3, device=weight.device)
     state = {name: value.clone() for name, value in network.state_dict().items()}
-    recorded = torch.cuda.make_graphed_callables(_Flat(network), (types, edge_index, edge_vec))
+    recorded: Any = torch.cuda.make_graphed_callables(_Flat(network), (types, edge_index, edge_vec))
     with torch.no_grad():
         for name, value in network.state_dict().items():
             value.copy_(state[name])

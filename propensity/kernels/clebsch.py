@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -18,10 +18,11 @@ class Term(NamedTuple):
     value: float
 
 
-@lru_cache(maxsize=None)
+@cache
 def terms(l_in: int, l_filter: int, l_out: int) -> tuple[Term, ...]:
     """Return √(2·l_out+1) · Wigner 3j (real basis), what e3nn's component normalisation gives a lone path."""
     values = wigner_3j(l_in, l_filter, l_out, dtype=torch.float64) * (2 * l_out + 1) ** 0.5
-    return tuple(
-        Term(*position, float(values[tuple(position)])) for position in (values.abs() > 1e-12).nonzero().tolist()
-    )
+    found = []
+    for m_in, m_filter, m_out in (values.abs() > 1e-12).nonzero().tolist():
+        found.append(Term(m_in, m_filter, m_out, float(values[m_in, m_filter, m_out])))
+    return tuple(found)

@@ -182,7 +182,9 @@ class _TensorProduct(torch.autograd.Function):
         grad = grad.contiguous()
         tables = _tables(ctx.layout, features.dtype)
         grad_edges = features.new_zeros(slots.n, features.shape[1])
-        grad_harmonics = torch.zeros_like(harmonics) if ctx.needs_input_grad[4] else harmonics.new_zeros(0, 0, 0)
+        grad_harmonics = (
+            torch.zeros_like(harmonics) if ctx.needs_input_grad[4] else harmonics.new_zeros(0, 0, 0)
+        )
         grad_units = units.new_zeros(slots.n, units.shape[1])
         grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
         buffer = _buffer(slots, weight)

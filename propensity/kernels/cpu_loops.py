@@ -5,6 +5,9 @@ every number below is a vector of 16 lanes and sums over neighbours need no redu
 Particles are sorted by degree, so that few lanes idle; idle lanes have zero harmonics.
 """
 
+# mypy: disable-error-code="call-arg, var-annotated"
+# numba hands typing contexts to intrinsics, which mypy cannot see.
+
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -35,7 +38,16 @@ _PAIR, _N_PAIRS, _FEATURE, _STRIDE, _D_IN, _D_OUT, _CHANNELS, _WEIGHT, _SUM, _GR
 
 def make_tables(layout: ConvolutionLayout, dtype: Any) -> Tables:
     """Index tables of ``layout`` with coefficients of ``dtype``."""
-    paths, group_out, pair_out, group_in, pair_in, term, term_m, term_value = [], [0], [], [0], [], [0], [], []
+    paths, group_out, pair_out, group_in, pair_in, term, term_m, term_value = (
+        [],
+        [0],
+        [],
+        [0],
+        [],
+        [0],
+        [],
+        [],
+    )
     total = 0
     for path in layout.paths:
         found = terms(path.l_in, path.l_filter, path.l_out)
@@ -241,7 +253,16 @@ def backward(
                                 tables, path, group, w0, gathered, h, g, at, flat_grad_y, row * n_y * LANES
                             )
                             _couple_gradient(
-                                tables, path, group, w1, gathered, h + stride, g, at + step, flat_grad_y, row * n_y * LANES
+                                tables,
+                                path,
+                                group,
+                                w1,
+                                gathered,
+                                h + stride,
+                                g,
+                                at + step,
+                                flat_grad_y,
+                                row * n_y * LANES,
                             )
                             _couple_gradient(
                                 tables, path, group, w2, gathered, h + 2 * stride, g, at + 2 * step, flat_grad_y,

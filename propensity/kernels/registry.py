@@ -36,7 +36,9 @@ def get_kernel(name: str, device: torch.device | str, dtype: torch.dtype) -> Ker
     A kernel that cannot run here is replaced by the fastest that can, with one line in the log.
     """
     if name != "auto" and name not in _MODULES:
-        raise InputError(f"kernel {name!r} is unknown: choose from {['auto', *_MODULES]}{suggest(name, _MODULES)}.")
+        raise InputError(
+            f"kernel {name!r} is unknown: choose from {['auto', *_MODULES]}{suggest(name, _MODULES)}."
+        )
     return _choose(name, torch.device(device), dtype)
 
 

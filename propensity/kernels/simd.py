@@ -70,9 +70,13 @@ def splat(typingctx: Any, array: Any, value: Any) -> Any:
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = _llvm(signature.args[0].dtype)
-        first = builder.insert_element(ir.Constant(kind, ir.Undefined), args[1], ir.Constant(ir.IntType(32), 0))
+        first = builder.insert_element(
+            ir.Constant(kind, ir.Undefined), args[1], ir.Constant(ir.IntType(32), 0)
+        )
         return builder.shuffle_vector(
-            first, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+            first,
+            ir.Constant(kind, ir.Undefined),
+            ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES),
         )
 
     return Vector(array.dtype)(array, array.dtype), build
@@ -105,7 +109,7 @@ def mul(typingctx: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def add(typingctx: Any, a: Any, b: Any) -> Any:
-    """a + b."""
+    """A + b."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fadd(*args)
@@ -115,7 +119,7 @@ def add(typingctx: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def where_positive(typingctx: Any, a: Any, b: Any) -> Any:
-    """b where a > 0, else 0."""
+    """B where a > 0, else 0."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         zero = ir.Constant(_llvm(signature.return_type.dtype), [0.0] * LANES)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils.weak import WeakIdKeyDictionary
@@ -19,10 +19,6 @@ from propensity.kernels.reference import _harmonics
 from propensity.kernels.triton_layer import Layer, convolve, launch, running
 from propensity.kernels.triton_shapes import Shapes, shapes_of
 from propensity.nn.radial import bessel_basis
-
-if TYPE_CHECKING:
-    from propensity.nn.convolution import Convolution
-    from propensity.nn.network import SE3GNN
 
 #: Intervals of the table of radial weights over 0 ≤ r ≤ r_c.
 TABLE = 16384
@@ -44,7 +40,7 @@ def is_available(device: torch.device, dtype: torch.dtype) -> bool:
 class Geometry:
     """Edges sorted by destination, and where each particle's edges lie, by destination and by source."""
 
-    def __init__(self, graph: Any, network: SE3GNN) -> None:
+    def __init__(self, graph: Any, network: Any) -> None:
         radial = network.convolutions[-1].radial
         self.radial, self.l_max = radial, network.l_max
         vectors = graph.edge_vec.to(radial.linear_in.weight.dtype)
@@ -98,31 +94,37 @@ class TritonKernel:
 
     name = "triton"
 
-    def prepare(self, graph: Any, network: SE3GNN) -> Geometry:
+    def prepare(self, graph: Any, network: Any) -> Geometry:
         """Sort edges and particles, once for all layers and, as long as the graph lives, for all passes."""
         key = graph.edge_vec
         capturing = key.is_cuda and torch.cuda.is_current_stream_capturing()
         # A captured graph must hold these operations, as its inputs are overwritten between replays.
         if capturing or (key.requires_grad and torch.is_grad_enabled()):
             return Geometry(graph, network)
-        stamp = (key._version, graph.edge_index.data_ptr(), network.cutoff, network.config["n_basis"], key.dtype)
+        stamp = (
+            key._version,
+            graph.edge_index.data_ptr(),
+            network.cutoff,
+            network.config["n_basis"],
+            key.dtype,
+        )
         held = _GEOMETRIES.get(key)
         if held is None or held[0] != stamp:
             held = _GEOMETRIES[key] = stamp, Geometry(graph, network)
         return held[1]
 
-    def features(self, network: SE3GNN, graph: Any) -> list[torch.Tensor]:
+    def features(self, network: Any, graph: Any) -> list[torch.Tensor]:
         """Features after each layer, in the layout of e3nn."""
         shapes = _shapes(network.convolutions[-1])
         return [shapes.unpack_features(packed) for packed in self._layers(network, graph)]
 
-    def last_features(self, network: SE3GNN, graph: Any) -> torch.Tensor:
+    def last_features(self, network: Any, graph: Any) -> torch.Tensor:
         """Features after the last layer, in the layout of e3nn."""
         for packed in self._layers(network, graph):
             last = packed
         return _shapes(network.convolutions[-1]).unpack_features(last)
 
-    def _layers(self, network: SE3GNN, graph: Any) -> Iterator[torch.Tensor]:
+    def _layers(self, network: Any, graph: Any) -> Iterator[torch.Tensor]:
         """Features after each layer, in the layout of the kernels."""
         geometry = self.prepare(graph, network)
         scalars = _shapes(network.convolutions[-1]).pack_scalars(network.node_scalars(graph))
@@ -142,7 +144,7 @@ class TritonKernel:
 
 
 def _infer(
-    convolution: Convolution, norm: Any, geometry: Geometry, before: torch.Tensor, scalars: torch.Tensor
+    convolution: Any, norm: Any, geometry: Geometry, before: torch.Tensor, scalars: torch.Tensor
 ) -> torch.Tensor:
     """One layer without gradients, a chunk of particles at a time."""
     shapes = _shapes(convolution)
@@ -159,7 +161,7 @@ def _infer(
     return after
 
 
-def _shapes(convolution: Convolution) -> Shapes:
+def _shapes(convolution: Any) -> Shapes:
     return shapes_of(convolution.layout, convolution.mix[0].device)
 
 
@@ -172,7 +174,7 @@ _GEOMETRIES: Any = WeakIdKeyDictionary()
 _FOLDED: weakref.WeakKeyDictionary[Any, tuple[Any, Any]] = weakref.WeakKeyDictionary()
 
 
-def _folded(convolution: Convolution, norm: Any) -> tuple[torch.Tensor, ...]:
+def _folded(convolution: Any, norm: Any) -> tuple[torch.Tensor, ...]:
     """Table of radial weights before their ReLU, mixing matrices and norm, kept until a parameter changes."""
     state = [*convolution.parameters(), *convolution.buffers(), *norm.parameters(), *norm.buffers()]
     key = tuple((t.data_ptr(), t._version) for t in state)

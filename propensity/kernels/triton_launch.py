@@ -8,7 +8,7 @@ from functools import lru_cache
 from types import SimpleNamespace
 
 from propensity.kernels import triton_nodes, triton_radial, triton_source
-from propensity.kernels.triton_source import Plan
+from propensity.kernels.triton_plan import Plan
 from propensity.nn.layout import ConvolutionLayout
 
 
@@ -16,7 +16,11 @@ from propensity.nn.layout import ConvolutionLayout
 def kernels(layout: ConvolutionLayout) -> SimpleNamespace:
     """Kernels of a layout by name."""
     plan = Plan(layout)
-    text = triton_source.source(plan) + "\n\n" + "\n\n".join([triton_nodes.source(plan), triton_radial.source(plan)])
+    text = (
+        triton_source.source(plan)
+        + "\n\n"
+        + "\n\n".join([triton_nodes.source(plan), triton_radial.source(plan)])
+    )
     # Triton reads the source of a function through linecache, so that it need not be a file.
     name = f"<propensity {hashlib.sha256(text.encode()).hexdigest()[:16]}>"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)

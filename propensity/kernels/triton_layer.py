@@ -39,7 +39,9 @@ class RadialPass:
     def statistics(self, radial: Any, basis: torch.Tensor) -> torch.Tensor:
         """Mean, 1/σ, scale and shift of the batch norm, shape (4, HP); updates the running statistics."""
         norm, linear = radial.norm, radial.linear_in
-        kept = basis.new_ones(self.n, linear.out_features, dtype=torch.bool) if self.kept is None else self.kept
+        kept = (
+            basis.new_ones(self.n, linear.out_features, dtype=torch.bool) if self.kept is None else self.kept
+        )
         self.kept = None
         blocks = -(-self.n // STATISTICS_BLOCK)
         partial = basis.new_empty(blocks, 2, self.hp)
@@ -54,7 +56,9 @@ class RadialPass:
             inverse = torch.rsqrt(norm.running_var + norm.eps)
             scale = inverse * norm.weight
             shift = norm.bias - norm.running_mean * scale
-            affine[:, :hidden] = torch.stack([norm.running_mean, inverse, scale / self.keep, shift / self.keep]).detach()
+            affine[:, :hidden] = torch.stack(
+                [norm.running_mean, inverse, scale / self.keep, shift / self.keep]
+            ).detach()
             return affine
         norm.num_batches_tracked.add_(1)
         self.shapes.kernels.radial_statistics[(1,)](
@@ -79,13 +83,25 @@ class RadialPass:
         """Gradients of the basis and of the six parameters, the last layer's in the order of the kernels."""
         width, hidden = weight.shape
         if self.n == 0:
-            zeros = [torch.zeros_like(t) for t in (basis, weight_in, bias_in, bias_in, bias_in, weight, weight[:, 0])]
+            zeros = [
+                torch.zeros_like(t)
+                for t in (basis, weight_in, bias_in, bias_in, bias_in, weight, weight[:, 0])
+            ]
             return (zeros[0] if wants_basis else None, *zeros[1:])
         kernels, state = self.shapes.kernels, (basis, self.mask, weight_in, bias_in, affine)
         grad_units = basis.new_empty(self.n, self.hp)
         partial = basis.new_empty(-(-self.n // OUTPUT_BLOCK), 2 * self.hp)
         kernels.radial_units[(len(partial),)](
-            *state, weight, grad, grad_units, partial, self.count, self.keep, EB=block, B=OUTPUT_BLOCK, **self.constants
+            *state,
+            weight,
+            grad,
+            grad_units,
+            partial,
+            self.count,
+            self.keep,
+            EB=block,
+            B=OUTPUT_BLOCK,
+            **self.constants,
         )
         sums = _total(partial)
         programs = max(min(-(-self.n // GRADIENT_BLOCK), PROGRAMS), 1)
@@ -130,6 +146,7 @@ class Layer(torch.autograd.Function):
         gamma: torch.Tensor, beta: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor,
         norm_weight: torch.Tensor, norm_bias: torch.Tensor, *mix: torch.Tensor,
     ) -> torch.Tensor:  # fmt: skip
+        """Features after the layer, shape (N, width)."""
         n = geometry.n
         packed_weight, packed_bias = shapes.pack_weights(weight, bias)
         basis = basis.detach()
@@ -158,15 +175,16 @@ class Layer(torch.autograd.Function):
         after = torch.empty_like(mixed)
         launch(shapes, "normalise", n, mixed, scale, shift, after, n)
         ctx.shapes, ctx.geometry = shapes, geometry
-        ctx.save_for_backward(  # fmt: skip
+        ctx.save_for_backward(
             before, scalars, basis, weight_in, bias_in, affine, packed_weight, packed_bias, sums, mixed, flat, scale,
             mean, inverse,
-        )
+        )  # fmt: skip
         return after
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
+        """Gradients of all that :meth:`forward` takes."""
         shapes: Shapes = ctx.shapes
         geometry: Geometry = ctx.geometry
         before, scalars, basis, *radial_state, sums, mixed, flat, scale, mean, inverse = ctx.saved_tensors

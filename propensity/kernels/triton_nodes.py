@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from propensity.kernels.triton_source import Plan
+from propensity.kernels.triton_plan import Plan
 
 _PROLOGUE = """
     thread = tl.arange(0, B * CP)
@@ -56,7 +56,8 @@ def _mix(plan: Plan) -> str:
         "@triton.jit",
         "def mix(sums, mixing, residual, scale, shift, out, partial, n_nodes, RESIDUAL: tl.constexpr, "
         "AFFINE: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):",
-        '    """Eq. 11 and the residual; then a given batch norm (AFFINE) or the statistics of this block."""' + _PROLOGUE,
+        '    """Eq. 11 and the residual; then a given batch norm (AFFINE) or the statistics of this block."""'
+        + _PROLOGUE,
     ]
     offset = 0
     for l, components in _degrees(plan):
@@ -79,7 +80,9 @@ def _mix(plan: Plan) -> str:
     lines += ["    if AFFINE:"]
     for l, components in _degrees(plan):
         lines += [f"        a = tl.load(scale + {l} * CP + own)"]
-        lines += [f"        o{k} = o{k} * a" + (" + tl.load(shift + own)" if k == 0 else "") for k in components]
+        lines += [
+            f"        o{k} = o{k} * a" + (" + tl.load(shift + own)" if k == 0 else "") for k in components
+        ]
     lines += [
         "    else:",
         f"        target = partial + tl.program_id(0) * ({plan.layout.l_max + 2} * CP) + tl.arange(0, CP)",
@@ -129,7 +132,10 @@ def _statistics(plan: Plan) -> str:
         "        away = tl.load(at, mask=there, other=0.0) - average[None, :]",
         "        t1 += tl.sum(away * away * count[:, None], axis=0)",
     ]
-    lines += [f"        t{k} += tl.sum(tl.load(at + {k} * CP, mask=there, other=0.0), axis=0)" for k in range(1, kinds)]
+    lines += [
+        f"        t{k} += tl.sum(tl.load(at + {k} * CP, mask=there, other=0.0), axis=0)"
+        for k in range(1, kinds)
+    ]
     lines += ["        start += R"]
     for l in range(plan.layout.l_max + 1):
         lines += [

@@ -6,7 +6,7 @@ that only the output of the last layer (one layer of the network at a time) is e
 
 from __future__ import annotations
 
-from propensity.kernels.triton_source import Plan, quads
+from propensity.kernels.triton_plan import Plan, quads
 
 
 def _tiles(width: int) -> list[tuple[int, int]]:

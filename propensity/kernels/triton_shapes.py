@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import torch
 
-from propensity.kernels.triton_source import Plan, quads
+from propensity.kernels.triton_plan import Plan, quads
 from propensity.nn.layout import ConvolutionLayout
 
 
@@ -38,7 +38,9 @@ class Shapes:
         scalars = {place(s // cp // 4, s % cp, s // cp % 4): s for s in range(layout.n_scalars)}
         self.scalars = _index(self.nq * cp * 4, scalars, layout.n_scalars, device)
         weights = {
-            place(path.index // 4, c, path.index % 4): row for path in plan.paths for c, row in enumerate(path.weights)
+            place(path.index // 4, c, path.index % 4): row
+            for path in plan.paths
+            for c, row in enumerate(path.weights)
         }
         self.weights = _index(self.pq * cp * 4, weights, layout.n_comb, device)
         self.weights_back = _inverse(weights, device)
@@ -65,7 +67,9 @@ class Shapes:
         self.mix_backward = _index(self.mix_size, backward, n, device)
         self.mix_gradient = _inverse(gradient, device)
         self.mix_lengths = [rows * channels for rows in rows_of]
-        self.mix_scale = torch.cat([torch.full((rows * channels,), 1 / math.sqrt(rows)) for rows in rows_of]).to(device)
+        self.mix_scale = torch.cat(
+            [torch.full((rows * channels,), 1 / math.sqrt(rows)) for rows in rows_of]
+        ).to(device)
 
     def pack_features(self, hidden: torch.Tensor) -> torch.Tensor:
         """(N, dim_out) as in e3nn → (N, width)."""

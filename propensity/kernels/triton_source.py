@@ -14,111 +14,13 @@ CP is the number of channels rounded up to a power of two.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache
 
 import torch
 from e3nn.o3 import spherical_harmonics
 
 from propensity.kernels.clebsch import terms
-from propensity.nn.layout import ConvolutionLayout
-
-#: Accumulators one thread may hold; more are split between programs.
-MAX_SUMS = 90
-
-
-def quads(n: int) -> int:
-    """Groups of four that hold n numbers."""
-    return -(-n // 4)
-
-
-@dataclass(frozen=True)
-class KernelPath:
-    """A path of at most CP channels: wide scalar blocks are cut into several."""
-
-    l_in: int
-    l_filter: int
-    l_out: int
-    scalar: int  # which block of CP scalars it reads; −1 for hidden features
-    index: int  # position among all paths
-    rank: int  # position among the paths of its l_out
-    weights: tuple[int, ...]  # row of ``linear_out`` of each channel
-    rows: tuple[int, ...]  # row of the mixing matrix of l_out of each channel
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Where everything lies for one layout."""
-
-    layout: ConvolutionLayout
-
-    @property
-    def padded_channels(self) -> int:
-        """CP."""
-        return 1 << (self.layout.channels - 1).bit_length()
-
-    @property
-    def scalar_blocks(self) -> int:
-        """Blocks of CP scalars."""
-        return -(-self.layout.n_scalars // self.padded_channels)
-
-    @property
-    def harmonics(self) -> int:
-        """(l_max+1)²."""
-        return (self.layout.l_max + 1) ** 2
-
-    @cached_property
-    def paths(self) -> tuple[KernelPath, ...]:
-        """All paths, sorted by l_out."""
-        found: list[KernelPath] = []
-        cp = self.padded_channels
-        for path in self.layout.paths:
-            for start in range(0, path.channels, cp):
-                channels = range(start, min(start + cp, path.channels))
-                found.append(
-                    KernelPath(
-                        path.l_in, path.l_filter, path.l_out, start // cp if path.block else -1, len(found),
-                        sum(other.l_out == path.l_out for other in found),
-                        tuple(path.weight + c for c in channels), tuple(path.row + c for c in channels),
-                    )
-                )  # fmt: skip
-        return tuple(found)
-
-    def quads_of(self, l_out: int) -> int:
-        """Quads of paths of one l_out."""
-        return quads(sum(path.l_out == l_out for path in self.paths))
-
-    def first_sum(self, l_out: int) -> int:
-        """Quads of sums before those of l_out; with l_max + 1, all of them."""
-        return sum((2 * l + 1) * self.quads_of(l) for l in range(l_out))
-
-    def first_mixing(self, l_out: int) -> int:
-        """Quads of paths before those of l_out."""
-        return sum(self.quads_of(l) for l in range(l_out))
-
-    def sum_quad(self, path: KernelPath, m: int) -> int:
-        """Quad of its block of sums that holds component m of a path, in slot ``path.rank % 4``."""
-        return m * self.quads_of(path.l_out) + path.rank // 4
-
-    @cached_property
-    def groups(self) -> tuple[tuple[KernelPath, ...], ...]:
-        """Paths that one program sums, whole quads together, largest l_out first."""
-        groups: list[list[KernelPath]] = []
-        for l_out in reversed(range(self.layout.l_max + 1)):
-            paths = [path for path in self.paths if path.l_out == l_out]
-            size = max(MAX_SUMS // (2 * l_out + 1) // 4, 1) * 4
-            for start in range(0, len(paths), size):
-                part = paths[start : start + size]
-                if groups and start == 0 and _sums(groups[-1]) + _sums(part) <= MAX_SUMS:
-                    groups[-1] += part
-                else:
-                    groups.append(part)
-        return tuple(tuple(group) for group in groups)
-
-
-def _sums(paths: list[KernelPath]) -> int:
-    return sum(2 * path.l_out + 1 for path in paths)
-
+from propensity.kernels.triton_plan import KernelPath, Plan, quads
 
 _HEADER = '''
 import triton
@@ -272,7 +174,9 @@ def _forward_group(plan: Plan, group: tuple[KernelPath, ...], w: _Writer) -> Non
     w.add("inside2 = inside[:, None]")
     for start in {(path.l_out, path.rank // 4): path for path in reversed(group)}.values():
         rows = (2 * start.l_out + 1) * plan.quads_of(start.l_out)
-        w.add(f"target = sums + (n_nodes.to(tl.int64) * {plan.first_sum(start.l_out)} + row * {rows})[:, None] * (CP * 4) + ci")
+        w.add(
+            f"target = sums + (n_nodes.to(tl.int64) * {plan.first_sum(start.l_out)} + row * {rows})[:, None] * (CP * 4) + ci"
+        )
         for m in range(2 * start.l_out + 1):
             held = {path.rank: f"s{path.index}_{m}" for path in group if path.l_out == start.l_out}
             four = ", ".join(held.get(start.rank + k, "zero") for k in range(4))
@@ -298,7 +202,7 @@ def _harmonics(l_max: int, w: _Writer) -> None:
             w.add(f"y{l**2 + m} = {' + '.join(summands)}")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _coupling_norm(l: int) -> float:
     """Factor that makes the coupling of a unit vector with Y_(l−1) equal Y_l."""
     vector = torch.tensor([[0.36, 0.48, 0.8]], dtype=torch.float64)
@@ -373,7 +277,9 @@ def _backward(plan: Plan) -> str:
     w.depth += 1
     w.add("own = tl.program_id(0).to(tl.int64) * B + tl.arange(0, B)")
     for k in range(plan.harmonics):
-        w.add(f"tl.store(grad_harmonics + own * {plan.harmonics} + {k}, tl.sum(tl.reshape(dy{k}, [B, CP]), axis=1), mask=own < n_edges)")
+        w.add(
+            f"tl.store(grad_harmonics + own * {plan.harmonics} + {k}, tl.sum(tl.reshape(dy{k}, [B, CP]), axis=1), mask=own < n_edges)"
+        )
     w.depth -= 1
     return w.text()
 
@@ -384,7 +290,9 @@ def _load_ahead(plan: Plan, q: int, w: _Writer) -> None:
     for path in plan.paths[4 * q : 4 * q + 4]:
         if path.rank % 4 == 0:
             l, rows = path.l_out, (2 * path.l_out + 1) * plan.quads_of(path.l_out)
-            w.add(f"sums = grad + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + n * {rows})[:, None] * (CP * 4) + ci")
+            w.add(
+                f"sums = grad + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + n * {rows})[:, None] * (CP * 4) + ci"
+            )
             for m in range(2 * l + 1):
                 names = ", ".join(f"g{l}_{path.rank + i}_{m}" for i in range(4))
                 w.add(f"{names} = _quad(sums + {plan.sum_quad(path, m)} * (CP * 4), live2)")
@@ -400,7 +308,9 @@ def _backward_path(path: KernelPath, w: _Writer) -> None:
     w.add(f"f = tl.maximum(w{path.index}, 0.0)")
     for m in range(2 * path.l_in + 1):
         summands = [
-            f"({' + '.join(coupling)}) * {grad}_{m_out}" for (m_in, m_out), coupling in pairs.items() if m_in == m
+            f"({' + '.join(coupling)}) * {grad}_{m_out}"
+            for (m_in, m_out), coupling in pairs.items()
+            if m_in == m
         ]
         w.add(f"v = {' + '.join(summands)}")
         if path.scalar < 0:

@@ -47,7 +47,9 @@ class RadialMLP(nn.Module):
             if update:
                 return norm(hidden)
             return nn.functional.batch_norm(hidden, None, None, norm.weight, norm.bias, True, eps=norm.eps)
-        return nn.functional.batch_norm(hidden, norm.running_mean, norm.running_var, norm.weight, norm.bias, False)
+        return nn.functional.batch_norm(
+            hidden, norm.running_mean, norm.running_var, norm.weight, norm.bias, False
+        )
 
     def drop(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Apply a dropout mask."""

@@ -17,7 +17,11 @@ def random_graph(n, n_edges, seed=0, dtype=torch.float64, degree_of_first=0):
     types = torch.randint(2, (n,), generator=generator)
     extra = torch.randn(n, 3, generator=generator, dtype=torch.float64).to(dtype)
     return Data(
-        types=types, edge_index=torch.stack([source, destination]), edge_vec=vectors.to(dtype), extra=extra, num_nodes=n
+        types=types,
+        edge_index=torch.stack([source, destination]),
+        edge_vec=vectors.to(dtype),
+        extra=extra,
+        num_nodes=n,
     )
 
 

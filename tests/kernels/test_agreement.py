@@ -40,7 +40,9 @@ def compare(network, kernel, graph, train=True):
         near, far = TOLERANCE[dtype]
         tolerance = near if name == "output" else far
         # A gradient that rounding makes of an exact zero says nothing: compare with the largest of all.
-        scale = max(float(value.norm()), 1e-3 * max(float(v.norm()) for k, v in expected.items() if "gradient" in k))
+        scale = max(
+            float(value.norm()), 1e-3 * max(float(v.norm()) for k, v in expected.items() if "gradient" in k)
+        )
         assert value.shape == found[name].shape
         assert float((value - found[name]).norm()) <= tolerance * scale + 1e-30, name
 
@@ -74,7 +76,13 @@ def test_every_l_max_in_triton(l_max):
 
 @pytest.mark.parametrize(
     "options",
-    [{"channels": 1}, {"channels": 3, "radial_hidden": 5}, {"channels": 6}, {"extra_scalars": 3, "dropout": 0.0}, {"n_basis": 19}],
+    [
+        {"channels": 1},
+        {"channels": 3, "radial_hidden": 5},
+        {"channels": 6},
+        {"extra_scalars": 3, "dropout": 0.0},
+        {"n_basis": 19},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize(("kernel", "dtype"), [KERNELS[0], KERNELS[2]])
@@ -92,12 +100,16 @@ def test_inference_without_gradients(kernel):
         network.train()
         network(graph)
         network.eval()
-        expected, found = ((setattr(network, "kernel", name), network(graph))[1] for name in ("reference", kernel))
+        expected, found = (
+            (setattr(network, "kernel", name), network(graph))[1] for name in ("reference", kernel)
+        )
         assert float((expected - found).norm() / expected.norm()) < 1e-5
         # The folded parameters follow the network when it changes.
         network.convolutions[0].radial.linear_out.weight.mul_(1.5)
         network.norms[1].running_var.mul_(2)
-        expected, found = ((setattr(network, "kernel", name), network(graph))[1] for name in ("reference", kernel))
+        expected, found = (
+            (setattr(network, "kernel", name), network(graph))[1] for name in ("reference", kernel)
+        )
         assert float((expected - found).norm() / expected.norm()) < 1e-5
 
 

@@ -24,10 +24,12 @@ def test_falls_back_with_one_line(caplog):
 
 
 def test_unknown_name():
-    with pytest.raises(InputError, match="'tritn' is unknown: choose from .*'triton'"):
+    with pytest.raises(InputError, match=r"'tritn' is unknown: choose from .*'triton'"):
         get_kernel("tritn", "cpu", torch.float32)
 
 
 def test_same_state_dict():
-    states = [SE3GNN(2, 1, l_max=1, kernel=kernel).state_dict() for kernel in ("auto", "reference", "cpu", "triton")]
+    states = [
+        SE3GNN(2, 1, l_max=1, kernel=kernel).state_dict() for kernel in ("auto", "reference", "cpu", "triton")
+    ]
     assert all(list(state) == list(states[0]) for state in states)

@@ -57,7 +57,9 @@ def test_no_neighbours():
 
 
 def test_far_apart_in_the_open():
-    structure = Structure(np.array([[0.0, 0, 0], [1, 0, 0], [1e6, 0, 0]]), np.zeros(3, int), np.zeros(3), False)
+    structure = Structure(
+        np.array([[0.0, 0, 0], [1, 0, 0], [1e6, 0, 0]]), np.zeros(3, int), np.zeros(3), False
+    )
     assert compare(structure, 2.0) == 2
 
 
@@ -72,7 +74,7 @@ def test_chunks_make_no_difference(monkeypatch):
 
 def test_registry():
     assert available("cpu")[:2] == ["matscipy", "torch"]
-    with pytest.raises(InputError, match="did you mean|choose from"):
+    with pytest.raises(InputError, match=r"did you mean|choose from"):
         neighbour_list(Structure(np.zeros((1, 3)), np.zeros(1, int), 5.0), 1.0, backend="torhc")
 
 
