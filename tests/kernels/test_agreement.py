@@ -144,3 +144,24 @@ def test_every_l_max_on_a_gpu(l_max):
     expected, found = passes(network, "reference", graph, True), passes(network, "triton", graph, True)
     for name, value in expected.items():
         assert float((value - found[name]).norm() / (value.norm() + 1e-6)) < 2e-4, name
+
+
+def test_edges_that_lead_nowhere_change_nothing():
+    """capture() pads graphs to one size with edges of particle N, which does not exist."""
+    needs("triton", torch.float32)
+    graph, network = random_graph(7, 20, dtype=torch.float32), network_of(dropout=0.0)
+    padded = copy.copy(graph)
+    padded.edge_index = torch.nn.functional.pad(graph.edge_index, (0, 150), value=7)
+    padded.edge_vec = torch.nn.functional.pad(graph.edge_vec, (0, 0, 0, 150), value=1.0)
+    expected, found = passes(network, "triton", graph, True), passes(network, "triton", padded, True)
+    found["positions"] = found["positions"][:20]
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_capture_says_what_it_needs():
+    from propensity.errors import InputError
+    from propensity.kernels.capture import capture
+
+    with pytest.raises(InputError, match="needs the Triton kernel"):
+        capture(network_of(), 10, 100)
