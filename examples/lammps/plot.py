@@ -20,7 +20,7 @@ def read_thermo(log: Path) -> np.ndarray:
 
 
 def main() -> None:
-    thermo = read_thermo(Path("log.lammps"))
+    thermo = read_thermo(Path("log.lammps"))[1:]  # the run starts from a crystal
     atoms = ase.io.read("kob-andersen.lammpstrj", format="lammps-dump-text", index=-1)
     propensity = atoms.arrays["f_prop"].ravel()
     is_a = atoms.numbers == 1
@@ -41,7 +41,15 @@ def main() -> None:
     points = 4.2 * 72 * 0.75 / atoms.cell[0, 0]
     x, y, _ = atoms.positions[here & is_a].T
     shown = right.scatter(
-        x, y, s=points**2, c=propensity[here & is_a], cmap="coolwarm", vmin=low, vmax=high, edgecolors="k", lw=0.3
+        x,
+        y,
+        s=points**2,
+        c=propensity[here & is_a],
+        cmap="coolwarm",
+        vmin=low,
+        vmax=high,
+        edgecolors="k",
+        lw=0.3,
     )
     x, y, _ = atoms.positions[here & ~is_a].T
     right.scatter(x, y, s=(0.88 * points) ** 2, facecolors="none", edgecolors="0.6", lw=0.6)
