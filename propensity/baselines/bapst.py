@@ -70,7 +70,8 @@ class BapstGNN(nn.Module):
         self.decode_edge = _mlp(width, width)
         with torch.no_grad():
             # Sums over some 50 neighbours in seven recurrences start at 10⁴; as means they start at 1.
-            self.update_node[0].weight[:, :width] /= USUAL_NEIGHBOURS
+            received = next(self.update_node.parameters())[:, :width]
+            received /= USUAL_NEIGHBOURS
 
     def forward(self, graph: Any) -> torch.Tensor:
         """Raw output for each particle, shape (N, n_outputs), from :func:`propensity.graph.build_graph`."""

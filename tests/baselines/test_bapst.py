@@ -86,6 +86,12 @@ def test_missing_variable_is_named():
         published_state({})
 
 
+def test_a_new_network_starts_near_zero(structure):
+    torch.manual_seed(0)
+    with torch.no_grad():
+        assert BapstGNN()(build_graph(structure, 2.0)).abs().max() < 3
+
+
 def test_cube_symmetries_are_all_48():
     generator = torch.Generator().manual_seed(0)
     seen = {tuple(random_cube_symmetry(generator).flatten().tolist()) for _ in range(1000)}
