@@ -44,6 +44,9 @@ class Geometry:
         radial = network.convolutions[-1].radial
         self.radial, self.l_max = radial, network.l_max
         vectors = graph.edge_vec.to(radial.linear_in.weight.dtype)
+        if not (vectors.requires_grad and torch.is_grad_enabled()):
+            # Geometries are kept as long as the graph's own tensor lives, so they must not hold on to it.
+            vectors = vectors.detach()
         source, destination = graph.edge_index
         self.n = len(graph.types)
         if not _is_sorted(destination):
@@ -102,7 +105,8 @@ class TritonKernel:
         if capturing or (key.requires_grad and torch.is_grad_enabled()):
             return Geometry(graph, network)
         stamp = (
-            key._version,
+            _version(key),
+            torch.is_inference_mode_enabled(),
             graph.edge_index.data_ptr(),
             network.cutoff,
             network.config["n_basis"],
@@ -170,6 +174,11 @@ def _is_sorted(destination: torch.Tensor) -> bool:
     return destination.is_cuda or bool((destination[1:] >= destination[:-1]).all())
 
 
+def _version(tensor: torch.Tensor) -> int:
+    """How often a tensor was written to; inference tensors do not count."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
 _GEOMETRIES: Any = WeakIdKeyDictionary()
 _FOLDED: weakref.WeakKeyDictionary[Any, tuple[Any, Any]] = weakref.WeakKeyDictionary()
 
@@ -177,7 +186,7 @@ _FOLDED: weakref.WeakKeyDictionary[Any, tuple[Any, Any]] = weakref.WeakKeyDictio
 def _folded(convolution: Any, norm: Any) -> tuple[torch.Tensor, ...]:
     """Table of radial weights before their ReLU, mixing matrices and norm, kept until a parameter changes."""
     state = [*convolution.parameters(), *convolution.buffers(), *norm.parameters(), *norm.buffers()]
-    key = tuple((t.data_ptr(), t._version) for t in state)
+    key = tuple((t.data_ptr(), _version(t)) for t in state)
     held = _FOLDED.get(convolution)
     if held is None or held[0] != key:
         shapes, radial = _shapes(convolution), convolution.radial

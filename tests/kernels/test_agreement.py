@@ -1,6 +1,8 @@
 """Every kernel computes what the e3nn reference computes: outputs and all gradients, dropout included."""
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -165,3 +167,33 @@ def test_capture_says_what_it_needs():
 
     with pytest.raises(InputError, match="needs the Triton kernel"):
         capture(network_of(), 10, 100)
+
+
+@pytest.mark.parametrize("kernel", ["cpu", "triton"])
+def test_inference_mode_then_training(kernel):
+    """Lightning validates in inference mode, where tensors count no versions and cannot be saved for backward."""
+    needs(kernel, torch.float32)
+    network = network_of()
+    network.kernel = kernel
+    kept = random_graph(6, 18, dtype=torch.float32)
+    with torch.inference_mode():
+        network.eval()
+        network(kept)
+        network(random_graph(6, 18, dtype=torch.float32))
+    network.train()
+    network(kept).sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("kernel", ["cpu", "triton"])
+def test_graphs_are_let_go(kernel):
+    """What a kernel keeps for a graph goes when the graph goes."""
+    needs(kernel, torch.float32)
+    network = network_of().train()
+    network.kernel = kernel
+    graph = random_graph(6, 18, dtype=torch.float32)
+    vectors = weakref.ref(graph.edge_vec)
+    network(graph).sum().backward()
+    del graph
+    gc.collect()
+    assert vectors() is None
