@@ -53,7 +53,9 @@ def _table(rows: Sequence[dict[str, Any]], title: str) -> Table:
 
 def _head(row: dict[str, Any]) -> tuple[str, str]:
     seed = "" if row["seed"] is None else f", seed {row['seed']}"
-    return f"{row['label']}{seed}", f"{row['n_train']} of {row['refit'] or row['system']}"
+    if row["refit"] is not None:  # n_train is then the number of structures for the readout
+        return f"{row['label']}{seed}", f"{row['system']}, readout on {row['n_train']}"
+    return f"{row['label']}{seed}", f"{row['n_train']} of {row['system']}"
 
 
 def _number(value: float) -> str:

@@ -14,6 +14,7 @@ from propensity.experiments.bootstrap import resample, structure_moments
 from propensity.experiments.jobs import Job, open_system, run_job, trained
 from propensity.experiments.plans import EXPERIMENTS, Settings
 from propensity.experiments.readout import node_features, refit_readout
+from propensity.experiments.table import results_tables
 from propensity.model_io import load_model
 
 TINY = ["l_max=1", "channels=2", "n_layers=1", "n_basis=4", "radial_hidden=4", "epochs=2", "dropout=0",
@@ -111,6 +112,14 @@ def test_transfer(hot, cold, tmp_path):
     assert {r["n_train"] for r in found if r["label"] == "readout refitted"} == {"2"}
     assert len(list((tmp_path / "models").iterdir())) == 2
     assert is_picture(tmp_path / "figure.png")
+
+
+def test_table_keeps_sources_of_a_transfer_apart():
+    row = {"label": "readout refitted", "seed": None, "refit": "C", "n_train": 2, "n_test": 3, "test": "C", "species": "A",
+           "time": 1.0, "pooled": 0.5, "per_structure": 0.4, "ceiling": np.nan}  # fmt: skip
+    (table,) = results_tables([{**row, "system": "A"}, {**row, "system": "B", "pooled": 0.6}])
+    assert table.row_count == 4
+    assert [cell for cell in table.columns[1].cells if cell] == ["A, readout on 2", "B, readout on 2"]
 
 
 def test_additions(hot, tmp_path):
