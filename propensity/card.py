@@ -39,7 +39,8 @@ class Card(BaseModel):
         "thermal", description="Positions the model was trained on."
     )
     node_scalars: dict[str, Any] = Field(
-        default_factory=dict, description="Further inputs of each particle and their scales; empty: species only."
+        default_factory=dict,
+        description="Further inputs of each particle and their scales; empty: species only.",
     )
     target_mean: list[list[float]] = Field(
         default_factory=list,

@@ -53,7 +53,7 @@ def _kind(args: Sequence[str]) -> str:
 @click.option("--model", metavar="KIND", help="Kind of model: se3gnn (default), or a baseline.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no table.")
 def command(data: tuple[str, ...], config: str | None, resume: str | None, quiet: bool, **given: Any) -> None:
-    r"""Train a model on DATA, score it, and leave all in one folder.
+    """Train a model on DATA, score it, and leave all in one folder.
 
     DATA are files or folders of any format that `propensity info` reads. The folder of the run gets the model
     (model.safetensors, model.json), config.yaml, splits.json, log.csv, TensorBoard events, checkpoints,
@@ -63,7 +63,7 @@ def command(data: tuple[str, ...], config: str | None, resume: str | None, quiet
     propensity train data.h5 --times tau_alpha --l-max 2 --epochs 50 -o runs/first
     propensity train --config runs/first/config.yaml --seed 1 -o runs/second
     propensity train --resume runs/first
-    """
+    """  # noqa: D301
     from propensity.errors import InputError
     from propensity.training.interrupt import TrainingInterrupted
     from propensity.training.options import read_yaml

@@ -147,8 +147,7 @@ class _TensorProduct(torch.autograd.Function):
     def forward(
         ctx: Any, layout: ConvolutionLayout, slots: Slots, radial: Any, *tensors: torch.Tensor
     ) -> torch.Tensor:
-        from propensity.kernels import cpu_loops
-
+        cpu_loops = _loops()
         features, harmonics, basis, *_, weight, bias = (t.detach().contiguous() for t in tensors)
         ctx.layout, ctx.slots, ctx.radial = layout, slots, radial
         ctx.mask = radial.dropout_mask(basis)
@@ -169,8 +168,7 @@ class _TensorProduct(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
-        from propensity.kernels import cpu_loops
-
+        cpu_loops = _loops()
         features, harmonics, basis = ctx.saved_tensors
         slots: Slots = ctx.slots
         parameters = _parameters(ctx.radial)
@@ -205,6 +203,19 @@ class _TensorProduct(torch.autograd.Function):
             None, None, None, grad_features, grad_harmonics if ctx.needs_input_grad[4] else None,
             *(next(inner) if t.requires_grad else None for t in (basis, *parameters[:4])), grad_weight, grad_bias,
         )  # fmt: skip
+
+
+def _loops() -> Any:
+    """The loops, on as many threads as torch has; numba's start would otherwise set the number of torch, too."""
+    import numba
+
+    from propensity.kernels import cpu_loops
+
+    threads = torch.get_num_threads()
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    return cpu_loops
 
 
 def _span(slots: Slots, first: int, last: int) -> slice:

@@ -7,8 +7,10 @@ import weakref
 import pytest
 import torch
 
+from propensity.graph import build_graph
 from propensity.kernels import available_kernels
 from propensity.nn import SE3GNN
+from tests.conftest import make_liquid
 from tests.kernels.graphs import GRAPHS, random_graph
 
 TOLERANCE = {torch.float64: (1e-11, 1e-10), torch.float32: (1e-5, 1e-4)}
@@ -197,3 +199,14 @@ def test_graphs_are_let_go(kernel):
     del graph
     gc.collect()
     assert vectors() is None
+
+
+def test_cpu_kernel_leaves_the_threads_of_torch_alone():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        network = SE3GNN(l_max=1, n_layers=2, kernel="cpu")
+        network(build_graph(make_liquid(), 2.0)).sum().backward()
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
