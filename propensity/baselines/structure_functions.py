@@ -16,7 +16,7 @@ from propensity.structure import Structure
 #: Radial functions: exp(−(r − μ)²/L²) for μ = 0.1..5.0 and L = 0.1, in σ_AA.
 RADIAL = tuple((round(0.1 * k, 9), 0.1 / math.sqrt(2)) for k in range(1, 51))
 
-#: (ξ, ζ, λ) of the 22 angular functions of Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015); ξ in σ_AA.
+#: (ξ, ζ, λ) of the 22 angular functions, after Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015), not yet compared with their table; ξ in σ_AA.
 ANGULAR = (
     *((xi, zeta, lam) for xi, zeta in ((14.633, 1), (14.638, 2), (2.554, 1), (2.554, 2)) for lam in (-1, 1)),
     *((1.648, zeta, 1) for zeta in (1, 2)),
