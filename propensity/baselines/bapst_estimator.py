@@ -11,7 +11,9 @@ from pydantic import Field
 from torch_geometric.data import Data
 
 from propensity.baselines.bapst import BapstGNN, published_state, random_cube_symmetry
-from propensity.baselines.common import (
+from propensity.card import Card
+from propensity.estimator import Estimator
+from propensity.fitting import (
     Options,
     Positions,
     check_types,
@@ -19,8 +21,6 @@ from propensity.baselines.common import (
     read_options,
     training_card,
 )
-from propensity.card import Card
-from propensity.estimator import Estimator
 from propensity.graph import build_graph
 from propensity.structure import Structure
 

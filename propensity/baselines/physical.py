@@ -10,7 +10,12 @@ import numpy as np
 from pydantic import Field
 from scipy.sparse import csr_array
 
-from propensity.baselines.common import (
+from propensity.baselines.descriptors import neighbours
+from propensity.baselines.potential import local_potential_energy
+from propensity.card import Card
+from propensity.estimator import Estimator
+from propensity.evaluation import pearson
+from propensity.fitting import (
     Options,
     Positions,
     check_arrays,
@@ -21,11 +26,6 @@ from propensity.baselines.common import (
     read_options,
     training_card,
 )
-from propensity.baselines.descriptors import neighbours
-from propensity.baselines.potential import local_potential_energy
-from propensity.card import Card
-from propensity.estimator import Estimator
-from propensity.evaluation import pearson
 from propensity.structure import Structure
 
 if TYPE_CHECKING:

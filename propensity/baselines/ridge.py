@@ -11,7 +11,10 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, KFold
 from sklearn.preprocessing import StandardScaler
 
-from propensity.baselines.common import (
+from propensity.baselines.descriptors import DescriptorGrid, averaged_descriptors
+from propensity.card import Card
+from propensity.estimator import Estimator
+from propensity.fitting import (
     Options,
     Positions,
     check_arrays,
@@ -22,9 +25,6 @@ from propensity.baselines.common import (
     some_particles,
     training_card,
 )
-from propensity.baselines.descriptors import DescriptorGrid, averaged_descriptors
-from propensity.card import Card
-from propensity.estimator import Estimator
 from propensity.structure import Structure
 
 if TYPE_CHECKING:

@@ -10,7 +10,11 @@ from pydantic import Field
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from propensity.baselines.common import (
+from propensity.baselines.structure_functions import ANGULAR_CUTOFF, RADIAL, names, structure_functions
+from propensity.card import Card
+from propensity.errors import DataError, InputError
+from propensity.estimator import Estimator
+from propensity.fitting import (
     Options,
     Positions,
     check_arrays,
@@ -21,10 +25,6 @@ from propensity.baselines.common import (
     some_particles,
     training_card,
 )
-from propensity.baselines.structure_functions import ANGULAR_CUTOFF, RADIAL, names, structure_functions
-from propensity.card import Card
-from propensity.errors import DataError, InputError
-from propensity.estimator import Estimator
 from propensity.structure import Structure
 
 if TYPE_CHECKING:

@@ -108,8 +108,8 @@ def _structures(
     from propensity.species import parse_species_map
 
     if topology is None and (file.is_dir() or _is_labelled(file)):
-        from propensity.baselines.common import input_structure
         from propensity.data import open_dataset
+        from propensity.fitting import input_structure
 
         dataset = open_dataset(file)
         for index in range(len(dataset))[start:stop:step]:

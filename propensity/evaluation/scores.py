@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from propensity.baselines.common import input_structure
 from propensity.errors import DataError, InputError
 from propensity.evaluation.metrics import (
     bootstrap,
@@ -17,6 +16,7 @@ from propensity.evaluation.metrics import (
     noise_ceiling,
     pearson_of_moments,
 )
+from propensity.fitting import input_structure
 
 if TYPE_CHECKING:
     from propensity.data import Sample

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from propensity.baselines.common import input_structure
 from propensity.evaluation import moments
 from propensity.evaluation.metrics import pearson_of_moments
 from propensity.evaluation.scores import match_times
 from propensity.experiments import figures
+from propensity.fitting import input_structure
 
 if TYPE_CHECKING:
     from propensity.estimator import Estimator

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 import propensity
-from propensity.baselines.common import time_nearest
 from propensity.data import Dataset, make_split, open_dataset, select_times
 from propensity.errors import DataError, InputError
 from propensity.estimator import Estimator
 from propensity.evaluation import evaluate
 from propensity.files import replacing
+from propensity.fitting import time_nearest
 from propensity.model_io import load_model, save_model
 from propensity.registry import estimator_class
 from propensity.training.options import parse_options

@@ -10,9 +10,9 @@ import torch
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from propensity.baselines.common import input_structure, training_card
 from propensity.errors import InputError
 from propensity.estimator import Estimator
+from propensity.fitting import input_structure, training_card
 from propensity.nn import SE3GNN
 from propensity.nn.estimator import SE3Estimator
 from propensity.structure import Structure

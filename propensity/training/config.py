@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from propensity.baselines.common import Options, Positions
+from propensity.fitting import Options, Positions
 
 
 class TrainingConfig(Options):

@@ -17,9 +17,9 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
-from propensity.baselines.common import common_potential, input_structure, read_options, training_card
 from propensity.card import Card
 from propensity.errors import DataError, InputError, PropensityError, suggest
+from propensity.fitting import common_potential, input_structure, read_options, training_card
 from propensity.model_io import load_model
 from propensity.nn import SE3GNN
 from propensity.nn.estimator import SE3Estimator

@@ -11,8 +11,8 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 from torch_geometric.data import Data
 
-from propensity.baselines.common import input_structure
 from propensity.errors import DataError
+from propensity.fitting import input_structure
 from propensity.graph import build_graph
 from propensity.nn.scalars import node_scalars
 from propensity.training.config import TrainingConfig

@@ -13,8 +13,8 @@ import yaml
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
-from propensity.baselines.common import Options, read_options
 from propensity.errors import InputError, suggest
+from propensity.fitting import Options, read_options
 from propensity.registry import ESTIMATORS, estimator_class
 
 #: Second names of flags, for options whose own name is long.

@@ -1,4 +1,4 @@
-"""What all baselines share: which positions they see, their options, and the card of what they learned."""
+"""What all models share when they are fitted: which positions they see, their options, and the card of what they learned."""
 
 from __future__ import annotations
 
