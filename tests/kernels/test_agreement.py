@@ -30,7 +30,7 @@ def passes(network, kernel, graph, train):
     graph.edge_vec = graph.edge_vec.clone().requires_grad_()
     torch.manual_seed(5)
     output = network(graph)
-    torch.sum(output * torch.linspace(-1, 2, output.numel(), dtype=output.dtype).view_as(output)).backward()
+    torch.sum(output * torch.linspace(-1, 2, output.numel()).to(output).view_as(output)).backward()
     found = {"output": output.detach(), "positions": graph.edge_vec.grad}
     found |= {f"gradient of {name}": value.grad for name, value in network.named_parameters()}
     return found | {name: value.double() for name, value in network.named_buffers()}
