@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from propensity.data import Sample
 from propensity.nn import SE3GNN
 from propensity.structure import Structure
 
@@ -26,6 +27,13 @@ def liquid(copies=(1, 1, 1), seed=None):
     if seed is not None:
         positions = positions + np.random.default_rng(seed).normal(0, 0.02, positions.shape)
     return Structure(positions, np.tile(types - types.min(), len(shifts)), np.array(copies) * BOX)
+
+
+def labelled_liquid(seed):
+    """A jittered liquid with random labels at ten times."""
+    structure, random = liquid(seed=seed), np.random.default_rng(seed)
+    times, labels = np.geomspace(0.1, 1e4, 10), 0.5 + 0.1 * random.normal(size=(len(structure), 10))
+    return Sample(structure, times, labels, f"liquid/{seed}", temperature=0.44, tau_alpha=1e4)
 
 
 def milliseconds(function, repeats=20, warm=3, device="cuda"):

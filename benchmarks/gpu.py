@@ -1,20 +1,26 @@
 """The network on one GPU, as ratios to the e3nn reference in the same run.
 
-python -m benchmarks.gpu [network] [scaling] [epoch] [l_max_5]
+python -m benchmarks.gpu [network] [scaling] [epoch] [loop] [l_max_5]
 """
 
 from __future__ import annotations
 
+import itertools
+import statistics
 import sys
+import tempfile
 import time
 import traceback
 from functools import partial
+from pathlib import Path
 
 import torch
 
-from benchmarks.common import cuda_graph, liquid, milliseconds, network, trainer
+from benchmarks.common import cuda_graph, labelled_liquid, liquid, milliseconds, network, trainer
 from propensity.graph import build_graph
 from propensity.kernels.capture import capture
+from propensity.training import fit_network
+from propensity.training.curves import read_log
 
 
 def peak(function):
@@ -107,7 +113,7 @@ def epoch():
     net = network("cuda", "triton").train()
     room = max(graph.edge_index.shape[1] for graph in graphs)
     step_of = [trainer(net, graphs[0], capturable=True)]
-    call = capture(net, 4096, room)
+    call = capture(net, graphs[0], room)
     adam = torch.optim.Adam(net.parameters(), lr=1e-3, betas=(0.95, 0.999), weight_decay=1e-7, fused=True)
     target = torch.randn(4096, 10, device="cuda")
 
@@ -126,6 +132,20 @@ def epoch():
     del step_of
 
 
+def loop():
+    """A training through fit_network: what Lightning adds to the recorded step."""
+    samples = [labelled_liquid(k) for k in range(100)]
+    options = {"epochs": 5, "dropout": 0.5, "device": "cuda", "progress": False, "validate_every": 1000}
+    with tempfile.TemporaryDirectory() as folder:
+        fit_network(samples, folder=folder, **options)
+        seconds = read_log(Path(folder) / "log.csv")["seconds"]
+    each = 1e3 * statistics.median(b - a for a, b in itertools.pairwise(seconds)) / len(samples)
+    print(
+        f"| step of fit_network over {len(samples)} structures, checkpoints and log included, ms | {each:.2f} |"
+    )
+    print(f"| start: graphs, kernels, recording, first epoch, s | {seconds[0]:.1f} |", flush=True)
+
+
 def l_max_5():
     graph = build_graph(liquid(), 2.0, device="cuda")
     start = time.perf_counter()
@@ -138,7 +158,7 @@ def l_max_5():
     print(f"| l_max 5: memory of a step, MB | {peak(step):.0f} |", flush=True)
 
 
-SECTIONS = {"network": compare_networks, "scaling": scaling, "epoch": epoch, "l_max_5": l_max_5}
+SECTIONS = {"network": compare_networks, "scaling": scaling, "epoch": epoch, "loop": loop, "l_max_5": l_max_5}
 
 if __name__ == "__main__":
     print(torch.__version__, torch.cuda.get_device_name())

@@ -1,46 +1,56 @@
-"""A network recorded as CUDA graphs: small kernels then cost no time between them."""
+"""A function of graphs recorded as CUDA graphs: small kernels then cost no time between them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import nn
 
 from propensity.errors import InputError
 
-if TYPE_CHECKING:
-    from propensity.nn.network import SE3GNN
+#: What a graph may hold, and what is added where a graph has fewer edges than there is room for.
+NODE_FIELDS = ("types", "extra", "labels", "trained", "to_inherent")
 
 
-class _Flat(torch.nn.Module):
-    """The network as a function of tensors."""
+class _Flat(nn.Module):
+    """A module that takes a graph, as a function of tensors."""
 
-    def __init__(self, network: SE3GNN) -> None:
+    def __init__(self, module: nn.Module, fields: list[str]) -> None:
         super().__init__()
-        self.network = network
+        self.module, self.fields = module, fields
 
-    def forward(self, types: torch.Tensor, edge_index: torch.Tensor, edge_vec: torch.Tensor) -> torch.Tensor:
-        return self.network(SimpleNamespace(types=types, edge_index=edge_index, edge_vec=edge_vec))
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        return self.module(SimpleNamespace(**dict(zip(self.fields, tensors, strict=True))))
 
 
-def capture(network: SE3GNN, n_nodes: int, max_edges: int) -> Callable[[Any], torch.Tensor]:
-    """Record forward and backward passes for graphs of ``n_nodes`` particles and up to ``max_edges`` edges.
+def can_capture(network: Any) -> bool:
+    """Whether the network runs on the Triton kernel of a CUDA device, which alone can be recorded."""
+    from propensity.kernels.registry import get_kernel
+
+    weight = network.readout.weight
+    return weight.is_cuda and get_kernel(network.kernel, weight.device, weight.dtype).name == "triton"
+
+
+def capture(module: nn.Module, like: Any, max_edges: int) -> Callable[[Any], torch.Tensor]:
+    """Record forward and backward passes of ``module(graph)``, for graphs of one number of particles.
 
     Parameters
     ----------
-    network
-        On a CUDA device, in float32 and in the mode (train or eval) that is to be recorded.  It keeps
-        its parameters and buffers, which later calls read and update.
-    n_nodes
-        Particles of every graph (or batch of graphs).
+    module
+        A :class:`propensity.nn.SE3GNN` or a module around one (a loss, say), on a CUDA device, in float32
+        and in the mode (train or eval) that is to be recorded.  It keeps its parameters and buffers, which
+        later calls read and update.
+    like
+        A graph, or batch of graphs, that shows the number of particles and the fields.
     max_edges
         Room for edges: the largest number in the data.
 
     Returns
     -------
-    A function from a graph to what ``network(graph)`` returns, which ``backward`` can follow.  A result
+    A function from a graph to what ``module(graph)`` returns, which ``backward`` can follow.  A result
     is overwritten by the next call.
 
     Raises
@@ -48,33 +58,37 @@ def capture(network: SE3GNN, n_nodes: int, max_edges: int) -> Callable[[Any], to
     InputError
         Where the Triton kernel cannot run, or later for a graph that does not fit.
     """
-    from propensity.kernels.registry import get_kernel
+    from propensity.nn import SE3GNN
 
+    network = next(part for part in module.modules() if isinstance(part, SE3GNN))
     weight = network.readout.weight
-    if not weight.is_cuda or get_kernel(network.kernel, weight.device, weight.dtype).name != "triton":
+    if not can_capture(network):
         raise InputError(
             f"capture needs the Triton kernel, and the network is {weight.dtype} on {weight.device}."
         )
-    if network.extra_scalars:
-        raise InputError("capture does not take extra scalars: call the network itself.")
-    types = torch.zeros(n_nodes, dtype=torch.int64, device=weight.device)
-    edge_index = torch.full((2, max_edges), n_nodes, dtype=torch.int64, device=weight.device)
-    edge_index[:, :2] = 0
-    edge_vec = torch.ones(max_edges, 3, device=weight.device)
-    state = {name: value.clone() for name, value in network.state_dict().items()}
-    recorded: Any = torch.cuda.make_graphed_callables(_Flat(network), (types, edge_index, edge_vec))
-    with torch.no_grad():
-        for name, value in network.state_dict().items():
-            value.copy_(state[name])
+    n_nodes = len(like.types)
+    fields = [
+        "edge_index",
+        "edge_vec",
+        *(name for name in NODE_FIELDS if getattr(like, name, None) is not None),
+    ]
 
-    def call(graph: Any) -> torch.Tensor:
+    def padded(graph: Any) -> list[torch.Tensor]:
+        """Tensors of a graph, with edges to a particle that does not exist up to the room there is."""
         n_edges = graph.edge_index.shape[1]
         if len(graph.types) != n_nodes or n_edges > max_edges:
             raise InputError(
                 f"the graph has {len(graph.types)} particles and {n_edges} edges: recorded were {n_nodes} and up to {max_edges}."
             )
-        index = torch.nn.functional.pad(graph.edge_index, (0, max_edges - n_edges), value=n_nodes)
-        vectors = torch.nn.functional.pad(graph.edge_vec, (0, 0, 0, max_edges - n_edges), value=1.0)
-        return recorded(graph.types, index, vectors)
+        index = nn.functional.pad(graph.edge_index, (0, max_edges - n_edges), value=n_nodes)
+        vectors = nn.functional.pad(graph.edge_vec, (0, 0, 0, max_edges - n_edges), value=1.0)
+        return [index, vectors, *(getattr(graph, name) for name in fields[2:])]
 
-    return call
+    state = {name: value.clone() for name, value in module.state_dict().items()}
+    example = tuple(tensor.clone().to(weight.device) for tensor in padded(like))
+    with torch.random.fork_rng([weight.device]):
+        recorded: Any = torch.cuda.make_graphed_callables(_Flat(module, fields), example)
+    with torch.no_grad():
+        for name, value in module.state_dict().items():
+            value.copy_(state[name])
+    return lambda graph: recorded(*padded(graph))

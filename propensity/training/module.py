@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -11,8 +12,10 @@ from torch import nn
 from torch_geometric.data import Data
 
 from propensity.card import Card
+from propensity.kernels.capture import can_capture, capture
 from propensity.nn import SE3GNN
 from propensity.training.config import TrainingConfig
+from propensity.training.graphs import join_graphs
 
 
 class PropensityModule(LightningModule):
@@ -28,6 +31,8 @@ class PropensityModule(LightningModule):
         self.to_inherent = None
         if config.inherent_weight:
             self.to_inherent = nn.Linear(config.channels, 1, bias=False, dtype=network.readout.weight.dtype)
+        self._recorded: Callable[[Any], torch.Tensor] | None = None
+        self._n_recorded = -1
         #: Pearson of the last validation, shape (n_trained, n_times).
         self.valid_pearson: torch.Tensor | None = None
         self._loss_sum = torch.zeros(())
@@ -40,25 +45,28 @@ class PropensityModule(LightningModule):
         last = self.current_epoch + 1 == self.trainer.max_epochs
         self.trainer.check_val_every_n_epoch = 1 if last else self.config.validate_every
 
+    def on_train_start(self) -> None:
+        """Record the loss and its gradients where the device can replay them."""
+        if not can_capture(self.network) or self.config.precision != "float32":
+            return
+        graphs, size = self.trainer.datamodule.graphs, self.config.batch_size  # type: ignore[attr-defined]
+        if len(graphs) >= size and len({graph.num_nodes for graph in graphs}) == 1:
+            most = sorted(graph.num_edges for graph in graphs)[-size:]
+            like = join_graphs(graphs[:size])
+            self._n_recorded = size * graphs[0].num_nodes
+            self._recorded = capture(
+                TrainingLoss(self.network, self.to_inherent, self.config), like, sum(most)
+            )
+
     def training_step(self, graph: Data, index: int) -> torch.Tensor:
         """Loss of one batch."""
-        layers = self.network.hidden(graph)
-        loss = mean_squared_error(self.network.read_out(layers[-1], graph.types), graph)
-        self._loss_sum = self._loss_sum + loss.detach()
+        if self._recorded is not None and len(graph.types) == self._n_recorded:
+            both = self._recorded(graph)
+        else:
+            both = TrainingLoss(self.network, self.to_inherent, self.config)(graph)
+        self._loss_sum = self._loss_sum + both[1].detach()
         self._steps += 1
-        if self.to_inherent is not None:
-            loss = loss + self.config.inherent_weight * self._inherent_loss(layers[len(layers) // 2], graph)
-        return loss
-
-    def _inherent_loss(self, hidden: torch.Tensor, graph: Data) -> torch.Tensor:
-        """Squared error of the displacement to the inherent structure, relative to its mean square."""
-        channels = self.config.channels
-        vectors = hidden[:, channels : 4 * channels].view(-1, channels, 3)
-        assert self.to_inherent is not None
-        predicted = self.to_inherent(vectors.transpose(1, 2)).squeeze(2)
-        return (predicted - graph.to_inherent).square().mean() / graph.to_inherent.square().mean().clamp_min(
-            1e-9
-        )
+        return both[0]
 
     def epoch_loss(self) -> float:
         """Mean training loss since the start of the epoch, over all processes; waits for the device."""
@@ -109,6 +117,35 @@ class PropensityModule(LightningModule):
             optimizer, lambda step: rate_factor(step, config, self.steps_per_epoch)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class TrainingLoss(nn.Module):
+    """What is minimised, and the part of it that comes from the labels, shape (2,)."""
+
+    def __init__(self, network: SE3GNN, to_inherent: nn.Linear | None, config: TrainingConfig) -> None:
+        super().__init__()
+        self.network, self.to_inherent, self.config = network, to_inherent, config
+
+    def forward(self, graph: Any) -> torch.Tensor:
+        """Losses of one batch."""
+        if self.to_inherent is None:
+            loss = mean_squared_error(self.network(graph), graph)
+            return torch.stack([loss, loss])
+        layers = self.network.hidden(graph)
+        loss = mean_squared_error(self.network.read_out(layers[-1], graph.types), graph)
+        return torch.stack(
+            [loss + self.config.inherent_weight * self._inherent(layers[len(layers) // 2], graph), loss]
+        )
+
+    def _inherent(self, hidden: torch.Tensor, graph: Any) -> torch.Tensor:
+        """Squared error of the displacement to the inherent structure, relative to its mean square."""
+        assert self.to_inherent is not None
+        channels = self.config.channels
+        vectors = hidden[:, channels : 4 * channels].view(-1, channels, 3)
+        predicted = self.to_inherent(vectors.transpose(1, 2)).squeeze(2)
+        return (predicted - graph.to_inherent).square().mean() / graph.to_inherent.square().mean().clamp_min(
+            1e-9
+        )
 
 
 def mean_squared_error(output: torch.Tensor, graph: Data) -> torch.Tensor:

@@ -168,7 +168,7 @@ def test_capture_says_what_it_needs():
     from propensity.kernels.capture import capture
 
     with pytest.raises(InputError, match="needs the Triton kernel"):
-        capture(network_of(), 10, 100)
+        capture(network_of(), random_graph(10, 30, dtype=torch.float32), 100)
 
 
 @pytest.mark.parametrize("kernel", ["cpu", "triton"])

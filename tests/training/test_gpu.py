@@ -1,0 +1,63 @@
+"""Training on a CUDA device: the recorded step is the eager one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from propensity.training import fit_network, module
+from tests.training.conftest import SMALL, make_sample
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+OPTIONS = {**SMALL, "kernel": "triton", "device": "cuda", "dropout": 0.0}
+
+
+def train(samples, **options):
+    fitted = fit_network(samples[:6], samples[6:], **{**OPTIONS, **options})
+    return {name: value.cpu().numpy() for name, value in fitted.network.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"batch_size": 4}, {"inherent_weight": 0.5, "ema": 0.9}, {"readout": "species", "trained_species": ("A", "B")}],
+    ids=["plain", "batches and a remainder", "auxiliary loss", "readouts"],
+)  # fmt: skip
+def test_recorded_is_eager(samples, options, monkeypatch):
+    recorded = train(samples, **options)
+    monkeypatch.setattr(module, "can_capture", lambda network: False)
+    eager = train(samples, **options)
+    for name, value in eager.items():
+        np.testing.assert_allclose(recorded[name], value, rtol=2e-3, atol=2e-4, err_msg=name)
+
+
+def test_dropout_is_drawn_anew_and_repeats_with_the_seed(samples):
+    first, second = train(samples, dropout=0.3), train(samples, dropout=0.3)
+    other = train(samples, dropout=0.3, seed=1)
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert not np.array_equal(first["readout.weight"], other["readout.weight"])
+
+
+def test_structures_of_different_sizes(samples, monkeypatch):
+    """Nothing is recorded then, and training goes on launch by launch."""
+    cut = make_sample(20)
+    n = len(cut.structure) // 2
+    structure = cut.structure
+    smaller = type(cut)(
+        type(structure)(structure.positions[:n], structure.types[:n], structure.cell), cut.times,
+        cut.propensity[:n], "small", temperature=0.5,
+    )  # fmt: skip
+    monkeypatch.setattr(module, "capture", None)
+    assert np.isfinite(train([*samples[:5], smaller, *samples[6:]])["readout.weight"]).all()
+
+
+def test_resume(samples, tmp_path):
+    """Interrupted after two epochs and resumed: the weights of an uninterrupted run."""
+    whole = train(samples, folder=tmp_path / "whole", select="last")
+    train(samples, folder=tmp_path / "parts", select="last", epochs=2)
+    resumed = train(samples, folder=tmp_path / "parts", select="last", resume=True)
+    for name, value in whole.items():
+        np.testing.assert_allclose(resumed[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
