@@ -5,12 +5,8 @@ from __future__ import annotations
 import torch
 from torch_geometric.data import Data
 
-from propensity.errors import InputError
 from propensity.neighbours import neighbour_list
 from propensity.structure import Structure
-
-#: Distance in σ below which two particles are the same up to rounding (also across a boundary, in float32).
-COINCIDENT = 1e-4
 
 
 def build_graph(
@@ -39,12 +35,5 @@ def build_graph(
         When two particles coincide, since the direction between them is undefined.
     """
     edge_index, edge_vec = neighbour_list(structure, cutoff, device=device, dtype=dtype, backend=backend)
-    squared = edge_vec.square().sum(dim=1)
-    if len(squared) and bool(squared.min() < COINCIDENT**2):
-        j, i = edge_index[:, int(squared.argmin())].tolist()
-        raise InputError(
-            f"particles {i} and {j} coincide (distance {float(squared.min()) ** 0.5:.2g}): remove one, "
-            "the direction between them is undefined."
-        )
     types = torch.from_numpy(structure.types).to(edge_index.device)
     return Data(types=types, edge_index=edge_index, edge_vec=edge_vec, num_nodes=len(structure))

@@ -19,6 +19,7 @@ def enclosing_cell(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.
         origin = np.where(pbc, 0.0, low - cutoff) @ cell
         positions = positions - origin
         cell[~pbc] *= (high - low + 2 * cutoff)[~pbc, None]
-    fractional = np.linalg.solve(cell.T, positions.T).T
-    fractional[:, pbc] -= np.floor(fractional[:, pbc])
-    return cell, fractional @ cell
+    images = np.floor(positions @ np.linalg.inv(cell))
+    images[:, ~pbc] = 0
+    # Positions inside the cell stay as they are, to the last digit.
+    return cell, positions - images @ cell

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 
 from propensity.errors import InputError, suggest
+from propensity.neighbours.coincidence import refuse_coincident
 from propensity.structure import Structure
 
 #: ``backend(structure, cutoff, device, dtype) -> (edge_index, edge_vec)``
@@ -17,6 +18,7 @@ Backend = Callable[[Structure, float, torch.device, torch.dtype], tuple[torch.Te
 _MODULES: dict[str, str] = {
     "matscipy": "propensity.neighbours.matscipy",
     "torch": "propensity.neighbours.torch_cells",
+    "triton": "propensity.neighbours.triton_cells",
 }
 _REGISTERED: dict[str, Backend] = {}
 
@@ -52,19 +54,38 @@ def neighbour_list(
         int64, shape (2, E): source j in row 0, destination i in row 1, sorted by destination.
     edge_vec
         ``dtype``, shape (E, 3): r_j + image − r_i.
+
+    Raises
+    ------
+    InputError
+        When two particles coincide, or for a cutoff or backend that can't be used.
     """
     if not cutoff > 0:
         raise InputError(f"cutoff is {cutoff}: give a positive number.")
     device = torch.device(device)
     if backend == "auto":
-        backend = "torch" if device.type == "cuda" else "matscipy"
+        backend = _fastest(device)
     if backend in _REGISTERED:
-        build = _REGISTERED[backend]
-    elif backend in _MODULES:
-        build = importlib.import_module(_MODULES[backend]).build
-    else:
+        edge_index, edge_vec = _REGISTERED[backend](structure, cutoff, device, dtype)
+        refuse_coincident(edge_index, edge_vec)
+        return edge_index, edge_vec
+    if backend not in _MODULES:
         names = [*_MODULES, *_REGISTERED]
         raise InputError(
             f"neighbour-list backend {backend!r} is unknown: choose from {names}{suggest(backend, names)}."
         )
-    return build(structure, cutoff, device, dtype)
+    module = importlib.import_module(_MODULES[backend])
+    if not module.is_available(device):
+        raise InputError(
+            f"neighbour-list backend {backend!r} cannot run on {device}: choose from {available(device)}."
+        )
+    edge_index, edge_vec = module.build(structure, cutoff, device, dtype)
+    if not getattr(module, "CHECKS_COINCIDENCE", False):
+        refuse_coincident(edge_index, edge_vec)
+    return edge_index, edge_vec
+
+
+def _fastest(device: torch.device) -> str:
+    if device.type != "cuda":
+        return "matscipy"
+    return "triton" if "triton" in available(device) else "torch"

@@ -1,4 +1,4 @@
-"""Neighbour list by torch operations on the device: the default on GPUs.
+"""Neighbour list by torch operations on the device: for any cell, small ones included.
 
 Particles are sorted into bins at least a cutoff wide; each looks into the bins around its own.
 """

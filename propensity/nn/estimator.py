@@ -12,6 +12,7 @@ from propensity.card import Card
 from propensity.errors import InputError
 from propensity.estimator import Estimator
 from propensity.graph import build_graph
+from propensity.kernels.replay import replayed
 from propensity.nn.network import SE3GNN
 from propensity.nn.scalars import node_scalars
 from propensity.structure import Structure
@@ -58,15 +59,20 @@ class SE3Estimator(Estimator):
                 f"the structure has type {structure.types.max()}, but the model knows species "
                 f"{list(self.card.species)} as types 0..{self.network.n_species - 1}."
             )
-        weight = self.network.readout.weight
-        graph = build_graph(structure, self.network.cutoff, device=weight.device, dtype=weight.dtype)
-        if self.card.node_scalars:
-            graph.extra = torch.from_numpy(node_scalars(structure, self.card.node_scalars)).to(weight)
-        standardised = self.network(graph).double().cpu().numpy()
+        standardised = replayed(self.network, structure)
+        if standardised is None:
+            standardised = self._outputs(structure)
         mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
         propensity = standardised * std[structure.types] + mean[structure.types]
         propensity[~self._trained[structure.types]] = np.nan
         return propensity
+
+    def _outputs(self, structure: Structure) -> np.ndarray:
+        weight = self.network.readout.weight
+        graph = build_graph(structure, self.network.cutoff, device=weight.device, dtype=weight.dtype)
+        if self.card.node_scalars:
+            graph.extra = torch.from_numpy(node_scalars(structure, self.card.node_scalars)).to(weight)
+        return self.network(graph).cpu().double().numpy()
 
     def arrays(self) -> dict[str, np.ndarray]:
         """State dict of the network as numpy arrays."""

@@ -1,0 +1,118 @@
+"""Triton kernels of the cell list, in float64: which pairs lie within the cutoff is decided as on a CPU.
+
+``frame`` holds the cell (9 numbers, rows are vectors), its inverse (9) and the squared cutoff.  There are
+``nx`` × ``ny`` × ``nz`` bins, at least three along each vector and each wider than the cutoff, so that a
+particle's neighbours lie in the 27 bins around it, each in one image.
+"""
+
+import triton
+import triton.language as tl
+
+#: Compiled once for all sizes.
+_SIZES = ["n", "room", "nx", "ny", "nz"]
+
+
+@triton.jit(do_not_specialize=_SIZES)
+def place(positions, frame, wrapped, bin_of, n, nx, ny, nz, B: tl.constexpr):
+    """Positions wrapped into the cell, and the bin of each."""
+    i = tl.program_id(0) * B + tl.arange(0, B)
+    inside = i < n
+    at = i.to(tl.int64) * 3
+    x = tl.load(positions + at, mask=inside, other=0.0)
+    y = tl.load(positions + at + 1, mask=inside, other=0.0)
+    z = tl.load(positions + at + 2, mask=inside, other=0.0)
+    inverse = frame + 9
+    u = x * tl.load(inverse) + y * tl.load(inverse + 3) + z * tl.load(inverse + 6)
+    v = x * tl.load(inverse + 1) + y * tl.load(inverse + 4) + z * tl.load(inverse + 7)
+    w = x * tl.load(inverse + 2) + y * tl.load(inverse + 5) + z * tl.load(inverse + 8)
+    a, b, c = tl.floor(u), tl.floor(v), tl.floor(w)
+    tl.store(wrapped + at, x - _along(frame, 0, a, b, c), mask=inside)
+    tl.store(wrapped + at + 1, y - _along(frame, 1, a, b, c), mask=inside)
+    tl.store(wrapped + at + 2, z - _along(frame, 2, a, b, c), mask=inside)
+    # Rounding may put a fraction at 1 itself.
+    i_x = tl.minimum(((u - a) * nx).to(tl.int32), nx - 1)
+    i_y = tl.minimum(((v - b) * ny).to(tl.int32), ny - 1)
+    i_z = tl.minimum(((w - c) * nz).to(tl.int32), nz - 1)
+    tl.store(bin_of + i, (i_x * ny + i_y) * nz + i_z, mask=inside)
+
+
+@triton.jit(do_not_specialize=_SIZES)
+def count(positions, bin_of, order, starts, frame, counts, closest, nx, ny, nz, W: tl.constexpr):
+    """Number of neighbours of one particle and the least squared distance; particles are sorted by bin."""
+    slot = tl.program_id(0).to(tl.int64)
+    begin, end, dx, dy, dz = _around(tl.load(bin_of + slot), starts, frame, nx, ny, nz)
+    cutoff2 = tl.load(frame + 18)
+    most = tl.max(end - begin, axis=0)
+    total = 0
+    least = cutoff2
+    k = 0
+    while k < most:
+        close, _, squared, _, _, _ = _pairs(positions, slot, begin + k, end, dx, dy, dz, cutoff2, W)
+        total += tl.sum(tl.sum(close.to(tl.int32), axis=1), axis=0)
+        least = tl.minimum(least, tl.min(tl.min(tl.where(close, squared, cutoff2), axis=1), axis=0))
+        k += W
+    node = tl.load(order + slot)
+    tl.store(counts + node, total)
+    tl.store(closest + node, least)
+
+
+@triton.jit(do_not_specialize=_SIZES)
+def fill(
+    positions, bin_of, order, starts, frame, counts, ends, edge_index, vectors, room, nx, ny, nz, W: tl.constexpr,
+):  # fmt: skip
+    """Edges of one particle, after those of the particles before it; ``room`` is how many there may be."""
+    slot = tl.program_id(0).to(tl.int64)
+    begin, end, dx, dy, dz = _around(tl.load(bin_of + slot), starts, frame, nx, ny, nz)
+    cutoff2 = tl.load(frame + 18)
+    most = tl.max(end - begin, axis=0)
+    node = tl.load(order + slot)
+    edge = tl.load(ends + node) - tl.load(counts + node)
+    k = 0
+    while k < most:
+        close, other, _, x, y, z = _pairs(positions, slot, begin + k, end, dx, dy, dz, cutoff2, W)
+        found = tl.reshape(close.to(tl.int32), [32 * W])
+        at = edge + tl.reshape(tl.cumsum(found, 0) - found, [32, W])
+        close = close & (at < room)
+        tl.store(edge_index + at, tl.load(order + other, mask=close, other=0).to(tl.int64), mask=close)
+        tl.store(edge_index + room + at, tl.zeros([32, W], tl.int64) + node, mask=close)
+        tl.store(vectors + at * 3, x, mask=close)
+        tl.store(vectors + at * 3 + 1, y, mask=close)
+        tl.store(vectors + at * 3 + 2, z, mask=close)
+        edge += tl.sum(found, axis=0)
+        k += W
+
+
+@triton.jit
+def _along(frame, axis: tl.constexpr, a, b, c):
+    """Component of a, b and c times the cell vectors."""
+    return a * tl.load(frame + axis) + b * tl.load(frame + 3 + axis) + c * tl.load(frame + 6 + axis)
+
+
+@triton.jit
+def _around(home, starts, frame, nx, ny, nz):
+    """Where the particles of the 27 bins around ``home`` begin and end, and the shift of each bin's image."""
+    o = tl.arange(0, 32)
+    x = home // (ny * nz) + o // 9 - 1
+    y = home // nz % ny + o // 3 % 3 - 1
+    z = home % nz + o % 3 - 1
+    a = (x >= nx).to(tl.int32) - (x < 0).to(tl.int32)
+    b = (y >= ny).to(tl.int32) - (y < 0).to(tl.int32)
+    c = (z >= nz).to(tl.int32) - (z < 0).to(tl.int32)
+    near = ((x - a * nx) * ny + y - b * ny) * nz + z - c * nz
+    begin = tl.load(starts + near, mask=o < 27, other=0)
+    end = tl.load(starts + near + 1, mask=o < 27, other=0)
+    a, b, c = a.to(tl.float64), b.to(tl.float64), c.to(tl.float64)
+    return begin, end, _along(frame, 0, a, b, c), _along(frame, 1, a, b, c), _along(frame, 2, a, b, c)
+
+
+@triton.jit
+def _pairs(positions, slot, begin, end, dx, dy, dz, cutoff2, W: tl.constexpr):
+    """W candidates of each bin: whether within the cutoff, place, squared distance and vector."""
+    other = begin[:, None] + tl.arange(0, W)[None, :]
+    live = other < end[:, None]
+    at = other.to(tl.int64) * 3
+    x = tl.load(positions + at, mask=live, other=0.0) - tl.load(positions + slot * 3) + dx[:, None]
+    y = tl.load(positions + at + 1, mask=live, other=0.0) - tl.load(positions + slot * 3 + 1) + dy[:, None]
+    z = tl.load(positions + at + 2, mask=live, other=0.0) - tl.load(positions + slot * 3 + 2) + dz[:, None]
+    squared = x * x + y * y + z * z
+    return live & (squared < cutoff2) & (other != slot), other, squared, x, y, z

@@ -1,0 +1,127 @@
+"""Neighbour list in three Triton kernels: the default on NVIDIA GPUs.
+
+Particles are sorted into bins a little wider than the cutoff; each counts its neighbours, then writes
+them where the sum of the counts says, sorted by destination and in the same order every time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from propensity.neighbours import torch_cells
+from propensity.neighbours.cell import enclosing_cell
+from propensity.neighbours.coincidence import COINCIDENT, refuse_coincident
+from propensity.structure import Structure
+
+#: The kernels see coincident particles as they count, which saves a pass over the edges.
+CHECKS_COINCIDENCE = True
+#: Candidates of each bin that a program looks at together, and its warps.
+WIDTH, WARPS = 16, 2
+#: Particles that a program puts into bins.
+BLOCK = 128
+
+
+def is_available(device: torch.device) -> bool:
+    """Runs on CUDA devices, and on CPUs under TRITON_INTERPRET=1, given Triton."""
+    try:
+        import triton
+    except ImportError:
+        return False
+    return device.type == "cuda" or (device.type == "cpu" and bool(triton.knobs.runtime.interpret))
+
+
+def build(
+    structure: Structure, cutoff: float, device: torch.device, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """See :func:`propensity.neighbours.neighbour_list`; cells below three cutoffs are left to torch."""
+    if structure.pbc.all():
+        cell, positions = structure.cell, structure.positions
+    else:
+        cell, positions = enclosing_cell(structure, cutoff)
+    bins = bins_of(cell, cutoff, len(structure))
+    if bins is None:
+        edge_index, edge_vec = torch_cells.build(structure, cutoff, device, dtype)
+        refuse_coincident(edge_index, edge_vec)
+        return edge_index, edge_vec
+    found = search(
+        torch.from_numpy(positions).to(device), torch.from_numpy(frame_of(cell, cutoff)).to(device), bins
+    )
+    n_edges, closest = found.summary().tolist()
+    edge_index = torch.empty(2, int(n_edges), dtype=torch.int64, device=device)
+    edge_vec = torch.empty(int(n_edges), 3, dtype=dtype, device=device)
+    found.fill(edge_index, edge_vec)
+    if closest < COINCIDENT**2:
+        refuse_coincident(edge_index, edge_vec)
+    return edge_index, edge_vec
+
+
+def bins_of(cell: np.ndarray, cutoff: float, n: int) -> tuple[int, int, int] | None:
+    """Bins along each cell vector, wider than the cutoff by more than rounding; None below three."""
+    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    # Bins may be much wider where particles are few.
+    bins = np.minimum(heights // (cutoff * (1 + 1e-9)), 2 * n ** (1 / 3) + 1)
+    return None if bins.min() < 3 else (int(bins[0]), int(bins[1]), int(bins[2]))
+
+
+def frame_of(cell: np.ndarray, cutoff: float) -> np.ndarray:
+    """What the kernels know of the cell: its vectors, their inverse and the squared cutoff, shape (19,)."""
+    return np.concatenate([cell.ravel(), np.linalg.inv(cell).ravel(), [cutoff * cutoff]])
+
+
+@dataclass(frozen=True)
+class Found:
+    """Particles sorted by bin, and how many neighbours each has."""
+
+    positions: torch.Tensor
+    bin_of: torch.Tensor
+    order: torch.Tensor
+    starts: torch.Tensor
+    frame: torch.Tensor
+    counts: torch.Tensor
+    closest: torch.Tensor
+    bins: tuple[int, int, int]
+
+    def summary(self) -> torch.Tensor:
+        """Number of edges and least squared distance (or the squared cutoff), float64 on the device, shape (2,)."""
+        return torch.stack([self.counts.sum().double(), self.closest.min()])
+
+    def fill(self, edge_index: torch.Tensor, edge_vec: torch.Tensor) -> None:
+        """Write the edges that fit into ``edge_index`` (2, E) and ``edge_vec`` (E, 3); the rest stays as it is."""
+        from propensity.neighbours import cell_kernels
+
+        ends = torch.cumsum(self.counts, 0, dtype=torch.int64)
+        cell_kernels.fill[(len(self.counts),)](
+            self.positions, self.bin_of, self.order, self.starts, self.frame, self.counts, ends, edge_index,
+            edge_vec, len(edge_vec), *self.bins, W=WIDTH, num_warps=WARPS,
+        )  # fmt: skip
+
+
+def search(positions: torch.Tensor, frame: torch.Tensor, bins: tuple[int, int, int]) -> Found:
+    """Neighbours of float64 ``positions`` (N, 3), counted; nothing here waits for the device.
+
+    Parameters
+    ----------
+    positions
+        Anywhere: periodic images are wrapped.
+    frame, bins
+        Of :func:`frame_of` and :func:`bins_of`.
+    """
+    from propensity.neighbours import cell_kernels
+
+    n, device = len(positions), positions.device
+    wrapped = torch.empty_like(positions)
+    bin_of = torch.empty(n, dtype=torch.int32, device=device)
+    cell_kernels.place[(-(-n // BLOCK),)](positions, frame, wrapped, bin_of, n, *bins, B=BLOCK)
+    bin_of, order = torch.sort(bin_of, stable=True)
+    every = torch.arange(bins[0] * bins[1] * bins[2] + 1, dtype=torch.int32, device=device)
+    starts = torch.searchsorted(bin_of, every, out_int32=True)
+    positions, order = wrapped[order], order.int()
+    counts = torch.empty(n, dtype=torch.int32, device=device)
+    closest = torch.empty(n, dtype=torch.float64, device=device)
+    cell_kernels.count[(n,)](
+        positions, bin_of, order, starts, frame, counts, closest, *bins, W=WIDTH, num_warps=WARPS
+    )
+    return Found(positions, bin_of, order, starts, frame, counts, closest, bins)
