@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.sparse import csr_array
 
-from propensity.baselines.harmonics import TAIL, angular_sums, legendre_coefficients, radial_sums
+from propensity.baselines.harmonics import angular_sums, legendre_coefficients
+from propensity.baselines.pairs import TAIL, gaussian_sums
 from propensity.errors import InputError
 from propensity.neighbours import neighbour_list
 from propensity.structure import Structure
@@ -99,14 +100,13 @@ def radial_descriptors(
     Raises
     ------
     InputError
-        When the structure has a type ≥ ``n_species``.
+        When the structure has a type ≥ ``n_species``, or two particles coincide.
     """
     _check_types(structure, n_species)
     if not shells:
         return np.zeros((len(structure), 0))
     r, delta = np.array(shells, dtype=float).T
-    start, source, distance, _ = neighbours(structure, float((r + TAIL * delta).max()))
-    return radial_sums(start, source, distance, structure.types, n_species, r, delta)
+    return gaussian_sums(structure, n_species, r, delta)
 
 
 def angular_descriptors(

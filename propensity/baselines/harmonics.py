@@ -1,4 +1,4 @@
-"""Compiled sums over neighbours behind the structural descriptors; plain formulas stand in the callers."""
+"""Compiled spherical harmonics and their sums over neighbours; plain formulas stand in the callers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
-#: Gaussians are dropped beyond this many widths, where they are below 1e-14.
-TAIL = 8.0
+from propensity.baselines.pairs import TAIL
 
 
 def legendre_coefficients(l_max: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -45,21 +44,6 @@ def real_harmonics(x, y, z, l_max, diagonal, a, b, out):  # type: ignore[no-unty
                 out[centre + m] = root2 * here * cosine
                 out[centre - m] = root2 * here * sine
         cosine, sine = cosine * x - sine * y, cosine * y + sine * x
-
-
-@njit(cache=True, nogil=True)
-def radial_sums(start, source, r, types, n_species, grid, delta):  # type: ignore[no-untyped-def]
-    """G_i(r_k, δ_k, s) = Σ_{j of species s} exp(−(r_ij − r_k)²/2δ_k²), shape (N, n_species·n_grid)."""
-    n, n_grid = len(start) - 1, len(grid)
-    out = np.zeros((n, n_species * n_grid))
-    for i in range(n):
-        for e in range(start[i], start[i + 1]):
-            offset = types[source[e]] * n_grid
-            for k in range(n_grid):
-                u = (r[e] - grid[k]) / delta[k]
-                if abs(u) < TAIL:
-                    out[i, offset + k] += math.exp(-0.5 * u * u)
-    return out
 
 
 @njit(cache=True, nogil=True, fastmath=True)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy.sparse import csr_array
 
-from propensity.baselines.descriptors import neighbours
+from propensity.baselines.pairs import exponential_sums
 from propensity.baselines.potential import local_potential_energy
 from propensity.card import Card
 from propensity.estimator import Estimator
@@ -148,22 +147,13 @@ class EnergyEstimator(FieldEstimator):
 
 def coarse_grain(structure: Structure, values: np.ndarray, lengths: Sequence[float]) -> np.ndarray:
     """X̄_i(ξ) = Σ_j X_j e^{−r_ij/ξ} / Σ_j e^{−r_ij/ξ} over r_ij < 6σ, self included, shape (N, n_lengths)."""
-    start, source, r, _ = neighbours(structure, REACH)
-    n = len(structure)
-    averaged = np.empty((n, len(lengths)))
-    for k, length in enumerate(lengths):
-        weights = csr_array((np.exp(-r / length), source, start), shape=(n, n))
-        averaged[:, k] = (values + weights @ values) / (1 + weights @ np.ones(n))
-    return averaged
+    weights, weighted = exponential_sums(structure, values, np.array(lengths, dtype=float), REACH)
+    return (values[:, None] + weighted) / (1 + weights)
 
 
 def local_density(structure: Structure, lengths: Sequence[float]) -> np.ndarray:
     """ρ_i(ξ) = Σ_{j≠i} e^{−r_ij/ξ} / ∫e^{−r/ξ}d³r over r < 6σ, in σ⁻³, shape (N, n_lengths)."""
-    start, _, r, _ = neighbours(structure, REACH)
-    destination = np.repeat(np.arange(len(structure)), np.diff(start))
-    density = np.empty((len(structure), len(lengths)))
-    for k, length in enumerate(lengths):
-        u = REACH / length
-        volume = 8 * np.pi * length**3 * (1 - np.exp(-u) * (1 + u + u * u / 2))
-        density[:, k] = np.bincount(destination, np.exp(-r / length), len(structure)) / volume
-    return density
+    xi = np.array(lengths, dtype=float)
+    u = REACH / xi
+    volume = 8 * np.pi * xi**3 * (1 - np.exp(-u) * (1 + u + u * u / 2))
+    return exponential_sums(structure, np.zeros(len(structure)), xi, REACH)[0] / volume
