@@ -128,12 +128,13 @@ def choose_penalty(
         return np.full(y.shape[1], float(alphas[0]))
     n_groups = len(np.unique(group))
     split = GroupKFold(min(folds, n_groups)) if n_groups > 1 else KFold(folds, shuffle=True, random_state=0)
-    error = np.zeros((len(alphas), y.shape[1]))
+    # Every penalty as more targets of one regression, so that each fold has one matrix of correlations.
+    targets, penalties = np.tile(y, len(alphas)), np.repeat(np.array(alphas, dtype=float), y.shape[1])
+    error = np.zeros(len(penalties))
     for fit, test in split.split(x, y, group):
-        for k, alpha in enumerate(alphas):
-            weights, intercept = linear_map(x[fit], y[fit], np.full(y.shape[1], alpha))
-            error[k] += np.square(x[test] @ weights + intercept - y[test]).sum(axis=0)
-    return np.array(alphas, dtype=float)[error.argmin(axis=0)]
+        weights, intercept = linear_map(x[fit], targets[fit], penalties)
+        error += np.square(x[test] @ weights + intercept - targets[test]).sum(axis=0)
+    return np.array(alphas, dtype=float)[error.reshape(len(alphas), -1).argmin(axis=0)]
 
 
 def linear_map(x: np.ndarray, y: np.ndarray, alphas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
