@@ -7,6 +7,8 @@ import linecache
 from functools import lru_cache
 from types import SimpleNamespace
 
+import torch
+
 from propensity.kernels import triton_nodes, triton_radial, triton_source
 from propensity.kernels.triton_plan import Plan
 from propensity.nn.layout import ConvolutionLayout
@@ -15,9 +17,11 @@ from propensity.nn.layout import ConvolutionLayout
 @lru_cache(maxsize=64)
 def kernels(layout: ConvolutionLayout) -> SimpleNamespace:
     """Kernels of a layout by name."""
+    import triton
+
     plan = Plan(layout)
     text = (
-        triton_source.source(plan)
+        triton_source.source(plan, ptx=not triton.knobs.runtime.interpret and torch.version.hip is None)
         + "\n\n"
         + "\n\n".join([triton_nodes.source(plan), triton_radial.source(plan)])
     )

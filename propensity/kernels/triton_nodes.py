@@ -15,11 +15,9 @@ _PROLOGUE = """
     node = tl.program_id(0) * B + thread // CP
     own = thread % CP
     inside = node < n_nodes
-    inside2 = inside[:, None]
     row = node.to(tl.int64)
-    four = tl.arange(0, 4)[None, :]
     zero = tl.zeros([B * CP], tl.float32)
-    at = (row * (DQ * CP * 4))[:, None] + (own * 4)[:, None] + four
+    at = (row * (DQ * CP * 4)) + (own * 4)
 """
 
 
@@ -39,7 +37,7 @@ def _load(name: str, pointer: str, plan: Plan) -> list[str]:
     lines = []
     for q in range(-(-plan.harmonics // 4)):
         names = ", ".join(f"{name}{4 * q + i}" for i in range(4))
-        lines.append(f"    {names} = _quad({pointer} + {q} * (CP * 4), inside2)")
+        lines.append(f"    {names} = _quad({pointer} + {q} * (CP * 4), inside)")
     return lines
 
 
@@ -47,7 +45,7 @@ def _store(name: str, pointer: str, plan: Plan) -> list[str]:
     lines = []
     for q in range(-(-plan.harmonics // 4)):
         held = [f"{name}{4 * q + i}" if 4 * q + i < plan.harmonics else "zero" for i in range(4)]
-        lines.append(f"    _store_quad({pointer} + {q} * (CP * 4), inside2, {', '.join(held)})")
+        lines.append(f"    _store_quad({pointer} + {q} * (CP * 4), inside, {', '.join(held)})")
     return lines
 
 
@@ -64,15 +62,15 @@ def _mix(plan: Plan) -> str:
         rows = plan.quads_of(l) * plan.padded_channels
         lines += [f"    o{k} = zero" for k in components]
         lines += [
-            f"    line = sums + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + row * {(2 * l + 1) * plan.quads_of(l)})[:, None] * (CP * 4) + four",
-            f"    matrix = mixing + {offset} * (CP * 4) + (own * 4)[:, None] + four",
+            f"    line = sums + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + row * {(2 * l + 1) * plan.quads_of(l)}) * (CP * 4)",
+            f"    matrix = mixing + {offset} * (CP * 4) + (own * 4)",
         ]
         step = math.gcd(rows, 4)
         lines.append(f"    for q in range(0, {rows}, {step}):")
         for k in range(step):
-            lines.append(f"        w0, w1, w2, w3 = _quad(matrix + (q + {k}) * (CP * 4), inside2)")
+            lines.append(f"        w0, w1, w2, w3 = _quad(matrix + (q + {k}) * (CP * 4), inside)")
             for m, component in enumerate(components):
-                lines.append(f"        s0, s1, s2, s3 = _quad(line + ({m * rows + k} + q) * 4, inside2)")
+                lines.append(f"        s0, s1, s2, s3 = _quad(line + ({m * rows + k} + q) * 4, inside)")
                 lines.append(f"        o{component} += s0 * w0 + s1 * w1 + s2 * w2 + s3 * w3")
         offset += rows
     lines += ["    if RESIDUAL:"] + ["    " + line for line in _load("r", "residual + at", plan)]
@@ -226,19 +224,19 @@ def _spread(plan: Plan) -> str:
                     f"    g{m}_{d} = tl.load(grad + mine + {(k // 4 * cp + d) * 4 + k % 4}, mask=inside, other=0.0)"
                 )
         lines += [
-            f"    line = out + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + row * {(2 * l + 1) * n})[:, None] * (CP * 4) + (own * 4)[:, None] + four",
-            f"    matrix = mixing + {plan.first_mixing(l)} * (CP * 4) + (own * 4)[:, None] + four",
+            f"    line = out + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + row * {(2 * l + 1) * n}) * (CP * 4) + (own * 4)",
+            f"    matrix = mixing + {plan.first_mixing(l)} * (CP * 4) + (own * 4)",
             f"    for q in range({n}):",
         ]
         for m in range(len(components)):
             lines += [f"        s{m}_{i} = zero" for i in range(4)]
         for d in range(cp):
-            lines.append(f"        w0, w1, w2, w3 = _quad(matrix + ({d * total} + q) * (CP * 4), inside2)")
+            lines.append(f"        w0, w1, w2, w3 = _quad(matrix + ({d * total} + q) * (CP * 4), inside)")
             for m in range(len(components)):
                 lines += [f"        s{m}_{i} += g{m}_{d} * w{i}" for i in range(4)]
         for m in range(len(components)):
             four = ", ".join(f"s{m}_{i}" for i in range(4))
-            lines.append(f"        _store_quad(line + ({m * n} + q) * (CP * 4), inside2, {four})")
+            lines.append(f"        _store_quad(line + ({m * n} + q) * (CP * 4), inside, {four})")
     return "\n".join(lines) + "\n"
 
 

@@ -22,15 +22,17 @@ from e3nn.o3 import spherical_harmonics
 from propensity.kernels.clebsch import terms
 from propensity.kernels.triton_plan import KernelPath, Plan, quads
 
-_HEADER = '''
+_HEADER = """
 import triton
 import triton.language as tl
 
+"""
 
+_QUADS = '''
 @triton.jit
 def _quad(pointer, live):
-    """Four numbers a thread from (T, 4) pointers, as four (T,) tensors."""
-    four = tl.load(pointer, mask=live, other=0.0)
+    """Four numbers a thread, as four (T,) tensors."""
+    four = tl.load(pointer[:, None] + tl.arange(0, 4)[None, :], mask=live[:, None], other=0.0)
     even, odd = tl.split(tl.reshape(four, [four.shape[0], 2, 2]))
     x0, x2 = tl.split(even)
     x1, x3 = tl.split(odd)
@@ -41,7 +43,31 @@ def _quad(pointer, live):
 def _store_quad(pointer, live, x0, x1, x2, x3):
     """Inverse of _quad."""
     pairs = tl.join(tl.join(x0, x2), tl.join(x1, x3))
-    tl.store(pointer, tl.reshape(pairs, [x0.shape[0], 4]), mask=live)
+    tl.store(pointer[:, None] + tl.arange(0, 4)[None, :], tl.reshape(pairs, [x0.shape[0], 4]), mask=live[:, None])
+
+'''
+
+# The same in PTX.  Triton compiles a load in a time that grows with the square of the size of the whole kernel
+# (its pass TritonGPUCoalesce: 200 s for ``backward`` at l_max = 5), and leaves these alone.
+_QUADS_PTX = '''
+@triton.jit
+def _quad(pointer, live):
+    """Four numbers a thread, as four (T,) tensors."""
+    return tl.inline_asm_elementwise(
+        "mov.f32 $0, 0f00000000; mov.f32 $1, 0f00000000; mov.f32 $2, 0f00000000; mov.f32 $3, 0f00000000; "
+        "@$5 ld.global.v4.f32 {$0, $1, $2, $3}, [$4];",
+        "=&f,=&f,=&f,=&f,l,b", [pointer.to(tl.int64), live], dtype=(tl.float32, tl.float32, tl.float32, tl.float32),
+        is_pure=False, pack=1,
+    )
+
+
+@triton.jit
+def _store_quad(pointer, live, x0, x1, x2, x3):
+    """Inverse of _quad."""
+    tl.inline_asm_elementwise(
+        "@$2 st.global.v4.f32 [$1], {$3, $4, $5, $6}; mov.b32 $0, 0;",
+        "=r,l,b,f,f,f,f", [pointer.to(tl.int64), live, x0, x1, x2, x3], dtype=tl.int32, is_pure=False, pack=1,
+    )
 
 '''
 
@@ -69,9 +95,9 @@ def sum_by_source(grad_edges, rows, edge_order, residual, grad, n_nodes, B: tl.c
 '''
 
 
-def source(plan: Plan) -> str:
-    """Module text with the kernels ``forward`` and ``backward`` of a layout."""
-    return _HEADER + _forward(plan) + "\n\n" + _backward(plan) + _SUM
+def source(plan: Plan, ptx: bool) -> str:
+    """Module text with the kernels ``forward`` and ``backward`` of a layout; ``ptx`` where they run on an NVIDIA GPU."""
+    return _HEADER + (_QUADS_PTX if ptx else _QUADS) + _forward(plan) + "\n\n" + _backward(plan) + _SUM
 
 
 class _Writer:
@@ -108,7 +134,7 @@ def _forward(plan: Plan) -> str:
     w.add("begin = tl.load(rows + node, mask=inside, other=0)")
     w.add("end = tl.load(rows + node + 1, mask=inside, other=0)")
     w.add("steps = tl.max(end - begin, axis=0)")
-    w.add("ci = (thread % CP * 4)[:, None] + tl.arange(0, 4)[None, :]")
+    w.add("ci = thread % CP * 4")
     w.add("zero = tl.zeros([B * CP], tl.float32)")
     w.add("group = tl.program_id(1)")
     for number, group in enumerate(plan.groups):
@@ -131,29 +157,28 @@ def _forward_group(plan: Plan, group: tuple[KernelPath, ...], w: _Writer) -> Non
     w.add("live = edge < end")
     w.add("j = tl.load(source + edge, mask=live, other=0).to(tl.int64)")
     w.add("at = edge.to(tl.int64)")
-    w.add("live2 = live[:, None]")
     _harmonics(max(path.l_filter for path in group), w)
     features = {path.l_in**2 + m for path in group if path.scalar < 0 for m in range(2 * path.l_in + 1)}
-    w.load_quads("h", features, "hidden + (j * (DQ * CP * 4))[:, None] + ci", "(CP * 4)", "live2")
+    w.load_quads("h", features, "hidden + j * (DQ * CP * 4) + ci", "(CP * 4)", "live")
     blocks = {path.scalar for path in group if path.scalar >= 0}
-    w.load_quads("x", blocks, "scalars + (j * (NQ * CP * 4))[:, None] + ci", "(CP * 4)", "live2")
+    w.load_quads("x", blocks, "scalars + j * (NQ * CP * 4) + ci", "(CP * 4)", "live")
     weights = {path.index for path in group}
     w.add("if TABLE:")
     w.depth += 1
     w.add("below = place.to(tl.int32)")
     w.add("part = place - below.to(tl.float32)")
-    w.add("line = radial + (below * (PQ * CP * 4))[:, None] + ci")
+    w.add("line = radial + below * (PQ * CP * 4) + ci")
     for q in sorted({k // 4 for k in weights}):
         names = [f"w{4 * q + i}" for i in range(4)]
         uppers = [f"u{i}" for i in range(4)]
-        w.add(f"{', '.join(names)} = _quad(line + {q} * (CP * 4), live2)")
-        w.add(f"{', '.join(uppers)} = _quad(line + ((PQ + {q}) * CP * 4), live2)")
+        w.add(f"{', '.join(names)} = _quad(line + {q} * (CP * 4), live)")
+        w.add(f"{', '.join(uppers)} = _quad(line + ((PQ + {q}) * CP * 4), live)")
         for name, upper in zip(names, uppers, strict=True):
             w.add(f"{name} = {name} + part * ({upper} - {name})")
     w.depth -= 1
     w.add("else:")
     w.depth += 1
-    w.load_quads("w", weights, "radial + (at * (PQ * CP * 4))[:, None] + ci", "(CP * 4)", "live2")
+    w.load_quads("w", weights, "radial + at * (PQ * CP * 4) + ci", "(CP * 4)", "live")
     w.depth -= 1
     for (l_in, scalar, l_filter), paths in _by_input(group).items():
         products: dict[tuple[int, int], str] = {}
@@ -171,21 +196,20 @@ def _forward_group(plan: Plan, group: tuple[KernelPath, ...], w: _Writer) -> Non
                 w.add(f"s{path.index}_{m} += f * ({' + '.join(summands)})")
     w.depth -= 1
     w.add("row = (node - first).to(tl.int64)")
-    w.add("inside2 = inside[:, None]")
     for start in {(path.l_out, path.rank // 4): path for path in reversed(group)}.values():
         rows = (2 * start.l_out + 1) * plan.quads_of(start.l_out)
         w.add(
-            f"target = sums + (n_nodes.to(tl.int64) * {plan.first_sum(start.l_out)} + row * {rows})[:, None] * (CP * 4) + ci"
+            f"target = sums + (n_nodes.to(tl.int64) * {plan.first_sum(start.l_out)} + row * {rows}) * (CP * 4) + ci"
         )
         for m in range(2 * start.l_out + 1):
             held = {path.rank: f"s{path.index}_{m}" for path in group if path.l_out == start.l_out}
             four = ", ".join(held.get(start.rank + k, "zero") for k in range(4))
-            w.add(f"_store_quad(target + {plan.sum_quad(start, m)} * (CP * 4), inside2, {four})")
+            w.add(f"_store_quad(target + {plan.sum_quad(start, m)} * (CP * 4), inside, {four})")
 
 
 def _harmonics(l_max: int, w: _Writer) -> None:
     """Y_l from Y_(l−1) and Y_1 by Clebsch–Gordan coupling, component normalised; zero where not live."""
-    w.add("vx, vy, vz, place = _quad(edges + (at * 4)[:, None] + tl.arange(0, 4)[None, :], live2)")
+    w.add("vx, vy, vz, place = _quad(edges + at * 4, live)")
     w.add("y0 = tl.where(live, 1.0, 0.0)")
     for m, name in enumerate(("vx", "vy", "vz")):
         if l_max:
@@ -237,24 +261,23 @@ def _backward(plan: Plan) -> str:
     w.add("at = edge.to(tl.int64)")
     w.add("j = tl.load(source + edge, mask=live, other=0).to(tl.int64)")
     w.add("n = tl.load(destination + edge, mask=live, other=0).to(tl.int64)")
-    w.add("ci = (thread % CP * 4)[:, None] + tl.arange(0, 4)[None, :]")
+    w.add("ci = thread % CP * 4")
     w.add("zero = tl.zeros([B * CP], tl.float32)")
-    w.add("live2 = live[:, None]")
     _harmonics(plan.layout.l_max, w)
     has_hidden = plan.layout.channels_in > 0
     if has_hidden:
-        place = "(j * (DQ * CP * 4))[:, None] + ci"
-        w.load_quads("h", set(range(plan.harmonics)), f"hidden + {place}", "(CP * 4)", "live2")
+        place = "j * (DQ * CP * 4) + ci"
+        w.load_quads("h", set(range(plan.harmonics)), f"hidden + {place}", "(CP * 4)", "live")
         for k in range(quads(plan.harmonics) * 4):
             w.add(f"dh{k} = zero")
     blocks = set(range(plan.scalar_blocks))
-    w.load_quads("x", blocks, "scalars + (j * (NQ * CP * 4))[:, None] + ci", "(CP * 4)", "live2")
+    w.load_quads("x", blocks, "scalars + j * (NQ * CP * 4) + ci", "(CP * 4)", "live")
     w.add("if HARMONICS:")
     w.depth += 1
     for k in range(plan.harmonics):
         w.add(f"dy{k} = zero")
     w.depth -= 1
-    w.add("weights = radial + (at // EB * (PQ * EB * CP * 4) + at % EB * (CP * 4))[:, None] + ci")
+    w.add("weights = radial + (at // EB * (PQ * EB * CP * 4) + at % EB * (CP * 4)) + ci")
     # Each quad of paths is loaded before the one ahead of it is used, to hide the wait for memory.
     n = quads(len(plan.paths))
     _load_ahead(plan, 0, w)
@@ -266,13 +289,11 @@ def _backward(plan: Plan) -> str:
         for path in plan.paths[4 * q : 4 * q + 4]:
             _backward_path(path, w)
         masked = ", ".join(f"tl.where(w{4 * q + slot} > 0.0, dw{slot}, 0.0)" for slot in range(4))
-        w.add(f"_store_quad(weights + {q} * (EB * CP * 4), live2, {masked})")
+        w.add(f"_store_quad(weights + {q} * (EB * CP * 4), live, {masked})")
     if has_hidden:
         for q in range(quads(plan.harmonics)):
             names = ", ".join(f"dh{4 * q + i}" for i in range(4))
-            w.add(
-                f"_store_quad(grad_hidden + (at * (DQ * CP * 4))[:, None] + {q} * (CP * 4) + ci, live2, {names})"
-            )
+            w.add(f"_store_quad(grad_hidden + at * (DQ * CP * 4) + {q} * (CP * 4) + ci, live, {names})")
     w.add("if HARMONICS:")
     w.depth += 1
     w.add("own = tl.program_id(0).to(tl.int64) * B + tl.arange(0, B)")
@@ -286,16 +307,14 @@ def _backward(plan: Plan) -> str:
 
 def _load_ahead(plan: Plan, q: int, w: _Writer) -> None:
     """Radial weights of a quad of paths, and the sums' gradients of the quads of sums that begin in it."""
-    w.load_quads("w", {4 * q}, "weights", "(EB * CP * 4)", "live2")
+    w.load_quads("w", {4 * q}, "weights", "(EB * CP * 4)", "live")
     for path in plan.paths[4 * q : 4 * q + 4]:
         if path.rank % 4 == 0:
             l, rows = path.l_out, (2 * path.l_out + 1) * plan.quads_of(path.l_out)
-            w.add(
-                f"sums = grad + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + n * {rows})[:, None] * (CP * 4) + ci"
-            )
+            w.add(f"sums = grad + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + n * {rows}) * (CP * 4) + ci")
             for m in range(2 * l + 1):
                 names = ", ".join(f"g{l}_{path.rank + i}_{m}" for i in range(4))
-                w.add(f"{names} = _quad(sums + {plan.sum_quad(path, m)} * (CP * 4), live2)")
+                w.add(f"{names} = _quad(sums + {plan.sum_quad(path, m)} * (CP * 4), live)")
 
 
 def _backward_path(path: KernelPath, w: _Writer) -> None:
