@@ -1,6 +1,6 @@
 """The network on one GPU, as ratios to the e3nn reference in the same run.
 
-python -m benchmarks.gpu [network] [scaling] [epoch] [loop] [l_max_5]
+python -m benchmarks.gpu [network] [predict] [peers] [scaling] [epoch] [loop] [l_max_5]
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.common import cuda_graph, labelled_liquid, liquid, milliseconds, network, trainer
+from benchmarks.peers import compare_peers
+from benchmarks.prediction import time_predictions
 from propensity.graph import build_graph
 from propensity.kernels.capture import capture
 from propensity.training import fit_network
@@ -158,7 +160,15 @@ def l_max_5():
     print(f"| l_max 5: memory of a step, MB | {peak(step):.0f} |", flush=True)
 
 
-SECTIONS = {"network": compare_networks, "scaling": scaling, "epoch": epoch, "loop": loop, "l_max_5": l_max_5}
+SECTIONS = {
+    "network": compare_networks,
+    "predict": time_predictions,
+    "peers": compare_peers,
+    "scaling": scaling,
+    "epoch": epoch,
+    "loop": loop,
+    "l_max_5": l_max_5,
+}
 
 if __name__ == "__main__":
     print(torch.__version__, torch.cuda.get_device_name())

@@ -1,0 +1,277 @@
+"""One convolution, l_max 3 → 3 with four channels, by every library that accelerates such products.
+
+Σ_j w_ij · (Y(r_ij) ⊗ h_j): gather, tensor product with weights of each edge, sum over neighbours; the
+input has four further scalars, so that every one of the 38 paths has four channels, which is what
+cuEquivariance's kernel takes.  Gradients are those of features and weights.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+from benchmarks.common import cuda_graph, liquid, milliseconds, network
+from propensity.graph import build_graph
+from propensity.kernels import triton_kernel
+from propensity.kernels.reference import _harmonics, _tensor_product
+from propensity.kernels.triton_layer import THREADS, convolve
+from propensity.kernels.triton_shapes import shapes_of
+from propensity.nn.layout import ConvolutionLayout
+
+LAYOUT = ConvolutionLayout(4, 4, 4, 3)
+
+
+class Problem:
+    """Inputs, and what e3nn makes of them."""
+
+    def __init__(self, device="cuda"):
+        torch.manual_seed(0)
+        self.structure = liquid()
+        self.graph = build_graph(self.structure, 2.0, device=device)
+        self.source, self.destination = (t.contiguous() for t in self.graph.edge_index)
+        self.n, n_edges = len(self.structure), len(self.source)
+        self.features = torch.randn(self.n, LAYOUT.dim_in + LAYOUT.n_scalars, device=device)
+        # Positive, since the network's ReLU is part of its own kernel.
+        self.weights = torch.rand(n_edges, LAYOUT.n_comb, device=device)
+        self.harmonics = _harmonics(3, torch.float32, torch.device(device))(self.graph.edge_vec)
+        self.product = _tensor_product(LAYOUT, torch.float32, torch.device(device))
+        self.cotangent = torch.randn(self.n, self.product.irreps_out.dim, device=device)
+
+
+def with_gradients(function, problem, *tensors, cotangent=None):
+    """Forward, and forward with gradients of ``tensors``, as two functions without arguments."""
+    leaves = [t.detach().clone().requires_grad_() for t in tensors]
+    cotangent = problem.cotangent if cotangent is None else cotangent
+
+    def both():
+        output = function(*leaves)
+        return output, *torch.autograd.grad(output, leaves, cotangent)
+
+    def forward():
+        with torch.no_grad():
+            return function(*tensors)
+
+    return forward, both
+
+
+def e3nn(problem):
+    def convolution(features, weights):
+        messages = problem.product(features[problem.source], problem.harmonics, weights)
+        return messages.new_zeros(problem.n, messages.shape[1]).index_add(0, problem.destination, messages)
+
+    forward, both = with_gradients(convolution, problem, problem.features, problem.weights)
+    return forward, both, lambda results: results
+
+
+def cuequivariance(problem):
+    import cuequivariance as cue
+    import cuequivariance_torch as cuet
+
+    product = cuet.ChannelWiseTensorProduct(
+        cue.Irreps("SO3", "4x0+4x1+4x2+4x3+4x0"), cue.Irreps("SO3", "0+1+2+3"), [cue.SO3(l) for l in range(4)],
+        layout=cue.ir_mul, shared_weights=False, internal_weights=False, device=problem.features.device,
+        method="uniform_1d",
+    )  # fmt: skip
+    print(f"| cuEquivariance: method {product.f.method!r} in {type(product.f.m).__name__} |")
+
+    def swapped(tensor, irreps, inverse=False):
+        """Its own layout, (ir, mul), from (mul, ir) of e3nn, so that it need not transpose."""
+        parts = torch.split(tensor, [ir.dim * mul for mul, ir in irreps], 1)
+        shape = [(ir.dim, mul) if inverse else (mul, ir.dim) for mul, ir in irreps]
+        return torch.cat(
+            [p.view(-1, *s).transpose(1, 2).flatten(1) for p, s in zip(parts, shape, strict=True)], 1
+        )
+
+    def convolution(features, weights):
+        return product(
+            features, problem.harmonics, weights, indices_1=problem.source, indices_out=problem.destination,
+            size_out=problem.n,
+        )  # fmt: skip
+
+    forward, both = with_gradients(
+        convolution, problem, swapped(problem.features, product.irreps_in1), problem.weights,
+        cotangent=swapped(problem.cotangent, product.irreps_out),
+    )  # fmt: skip
+
+    def like_e3nn(results):
+        output, features, weights = results
+        return (
+            swapped(output, product.irreps_out, True),
+            swapped(features, product.irreps_in1, True),
+            weights,
+        )
+
+    return forward, both, like_e3nn
+
+
+def openequivariance(problem, deterministic=True):
+    import openequivariance as oeq
+
+    product = problem.product
+    instructions = [
+        (i.i_in1, i.i_in2, i.i_out, i.connection_mode, i.has_weight) for i in product.instructions
+    ]
+    convolution = oeq.TensorProductConv(
+        oeq.TPProblem(
+            product.irreps_in1, product.irreps_in2, product.irreps_out, instructions, shared_weights=False,
+            internal_weights=False,
+        ),
+        deterministic=deterministic,
+    )  # fmt: skip
+    by_source = torch.argsort(problem.source, stable=True) if deterministic else None
+
+    def call(features, weights):
+        return convolution(
+            features, problem.harmonics, weights, problem.destination, problem.source, by_source
+        )
+
+    forward, both = with_gradients(call, problem, problem.features, problem.weights)
+    return forward, both, lambda results: results
+
+
+def openequivariance_atomic(problem):
+    return openequivariance(problem, deterministic=False)
+
+
+def ours(problem):
+    """The network's kernels, which find the harmonics themselves; weights come in the order that each pass reads."""
+    net = network("cuda", "triton").eval()
+    with torch.no_grad():
+        geometry = triton_kernel.KERNEL.prepare(problem.graph, net)
+    geometry.by_source, geometry.destination  # noqa: B018 (made once for all layers)
+    shapes = shapes_of(LAYOUT, problem.features.device)
+    n, cp, n_edges = problem.n, shapes.cp, len(problem.source)
+    hidden = shapes.pack_features(problem.features[:, : LAYOUT.dim_in]).contiguous()
+    scalars = shapes.pack_scalars(problem.features[:, LAYOUT.dim_in :]).contiguous()
+    ahead = torch.nn.functional.pad(problem.weights, (0, 1))[:, shapes.weights].contiguous()
+    block = max(32 // cp, 1)
+    padded = torch.nn.functional.pad(ahead, (0, 0, 0, -n_edges % block))
+    back = padded.view(-1, block, shapes.pq, cp * 4).transpose(1, 2).contiguous()
+    grad_sums = _packed_sums(shapes, problem.cotangent)
+    grad_edges = hidden.new_empty(n_edges, shapes.width)
+    residual = torch.zeros_like(hidden)
+
+    def forward():
+        return convolve(shapes, geometry, hidden, scalars, ahead, False, slice(0, n))
+
+    def both(back=back):
+        sums, grad_hidden, per_program = forward(), torch.empty_like(hidden), THREADS // cp
+        shapes.kernels.backward[(-(-n_edges // per_program),)](
+            hidden, scalars, geometry.edges, back, geometry.source, geometry.destination, grad_sums, grad_edges,
+            hidden, geometry.count, n, HARMONICS=False, B=per_program, CP=cp, DQ=shapes.dq, PQ=shapes.pq,
+            NQ=shapes.nq, EB=block, num_warps=THREADS // 32,
+        )  # fmt: skip
+        offsets, order = geometry.by_source
+        shapes.kernels.sum_by_source[(-(-n // 8),)](
+            grad_edges, offsets, order, residual, grad_hidden, n, B=8, W=1 << (shapes.width - 1).bit_length(),
+            WIDTH=shapes.width, num_warps=4,
+        )  # fmt: skip
+        return sums, grad_hidden, back
+
+    def once():
+        return both(back.clone())
+
+    def like_e3nn(results):
+        sums, grad_hidden, grad_weights = results
+        weights = grad_weights.transpose(1, 2).reshape(-1, shapes.pq * cp * 4)[:n_edges, shapes.weights_back]
+        return _unpacked_sums(shapes, sums, n), shapes.unpack_features(grad_hidden), weights
+
+    return forward, both, like_e3nn, once
+
+
+def _sum_blocks(shapes, sums, n):
+    """For each l_out, sums as (N, m, quads of paths, channels, slot)."""
+    plan, cp = shapes.plan, shapes.cp
+    for l in range(LAYOUT.l_max + 1):
+        first, last = (plan.first_sum(k) * cp * 4 * n for k in (l, l + 1))
+        yield l, sums[first:last].view(n, 2 * l + 1, plan.quads_of(l), cp, 4)
+
+
+def _unpacked_sums(shapes, sums, n):
+    blocks = dict(_sum_blocks(shapes, sums, n))
+    return torch.cat(
+        [
+            blocks[p.l_out][:, :, p.rank // 4, :, p.rank % 4].transpose(1, 2).flatten(1)
+            for p in shapes.plan.paths
+        ],
+        1,
+    )
+
+
+def _packed_sums(shapes, rows):
+    n = len(rows)
+    sums = rows.new_zeros(n * shapes.sums)
+    blocks, start = dict(_sum_blocks(shapes, sums, n)), 0
+    for p in shapes.plan.paths:
+        width = shapes.cp * (2 * p.l_out + 1)
+        part = rows[:, start : start + width].view(n, shapes.cp, -1).transpose(1, 2)
+        blocks[p.l_out][:, :, p.rank // 4, :, p.rank % 4] = part
+        start += width
+    return sums
+
+
+def kernels_of(function):
+    """Names of the kernels that take most of the time."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+        function()
+        torch.cuda.synchronize()
+    spent: dict[str, float] = {}
+    for event in profiled.events():
+        if event.device_type == torch.autograd.DeviceType.CUDA:
+            spent[event.name] = spent.get(event.name, 0) + event.time_range.elapsed_us()
+    return ", ".join(
+        f"{name[:60]} {us:.0f} µs" for name, us in sorted(spent.items(), key=lambda x: -x[1])[:3]
+    )
+
+
+def timed(function):
+    """Milliseconds of a replay of ``function``, or of a call where it cannot be recorded."""
+    function()
+    try:
+        return milliseconds(cuda_graph(function)), ""
+    except Exception as error:
+        torch.cuda.synchronize()
+        return milliseconds(function), f" (launched from Python: {str(error).splitlines()[0][:60]})"
+
+
+IMPLEMENTATIONS = {
+    "e3nn": e3nn,
+    "cuEquivariance": cuequivariance,
+    "OpenEquivariance, deterministic": openequivariance,
+    "OpenEquivariance, atomic": openequivariance_atomic,
+    "propensity": ours,
+}
+
+
+def compare_peers():
+    problem = Problem()
+    print(
+        f"convolution: {problem.n} particles, {len(problem.source)} edges, {LAYOUT.n_comb} weights an edge, float32"
+    )
+    expected, base = None, None
+    for name, make in IMPLEMENTATIONS.items():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                forward, both, like_e3nn, *once = make(problem)
+                results = [t.detach() for t in like_e3nn((once[0] if once else both)())]
+        except ImportError as error:
+            print(f"| {name} | not installed ({str(error)[:80]}) |", flush=True)
+            continue
+        expected = expected or results
+        # Features first, then scalars: ours has no gradient of the latter, which are constants in the network.
+        wrong = [
+            float((a - b[:, : a.shape[1]]).norm() / b[:, : a.shape[1]].norm())
+            for a, b in zip(results, expected, strict=True)
+        ]
+        (one, note), (two, note2) = timed(forward), timed(both)
+        base = base or (one, two)
+        print(
+            f"| {name} | {one:.3f}{note} | {base[0] / one:.1f}× | {two:.3f}{note2} | {base[1] / two:.1f}× | "
+            f"differs by {', '.join(f'{w:.0e}' for w in wrong)} |\n    {kernels_of(both)}", flush=True,
+        )  # fmt: skip
+        del forward, both, results
+        torch.cuda.empty_cache()

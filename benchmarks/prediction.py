@@ -1,0 +1,65 @@
+"""From positions on the host to propensity on the host, as a user's script goes: ``Predictor.predict``."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from functools import partial
+
+import torch
+
+from benchmarks.common import liquid, milliseconds, network
+from propensity.card import Card
+from propensity.model_io import save_model
+from propensity.neighbours import neighbour_list
+from propensity.nn.estimator import SE3Estimator
+from propensity.predictor import Predictor
+
+
+def predictor_of(net, kernel):
+    """What a user has, around a network of random weights."""
+    means, spreads = [[0.0] * net.n_outputs] * 2, [[1.0] * net.n_outputs] * 2
+    card = Card(
+        kind="se3gnn", name="benchmark", config=net.config, species=("A", "B"), cutoff=2.0, density=1.2,
+        times=tuple(range(1, net.n_outputs + 1)), default_time_index=0, composition=(0.8, 0.2), target_mean=means,
+        target_std=spreads,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(folder, SE3Estimator(net, card))
+        return Predictor(folder, device="cuda", kernel=kernel)
+
+
+def time_predictions():
+    """Positions on the host → propensity on the host through ``Predictor.predict``, as in a trajectory."""
+    frames = [liquid(seed=k) for k in range(8)]
+    for kernel in ("reference", "triton"):
+        predictor = predictor_of(network("cpu", "reference"), kernel)
+        start = time.perf_counter()
+        predictor.predict(frames[0])
+        first = time.perf_counter() - start
+        k = 0
+
+        def one(predictor=predictor):
+            nonlocal k
+            k += 1
+            return predictor.predict(frames[0].with_positions(frames[k % len(frames)].positions))
+
+        each = milliseconds(one, 50, warm=5)
+        print(
+            f"| {kernel} | a frame of a trajectory {each:.2f} ms | first frame, compilation included, {first:.1f} s |"
+        )
+        estimator = predictor.estimators[0]
+        if kernel == "triton":
+            with torch.no_grad():
+                alone = milliseconds(partial(estimator._outputs, frames[0]), 30)
+                lists = {
+                    name: milliseconds(
+                        partial(
+                            neighbour_list, frames[0], 2.0, device="cuda", dtype=torch.float32, backend=name
+                        )
+                    )
+                    for name in ("matscipy", "torch", "triton")
+                }
+            print(f"| triton | a single structure (no recording) {alone:.2f} ms |")
+            for name, value in lists.items():
+                print(f"| neighbour list by {name} | {value:.2f} ms |", flush=True)
