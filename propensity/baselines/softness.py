@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from pydantic import Field
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from propensity.baselines.structure_functions import ANGULAR_CUTOFF, RADIAL, names, structure_functions
+from propensity.baselines.structure_functions import ANGULAR_CUTOFF, RADIAL, WIDTH, names, structure_functions
 from propensity.card import Card
 from propensity.errors import DataError, InputError
 from propensity.estimator import Estimator
@@ -87,9 +88,9 @@ class SoftnessEstimator(Estimator):
         opts = read_options(SoftnessOptions, options)
         train = list(train)
         self.card = training_card(
-            self.kind, train, config={"angular_cutoff": opts.angular_cutoff},
+            self.kind, train, config={"angular_cutoff": opts.angular_cutoff, "radial_width": WIDTH},
             options={**opts.model_dump(mode="json"), "labels": "propensity" if labels is None else "given"},
-            positions=opts.positions, cutoff=max(r for r, _ in RADIAL), citation=CITATION,
+            positions=opts.positions, cutoff=max(RADIAL), citation=CITATION,
         )  # fmt: skip
         chosen = some_particles(train, opts.max_particles, opts.seed)
         features = describe_samples(self._describe, train, opts.positions, chosen)
@@ -151,7 +152,10 @@ class SoftnessEstimator(Estimator):
         return names(self.card.species)
 
     def _describe(self, structure: Structure) -> np.ndarray:
-        return structure_functions(structure, len(self.card.species), self.card.config["angular_cutoff"])
+        config = self.card.config
+        # Models that don't name their width were made with exp(−(r − μ)²/L²), L = 0.1.
+        width = config.get("radial_width", 0.1 / math.sqrt(2))
+        return structure_functions(structure, len(self.card.species), config["angular_cutoff"], width)
 
 
 def hyperplane(x: np.ndarray, soft: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:

@@ -13,34 +13,39 @@ from propensity.baselines.descriptors import neighbours, radial_descriptors
 from propensity.errors import InputError
 from propensity.structure import Structure
 
-#: Radial functions: exp(−(r − μ)²/L²) for μ = 0.1..5.0 and L = 0.1, in σ_AA.
-RADIAL = tuple((round(0.1 * k, 9), 0.1 / math.sqrt(2)) for k in range(1, 51))
+#: Centres of the radial functions, in σ_AA.
+RADIAL = tuple(round(0.1 * k, 9) for k in range(1, 51))
 
-#: (ξ, ζ, λ) of the 22 angular functions, after Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015), not yet compared with their table; ξ in σ_AA.
+#: Width δ of the radial functions, in σ_AA.  Publications write exp(−(r − μ)²/L²) or exp(−(r − μ)²/2δ²); the codes that
+#: can be read (A. Liu's group, amlearn, SoftnessML_api) all compute the second with δ = 0.1.
+WIDTH = 0.1
+
+#: (ξ, ζ, λ) of the 22 angular functions of Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015); ξ in σ_AA.  The same in
+#: amlearn (Qi-max/amlearn) and SoftnessML_api (tomidiy/SoftnessML_api).
 ANGULAR = (
     *((xi, zeta, lam) for xi, zeta in ((14.633, 1), (14.638, 2), (2.554, 1), (2.554, 2)) for lam in (-1, 1)),
     *((1.648, zeta, 1) for zeta in (1, 2)),
     *((xi, zeta, 1) for xi in (1.204, 0.933, 0.695) for zeta in (1, 2, 4, 16)),
 )
 
-#: Angular sums run over neighbours closer than this, in σ_AA: two shells.
+#: Angular sums run over neighbours closer than this, in σ_AA: two shells, as in amlearn.
 ANGULAR_CUTOFF = 2.5
 
 
 def structure_functions(
-    structure: Structure, n_species: int, angular_cutoff: float = ANGULAR_CUTOFF
+    structure: Structure, n_species: int, angular_cutoff: float = ANGULAR_CUTOFF, width: float = WIDTH
 ) -> np.ndarray:
     """Radial functions by species, then angular ones by species pair, shape (N, 50·S + 22·S(S+1)/2).
 
     Columns follow :func:`names`.
     """
-    radial = radial_descriptors(structure, n_species, RADIAL)
+    radial = radial_descriptors(structure, n_species, [(r, width) for r in RADIAL])
     return np.concatenate([radial, angular_functions(structure, n_species, ANGULAR, angular_cutoff)], axis=1)
 
 
 def names(species: Sequence[str]) -> list[str]:
     """Name of each structure function, e.g. ``G(r=1.1,A)`` and ``Ψ(ξ=2.554,ζ=1,λ=-1,AB)``."""
-    radial = [f"G(r={r:g},{s})" for s in species for r, _ in RADIAL]
+    radial = [f"G(r={r:g},{s})" for s in species for r in RADIAL]
     pairs = ["".join(pair) for pair in combinations_with_replacement(species, 2)]
     return radial + [f"Ψ(ξ={xi:g},ζ={zeta},λ={lam},{pair})" for pair in pairs for xi, zeta, lam in ANGULAR]
 

@@ -43,13 +43,32 @@ def test_angular_functions_against_brute_force(structure):
         np.testing.assert_allclose(ours[i], expected, rtol=1e-10)
 
 
-def test_radial_functions_have_the_published_width(structure):
+def test_the_published_triples():
+    # The lists of amlearn (Qi-max/amlearn, examples of BPAngularFunction) and SoftnessML_api, in their order.
+    xi = [14.633] * 2 + [14.638] * 2 + [2.554] * 4 + [1.648] * 2 + [1.204] * 4 + [0.933] * 4 + [0.695] * 4
+    zeta = [1, 1, 2, 2, 1, 1, 2, 2, 1, 2, *[1, 2, 4, 16] * 3]
+    lam = [-1, 1] * 4 + [1] * 14
+    assert list(zip(xi, zeta, lam, strict=True)) == list(ANGULAR)
+
+
+def test_radial_functions_are_gaussians_of_width_0_1(structure):
     vectors = all_vectors(structure, 6.0)
     distance = np.linalg.norm(vectors[0], axis=1)
     is_a = np.tile(structure.types, len(distance) // len(structure)) == 0
-    expected = np.exp(-(((distance[is_a] - 1.2) / 0.1) ** 2)).sum()
+    expected = np.exp(-0.5 * ((distance[is_a] - 1.2) / 0.1) ** 2).sum()
     column = names(("A", "B")).index("G(r=1.2,A)")
     assert structure_functions(structure, 2)[0, column] == pytest.approx(expected, rel=1e-9)
+
+
+def test_models_from_before_the_width_was_stored(samples, tmp_path):
+    model = SoftnessEstimator().fit(samples[:2])
+    structure = samples[2].structure
+    narrow = structure_functions(structure, 2, width=0.1 / np.sqrt(2))
+    del model.card.config["radial_width"]
+    old = load_model(save_model(tmp_path / "m", model))
+    mask = structure.types == 0
+    expected = narrow[mask] @ model.normal[0].T + model.offset[0]
+    np.testing.assert_allclose(old.softness(structure)[mask], expected, rtol=1e-9)
 
 
 def test_softness_is_a_signed_distance():
