@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -84,6 +85,18 @@ def test_sweeps_of_the_network(hot, tmp_path, name, values):
     option = {"lmax": "l_max", "seeds": "seed"}[name]
     assert sorted(m.card.training["options"][option] for m in models) == [int(v) for v in values.split(",")]
     assert is_picture(tmp_path / "figure.png")
+
+
+def test_runs_for_single_values_combine(hot, tmp_path):
+    """As when l_max = 0 comes later, or from another machine whose scores are copied into the folder."""
+    run("lmax", hot, "--values", "1", *tiny(), "-o", tmp_path / "here")
+    run("lmax", hot, "--values", "0", *tiny(), "-o", tmp_path / "there")
+    shutil.copytree(tmp_path / "there" / "scores", tmp_path / "here" / "scores", dirs_exist_ok=True)
+    run("lmax", hot, "--values", "0,1", *tiny(), "-o", tmp_path / "here")
+    assert len(list((tmp_path / "here" / "models").iterdir())) == 1  # nothing was trained again
+    assert sorted({r["x"] for r in rows(tmp_path / "here")}) == ["0", "1"]
+    assert [r for r in rows(tmp_path / "here") if r["x"] == "0"] == rows(tmp_path / "there")
+    assert is_picture(tmp_path / "here" / "figure-lmax.png")
 
 
 def test_data_efficiency(hot, tmp_path):
