@@ -150,12 +150,15 @@ def _forward_group(plan: Plan, group: tuple[KernelPath, ...], w: _Writer) -> Non
         for m in range(2 * path.l_out + 1):
             w.add(f"s{path.index}_{m} = zero")
     w.add("k = 0")
+    # The source is known one edge ahead, so that reading it and then its features does not wait twice.
+    w.add("following = tl.load(source + begin, mask=begin < end, other=0)")
     w.add("while k < steps:")
     w.depth += 1
     w.add("edge = begin + k")
     w.add("k += 1")
     w.add("live = edge < end")
-    w.add("j = tl.load(source + edge, mask=live, other=0).to(tl.int64)")
+    w.add("j = following.to(tl.int64)")
+    w.add("following = tl.load(source + edge + 1, mask=edge + 1 < end, other=0)")
     w.add("at = edge.to(tl.int64)")
     _harmonics(max(path.l_filter for path in group), w)
     features = {path.l_in**2 + m for path in group if path.scalar < 0 for m in range(2 * path.l_in + 1)}
