@@ -212,7 +212,7 @@ def additions(systems: Systems, settings: Settings) -> list[Job]:
     base = settings.of_kind("se3gnn")
     inherent = {**base, "positions": "inherent"}
     variants: list[tuple[str, dict[str, Any]]] = [
-        ("thermal positions", base),
+        ("thermal positions", {**base, "positions": "thermal"}),
         ("inherent positions", inherent),
         ("inherent, energy", {**inherent, "potential_energy": True}),
         ("inherent, A and B share a readout", {**inherent, "trained_species": ["A", "B"]}),

@@ -136,7 +136,10 @@ def test_table_keeps_sources_of_a_transfer_apart():
 
 
 def test_additions(hot, tmp_path):
-    run("additions", hot, *tiny(), "-o", tmp_path)
+    # The shared option must not turn the thermal variant into an inherent one.
+    run("additions", hot, *tiny("positions=inherent"), "-o", tmp_path)
+    seen = [load_model(path).card.positions for path in (tmp_path / "models").iterdir()]
+    assert sorted(seen) == ["inherent"] * 5 + ["thermal"]
     by_label = {r["label"]: r for r in rows(tmp_path)}
     assert len(by_label) == 6
     both = {r["species"] for r in rows(tmp_path) if r["label"] == "inherent, a readout for each"}
