@@ -75,6 +75,8 @@ def cuequivariance(problem):
     )  # fmt: skip
     print(f"| cuEquivariance: method {product.f.method!r} in {type(product.f.m).__name__} |")
 
+    rows = torch.empty(problem.n, 1, device=problem.features.device)
+
     def swapped(tensor, irreps, inverse=False):
         """Its own layout, (ir, mul), from (mul, ir) of e3nn, so that it need not transpose."""
         parts = torch.split(tensor, [ir.dim * mul for mul, ir in irreps], 1)
@@ -84,10 +86,12 @@ def cuequivariance(problem):
         )
 
     def convolution(features, weights):
-        return product(
-            features, problem.harmonics, weights, indices_1=problem.source, indices_out=problem.destination,
-            size_out=problem.n,
+        # What product(...) calls, less a copy from the host that cannot be recorded.
+        (output,) = product.f(
+            [weights, features, problem.harmonics], input_indices={1: problem.source},
+            output_indices={0: problem.destination}, output_shapes={0: rows},
         )  # fmt: skip
+        return output
 
     forward, both = with_gradients(
         convolution, problem, swapped(problem.features, product.irreps_in1), problem.weights,

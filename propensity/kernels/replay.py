@@ -47,27 +47,33 @@ def replayed(network: SE3GNN, structure: Structure) -> np.ndarray | None:
         return None
     if get_kernel(network.kernel, weight.device, weight.dtype).name != "triton":
         return None
-    bins = triton_cells.bins_of(structure.cell, network.cutoff, len(structure))
-    if bins is None:
+    grid = triton_cells.grid_of(structure.cell, network.cutoff, len(structure))
+    if grid is None:
         return None
-    recordings = _RECORDINGS.setdefault(network, _Recordings())
+    recordings = _RECORDINGS.get(network) or _RECORDINGS.setdefault(network, _Recordings(network))
     # Recordings outlive an inference mode that the caller may be in.
     with recordings.lock, torch.cuda.device(weight.device), torch.inference_mode(False), torch.no_grad():
-        return recordings.outputs(network, structure, bins)
+        return recordings.outputs(network, structure, *grid)
 
 
 class _Recordings:
     """Recordings of one network, valid for one state of its parameters."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: SE3GNN) -> None:
+        # Modules keep these dictionaries for life; the network itself must not be held.
+        self.tensors = [
+            held for module in network.modules() for held in (module._parameters, module._buffers)
+        ]
         self.lock = threading.Lock()
         self.held: dict[Any, _Recording] = {}
         self.state: Any = None
         self.last: Any = None
         self.failed = False
 
-    def outputs(self, network: SE3GNN, structure: Structure, bins: tuple[int, int, int]) -> np.ndarray | None:
-        state = _state(network)
+    def outputs(
+        self, network: SE3GNN, structure: Structure, frame: np.ndarray, bins: tuple[int, int, int]
+    ) -> np.ndarray | None:
+        state = network.kernel, *(_stamp(t) for held in self.tensors for t in held.values() if t is not None)
         if state != self.state:
             self.held.clear()
             self.state, self.last = state, None
@@ -80,12 +86,12 @@ class _Recordings:
             while len(self.held) >= KEPT:
                 del self.held[next(iter(self.held))]
             try:
-                recording = _Recording(network, structure, bins)
+                recording = _Recording(network, structure, frame, bins)
             except RuntimeError as error:
                 log.warning("predictions go on without CUDA graphs, which failed: %s", error)
                 self.failed = True
                 return None
-        found = recording(structure, network.cutoff)
+        found = recording(structure, frame)
         if found is not None:
             self.held[key] = recording
         return found
@@ -94,21 +100,23 @@ class _Recordings:
 class _Recording:
     """One network for one number of particles and bins, recorded on one structure."""
 
-    def __init__(self, network: SE3GNN, structure: Structure, bins: tuple[int, int, int]) -> None:
+    def __init__(
+        self, network: SE3GNN, structure: Structure, frame: np.ndarray, bins: tuple[int, int, int]
+    ) -> None:
         n, device = len(structure), network.readout.weight.device
         # The frame comes first, padded to keep positions aligned.
         self.inputs = torch.empty(20 + 3 * n, dtype=torch.float64).pin_memory()
         self.inputs[19] = 0
         self.on_device = self.inputs.to(device)
-        frame, positions = self.on_device[:19], self.on_device[20:].view(n, 3)
+        cell, positions = self.on_device[:19], self.on_device[20:].view(n, 3)
         self.types = structure.types.copy()
         self.types_on_device = torch.from_numpy(self.types).to(device)
-        self._upload(structure, network.cutoff)
-        n_edges = int(triton_cells.search(positions, frame, bins).summary()[0])
+        self._upload(structure, frame)
+        n_edges = int(triton_cells.search(positions, cell, bins).summary()[0])
         self.room = int(n_edges * MARGIN) + 1024
 
         def run() -> tuple[torch.Tensor, torch.Tensor]:
-            found = triton_cells.search(positions, frame, bins)
+            found = triton_cells.search(positions, cell, bins)
             # Edges beyond those found lead to particle n, which does not exist.
             edge_index = torch.full((2, self.room), n, dtype=torch.int64, device=device)
             edge_vec = torch.ones(self.room, 3, device=device)
@@ -128,12 +136,12 @@ class _Recording:
         self.tables = _tables(network)
         self.host = [torch.empty(t.shape, dtype=t.dtype).pin_memory() for t in self.results]
 
-    def __call__(self, structure: Structure, cutoff: float) -> np.ndarray | None:
+    def __call__(self, structure: Structure, frame: np.ndarray) -> np.ndarray | None:
         """Outputs, or None where the edges do not fit or particles coincide."""
         if not np.array_equal(self.types, structure.types):
             self.types = structure.types.copy()
             self.types_on_device.copy_(torch.from_numpy(self.types))
-        self._upload(structure, cutoff)
+        self._upload(structure, frame)
         self.graph.replay()
         for host, result in zip(self.host, self.results, strict=True):
             host.copy_(result, non_blocking=True)
@@ -144,9 +152,9 @@ class _Recording:
             return None
         return outputs.numpy().astype(np.float64)
 
-    def _upload(self, structure: Structure, cutoff: float) -> None:
+    def _upload(self, structure: Structure, frame: np.ndarray) -> None:
         inputs = self.inputs.numpy()
-        inputs[:19] = triton_cells.frame_of(structure.cell, cutoff)
+        inputs[:19] = frame
         inputs[20:] = structure.positions.ravel()
         self.on_device.copy_(self.inputs, non_blocking=True)
 
@@ -157,18 +165,9 @@ def _tables(network: SE3GNN) -> list[Any]:
     return [_folded(c, norm) for c, norm in zip(network.convolutions, network.norms, strict=True)]
 
 
-def _state(network: SE3GNN) -> tuple[Any, ...]:
-    """Changes whenever a parameter or buffer does."""
-    return (
-        network.kernel,
-        *(
-            (t.data_ptr(), 0 if t.is_inference() else t._version)
-            for module in network.modules()
-            for held in (module._parameters, module._buffers)
-            for t in held.values()
-            if t is not None
-        ),
-    )
+def _stamp(tensor: torch.Tensor) -> tuple[int, int]:
+    """Changes whenever the tensor does."""
+    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
 
 
 _RECORDINGS: weakref.WeakKeyDictionary[Any, _Recordings] = weakref.WeakKeyDictionary()

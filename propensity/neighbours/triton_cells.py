@@ -41,14 +41,13 @@ def build(
         cell, positions = structure.cell, structure.positions
     else:
         cell, positions = enclosing_cell(structure, cutoff)
-    bins = bins_of(cell, cutoff, len(structure))
-    if bins is None:
+    grid = grid_of(cell, cutoff, len(structure))
+    if grid is None:
         edge_index, edge_vec = torch_cells.build(structure, cutoff, device, dtype)
         refuse_coincident(edge_index, edge_vec)
         return edge_index, edge_vec
-    found = search(
-        torch.from_numpy(positions).to(device), torch.from_numpy(frame_of(cell, cutoff)).to(device), bins
-    )
+    frame, bins = grid
+    found = search(torch.from_numpy(positions).to(device), torch.from_numpy(frame).to(device), bins)
     n_edges, closest = found.summary().tolist()
     edge_index = torch.empty(2, int(n_edges), dtype=torch.int64, device=device)
     edge_vec = torch.empty(int(n_edges), 3, dtype=dtype, device=device)
@@ -58,17 +57,18 @@ def build(
     return edge_index, edge_vec
 
 
-def bins_of(cell: np.ndarray, cutoff: float, n: int) -> tuple[int, int, int] | None:
-    """Bins along each cell vector, wider than the cutoff by more than rounding; None below three."""
-    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+def grid_of(cell: np.ndarray, cutoff: float, n: int) -> tuple[np.ndarray, tuple[int, int, int]] | None:
+    """What the kernels know of the cell (its vectors, their inverse and the squared cutoff, shape (19,)), and bins.
+
+    Bins are wider than the cutoff by more than rounding; None where there are not three along each vector.
+    """
+    inverse = np.linalg.inv(cell)
     # Bins may be much wider where particles are few.
-    bins = np.minimum(heights // (cutoff * (1 + 1e-9)), 2 * n ** (1 / 3) + 1)
-    return None if bins.min() < 3 else (int(bins[0]), int(bins[1]), int(bins[2]))
-
-
-def frame_of(cell: np.ndarray, cutoff: float) -> np.ndarray:
-    """What the kernels know of the cell: its vectors, their inverse and the squared cutoff, shape (19,)."""
-    return np.concatenate([cell.ravel(), np.linalg.inv(cell).ravel(), [cutoff * cutoff]])
+    bins = np.minimum(1 / np.linalg.norm(inverse, axis=0) // (cutoff * (1 + 1e-9)), 2 * n ** (1 / 3) + 1)
+    if bins.min() < 3:
+        return None
+    frame = np.concatenate([cell.ravel(), inverse.ravel(), [cutoff * cutoff]])
+    return frame, (int(bins[0]), int(bins[1]), int(bins[2]))
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,12 @@ def search(positions: torch.Tensor, frame: torch.Tensor, bins: tuple[int, int, i
     positions
         Anywhere: periodic images are wrapped.
     frame, bins
-        Of :func:`frame_of` and :func:`bins_of`.
+        Of :func:`grid_of`.
     """
     from propensity.neighbours import cell_kernels
 
     n, device = len(positions), positions.device
+    positions = positions.contiguous()
     wrapped = torch.empty_like(positions)
     bin_of = torch.empty(n, dtype=torch.int32, device=device)
     cell_kernels.place[(-(-n // BLOCK),)](positions, frame, wrapped, bin_of, n, *bins, B=BLOCK)

@@ -70,6 +70,14 @@ def test_crowded_bins(device):
     assert compare(Structure(positions, np.zeros(27, int), 9.0), 2.5, device) > 25 * 24
 
 
+def test_positions_column_by_column(device):
+    """As numpy leaves them after some operations."""
+    structure = liquid(20, CELLS["cubic"])
+    columns = Structure(np.asfortranarray(structure.positions), structure.types, structure.cell)
+    assert columns.positions.strides[0] == 8
+    assert compare(columns, 1.9, device) == compare(structure, 1.9, device)
+
+
 @pytest.mark.parametrize("cutoff", [2.1, 4.0])
 def test_cells_below_three_cutoffs_are_left_to_torch(cutoff, device):
     structure = liquid(12, CELLS["cubic"] / 7 * 6)
@@ -93,9 +101,10 @@ def test_room_for_more_or_fewer_edges(device):
     from propensity.neighbours import triton_cells
 
     structure = liquid(12, CELLS["cubic"])
-    bins = triton_cells.bins_of(structure.cell, 1.9, 12)
-    frame = torch.from_numpy(triton_cells.frame_of(structure.cell, 1.9)).to(device)
-    found = triton_cells.search(torch.from_numpy(structure.positions).to(device), frame, bins)
+    frame, bins = triton_cells.grid_of(structure.cell, 1.9, 12)
+    found = triton_cells.search(
+        torch.from_numpy(structure.positions).to(device), torch.from_numpy(frame).to(device), bins
+    )
     n_edges = int(found.summary()[0])
     exact = neighbour_list(structure, 1.9, device=device, backend="triton", dtype=torch.float32)
     assert exact[0].shape == (2, n_edges)
