@@ -16,7 +16,7 @@ import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
 from propensity.kernels.reference import _harmonics
-from propensity.kernels.triton_layer import Layer, convolve, launch, running
+from propensity.kernels.triton_layer import convolve, launch, run_layers, running
 from propensity.kernels.triton_shapes import Shapes, shapes_of
 from propensity.nn.radial import bessel_basis
 
@@ -131,20 +131,22 @@ class TritonKernel:
     def _layers(self, network: Any, graph: Any) -> Iterator[torch.Tensor]:
         """Features after each layer, in the layout of the kernels."""
         geometry = self.prepare(graph, network)
-        scalars = _shapes(network.convolutions[-1]).pack_scalars(network.node_scalars(graph))
+        scalars = _scalars(network, graph)
+        if network.training or torch.is_grad_enabled():
+            yield from run_layers(network, geometry, scalars)
+            return
         features = scalars.new_zeros(1)
-        trains = network.training or torch.is_grad_enabled()
         for convolution, norm in zip(network.convolutions, network.norms, strict=True):
-            if trains:
-                radial = convolution.radial
-                features = Layer.apply(
-                    _shapes(convolution), geometry, radial, norm, features, scalars, geometry.harmonics, geometry.basis,
-                    radial.linear_in.weight, radial.linear_in.bias, radial.norm.weight, radial.norm.bias,
-                    radial.linear_out.weight, radial.linear_out.bias, norm.weight, norm.bias, *convolution.mix,
-                )  # fmt: skip
-            else:
-                features = _infer(convolution, norm, geometry, features, scalars)
+            features = _infer(convolution, norm, geometry, features, scalars)
             yield features
+
+
+def _scalars(network: Any, graph: Any) -> torch.Tensor:
+    """Node scalars in the layout of the kernels: rows of a table, where they are species only."""
+    shapes = _shapes(network.convolutions[-1])
+    if network.extra_scalars:
+        return shapes.pack_scalars(network.node_scalars(graph))
+    return shapes.one_hot.index_select(0, graph.types)
 
 
 def _infer(

@@ -21,11 +21,28 @@ _PROLOGUE = """
 """
 
 
+_TOTAL = '''
+@triton.jit
+def total(partial, out, first_rows, n_rows, split, width, T: tl.constexpr, R: tl.constexpr):
+    """Sums over rows: of columns before ``split`` over the first rows, of the others over all."""
+    column = tl.program_id(0) * T + tl.arange(0, T)
+    rows = tl.where(column < split, first_rows, n_rows)
+    found = tl.zeros([R, T], tl.float32)
+    start = 0
+    while start < n_rows:
+        row = start + tl.arange(0, R)
+        at = partial + row.to(tl.int64)[:, None] * width + column[None, :]
+        found += tl.load(at, mask=(row[:, None] < rows[None, :]) & (column < width)[None, :], other=0.0)
+        start += R
+    tl.store(out + column, tl.sum(found, axis=0), mask=column < width)
+'''
+
+
 def source(plan: Plan) -> str:
-    """Kernels ``mix``, ``statistics``, ``normalise``, ``norm_sums``, ``norm_backward``, ``spread`` and ``mix_gradient``."""
+    """Kernels ``mix``, ``statistics``, ``normalise``, ``norm_sums``, ``norm_backward``, ``spread``, ``mix_gradient`` and ``total``."""
     return "\n\n".join(
         [_mix(plan), _statistics(plan), _normalise(plan), _norm_sums(plan), _norm_backward(plan), _spread(plan),
-         _mix_gradient(plan)]
+         _mix_gradient(plan), _TOTAL]
     )  # fmt: skip
 
 
@@ -171,8 +188,8 @@ def _normalise(plan: Plan) -> str:
 def _norm_sums(plan: Plan) -> str:
     lines = [
         "@triton.jit",
-        "def norm_sums(grad, features, mean, partial, n_nodes, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):",
-        '    """Σ g and Σ g·u of a block, for the gradient of the batch norm."""' + _PROLOGUE,
+        "def norm_sums(grad, features, mean, inverse, partial, n_nodes, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):",
+        '    """Σ g and Σ g·û of a block: gradients of bias and weight of the batch norm."""' + _PROLOGUE,
         *_load("g", "grad + at", plan),
         *_load("u", "features + at", plan),
         "    u0 = u0 - tl.load(mean + own)",
@@ -181,7 +198,10 @@ def _norm_sums(plan: Plan) -> str:
     ]
     for l, components in _degrees(plan):
         products = " + ".join(f"g{k} * u{k}" for k in components)
-        lines.append(f"    tl.store(target + {l + 1} * CP, tl.sum(tl.reshape({products}, [B, CP]), axis=0))")
+        lines += [
+            f"    product = ({products}) * tl.load(inverse + {l} * CP + own)",
+            f"    tl.store(target + {l + 1} * CP, tl.sum(tl.reshape(product, [B, CP]), axis=0))",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -201,7 +221,7 @@ def _norm_backward(plan: Plan) -> str:
         lines += [
             f"    a = tl.load(scale + {l} * CP + own)",
             f"    power = tl.load(inverse + {l} * CP + own)",
-            f"    b = power * power * tl.load(totals + {l + 1} * CP + own) / (n_nodes.to(tl.float32) * {2 * l + 1})",
+            f"    b = power * tl.load(totals + {l + 1} * CP + own) / (n_nodes.to(tl.float32) * {2 * l + 1})",
         ]
         lines += [f"    o{k} = a * (g{k} - b * u{k})" for k in components]
     return "\n".join(lines + _store("o", "out + at", plan)) + "\n"
@@ -244,10 +264,11 @@ def _mix_gradient(plan: Plan) -> str:
     cp = plan.padded_channels
     lines = [
         "@triton.jit",
-        "def mix_gradient(sums, grad, partial, n_nodes, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr, WIDTH: tl.constexpr):",
-        '    """Gradient of the mixing matrices from B particles, one l_out a program."""',
-        "    first = tl.program_id(0) * B",
-        "    last = tl.minimum(first + B, n_nodes)",
+        "def mix_gradient(sums, grad, partial, n_nodes, CP: tl.constexpr, DQ: tl.constexpr, START: tl.constexpr, STRIDE: tl.constexpr):",
+        '    """Gradient of the mixing matrices from an equal share of the particles, one l_out a program."""',
+        "    share = (n_nodes + tl.num_programs(0) - 1) // tl.num_programs(0)",
+        "    first = tl.program_id(0) * share",
+        "    last = tl.minimum(first + share, n_nodes)",
         "    d = tl.arange(0, CP)[None, :]",
     ]
     for l, components in _degrees(plan):
@@ -268,6 +289,6 @@ def _mix_gradient(plan: Plan) -> str:
             ]
         lines += [
             "            node += 1",
-            f"        tl.store(partial + tl.program_id(0) * WIDTH + ({plan.first_mixing(l) * cp * 4} + r) * CP + d, total, mask=r < {rows})",
+            f"        tl.store(partial + tl.program_id(0) * STRIDE + START + ({plan.first_mixing(l) * cp * 4} + r) * CP + d, total, mask=r < {rows})",
         ]
     return "\n".join(lines) + "\n"

@@ -102,16 +102,17 @@ def radial_statistics(partial, gamma, beta, running_mean, running_var, affine, c
 
 @triton.jit
 def radial_input(basis, mask, weight_in, bias_in, affine, grad_units, sums, partial, grad_basis, count, keep,
-                 BATCH: tl.constexpr, BASIS: tl.constexpr, B: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr,
-                 H: tl.constexpr, HP: tl.constexpr):
+                 BATCH: tl.constexpr, BASIS: tl.constexpr, B: tl.constexpr, START: tl.constexpr,
+                 STRIDE: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr):
     """Through batch norm and ReLU to the first layer; ``sums`` holds Σ g and Σ g·x̂ over edges."""
     n_edges = tl.load(count)
     h = tl.arange(0, HP)
     mean = tl.load(affine + h)
     inverse = tl.load(affine + HP + h)
     scale = tl.load(affine + 2 * HP + h) * keep
-    total = tl.load(sums + h) / n_edges
-    along = tl.load(sums + HP + h) / n_edges
+    n = tl.maximum(n_edges, 1)
+    total = tl.load(sums + h) / n
+    along = tl.load(sums + HP + h) / n
     k = tl.arange(0, NBP)
     grad_weight = tl.zeros([HP, NBP], tl.float32)
     grad_bias = tl.zeros([HP], tl.float32)
@@ -132,7 +133,7 @@ def radial_input(basis, mask, weight_in, bias_in, affine, grad_units, sums, part
             back = tl.dot(g, w, input_precision="ieee")
             tl.store(grad_basis + at * NB + k[None, :], back, mask=live & (k < NB)[None, :])
         start += tl.num_programs(0) * B
-    target = partial + tl.program_id(0) * (HP * NBP + HP)
+    target = partial + tl.program_id(0) * STRIDE + START
     tl.store(target + h[:, None] * NBP + k[None, :], grad_weight)
     tl.store(target + HP * NBP + h, grad_bias)
 
@@ -140,7 +141,7 @@ def radial_input(basis, mask, weight_in, bias_in, affine, grad_units, sums, part
 
 
 def source(plan: Plan) -> str:
-    """Kernels ``radial_sums``, ``_statistics``, ``_output`` forward and ``radial_units``, ``_weights``, ``_input`` back."""
+    """Kernels ``radial_sums``, ``_statistics``, ``_output`` forward and ``radial_gradient``, ``_input`` back."""
     width = quads(len(plan.paths)) * plan.padded_channels * 4
     return _HEADER + _output(width, plan.padded_channels) + "\n\n" + _gradient(width, plan.padded_channels)
 
@@ -163,73 +164,71 @@ def _output(width: int, cp: int) -> str:
         lines += [
             f"    column = {start} + tl.arange(0, {size})",
             f"    w = tl.load(weight + column[None, :] * H + h[:, None], mask=(column < {width})[None, :] & (h < H)[:, None], other=0.0)",
-            f"    z = tl.dot(d, w, input_precision=PRECISION) + tl.load(bias + column, mask=column < {width}, other=0.0)[None, :]",
+            f'    z = tl.dot(d, w, input_precision="ieee") + tl.load(bias + column, mask=column < {width}, other=0.0)[None, :]',
             f"    place = column // {4 * cp} * (EB * {4 * cp}) + column % {4 * cp}",
             f"    tl.store(line + place[None, :], z, mask=live & (column < {width})[None, :])",
         ]
-    return "\n".join(lines).replace("PRECISION", '"tf32x3"') + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _gradient(width: int, cp: int) -> str:
-    place = f"column // {4 * cp} * (EB * {4 * cp}) + column % {4 * cp}"
-    line = f"grad + (edge.to(tl.int64) // EB * EB * {width} + edge % EB * {4 * cp})[:, None]"
+    tiles = list(enumerate(_tiles(width)))
     lines = [
         "@triton.jit",
-        "def radial_units(basis, mask, weight_in, bias_in, affine, weight, grad, grad_units, partial, count, keep, "
-        "B: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr, EB: tl.constexpr):",
-        '    """Gradient of the hidden units before dropout; Σ g and Σ g·x̂ of a block for the batch norm."""',
+        "def radial_gradient(basis, mask, weight_in, bias_in, affine, weight, grad, grad_units, sums, partial, count, keep, "
+        "B: tl.constexpr, STRIDE: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr, "
+        "EB: tl.constexpr):",
+        '    """Gradients of the last layer and of the hidden units before dropout; Σ g and Σ g·x̂ for the batch norm."""',
         "    n_edges = tl.load(count)",
         "    h = tl.arange(0, HP)",
-        "    edge = tl.program_id(0) * B + tl.arange(0, B)",
-        "    at = edge.to(tl.int64)[:, None]",
-        "    live = (edge < n_edges)[:, None]",
-        f"    line = {line}",
-        "    g = tl.zeros([B, HP], tl.float32)",
-    ]
-    for start, size in _tiles(width):
-        lines += [
-            f"    column = {start} + tl.arange(0, {size})",
-            f"    place = {place}",
-            f"    z = tl.load(line + place[None, :], mask=live & (column < {width})[None, :], other=0.0)",
-            f"    w = tl.load(weight + column[:, None] * H + h[None, :], mask=(column < {width})[:, None] & (h < H)[None, :], other=0.0)",
-            '    g += tl.dot(z, w, input_precision="tf32x3")',
-        ]
-    lines += [
-        "    x, kept, b = _units(basis, mask, weight_in, bias_in, edge, n_edges, NB, NBP, H, HP)",
-        "    g = g * kept / keep",
-        "    tl.store(grad_units + at * HP + h[None, :], g, mask=live)",
-        "    along = g * (x - tl.load(affine + h)[None, :]) * tl.load(affine + HP + h)[None, :]",
-        "    target = partial + tl.program_id(0) * (2 * HP)",
-        "    tl.store(target + h, tl.sum(g, axis=0))",
-        "    tl.store(target + HP + h, tl.sum(along, axis=0))",
-        "",
-        "",
-        "@triton.jit",
-        "def radial_weights(basis, mask, weight_in, bias_in, affine, grad, partial, count, "
-        "B: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr, EB: tl.constexpr, "
-        "T: tl.constexpr):",
-        '    """Gradient of T columns of the last layer, weight and bias, from every P-th block of edges."""',
-        "    n_edges = tl.load(count)",
-        "    h = tl.arange(0, HP)",
+        "    mean = tl.load(affine + h)",
+        "    inverse = tl.load(affine + HP + h)",
         "    scale = tl.load(affine + 2 * HP + h)",
         "    shift = tl.load(affine + 3 * HP + h)",
-        "    column = tl.program_id(1) * T + tl.arange(0, T)",
-        f"    inside = column < {width}",
-        f"    place = {place}",
-        "    total = tl.zeros([HP, T], tl.float32)",
-        "    bias = tl.zeros([T], tl.float32)",
+        "    sum_g = tl.zeros([B, HP], tl.float32)",
+        "    sum_gx = tl.zeros([B, HP], tl.float32)",
+    ]
+    for k, (_, size) in tiles:
+        lines += [
+            f"    total{k} = tl.zeros([HP, {size}], tl.float32)",
+            f"    bias{k} = tl.zeros([16, {size}], tl.float32)",
+        ]
+    lines += [
         "    start = tl.program_id(0) * B",
         "    while start < n_edges:",
         "        edge = start + tl.arange(0, B)",
-        f"        line = {line}",
-        "        z = tl.load(line + place[None, :], mask=(edge < n_edges)[:, None] & inside[None, :], other=0.0)",
+        "        at = edge.to(tl.int64)[:, None]",
+        "        live = (edge < n_edges)[:, None]",
+        f"        line = grad + (edge.to(tl.int64) // EB * EB * {width} + edge % EB * {4 * cp})[:, None]",
         "        x, kept, b = _units(basis, mask, weight_in, bias_in, edge, n_edges, NB, NBP, H, HP)",
-        "        d = kept * (x * scale[None, :] + shift[None, :])",
-        '        total += tl.dot(tl.trans(d), z, input_precision="tf32x3")',
-        "        bias += tl.sum(z, axis=0)",
-        "        start += tl.num_programs(0) * B",
-        f"    target = partial + tl.program_id(0) * ({width} * (HP + 1))",
-        "    tl.store(target + column[None, :] * HP + h[:, None], total, mask=inside[None, :])",
-        f"    tl.store(target + {width} * HP + column, bias, mask=inside)",
+        "        d = tl.trans(kept * (x * scale[None, :] + shift[None, :]))",
+        "        g = tl.zeros([HP, B], tl.float32)",
     ]
+    for k, (start, size) in tiles:
+        lines += [
+            f"        column = {start} + tl.arange(0, {size})",
+            f"        place = column // {4 * cp} * (EB * {4 * cp}) + column % {4 * cp}",
+            f"        z = tl.load(line + place[None, :], mask=live & (column < {width})[None, :], other=0.0)",
+            f"        w = tl.load(weight + column[None, :] * H + h[:, None], mask=(column < {width})[None, :] & (h < H)[:, None], other=0.0)",
+            '        g += tl.dot(w, tl.trans(z), input_precision="ieee")',
+            f'        total{k} += tl.dot(d, z, input_precision="ieee")',
+            f"        bias{k} += tl.sum(tl.reshape(z, [B // 16, 16, {size}]), axis=0)",
+        ]
+    lines += [
+        "        g = tl.trans(g) * kept / keep",
+        "        tl.store(grad_units + at * HP + h[None, :], g, mask=live)",
+        "        sum_g += g",
+        "        sum_gx += g * (x - mean[None, :]) * inverse[None, :]",
+        "        start += tl.num_programs(0) * B",
+        "    target = sums + tl.program_id(0) * (2 * HP) + h",
+        "    tl.store(target, tl.sum(sum_g, axis=0))",
+        "    tl.store(target + HP, tl.sum(sum_gx, axis=0))",
+        "    target = partial + tl.program_id(0) * STRIDE",
+    ]
+    for k, (start, size) in tiles:
+        lines += [
+            f"    column = {start} + tl.arange(0, {size})",
+            f"    tl.store(target + column[None, :] * HP + h[:, None], total{k}, mask=(column < {width})[None, :])",
+            f"    tl.store(target + {width} * HP + column, tl.sum(bias{k}, axis=0), mask=column < {width})",
+        ]
     return "\n".join(lines) + "\n"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Any
 
 import torch
 
@@ -77,7 +78,12 @@ class Shapes:
 
     def unpack_features(self, packed: torch.Tensor) -> torch.Tensor:
         """(N, width) → (N, dim_out) as in e3nn."""
-        return packed[:, self.to_e3nn]
+        return _Chosen.apply(packed, self.to_e3nn, self.from_e3nn)
+
+    @cached_property
+    def one_hot(self) -> torch.Tensor:
+        """Packed scalars of each species alone."""
+        return self.pack_scalars(torch.eye(self.layout.n_scalars, device=self.scalars.device))
 
     def pack_scalars(self, scalars: torch.Tensor) -> torch.Tensor:
         """(N, n_scalars) → (N, NQ·CP·4)."""
@@ -92,10 +98,18 @@ class Shapes:
         flat = torch.cat([weight.detach().flatten() for weight in mix]) * self.mix_scale
         return _pad(flat, 0)
 
-    def split_mix(self, gradient: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Gradient of each mixing matrix from that in the order of the kernels."""
-        parts = torch.split(gradient[self.mix_gradient] * self.mix_scale, self.mix_lengths)
-        return tuple(part.view(-1, self.layout.channels) for part in parts)
+
+class _Chosen(torch.autograd.Function):
+    """Columns of a matrix; the way back reads columns too, where adding to them would sort first."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: torch.Tensor, columns: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
+        ctx.back = back
+        return matrix.index_select(1, columns)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return _pad(grad, 1).index_select(1, ctx.back), None, None
 
 
 def _index(n: int, places: dict[int, int], nothing: int, device: torch.device) -> torch.Tensor:
