@@ -33,7 +33,7 @@ class Problem:
         self.n, n_edges = len(self.structure), len(self.source)
         self.features = torch.randn(self.n, LAYOUT.dim_in + LAYOUT.n_scalars, device=device)
         # Positive, since the network's ReLU is part of its own kernel.
-        self.weights = torch.rand(n_edges, LAYOUT.n_comb, device=device)
+        self.weights = 0.1 + torch.rand(n_edges, LAYOUT.n_comb, device=device)
         self.harmonics = _harmonics(3, torch.float32, torch.device(device))(self.graph.edge_vec)
         self.product = _tensor_product(LAYOUT, torch.float32, torch.device(device))
         self.cotangent = torch.randn(self.n, self.product.irreps_out.dim, device=device)
@@ -123,15 +123,20 @@ def openequivariance(problem, deterministic=True):
         ),
         deterministic=deterministic,
     )  # fmt: skip
-    by_source = torch.argsort(problem.source, stable=True) if deterministic else None
+    reverse = reverse_edges(problem) if deterministic else None
 
     def call(features, weights):
-        return convolution(
-            features, problem.harmonics, weights, problem.destination, problem.source, by_source
-        )
+        return convolution(features, problem.harmonics, weights, problem.destination, problem.source, reverse)
 
     forward, both = with_gradients(call, problem, problem.features, problem.weights)
     return forward, both, lambda results: results
+
+
+def reverse_edges(problem):
+    """For each edge from j to i the place of that from i to j."""
+    there = problem.destination * problem.n + problem.source
+    ordered, order = torch.sort(there)
+    return order[torch.searchsorted(ordered, problem.source * problem.n + problem.destination)]
 
 
 def openequivariance_atomic(problem):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +87,8 @@ class _Recordings:
             while len(self.held) >= KEPT:
                 del self.held[next(iter(self.held))]
             try:
-                recording = _Recording(network, structure, frame, bins)
+                with _ONE_AT_A_TIME:
+                    recording = _Recording(network, structure, frame, bins)
             except RuntimeError as error:
                 log.warning("predictions go on without CUDA graphs, which failed: %s", error)
                 self.failed = True
@@ -124,13 +126,13 @@ class _Recording:
             graph: Any = SimpleNamespace(types=self.types_on_device, edge_index=edge_index, edge_vec=edge_vec)
             return network(graph), found.summary()
 
-        side = torch.cuda.Stream(device)
+        side = _side_stream(device)
         side.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(side):
             run()
         torch.cuda.current_stream(device).wait_stream(side)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(self.graph, stream=side, capture_error_mode="thread_local"):
             self.results = run()
         # What the layers keep between passes was made before, and the recording reads it where it lies.
         self.tables = _tables(network)
@@ -165,9 +167,16 @@ def _tables(network: SE3GNN) -> list[Any]:
     return [_folded(c, norm) for c, norm in zip(network.convolutions, network.norms, strict=True)]
 
 
+@lru_cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One stream for all recordings, since cuBLAS keeps tens of megabytes for each that it has seen."""
+    return torch.cuda.Stream(device)
+
+
 def _stamp(tensor: torch.Tensor) -> tuple[int, int]:
     """Changes whenever the tensor does."""
     return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
 
 
+_ONE_AT_A_TIME = threading.Lock()
 _RECORDINGS: weakref.WeakKeyDictionary[Any, _Recordings] = weakref.WeakKeyDictionary()

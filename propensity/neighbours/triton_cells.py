@@ -19,7 +19,7 @@ from propensity.structure import Structure
 #: The kernels see coincident particles as they count, which saves a pass over the edges.
 CHECKS_COINCIDENCE = True
 #: Candidates of each bin that a program looks at together, and its warps.
-WIDTH, WARPS = 16, 2
+WIDTH, WARPS = 8, 1
 #: Particles that a program puts into bins.
 BLOCK = 128
 

@@ -134,13 +134,14 @@ def test_sizes_that_vary():
     for n in range(350, 350 + 3 * replay.KEPT):
         estimator.predict(frame(n))
         estimator.predict(frame(n, seed=1))
+    gc.collect()
     held = torch.cuda.memory_allocated()
     assert len(recordings(estimator)) == replay.KEPT
     for n in range(400, 400 + 3 * replay.KEPT):
         estimator.predict(frame(n))
         estimator.predict(frame(n, seed=1))
     gc.collect()
-    assert torch.cuda.memory_allocated() < 1.5 * held
+    assert torch.cuda.memory_allocated() < 1.2 * held
 
 
 @gpu
