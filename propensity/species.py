@@ -47,11 +47,13 @@ def map_species(
                 )
     found: dict[str, np.ndarray] = {}
     for column, labels in columns.items():
-        unique, inverse = np.unique(np.asarray(labels).astype(str), return_inverse=True)
-        if all(label in mapping for label in unique):
-            found[column] = np.array([names.index(mapping[label]) for label in unique], dtype=np.int64)[
-                inverse
-            ]
+        labels = np.asarray(labels)
+        # Integers are sorted faster than their names.
+        labels = labels if labels.dtype.kind in "iu" else labels.astype(str)
+        unique, inverse = np.unique(labels, return_inverse=True)
+        if all(label in mapping for label in unique.astype(str)):
+            known = [names.index(mapping[label]) for label in unique.astype(str)]
+            found[column] = np.array(known, dtype=np.int64)[inverse]
     if not found:
         raise InputError(_unmapped(columns, names, species_map))
     first, *others = found.values()

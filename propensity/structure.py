@@ -93,12 +93,14 @@ class Structure:
             From what the file says to those names, e.g. ``{"Ar": "A", 2: "B"}``; integer keys are
             matched against an array called ``type`` where there is one, else atomic numbers.
         """
+        from ase.data import chemical_symbols
+
         columns: dict[str, np.ndarray] = {}
         for key in ("type", "types"):
             if key in atoms.arrays:
                 columns["type"] = np.asarray(atoms.arrays[key])
                 break
-        columns["symbol"] = np.asarray(atoms.get_chemical_symbols(), dtype=object)
+        columns["symbol"] = np.array(chemical_symbols)[atoms.numbers]
         if "type" not in columns:
             columns["number"] = atoms.get_atomic_numbers()
         return cls(atoms.positions, map_species(columns, species, species_map), atoms.cell.array, atoms.pbc)
