@@ -131,9 +131,14 @@ class GraphModule(LightningDataModule):
         )  # fmt: skip
 
     def val_dataloader(self) -> Iterable[Data]:
-        """Share of this process in the validation structures, one at a time."""
+        """Share of this process in the validation structures, one at a time.
+
+        A process without a share gets one all the same, which the module does not count: every process
+        must take part in what they do together.
+        """
         rank, world = self._place()
-        return DataLoader(self.valid_graphs[rank::world], batch_size=1, collate_fn=join_graphs)  # type: ignore[arg-type]
+        share = self.valid_graphs[rank::world] or self.valid_graphs[:1]
+        return DataLoader(share, batch_size=1, collate_fn=join_graphs)  # type: ignore[arg-type]
 
     def transfer_batch_to_device(self, batch: Data, device: torch.device, dataloader_idx: int) -> Data:
         """Copy without waiting; a cached graph is there already."""

@@ -92,9 +92,9 @@ class PropensityModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log loss and correlation."""
-        if self._sums is None:  # more processes than validation structures
-            shape = (self.network.n_species, self.network.n_outputs, 6)
-            self._sums = torch.zeros(shape, dtype=sum_dtype(self.device), device=self.device)
+        assert self._sums is not None
+        if self.global_rank >= len(self.trainer.datamodule.valid_graphs):  # type: ignore[attr-defined]
+            self._sums.zero_()  # more processes than validation structures
         total = self._all(self._sums).sum(0)
         trained = [self.card.species.index(name) for name in self.card.trained_species]
         total = total[trained].cpu()

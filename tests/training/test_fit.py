@@ -332,18 +332,18 @@ from tests.training.conftest import SMALL, make_sample
 if __name__ == "__main__":
     seeds, epochs = [int(c) for c in sys.argv[2]], int(sys.argv[3])
     options = {**SMALL, "dropout": 0.0, "epochs": epochs, "devices": 2, "learning_rate": float(sys.argv[4]), "milestones": ()}
-    valid = [make_sample(seed) for seed in (5, 6, 7)]
+    valid = [make_sample(int(c)) for c in sys.argv[5]]
     fit_network([make_sample(seed) for seed in seeds], valid, folder=sys.argv[1], **options)
 """
 
 
-def train_on_two_processes(tmp_path, seeds, epochs, rate):
+def train_on_two_processes(tmp_path, seeds, epochs, rate, valid):
     script, folder = tmp_path / "train.py", tmp_path / "double"
     script.write_text(textwrap.dedent(TWO_PROCESSES))
     folder.mkdir()
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(script), str(folder), seeds, str(epochs), str(rate)],
+        [sys.executable, str(script), str(folder), seeds, str(epochs), str(rate), valid],
         env=env, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -351,7 +351,7 @@ def train_on_two_processes(tmp_path, seeds, epochs, rate):
 
 
 def test_two_processes_take_the_mean_of_their_gradients(tmp_path):
-    folder = train_on_two_processes(tmp_path, "01", 1, 1e-2)
+    folder = train_on_two_processes(tmp_path, "01", 1, 1e-2, "567")
     state = read_checkpoint(folder / "checkpoints/last.ckpt")
     moments = state["optimizer_states"][0]["state"]
     both = [make_sample(seed) for seed in (0, 1)]
@@ -367,11 +367,12 @@ def test_two_processes_take_the_mean_of_their_gradients(tmp_path):
         torch.testing.assert_close(moment["exp_avg"] / 0.05, parameter.grad, rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_two_processes_share_validation(tmp_path):
+@pytest.mark.parametrize("valid", ["567", "5"], ids=["shared", "fewer than processes"])
+def test_two_processes_share_validation(tmp_path, valid):
     """At a vanishing rate, where rounding can't grow: the losses and scores of one process, in half the steps."""
-    train_on_two_processes(tmp_path, "0000", 3, 1e-9)
+    train_on_two_processes(tmp_path, "0000", 3, 1e-9, valid)
     fit_network(
-        [make_sample(0), make_sample(0)], [make_sample(5), make_sample(6), make_sample(7)],
+        [make_sample(0), make_sample(0)], [make_sample(int(seed)) for seed in valid],
         folder=tmp_path / "single", progress=False,
         **{**OPTIONS, "dropout": 0.0, "epochs": 3, "learning_rate": 1e-9, "milestones": ()},
     )  # fmt: skip

@@ -1,0 +1,42 @@
+"""A training on 1, 2, ... devices by `propensity train --devices N`: structures a second, and the gain.
+
+python -m benchmarks.multi_gpu DATA [--devices 1,2] [options of `propensity train`]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from propensity.training.curves import read_log
+
+
+def seconds_an_epoch(data, devices, options):
+    """Median over the epochs after the second, when kernels are compiled and steps recorded."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "propensity.cli.main", "train", data, "--devices", str(devices)]
+        command += ["--validate-every", "1000", "--epochs", "8", "-o", folder, *options]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+        at = read_log(Path(folder) / "log.csv")["seconds"]
+    return statistics.median(at[3:] - at[2:-1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("data")
+    parser.add_argument("--devices", default="1,2")
+    arguments, options = parser.parse_known_args()
+    print("| devices | an epoch, s | faster than one device |")
+    first = None
+    for devices in map(int, arguments.devices.split(",")):
+        took = seconds_an_epoch(arguments.data, devices, options)
+        first = first or took
+        print(f"| {devices} | {took:.3f} | {first / took:.2f}× |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
