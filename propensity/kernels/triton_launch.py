@@ -20,10 +20,11 @@ def kernels(layout: ConvolutionLayout) -> SimpleNamespace:
     import triton
 
     plan = Plan(layout)
+    ptx = not triton.knobs.runtime.interpret and torch.version.hip is None
     text = (
-        triton_source.source(plan, ptx=not triton.knobs.runtime.interpret and torch.version.hip is None)
+        triton_source.source(plan, ptx)
         + "\n\n"
-        + "\n\n".join([triton_nodes.source(plan), triton_radial.source(plan)])
+        + "\n\n".join([triton_nodes.source(plan), triton_radial.source(plan, ptx)])
     )
     # Triton reads the source of a function through linecache, so that it need not be a file.
     name = f"<propensity {hashlib.sha256(text.encode()).hexdigest()[:16]}>"

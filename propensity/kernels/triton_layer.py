@@ -46,7 +46,7 @@ class Layers(torch.autograd.Function):
         ]
         if counters:
             torch._foreach_add_(counters, 1)
-        ctx.layers, kept, features, before = [], [], [], scalars.new_zeros(1)
+        ctx.layers, kept, features, before = [], [], [], scalars  # the first layer reads no features
         for k, (convolution, norm) in enumerate(zip(network.convolutions, network.norms, strict=True)):
             layer = LayerPass(shapes_of(convolution.layout, device), geometry, ctx.packing, k)
             before, state = layer.forward(convolution.radial, norm, packed, before, scalars, basis)
@@ -77,7 +77,7 @@ class Layers(torch.autograd.Function):
                 for part in ctx.packing.gradients(gradients, k):
                     part.zero_()
                 continue
-            before = features[k - 1] if k else scalars.new_zeros(1)
+            before = features[k - 1] if k else scalars
             state = kept[k * each : (k + 1) * each]
             grad, *found = layer.backward(
                 grad.contiguous(),
@@ -159,8 +159,7 @@ class LayerPass:
             launch(shapes, "normalise", n, grad, scale, torch.zeros_like(mean), grad_mixed, n)
         grad_sums = torch.empty_like(sums)
         launch(shapes, "spread", n, grad_mixed, values.mix_backward, grad_sums, n)
-        warp = max(32 // cp, 1)
-        weights = self.radial.output(basis, mask, affine, values, warp)
+        weights = self.radial.output(basis, mask, affine, values, shapes.warp)
         n_edges = len(basis)
         grad_edges = grad.new_empty(n_edges, shapes.width) if self.has_hidden else before
         grad_harmonics = grad.new_empty(n_edges, shapes.plan.harmonics) if wants_harmonics else None
@@ -169,7 +168,7 @@ class LayerPass:
             shapes.kernels.backward[(-(-n_edges // block),)](
                 before, scalars, geometry.edges, weights, geometry.source, geometry.destination, grad_sums, grad_edges,
                 before if grad_harmonics is None else grad_harmonics, geometry.count, n, HARMONICS=wants_harmonics,
-                B=block, CP=cp, DQ=shapes.dq, PQ=shapes.pq, NQ=shapes.nq, EB=warp, num_warps=THREADS // 32,
+                B=block, CP=cp, DQ=shapes.dq, PQ=shapes.pq, NQ=shapes.nq, EB=shapes.warp, num_warps=THREADS // 32,
             )  # fmt: skip
         del grad_sums
         grad_before = None
@@ -183,7 +182,7 @@ class LayerPass:
         del grad_edges
         partial = self.radial.partial(self.packing.sizes[self.number])
         grad_basis = self.radial.backward(
-            basis, mask, affine, values, weights, warp, partial, wanted, wants_basis
+            basis, mask, affine, values, weights, shapes.warp, partial, wanted, wants_basis
         )
         shapes.kernels.mix_gradient[(len(partial), shapes.layout.l_max + 1)](
             sums, grad_mixed, partial, n, CP=cp, DQ=shapes.dq, START=partial.shape[1] - shapes.mix_size,

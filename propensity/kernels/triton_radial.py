@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from propensity.kernels.triton_plan import Plan, quads
 
+#: Columns of the last layer whose gradients one program sums in its registers.
+SPAN = 160
+
 
 def _tiles(width: int) -> list[tuple[int, int]]:
     """Start and size of the products that make ``width`` columns: powers of two from 32 down to 16."""
@@ -36,6 +39,13 @@ def _units(basis, mask, weight_in, bias_in, edge, n_edges, NB: tl.constexpr, NBP
     bits = tl.load(mask + at * (HP // 8) + (h // 8)[None, :], mask=live, other=0).to(tl.int32)
     kept = ((bits >> (h % 8)[None, :]) & 1).to(tl.float32)
     return tl.where(live, tl.maximum(x, 0.0), 0.0), kept, b
+
+
+@triton.jit
+def _split(x):
+    """The bits of a TF32 operand, rounded to nearest, and the rest: three products of such parts make a float32 one."""
+    high = ((x.to(tl.int32, bitcast=True) + 4096) & -8192).to(tl.float32, bitcast=True)
+    return high, x - high
 
 
 @triton.jit
@@ -102,8 +112,8 @@ def radial_statistics(partial, gamma, beta, running_mean, running_var, affine, c
 
 @triton.jit
 def radial_input(basis, mask, weight_in, bias_in, affine, grad_units, sums, partial, grad_basis, count, keep,
-                 BATCH: tl.constexpr, BASIS: tl.constexpr, B: tl.constexpr, START: tl.constexpr,
-                 STRIDE: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr):
+                 BATCH: tl.constexpr, BASIS: tl.constexpr, B: tl.constexpr, SPANS: tl.constexpr,
+                 START: tl.constexpr, STRIDE: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr):
     """Through batch norm and ReLU to the first layer; ``sums`` holds Σ g and Σ g·x̂ over edges."""
     n_edges = tl.load(count)
     h = tl.arange(0, HP)
@@ -122,7 +132,9 @@ def radial_input(basis, mask, weight_in, bias_in, affine, grad_units, sums, part
         x, kept, b = _units(basis, mask, weight_in, bias_in, edge, n_edges, NB, NBP, H, HP)
         at = edge.to(tl.int64)[:, None]
         live = (edge < n_edges)[:, None]
-        g = tl.load(grad_units + at * HP + h[None, :], mask=live, other=0.0)
+        g = tl.zeros([B, HP], tl.float32)
+        for span in tl.static_range(SPANS):
+            g += tl.load(grad_units + (at * SPANS + span) * HP + h[None, :], mask=live, other=0.0)
         if BATCH:
             g = g - total[None, :] - (x - mean[None, :]) * (inverse * along)[None, :]
         g = tl.where(live & (x > 0.0), g * scale[None, :], 0.0)
@@ -140,10 +152,17 @@ def radial_input(basis, mask, weight_in, bias_in, affine, grad_units, sums, part
 '''
 
 
-def source(plan: Plan) -> str:
+def spans(width: int) -> int:
+    """Groups of columns between which ``radial_gradient`` is split."""
+    return -(-width // SPAN)
+
+
+def source(plan: Plan, ptx: bool) -> str:
     """Kernels ``radial_sums``, ``_statistics``, ``_output`` forward and ``radial_gradient``, ``_input`` back."""
     width = quads(len(plan.paths)) * plan.padded_channels * 4
-    return _HEADER + _output(width, plan.padded_channels) + "\n\n" + _gradient(width, plan.padded_channels)
+    return (
+        _HEADER + _output(width, plan.padded_channels) + "\n\n" + _gradient(width, plan.padded_channels, ptx)
+    )
 
 
 def _output(width: int, cp: int) -> str:
@@ -164,15 +183,16 @@ def _output(width: int, cp: int) -> str:
         lines += [
             f"    column = {start} + tl.arange(0, {size})",
             f"    w = tl.load(weight + column[None, :] * H + h[:, None], mask=(column < {width})[None, :] & (h < H)[:, None], other=0.0)",
-            f'    z = tl.dot(d, w, input_precision="ieee") + tl.load(bias + column, mask=column < {width}, other=0.0)[None, :]',
+            f'    z = tl.dot(d, w, input_precision="tf32x3") + tl.load(bias + column, mask=column < {width}, other=0.0)[None, :]',
             f"    place = column // {4 * cp} * (EB * {4 * cp}) + column % {4 * cp}",
             f"    tl.store(line + place[None, :], z, mask=live & (column < {width})[None, :])",
         ]
     return "\n".join(lines) + "\n"
 
 
-def _gradient(width: int, cp: int) -> str:
-    tiles = list(enumerate(_tiles(width)))
+def _gradient(width: int, cp: int, ptx: bool) -> str:
+    tiles = list(enumerate(_tiles(min(width, SPAN))))
+    groups = spans(width)
     lines = [
         "@triton.jit",
         "def radial_gradient(basis, mask, weight_in, bias_in, affine, weight, grad, grad_units, sums, partial, count, keep, "
@@ -180,6 +200,8 @@ def _gradient(width: int, cp: int) -> str:
         "EB: tl.constexpr):",
         '    """Gradients of the last layer and of the hidden units before dropout; Σ g and Σ g·x̂ for the batch norm."""',
         "    n_edges = tl.load(count)",
+        "    span = tl.program_id(1)",
+        f"    base = span * {SPAN}",
         "    h = tl.arange(0, HP)",
         "    mean = tl.load(affine + h)",
         "    inverse = tl.load(affine + HP + h)",
@@ -193,41 +215,54 @@ def _gradient(width: int, cp: int) -> str:
             f"    total{k} = tl.zeros([HP, {size}], tl.float32)",
             f"    bias{k} = tl.zeros([16, {size}], tl.float32)",
         ]
+    # Staged, so that the next edges arrive while these are worked on; the interpreter knows no range of tensors.
+    lines += (
+        ["    for start in tl.range(tl.program_id(0) * B, n_edges, tl.num_programs(0) * B, num_stages=2):"]
+        if ptx
+        else ["    start = tl.program_id(0) * B", "    while start < n_edges:"]
+    )
     lines += [
-        "    start = tl.program_id(0) * B",
-        "    while start < n_edges:",
         "        edge = start + tl.arange(0, B)",
         "        at = edge.to(tl.int64)[:, None]",
         "        live = (edge < n_edges)[:, None]",
         f"        line = grad + (edge.to(tl.int64) // EB * EB * {width} + edge % EB * {4 * cp})[:, None]",
         "        x, kept, b = _units(basis, mask, weight_in, bias_in, edge, n_edges, NB, NBP, H, HP)",
-        "        d = tl.trans(kept * (x * scale[None, :] + shift[None, :]))",
+        "        d, d_rest = _split(tl.trans(kept * (x * scale[None, :] + shift[None, :])))",
         "        g = tl.zeros([HP, B], tl.float32)",
     ]
     for k, (start, size) in tiles:
         lines += [
-            f"        column = {start} + tl.arange(0, {size})",
+            f"        column = base + {start} + tl.arange(0, {size})",
             f"        place = column // {4 * cp} * (EB * {4 * cp}) + column % {4 * cp}",
             f"        z = tl.load(line + place[None, :], mask=live & (column < {width})[None, :], other=0.0)",
             f"        w = tl.load(weight + column[None, :] * H + h[:, None], mask=(column < {width})[None, :] & (h < H)[:, None], other=0.0)",
-            '        g += tl.dot(w, tl.trans(z), input_precision="ieee")',
-            f'        total{k} += tl.dot(d, z, input_precision="ieee")',
             f"        bias{k} += tl.sum(tl.reshape(z, [B // 16, 16, {size}]), axis=0)",
+            "        z, z_rest = _split(z)",
+            "        w, w_rest = _split(w)",
+            '        g = tl.dot(w, tl.trans(z_rest), g, input_precision="tf32")',
+            '        g = tl.dot(w_rest, tl.trans(z), g, input_precision="tf32")',
+            '        g = tl.dot(w, tl.trans(z), g, input_precision="tf32")',
+            # Added in float32: matrix units round sums towards zero.
+            '        part = tl.dot(d_rest, z, input_precision="tf32")',
+            '        part = tl.dot(d, z_rest, part, input_precision="tf32")',
+            f'        total{k} += tl.dot(d, z, part, input_precision="tf32")',
         ]
     lines += [
         "        g = tl.trans(g) * kept / keep",
-        "        tl.store(grad_units + at * HP + h[None, :], g, mask=live)",
+        f"        tl.store(grad_units + (at * {groups} + span) * HP + h[None, :], g, mask=live)",
         "        sum_g += g",
         "        sum_gx += g * (x - mean[None, :]) * inverse[None, :]",
-        "        start += tl.num_programs(0) * B",
-        "    target = sums + tl.program_id(0) * (2 * HP) + h",
+    ]
+    lines += [] if ptx else ["        start += tl.num_programs(0) * B"]
+    lines += [
+        f"    target = sums + (tl.program_id(0) * {groups} + span) * (2 * HP) + h",
         "    tl.store(target, tl.sum(sum_g, axis=0))",
         "    tl.store(target + HP, tl.sum(sum_gx, axis=0))",
         "    target = partial + tl.program_id(0) * STRIDE",
     ]
     for k, (start, size) in tiles:
         lines += [
-            f"    column = {start} + tl.arange(0, {size})",
+            f"    column = base + {start} + tl.arange(0, {size})",
             f"    tl.store(target + column[None, :] * HP + h[:, None], total{k}, mask=(column < {width})[None, :])",
             f"    tl.store(target + {width} * HP + column, tl.sum(bias{k}, axis=0), mask=column < {width})",
         ]

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from propensity.kernels.triton_parameters import Gradients, Packing, Sizes, Values
+from propensity.kernels.triton_radial import spans
 from propensity.kernels.triton_shapes import Shapes
 
 #: Edges that a program takes at a time: for statistics, weights, their gradient, and that of the first layer.
-STATISTICS_BLOCK, OUTPUT_BLOCK, GRADIENT_BLOCK, INPUT_BLOCK = 256, 32, 32, 64
+STATISTICS_BLOCK, OUTPUT_BLOCK, GRADIENT_BLOCK, INPUT_BLOCK = 256, 64, 32, 64
 #: Programs that share a reduction: over the wide last layer (two fill a multiprocessor), and over all else.
 FEW, MANY = 264, 528
 
@@ -73,7 +74,7 @@ class RadialPass:
         if self.n:
             self.kernels.radial_output[(-(-self.n // OUTPUT_BLOCK),)](
                 basis, mask, values.weight_in, values.bias_in, affine, values.weight, values.bias, out, self.count,
-                EB=block, B=OUTPUT_BLOCK, **self.constants, num_warps=2,
+                EB=block, B=OUTPUT_BLOCK, **self.constants,
             )  # fmt: skip
         return out
 
@@ -86,11 +87,12 @@ class RadialPass:
         block: int, partial: torch.Tensor, wanted: Gradients, wants_basis: bool,
     ) -> torch.Tensor | None:  # fmt: skip
         """Gradient of the basis; those of the parameters go to the columns of ``partial``."""
-        grad_units = basis.new_empty(self.n, self.hp)
-        sums = basis.new_empty(self.few, 2 * self.hp)
+        groups = spans(self.width)
+        grad_units = basis.new_empty(self.n, groups, self.hp)
+        sums = basis.new_empty(self.few * groups, 2 * self.hp)
         state = basis, mask, values.weight_in, values.bias_in, affine
         stride = partial.shape[1]
-        self.kernels.radial_gradient[(self.few,)](
+        self.kernels.radial_gradient[(self.few, groups)](
             *state, values.weight, grad, grad_units, sums, partial, self.count, self.keep, EB=block, B=GRADIENT_BLOCK,
             STRIDE=stride, **self.constants,
         )  # fmt: skip
@@ -98,8 +100,8 @@ class RadialPass:
         grad_basis = torch.empty_like(basis) if wants_basis else None
         self.kernels.radial_input[(self.many,)](
             *state, grad_units, wanted.units, partial, basis if grad_basis is None else grad_basis, self.count,
-            self.keep, BATCH=self.batch, BASIS=wants_basis, B=INPUT_BLOCK, STRIDE=stride,
-            START=self.width * (self.hp + 1), **self.constants,
+            self.keep, BATCH=self.batch, BASIS=wants_basis, B=INPUT_BLOCK, SPANS=groups,
+            START=self.width * (self.hp + 1), STRIDE=stride, **self.constants,
         )  # fmt: skip
         return grad_basis
 

@@ -26,6 +26,8 @@ class Shapes:
         self.width = self.dq * cp * 4
         self.sums = plan.first_sum(layout.l_max + 1) * cp * 4
         self.kinds = layout.l_max + 2
+        #: Edges of a warp, which lie together in the radial weights.
+        self.warp = max(32 // cp, 1)
 
         def place(quad: int, c: int, slot: int) -> int:
             return (quad * cp + c) * 4 + slot

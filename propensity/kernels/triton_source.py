@@ -30,6 +30,12 @@ import triton.language as tl
 
 _QUADS = '''
 @triton.jit
+def _index(pointer, live):
+    """A 32-bit integer a thread."""
+    return tl.load(pointer, mask=live, other=0)
+
+
+@triton.jit
 def _quad(pointer, live):
     """Four numbers a thread, as four (T,) tensors."""
     four = tl.load(pointer[:, None] + tl.arange(0, 4)[None, :], mask=live[:, None], other=0.0)
@@ -50,6 +56,15 @@ def _store_quad(pointer, live, x0, x1, x2, x3):
 # The same in PTX.  Triton compiles a load in a time that grows with the square of the size of the whole kernel
 # (its pass TritonGPUCoalesce: 200 s for ``backward`` at l_max = 5), and leaves these alone.
 _QUADS_PTX = '''
+@triton.jit
+def _index(pointer, live):
+    """A 32-bit integer a thread."""
+    return tl.inline_asm_elementwise(
+        "mov.b32 $0, 0; @$2 ld.global.b32 $0, [$1];", "=&r,l,b", [pointer.to(tl.int64), live], dtype=tl.int32,
+        is_pure=False, pack=1,
+    )
+
+
 @triton.jit
 def _quad(pointer, live):
     """Four numbers a thread, as four (T,) tensors."""
@@ -130,9 +145,9 @@ def _forward(plan: Plan) -> str:
     w.add("thread = tl.arange(0, B * CP)")
     w.add("slot = tl.program_id(0) * B + thread // CP")
     w.add("inside = slot < n_nodes")
-    w.add("node = tl.load(order + slot, mask=inside, other=0)")
-    w.add("begin = tl.load(rows + node, mask=inside, other=0)")
-    w.add("end = tl.load(rows + node + 1, mask=inside, other=0)")
+    w.add("node = _index(order + slot, inside)")
+    w.add("begin = _index(rows + node, inside)")
+    w.add("end = _index(rows + node + 1, inside)")
     w.add("steps = tl.max(end - begin, axis=0)")
     w.add("ci = thread % CP * 4")
     w.add("zero = tl.zeros([B * CP], tl.float32)")
@@ -151,14 +166,14 @@ def _forward_group(plan: Plan, group: tuple[KernelPath, ...], w: _Writer) -> Non
             w.add(f"s{path.index}_{m} = zero")
     w.add("k = 0")
     # The source is known one edge ahead, so that reading it and then its features does not wait twice.
-    w.add("following = tl.load(source + begin, mask=begin < end, other=0)")
+    w.add("following = _index(source + begin, begin < end)")
     w.add("while k < steps:")
     w.depth += 1
     w.add("edge = begin + k")
     w.add("k += 1")
     w.add("live = edge < end")
     w.add("j = following.to(tl.int64)")
-    w.add("following = tl.load(source + edge + 1, mask=edge + 1 < end, other=0)")
+    w.add("following = _index(source + edge + 1, edge + 1 < end)")
     w.add("at = edge.to(tl.int64)")
     _harmonics(max(path.l_filter for path in group), w)
     features = {path.l_in**2 + m for path in group if path.scalar < 0 for m in range(2 * path.l_in + 1)}
@@ -262,8 +277,8 @@ def _backward(plan: Plan) -> str:
     w.add("edge = tl.program_id(0) * B + thread // CP")
     w.add("live = edge < n_edges")
     w.add("at = edge.to(tl.int64)")
-    w.add("j = tl.load(source + edge, mask=live, other=0).to(tl.int64)")
-    w.add("n = tl.load(destination + edge, mask=live, other=0).to(tl.int64)")
+    w.add("j = _index(source + edge, live).to(tl.int64)")
+    w.add("n = _index(destination + edge, live).to(tl.int64)")
     w.add("ci = thread % CP * 4")
     w.add("zero = tl.zeros([B * CP], tl.float32)")
     _harmonics(plan.layout.l_max, w)
