@@ -26,17 +26,40 @@ class Vector(types.Type):
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Vector) -> None:
-        super().__init__(dmm, fe_type, _llvm(fe_type.dtype))
+        super().__init__(dmm, fe_type, llvm_vector(fe_type.dtype))
 
 
-def _llvm(dtype: types.Float) -> ir.VectorType:
+def llvm_vector(dtype: types.Float) -> ir.VectorType:
+    """LANES numbers of a numba float type, in LLVM."""
     return ir.VectorType(ir.FloatType() if dtype.bitwidth == 32 else ir.DoubleType(), LANES)
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
-    address = builder.gep(data, [index])
-    return builder.bitcast(address, _llvm(array_type.dtype).as_pointer())
+def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """a·b + c of LLVM vectors, in one instruction where there is one."""
+    kind = a.type
+    bits = 32 if kind.element == ir.FloatType() else 64
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(kind, [kind] * 3), f"llvm.fmuladd.v{LANES}f{bits}"
+    )
+    return builder.call(function, [a, b, c])
+
+
+def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+    return context.make_array(array_type)(context, builder, array).data
+
+
+def _read(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    pointer = builder.gep(_data(context, builder, array_type, array), [index])
+    kind = llvm_vector(array_type.dtype)
+    value = builder.load(builder.bitcast(pointer, kind.as_pointer()), typ=kind)
+    value.align = array_type.dtype.bitwidth // 8
+    return value
+
+
+def _write(context: Any, builder: Any, array_type: Any, array: Any, index: Any, value: Any) -> None:
+    pointer = builder.gep(_data(context, builder, array_type, array), [index])
+    pointer = builder.bitcast(pointer, value.type.as_pointer())
+    builder.store(value, pointer).align = array_type.dtype.bitwidth // 8
 
 
 @intrinsic
@@ -44,10 +67,7 @@ def load(typingctx: Any, array: Any, index: Any) -> Any:
     """LANES numbers of a flat contiguous array from ``index``."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], *args)
-        value = builder.load(pointer, typ=_llvm(signature.args[0].dtype))
-        value.align = signature.args[0].dtype.bitwidth // 8
-        return value
+        return _read(context, builder, signature.args[0], *args)
 
     return Vector(array.dtype)(array, types.intp), build
 
@@ -57,11 +77,17 @@ def store(typingctx: Any, array: Any, index: Any, vector: Any) -> Any:
     """Write a vector to a flat contiguous array at ``index``."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
-        builder.store(args[2], pointer).align = signature.args[0].dtype.bitwidth // 8
+        _write(context, builder, signature.args[0], *args)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), build
+
+
+def _splat(builder: Any, value: Any) -> Any:
+    undefined = ir.Constant(ir.VectorType(value.type, LANES), ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(first, undefined, zeros)
 
 
 @intrinsic
@@ -69,17 +95,20 @@ def splat(typingctx: Any, array: Any, value: Any) -> Any:
     """One number in every lane, of the dtype of ``array``."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = _llvm(signature.args[0].dtype)
-        first = builder.insert_element(
-            ir.Constant(kind, ir.Undefined), args[1], ir.Constant(ir.IntType(32), 0)
-        )
-        return builder.shuffle_vector(
-            first,
-            ir.Constant(kind, ir.Undefined),
-            ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES),
-        )
+        return _splat(builder, args[1])
 
     return Vector(array.dtype)(array, array.dtype), build
+
+
+@intrinsic
+def spread(typingctx: Any, array: Any, index: Any) -> Any:
+    """One number of a flat contiguous array in every lane."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.gep(_data(context, builder, signature.args[0], args[0]), [args[1]])
+        return _splat(builder, builder.load(pointer))
+
+    return Vector(array.dtype)(array, types.intp), build
 
 
 @intrinsic
@@ -87,12 +116,7 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """a·b + c."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = _llvm(signature.return_type.dtype)
-        bits = signature.return_type.dtype.bitwidth
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(kind, [kind] * 3), f"llvm.fmuladd.v{LANES}f{bits}"
-        )
-        return builder.call(function, args)
+        return multiply_add(builder, *args)
 
     return a(a, a, a), build
 
@@ -117,12 +141,123 @@ def add(typingctx: Any, a: Any, b: Any) -> Any:
     return a(a, a), build
 
 
+def positive(builder: Any, a: Any, b: Any) -> Any:
+    """B where a > 0, else 0, of LLVM vectors."""
+    zero = ir.Constant(a.type, [0.0] * LANES)
+    return builder.select(builder.fcmp_ordered(">", a, zero), b, zero)
+
+
 @intrinsic
 def where_positive(typingctx: Any, a: Any, b: Any) -> Any:
     """B where a > 0, else 0."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        zero = ir.Constant(_llvm(signature.return_type.dtype), [0.0] * LANES)
-        return builder.select(builder.fcmp_ordered(">", args[0], zero), args[1], zero)
+        return positive(builder, *args)
 
     return a(a, a), build
+
+
+@intrinsic
+def where_bits(typingctx: Any, bits: Any, vector: Any) -> Any:
+    """The lanes whose bits are set in a 16-bit integer, 0 in the others."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        chosen = builder.bitcast(args[0], ir.VectorType(ir.IntType(1), LANES))
+        return builder.select(chosen, args[1], ir.Constant(args[1].type, [0.0] * LANES))
+
+    return vector(types.uint16, vector), build
+
+
+@intrinsic
+def lane_sum(typingctx: Any, vector: Any) -> Any:
+    """Sum over lanes."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value, half = args[0], LANES // 2
+        while half:
+            shifted = [k ^ half for k in range(LANES)]
+            order = ir.Constant(ir.VectorType(ir.IntType(32), LANES), shifted)
+            value = builder.fadd(value, builder.shuffle_vector(value, value, order))
+            half //= 2
+        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+    return vector.dtype(vector), build
+
+
+def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """LANES vectors as the columns of a square: log₂ LANES rounds of interleaving row i with row i + LANES/2."""
+    half, index = LANES // 2, ir.VectorType(ir.IntType(32), LANES)
+    lower = ir.Constant(index, [k // 2 + LANES * (k % 2) for k in range(LANES)])
+    upper = ir.Constant(index, [half + k // 2 + LANES * (k % 2) for k in range(LANES)])
+    for _ in range(LANES.bit_length() - 1):
+        pairs = list(zip(rows[:half], rows[half:], strict=True))
+        rows = [builder.shuffle_vector(a, b, order) for a, b in pairs for order in (lower, upper)]
+    return rows
+
+
+def _row_indices(
+    context: Any, builder: Any, rows_type: Any, rows: Any, first: Any, stride: Any, column: Any
+) -> Any:
+    data = _data(context, builder, rows_type, rows)
+    for lane in range(LANES):
+        row = builder.load(builder.gep(data, [builder.add(first, ir.Constant(first.type, lane))]))
+        yield builder.add(builder.mul(row, stride), column)
+
+
+@intrinsic
+def gather(
+    typingctx: Any, table: Any, rows: Any, first: Any, stride: Any, column: Any, out: Any, at: Any
+) -> Any:
+    """Columns ``column``.. of LANES rows of a table, rows[first..]: column k to vector ``at`` + k·LANES of ``out``."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        table, rows, first, stride, column, out, at = args
+        indices = _row_indices(context, builder, signature.args[1], rows, first, stride, column)
+        found = [_read(context, builder, signature.args[0], table, index) for index in indices]
+        for k, vector in enumerate(_transposed(builder, found)):
+            place = builder.add(at, ir.Constant(at.type, k * LANES))
+            _write(context, builder, signature.args[5], out, place, vector)
+        return context.get_dummy_value()
+
+    return types.void(table, rows, types.intp, types.intp, types.intp, out, types.intp), build
+
+
+@intrinsic
+def scatter(
+    typingctx: Any, vectors: Any, at: Any, table: Any, rows: Any, first: Any, stride: Any, column: Any
+) -> Any:
+    """Write LANES vectors from ``at`` as columns ``column``.. of rows[first..] of a table."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vectors, at, table, rows, first, stride, column = args
+        found = [
+            _read(
+                context, builder, signature.args[0], vectors, builder.add(at, ir.Constant(at.type, k * LANES))
+            )
+            for k in range(LANES)
+        ]
+        indices = _row_indices(context, builder, signature.args[3], rows, first, stride, column)
+        for index, vector in zip(indices, _transposed(builder, found), strict=True):
+            _write(context, builder, signature.args[2], table, index, vector)
+        return context.get_dummy_value()
+
+    return types.void(vectors, types.intp, table, rows, types.intp, types.intp, types.intp), build
+
+
+@intrinsic
+def call(typingctx: Any, function: Any, arrays: Any, places: Any) -> Any:
+    """Call the function at an address with a pointer into each flat array, at an index each."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointers = [
+            builder.gep(_data(context, builder, kind, array), [place])
+            for kind, array, place in zip(
+                signature.args[1], cgutils.unpack_tuple(builder, args[1]), cgutils.unpack_tuple(builder, args[2]),
+                strict=True,
+            )
+        ]  # fmt: skip
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type for pointer in pointers])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), pointers)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, arrays, places), build

@@ -64,4 +64,7 @@ class RadialMLP(nn.Module):
         if not self.training or self.dropout.p == 0:
             return None
         shape = len(hidden), self.linear_in.out_features
+        if hidden.device.type == "cpu":
+            # torch draws integers six times faster than choices on a CPU.
+            return torch.empty(shape, dtype=torch.int32).random_() < round((1 - self.dropout.p) * 2**31)
         return torch.empty(shape, dtype=torch.bool, device=hidden.device).bernoulli_(1 - self.dropout.p)
