@@ -217,7 +217,7 @@ def _gradient(width: int, cp: int, ptx: bool) -> str:
         ]
     # Staged, so that the next edges arrive while these are worked on; the interpreter knows no range of tensors.
     lines += (
-        ["    for start in tl.range(tl.program_id(0) * B, n_edges, tl.num_programs(0) * B, num_stages=2):"]
+        ["    for start in tl.range(tl.program_id(0) * B, n_edges, tl.num_programs(0) * B, num_stages=3):"]
         if ptx
         else ["    start = tl.program_id(0) * B", "    while start < n_edges:"]
     )
@@ -234,7 +234,9 @@ def _gradient(width: int, cp: int, ptx: bool) -> str:
         lines += [
             f"        column = base + {start} + tl.arange(0, {size})",
             f"        place = column // {4 * cp} * (EB * {4 * cp}) + column % {4 * cp}",
-            f"        z = tl.load(line + place[None, :], mask=live & (column < {width})[None, :], other=0.0)",
+            f"        inside = live & (column < {width})[None, :]",
+            # Triton stages only what goes through arithmetic before it goes to matrix units.
+            "        z = tl.where(inside, tl.load(line + place[None, :], mask=inside), 0.0)",
             f"        w = tl.load(weight + column[None, :] * H + h[:, None], mask=(column < {width})[None, :] & (h < H)[:, None], other=0.0)",
             f"        bias{k} += tl.sum(tl.reshape(z, [B // 16, 16, {size}]), axis=0)",
             "        z, z_rest = _split(z)",
