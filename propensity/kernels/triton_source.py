@@ -36,6 +36,12 @@ def _index(pointer, live):
 
 
 @triton.jit
+def _store(pointer, live, x):
+    """A number a thread."""
+    tl.store(pointer, x, mask=live)
+
+
+@triton.jit
 def _quad(pointer, live):
     """Four numbers a thread, as four (T,) tensors."""
     four = tl.load(pointer[:, None] + tl.arange(0, 4)[None, :], mask=live[:, None], other=0.0)
@@ -61,6 +67,15 @@ def _index(pointer, live):
     """A 32-bit integer a thread."""
     return tl.inline_asm_elementwise(
         "mov.b32 $0, 0; @$2 ld.global.b32 $0, [$1];", "=&r,l,b", [pointer.to(tl.int64), live], dtype=tl.int32,
+        is_pure=False, pack=1,
+    )
+
+
+@triton.jit
+def _store(pointer, live, x):
+    """A number a thread."""
+    tl.inline_asm_elementwise(
+        "@$2 st.global.f32 [$1], $3; mov.b32 $0, 0;", "=r,l,b,f", [pointer.to(tl.int64), live, x], dtype=tl.int32,
         is_pure=False, pack=1,
     )
 
@@ -317,7 +332,7 @@ def _backward(plan: Plan) -> str:
     w.add("own = tl.program_id(0).to(tl.int64) * B + tl.arange(0, B)")
     for k in range(plan.harmonics):
         w.add(
-            f"tl.store(grad_harmonics + own * {plan.harmonics} + {k}, tl.sum(tl.reshape(dy{k}, [B, CP]), axis=1), mask=own < n_edges)"
+            f"_store(grad_harmonics + own * {plan.harmonics} + {k}, own < n_edges, tl.sum(tl.reshape(dy{k}, [B, CP]), axis=1))"
         )
     w.depth -= 1
     return w.text()
