@@ -13,12 +13,13 @@ _PUBLIC = {
     "PropensityCalculator": "propensity.integrations.ase",
     "Structure": "propensity.structure",
     "build_graph": "propensity.graph",
+    "inherent_structure": "propensity.quench",
     "load_model": "propensity.model_io",
     "open_dataset": "propensity.data",
     "save_model": "propensity.model_io",
 }
 
-__all__ = ["Predictor", "PropensityAnalysis", "PropensityCalculator", "Structure", "build_graph", "load_model", "open_dataset", "save_model"]  # fmt: skip
+__all__ = ["Predictor", "PropensityAnalysis", "PropensityCalculator", "Structure", "build_graph", "inherent_structure", "load_model", "open_dataset", "save_model"]  # fmt: skip
 
 if TYPE_CHECKING:
     from propensity.data import open_dataset
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from propensity.integrations.mdanalysis import PropensityAnalysis
     from propensity.model_io import load_model, save_model
     from propensity.predictor import Predictor
+    from propensity.quench import inherent_structure
     from propensity.structure import Structure
 
 

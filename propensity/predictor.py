@@ -45,6 +45,10 @@ class Predictor:
         Implementation of the convolution, see :mod:`propensity.kernels`.
     times
         Times to predict, a subset of the model's (to 0.1 %) in any order; None takes all.
+    quench
+        For models of inherent structures: the potential of a Kob–Andersen mixture (``"lj/cut"`` or
+        ``"lj/cut force-shifted"``) in which thermal structures are minimised before the network sees
+        them, see :func:`propensity.inherent_structure`; None where they are minima already.
 
     Raises
     ------
@@ -64,6 +68,7 @@ class Predictor:
         length_scale: float = 1.0,
         kernel: str = "auto",
         times: Sequence[float] | float | None = None,
+        quench: str | None = None,
     ) -> None:
         if not np.isfinite(length_scale) or length_scale <= 0:
             raise InputError(
@@ -85,6 +90,16 @@ class Predictor:
                     raise InputError(
                         f"{path} has {field} {theirs} and {paths[0]} has {ours}: a committee must share them."
                     )
+        self.quench = quench
+        if quench is not None:
+            from propensity.quench import check_potential
+
+            check_potential(quench)
+            if self.card.positions != "inherent":
+                raise InputError(
+                    f"{paths[0]} was trained on {self.card.positions} positions: leave quench out, or choose a model of "
+                    "inherent structures."
+                )
         self._selected = _select_times(np.array(self.card.times), times)
         self._warned: set[str] = set()
 
@@ -121,6 +136,10 @@ class Predictor:
             )
         reduced = structure if self.length_scale == 1.0 else structure.scaled(1 / self.length_scale)
         self._check_like_training(reduced)
+        if self.quench is not None:
+            from propensity.quench import inherent_structure
+
+            reduced = inherent_structure(reduced, self.quench)
         try:
             members = np.stack([estimator.predict(reduced) for estimator in self.estimators])
         except torch.cuda.OutOfMemoryError:
@@ -158,10 +177,11 @@ class Predictor:
 
     def _check_like_training(self, structure: Structure) -> None:
         card = self.card
-        if card.positions == "inherent":
+        if card.positions == "inherent" and self.quench is None:
             self._warn_once(
                 "positions",
-                "the model was trained on inherent structures: give energy minima, not thermal positions.",
+                "the model was trained on inherent structures: give energy minima, or have thermal positions minimised "
+                "by quench (Kob–Andersen mixtures).",
             )
         if not structure.pbc.any():
             self._warn_once(

@@ -40,6 +40,11 @@ def parse_times(text: str | None) -> list[float] | None:
     help="Length of σ_AA in the units of the file (10 for an XTC whose nm are σ).",
 )
 @click.option("--times", metavar="T,...", help="Times to predict, in LJ units; default: all of the model.")
+@click.option(
+    "--quench",
+    type=click.Choice(["lj/cut", "lj/cut force-shifted"]),
+    help="Minimise the energy of each frame first, for models of inherent structures (Kob–Andersen mixtures).",
+)
 @click.option("--start", type=click.IntRange(min=0), default=0, show_default=True, help="First frame.")
 @click.option("--stop", type=click.IntRange(min=1), help="Frame to stop before.")
 @click.option(
@@ -49,7 +54,7 @@ def parse_times(text: str | None) -> list[float] | None:
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
 def command(
     trajectory: str, topology: str | None, output: str, model: tuple[str, ...], species_map: str | None,
-    length_scale: float, times: str | None, start: int, stop: int | None, step: int, device: str | None, quiet: bool,
+    length_scale: float, times: str | None, quench: str | None, start: int, stop: int | None, step: int, device: str | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Add propensities to every frame of TRAJECTORY.
 
@@ -68,7 +73,7 @@ def command(
 
     predictor = Predictor(
         model, device=device, species_map=parse_species_map(species_map), length_scale=length_scale,
-        times=parse_times(times),
+        times=parse_times(times), quench=quench,
     )  # fmt: skip
     try:
         with frame_progress(quiet) as progress:

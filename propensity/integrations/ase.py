@@ -31,7 +31,7 @@ class PropensityCalculator(Calculator):
 
     Parameters
     ----------
-    model, device, dtype, species_map, length_scale, kernel, times
+    model, device, dtype, species_map, length_scale, kernel, times, quench
         See :class:`propensity.Predictor`; a list of models is a committee.
 
     Examples
@@ -54,6 +54,7 @@ class PropensityCalculator(Calculator):
         length_scale: float = 1.0,
         kernel: str = "auto",
         times: Sequence[float] | float | None = None,
+        quench: str | None = None,
     ) -> None:
         super().__init__()
         self.predictor = Predictor(
@@ -64,6 +65,7 @@ class PropensityCalculator(Calculator):
             length_scale=length_scale,
             kernel=kernel,
             times=times,
+            quench=quench,
         )
         if self.predictor.is_committee:
             self.implemented_properties = list(COLUMNS)

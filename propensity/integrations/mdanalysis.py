@@ -50,7 +50,7 @@ class PropensityAnalysis(AnalysisBase):
     store
         Write each frame's values to ``ts.data`` under the names in ``results`` while running
         serially, for code that iterates along or for transformations.
-    device, dtype, species_map, length_scale, kernel, times
+    device, dtype, species_map, length_scale, kernel, times, quench
         See :class:`propensity.Predictor`.
     verbose
         Show a progress bar.
@@ -91,6 +91,7 @@ class PropensityAnalysis(AnalysisBase):
         length_scale: float = 1.0,
         kernel: str = "auto",
         times: Sequence[float] | float | None = None,
+        quench: str | None = None,
         verbose: bool = False,
     ) -> None:
         atoms = atomgroup.atoms
@@ -114,7 +115,7 @@ class PropensityAnalysis(AnalysisBase):
         self._model = [str(m) for m in ([model] if isinstance(model, (str, os.PathLike)) else model)]
         self._options = {
             "device": device, "dtype": dtype, "species_map": species_map,
-            "length_scale": length_scale, "kernel": kernel, "times": times,
+            "length_scale": length_scale, "kernel": kernel, "times": times, "quench": quench,
         }  # fmt: skip
         self._pbc = pbc
         self._store = store

@@ -25,10 +25,11 @@ def test_model_is_small_and_names_no_private_path(name):
     assert load_card(SHIPPED / name / "model.json").name == name
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("name", [*MEMBERS, "ka-inherent"])
 def test_card_is_complete(name):
     card = load_card(SHIPPED / name / "model.json")
-    assert card.temperature == 0.44 and card.positions == "thermal" and card.trained_species == ("A", "B")
+    assert card.temperature == 0.44 and card.trained_species == ("A", "B")
+    assert card.positions == ("inherent" if name == "ka-inherent" else "thermal")
     assert card.times[card.default_time_index] == 4120 and card.training["n_structures"] == 132
     valid = card.metrics["valid"]
     assert valid["n_structures"] == 10 and valid["species"]["A"]["noise_ceiling_pooled"][-1] > 0.85
@@ -47,8 +48,9 @@ def test_default_scores_on_a_held_out_structure():
 
 
 @pytest.mark.slow
-def test_default_scores_what_its_card_says(shared):
-    estimator = load_model("ka-default")
+@pytest.mark.parametrize("name", ["ka-default", "ka-inherent"])
+def test_model_scores_what_its_card_says(name, shared):
+    estimator = load_model(name)
     score = evaluate(estimator, open_dataset(shared / "data/ka3d_fs_T0.44_valid.npz"))
     ours, card = json.loads(json.dumps(score.to_dict())), estimator.card.metrics["valid"]
     for species in ("A", "B"):
@@ -57,14 +59,15 @@ def test_default_scores_what_its_card_says(shared):
         )
 
 
-def test_recipe_is_that_of_the_card():
-    recipe = read_yaml(SHIPPED / "ka-default/recipe.yaml")
+@pytest.mark.parametrize("name", ["ka-default", "ka-inherent"])
+def test_recipe_is_that_of_the_card(name):
+    recipe = read_yaml(SHIPPED / name / "recipe.yaml")
     _, fit = parse_options(recipe)
-    done = load_card(SHIPPED / "ka-default/model.json").training["options"]
-    ours = fit.model_dump(mode="json")
+    done = load_card(SHIPPED / name / "model.json").training["options"]
+    ours = fit.model_dump(mode="json") | {"init": done["init"]}  # given on the command line
     assert {key: ours[key] for key in done} == done
 
 
 def test_models_are_listed():
     output = CliRunner().invoke(command, []).output
-    assert all(name in output for name in MEMBERS)
+    assert all(name in output for name in (*MEMBERS, "ka-inherent"))
