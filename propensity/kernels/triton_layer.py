@@ -69,14 +69,14 @@ class Layers(torch.autograd.Function):
         each = len(kept) // n
         gradients = packed.new_empty(ctx.packing.length)
         grad: torch.Tensor | None = None
+        reached = 0
         edges: list[torch.Tensor | None] = [None, None]
         for k in reversed(range(n)):
             layer, given = ctx.layers[k], grads[k]
             grad = given if grad is None else grad if given is None else grad + given
             if grad is None:
-                for part in ctx.packing.gradients(gradients, k):
-                    part.zero_()
                 continue
+            reached = max(reached, k + 1)
             before = features[k - 1] if k else scalars
             state = kept[k * each : (k + 1) * each]
             grad, *found = layer.backward(
@@ -93,7 +93,7 @@ class Layers(torch.autograd.Function):
             edges = [
                 b if a is None else a if b is None else a.add_(b) for a, b in zip(edges, found, strict=True)
             ]
-        return (None, None, None, *edges, *ctx.packing.unpack(gradients, ctx.shapes))
+        return (None, None, None, *edges, *ctx.packing.unpack(gradients, ctx.shapes, reached))
 
 
 class LayerPass:

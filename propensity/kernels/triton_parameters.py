@@ -105,11 +105,14 @@ class Packing:
         """Views to write the gradients of one layer to."""
         return Gradients(*(packed.narrow(0, *part) for part in self._gradients[layer]))
 
-    def unpack(self, packed: torch.Tensor, parameters: Sequence[torch.Size]) -> list[torch.Tensor]:
-        """Gradient of each parameter, of the shapes given, from the vector of gradients."""
+    def unpack(
+        self, packed: torch.Tensor, parameters: Sequence[torch.Size], layers: int
+    ) -> list[torch.Tensor | None]:
+        """Gradient of each parameter, of the shapes given, from the vector of gradients; None after ``layers``."""
         flat = packed.index_select(0, self._back).mul_(self._back_scale)
-        parts = flat.split(self.lengths)
-        return [part.view(shape) for part, shape in zip(parts, parameters, strict=True)]
+        reached = len(self.lengths) // len(self.sizes) * layers
+        parts = [part.view(shape) for part, shape in zip(flat.split(self.lengths), parameters, strict=True)]
+        return [part if k < reached else None for k, part in enumerate(parts)]
 
 
 def _values(

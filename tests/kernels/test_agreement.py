@@ -140,6 +140,28 @@ def test_layers_and_edge_order(kernel):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kernel", ["cpu", "triton"])
+def test_gradients_of_earlier_layers(kernel):
+    """A loss may read any layers of hidden(): those after them get no gradient."""
+    needs(kernel, torch.float32)
+    graph, found = random_graph(9, 30, dtype=torch.float32), {}
+    torch.manual_seed(1)
+    network = SE3GNN(2, 3, l_max=1, n_layers=3, dropout=0.0).train()
+    for name in ("reference", kernel):
+        copied = copy.deepcopy(network)
+        copied.kernel = name
+        first, second, _ = copied.hidden(graph)
+        (first.square().sum() + second.sin().sum()).backward()
+        found[name] = {key: value.grad for key, value in copied.named_parameters()}
+    largest = max(float(value.norm()) for value in found["reference"].values() if value is not None)
+    for key, value in found["reference"].items():
+        assert (value is None) == (found[kernel][key] is None), key
+        if value is not None:
+            assert float((value - found[kernel][key]).norm()) <= 1e-4 * max(
+                float(value.norm()), 1e-3 * largest
+            ), key
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("l_max", range(6))
