@@ -1,13 +1,19 @@
 """The network on the CPU, as ratios to the e3nn reference in the same run.
 
-    OMP_NUM_THREADS=2 python -m benchmarks.cpu
+    OMP_NUM_THREADS=2 python -m benchmarks.cpu [network] [sizes] [start]
 
-Processor time is printed beside wall time, since it does not change when others use the machine.
+``network`` (default) alternates between the kernels, and takes the smallest of all times: processor time
+stands beside wall time, since others who use the machine change it least.  ``sizes`` is inference on larger
+structures and ``start`` the first calls of a process, with numba's cache on disk empty and filled.
 """
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
+import sys
+import tempfile
 import time
 
 import torch
@@ -32,28 +38,86 @@ def seconds(function, repeats):
     return tuple(min(column) for column in zip(*times, strict=True))
 
 
-if __name__ == "__main__":
+def small():
     whole = liquid()
-    graph = build_graph(whole, 2.0)
-    few = build_graph(Structure(whole.positions[:64], whole.types[:64], whole.cell), 2.0)
+    return build_graph(Structure(whole.positions[:64], whole.types[:64], whole.cell), 2.0)
+
+
+def inference(kernel, graph):
+    net = network("cpu", kernel).eval()
+
+    def call():
+        with torch.no_grad():
+            net(graph)
+
+    return call
+
+
+def training(kernel, graph):
+    return trainer(network("cpu", kernel).train(), graph)
+
+
+def compare(rounds=3):
+    """Each kernel's time and memory; the reference comes last in memory, since a peak only grows."""
+    graph = build_graph(liquid(), 2.0)
     print(
         f"{graph.num_nodes} particles, {graph.edge_index.shape[1]} edges, {torch.get_num_threads()} threads"
     )
-    rows = {}
-    # The reference comes last, since the peak of memory only grows.
-    for kernel, repeats in (("cpu", 4), ("reference", 1)):
-        net = network("cpu", kernel)
-        trainer(net, few)()
+    calls, memory, times = {}, {}, {}
+    for kernel in ("cpu", "reference"):
+        training(kernel, small())()
         before = resident()
-        net.eval()
-        with torch.no_grad():
-            rows[kernel, "inference"] = *seconds(lambda: net(graph), repeats), resident() - before  # noqa: B023
-        net.train()
-        rows[kernel, "training step"] = *seconds(trainer(net, graph), repeats), resident() - before
+        for what, make in (("inference", inference), ("training step", training)):
+            calls[what, kernel] = make(kernel, graph)
+            times[what, kernel] = [seconds(calls[what, kernel], 1)]
+            memory[what, kernel] = resident() - before
+    for what, n in (("inference", rounds), ("training step", 1)):
+        for _ in range(n):
+            times[what, "cpu"].append(seconds(calls[what, "cpu"], 5))
+            times[what, "reference"].append(seconds(calls[what, "reference"], 1))
+        times[what, "cpu"].append(seconds(calls[what, "cpu"], 5))
     print("| | kernel | wall, s | processor, s | memory, MB | wall ratio | processor ratio |")
-    for (kernel, what), (wall, processor, memory) in rows.items():
-        base = rows["reference", what]
+    best = {key: tuple(min(column) for column in zip(*found, strict=True)) for key, found in times.items()}
+    for (what, kernel), (wall, processor) in best.items():
+        base = best[what, "reference"]
         print(
-            f"| {what} | {kernel} | {wall:.3g} | {processor:.3g} | {memory:.0f} | {base[0] / wall:.1f}× | "
-            f"{base[1] / processor:.1f}× |"
+            f"| {what} | {kernel} | {wall:.3g} | {processor:.3g} | {memory[what, kernel]:.0f} | "
+            f"{base[0] / wall:.1f}× | {base[1] / processor:.1f}× |"
         )  # fmt: skip
+
+
+def sizes():
+    """Inference on the structure repeated, smallest first."""
+    print("| particles | edges | wall, s | µs a particle | processor, µs a particle | memory, MB |")
+    inference("cpu", small())()
+    for copies in ((1, 1, 1), (2, 2, 2), (4, 4, 4)):
+        graph = build_graph(liquid(copies), 2.0)
+        before, n = resident(), graph.num_nodes
+        wall, processor = seconds(inference("cpu", graph), 3)
+        print(
+            f"| {n:,} | {graph.edge_index.shape[1]:,} | {wall:.3g} | {1e6 * wall / n:.1f} | {1e6 * processor / n:.1f} | "
+            f"{resident() - before:.0f} |"
+        )  # fmt: skip
+
+
+def start():
+    """First inference and first training step of a process."""
+    print("| numba's cache | first inference, s | first training step, s |")
+    with tempfile.TemporaryDirectory() as folder:
+        for cache in ("empty", "filled"):
+            environment = os.environ | {"NUMBA_CACHE_DIR": folder}
+            command = [sys.executable, "-m", "benchmarks.cpu", "first"]
+            out = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+            print(f"| {cache} | {out.strip()} |")
+
+
+def first():
+    graph = small()
+    found = (seconds(make("cpu", graph), 1)[0] for make in (inference, training))
+    print(" | ".join(f"{wall:.2f}" for wall in found))
+
+
+if __name__ == "__main__":
+    parts = {"network": compare, "sizes": sizes, "start": start, "first": first}
+    for name in sys.argv[1:] or ["network"]:
+        parts[name]()

@@ -12,12 +12,10 @@ import torch
 from torch.nn.functional import pad
 
 from propensity.kernels.base import LayerwiseKernel
-from propensity.kernels.reference import _harmonics
 from propensity.nn.layout import ConvolutionLayout
-from propensity.nn.radial import bessel_basis
 
 if TYPE_CHECKING:
-    from propensity.kernels.cpu_layer import Geometry
+    from propensity.kernels.cpu_geometry import Geometry
     from propensity.nn.convolution import Convolution
 
 
@@ -40,16 +38,13 @@ class CPUKernel(LayerwiseKernel):
 
     def prepare(self, graph: Any, convolution: Convolution) -> Geometry:
         """Sort edges into slots; spherical harmonics and Bessel basis once for all layers."""
-        from propensity.kernels.cpu_layer import Geometry
-        from propensity.kernels.cpu_slots import make_slots, tiled
+        from propensity.kernels.cpu_geometry import geometry_of
+        from propensity.kernels.cpu_slots import make_slots
 
         radial = convolution.radial
         slots = make_slots(graph.edge_index, len(graph.types))
-        # An idle slot's vector is as good as any: its harmonics are zero.
-        vectors = slots.spread(graph.edge_vec.to(radial.linear_in.weight.dtype), idle=1.0)
-        harmonics = _harmonics(convolution.layout.l_max, vectors.dtype, vectors.device)(vectors)
-        basis = bessel_basis(torch.linalg.vector_norm(vectors, dim=1), radial.n_basis, radial.cutoff)
-        return Geometry(slots, tiled(harmonics.index_fill(0, slots.idle, 0.0)), tiled(basis))
+        vectors = graph.edge_vec.to(radial.linear_in.weight.dtype)
+        return geometry_of(slots, vectors, radial, convolution.layout.l_max)
 
     def convolve(
         self, convolution: Convolution, hidden: torch.Tensor, scalars: torch.Tensor, geometry: Geometry

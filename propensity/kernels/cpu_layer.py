@@ -7,9 +7,6 @@ edges is computed again going backward.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -19,31 +16,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 from propensity.kernels import cpu_radial, cpu_tiles
-from propensity.kernels.cpu_radial import Edges, Radial
+from propensity.kernels.cpu_geometry import Geometry
+from propensity.kernels.cpu_radial import Radial
 from propensity.kernels.cpu_rows import groups, padded, row_function, sum_offsets
-from propensity.kernels.cpu_slots import Slots
+from propensity.kernels.cpu_threads import blocks_of, share
 from propensity.kernels.cpu_tiles import Product
 from propensity.kernels.simd import LANES
 from propensity.nn.layout import ConvolutionLayout
-
-#: Most blocks that work is cut into; a fixed number, so that sums do not depend on the number of threads.
-BLOCKS = 64
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Slots, harmonics (slot rows, (l_max+1)², LANES) and radial basis (slot rows, n_basis, LANES)."""
-
-    slots: Slots
-    harmonics: torch.Tensor
-    basis: torch.Tensor
-
-    @property
-    def edges(self) -> Edges:
-        """The same for the loops."""
-        slots = self.slots
-        harmonics, basis = (t.detach().view(-1).numpy() for t in (self.harmonics, self.basis))
-        return Edges(slots.node, slots.start, slots.source, slots.live, harmonics, basis)
 
 
 def table(hidden: torch.Tensor, scalars: torch.Tensor) -> torch.Tensor:
@@ -99,8 +78,8 @@ def forward(
     scale: torch.Tensor, shift: torch.Tensor, sums: torch.Tensor, out: torch.Tensor,
 ) -> None:  # fmt: skip
     """Columns of ``out`` become scale · (convolved + residual · hidden features) + shift; ``sums`` may be empty."""
-    _share(
-        cpu_tiles.forward, _blocks(geometry.slots.tiles), geometry.edges, radial, _product(layout, "forward", list(mix)),
+    share(
+        cpu_tiles.forward, blocks_of(geometry.slots.tiles), geometry.edges, radial, _product(layout, "forward", list(mix)),
         features.numpy(), residual, scale.numpy(), shift.numpy(), sums.numpy(), out.numpy(),
     )  # fmt: skip
 
@@ -152,26 +131,26 @@ class Convolve(torch.autograd.Function):
         grad_harmonics = torch.zeros_like(geometry.harmonics) if wants_harmonics else empty
         grad_basis = torch.empty_like(geometry.basis) if wants_basis else empty
         sizes = [m.numel() for m in mix]
-        blocks = _blocks(slots.tiles)
+        blocks = blocks_of(slots.tiles)
         parts = [inner.new_empty(blocks, k) for k in (sum(sizes), len(outer) * (hidden + 1), 2 * hidden)]
-        _share(
+        share(
             cpu_tiles.backward, blocks, edges, radial, product, for_harmonics, outer.contiguous().numpy(),
             ctx.moments.numpy(), radial.scale.dtype.type(1 / ctx.keep), features.numpy(), sums.numpy(), grad_table.numpy(),
             grad_edges.numpy(), grad_units.numpy(), grad_harmonics.view(-1).numpy(), *(part.numpy() for part in parts),
         )  # fmt: skip
         grad_features = features.new_zeros(slots.n_nodes, columns)
         if columns:
-            blocks = _blocks(slots.n_nodes)
-            _share(
+            blocks = blocks_of(slots.n_nodes)
+            share(
                 cpu_tiles.sum_by_source, blocks, grad_edges.numpy(), *slots.by_source, grad_features.numpy()
             )
         del grad_edges
         grad_mix, grad_outer, grad_norm = (part.sum(0) for part in parts)
         # What the batch's mean and variance take away from the gradient of the hidden units.
         means = grad_norm.view(2, hidden) * (1 / slots.n_edges if ctx.batch else 0)
-        blocks = _blocks(len(slots.live))
+        blocks = blocks_of(len(slots.live))
         inners = inner.new_empty(blocks, hidden * (n_basis + 1))
-        _share(
+        share(
             cpu_radial.inner_backward, blocks, edges, radial, inner.contiguous().numpy(), ctx.moments.numpy(),
             gamma.numpy(), means.numpy(), grad_units.numpy(), grad_basis.view(-1).numpy(), inners.numpy(),
         )  # fmt: skip
@@ -191,10 +170,10 @@ def _batch_moments(mlp: Any, geometry: Geometry) -> torch.Tensor:
     norm, slots, edges = mlp.norm, geometry.slots, geometry.edges
     zeros = torch.zeros_like(norm.running_mean)
     radial = radial_of(parameters_of(mlp), torch.stack([zeros, zeros]), slots.live, 1.0)
-    partial = zeros.new_empty(_blocks(len(slots.live)), 2 * len(zeros))
+    partial = zeros.new_empty(blocks_of(len(slots.live)), 2 * len(zeros))
 
     def sums(centre: torch.Tensor) -> torch.Tensor:
-        _share(cpu_radial.moments, len(partial), edges, radial, centre.numpy(), partial.numpy())
+        share(cpu_radial.moments, len(partial), edges, radial, centre.numpy(), partial.numpy())
         return partial.sum(0).view(2, -1)
 
     mean = sums(zeros)[0] / slots.n_edges
@@ -203,30 +182,3 @@ def _batch_moments(mlp: Any, geometry: Geometry) -> torch.Tensor:
     norm.running_mean.lerp_(mean, norm.momentum)
     norm.running_var.lerp_(squares / (slots.n_edges - 1), norm.momentum)
     return torch.stack([mean, torch.rsqrt(squares / slots.n_edges + norm.eps)])
-
-
-def _blocks(work: int) -> int:
-    return max(min(work, BLOCKS), 1)
-
-
-def _share(function: Callable[..., None], blocks: int, *arguments: Any) -> None:
-    """Call function(first, last, blocks, ...) for ranges of blocks on as many threads as torch has."""
-    threads = min(torch.get_num_threads(), blocks)
-    # More pieces than threads, since other programs may share the processor.
-    pieces = 1 if threads == 1 else min(4 * threads, blocks)
-    pending = iter([(blocks * k // pieces, blocks * (k + 1) // pieces) for k in range(pieces)])
-
-    def work(_: int = 0) -> None:
-        for first, last in pending:
-            function(first, last, blocks, *arguments)
-
-    # The caller is one of the threads.
-    others = _pool(threads - 1).map(work, range(threads - 1)) if threads > 1 else ()
-    work()
-    list(others)
-
-
-@lru_cache(maxsize=4)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads beside the caller's, kept for the next call."""
-    return ThreadPoolExecutor(threads, "propensity")

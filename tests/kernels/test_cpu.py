@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from propensity.kernels import cpu_rows, cpu_slots
+from propensity.kernels.cpu_geometry import geometry_of
 from propensity.nn import SE3GNN
 from propensity.nn.layout import ConvolutionLayout
 from tests.kernels.graphs import random_graph
@@ -42,6 +43,21 @@ def test_every_edge_has_one_slot(monkeypatch, n, n_edges, degree, window):
     offsets, by_source = slots.by_source
     assert sorted(by_source) == sorted(np.flatnonzero(live))
     assert all((slots.source[by_source[offsets[j] : offsets[j + 1]]] == j).all() for j in range(n))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 2e-6)])
+@pytest.mark.parametrize("l_max", range(6))
+def test_geometry_is_that_of_torch(l_max, dtype, tolerance):
+    """Two ways to the harmonics and the basis: with a gradient and without."""
+    graph, radial = random_graph(20, 70, dtype=dtype), network_of(n_basis=14).convolutions[0].radial
+    slots = cpu_slots.make_slots(graph.edge_index, 20)
+    found = geometry_of(slots, graph.edge_vec, radial, l_max)
+    expected = geometry_of(slots, graph.edge_vec.requires_grad_(), radial, l_max)
+    torch.testing.assert_close(found.harmonics, expected.harmonics.detach(), rtol=0, atol=10 * tolerance)
+    live = torch.ones(slots.n, dtype=torch.bool).index_fill(0, slots.idle, False).view(-1, 1, cpu_slots.LANES)
+    error = torch.where(live, found.basis - expected.basis.detach(), 0)
+    assert float(error.abs().max()) < 20 * tolerance
+    assert found.harmonics[0, 0, 0] == 1 and float(found.basis.abs().max()) > 0.5
 
 
 @pytest.mark.parametrize("shape", [(4, 2, 4, 3), (0, 2, 4, 3), (1, 1, 1, 0), (16, 2, 16, 4)], ids=str)

@@ -1,0 +1,41 @@
+"""Blocks of work for the threads of the CPU kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+#: Most blocks that work is cut into; a fixed number, so that sums do not depend on the number of threads.
+BLOCKS = 64
+
+
+def blocks_of(work: int) -> int:
+    """Blocks for so many tiles, slot rows or particles."""
+    return max(min(work, BLOCKS), 1)
+
+
+def share(function: Callable[..., None], blocks: int, *arguments: Any) -> None:
+    """Call function(first, last, blocks, ...) for ranges of blocks on as many threads as torch has."""
+    threads = min(torch.get_num_threads(), blocks)
+    # More pieces than threads, since other programs may share the processor.
+    pieces = 1 if threads == 1 else min(4 * threads, blocks)
+    pending = iter([(blocks * k // pieces, blocks * (k + 1) // pieces) for k in range(pieces)])
+
+    def work(_: int = 0) -> None:
+        for first, last in pending:
+            function(first, last, blocks, *arguments)
+
+    # The caller is one of the threads.
+    others = _pool(threads - 1).map(work, range(threads - 1)) if threads > 1 else ()
+    work()
+    list(others)
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads beside the caller's, kept for the next call."""
+    return ThreadPoolExecutor(threads, "propensity")
