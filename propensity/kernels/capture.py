@@ -91,4 +91,13 @@ def capture(module: nn.Module, like: Any, max_edges: int) -> Callable[[Any], tor
     with torch.no_grad():
         for name, value in module.state_dict().items():
             value.copy_(state[name])
-    return lambda graph: recorded(*padded(graph))
+    # A replay changes statistics, and the optimiser weights, without a trace in their versions, by which
+    # kernels know that what they derived from them is out of date.
+    counters = [buffer for name, buffer in module.named_buffers() if name.endswith("num_batches_tracked")]
+
+    def call(graph: Any) -> torch.Tensor:
+        for counter in counters:
+            torch.autograd.graph.increment_version(counter)
+        return recorded(*padded(graph))
+
+    return call

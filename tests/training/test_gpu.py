@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from propensity.evaluation import evaluate
 from propensity.training import fit_network, module
+from propensity.training.curves import read_log
 from tests.training.conftest import SMALL, make_sample
 
 pytestmark = [
@@ -52,6 +54,16 @@ def test_structures_of_different_sizes(samples, monkeypatch):
     )  # fmt: skip
     monkeypatch.setattr(module, "capture", None)
     assert np.isfinite(train([*samples[:5], smaller, *samples[6:]])["readout.weight"]).all()
+
+
+def test_validation_sees_the_weights_of_its_epoch(samples, tmp_path):
+    """Replays leave no trace in the versions of tensors, by which kernels know that weights have changed."""
+    options = {**OPTIONS, "select": "last", "epochs": 3, "learning_rate": 3e-2}
+    fitted = fit_network(samples[:6], samples[6:], folder=tmp_path, **options)
+    logged = read_log(tmp_path / "log.csv")
+    scores = evaluate(fitted, samples[6:], n_resamples=1)
+    found = [logged[f"A t={time:g}"][-1] for time in scores.times]
+    np.testing.assert_allclose(found, scores.pooled[0], atol=1e-3)
 
 
 def test_resume(samples, tmp_path):
