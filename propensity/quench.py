@@ -7,9 +7,8 @@ import numpy as np
 from propensity.errors import InputError, PropensityError, suggest
 from propensity.structure import Structure
 
-#: Largest force on a particle at the end, in ε/σ, and steps after which a quench has failed.  The force of
-#: "lj/cut" jumps by 0.04 at the cut, so that less may never be reached; it means some 10⁻³ σ.
-FORCE, MAX_STEPS = 0.05, 3000
+#: Largest force on a particle at the end, in ε/σ (ends 0.003 σ from the minimum), and steps after which a quench has failed.
+FORCE, MAX_STEPS = 0.01, 3000
 
 
 def inherent_structure(structure: Structure, potential: str = "lj/cut", *, force: float = FORCE) -> Structure:

@@ -68,6 +68,7 @@ def test_box_and_order_do_not_matter(thermal):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_minimum_of_the_data_set():
     sample = open_dataset(ONE)[0]
     found = inherent_structure(sample.structure, SMOOTH)
