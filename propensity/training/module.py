@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Any, cast
@@ -12,10 +13,13 @@ from torch import nn
 from torch_geometric.data import Data
 
 from propensity.card import Card
+from propensity.kernels.agreement import agrees
 from propensity.kernels.capture import can_capture, capture
 from propensity.nn import SE3GNN
 from propensity.training.config import TrainingConfig
 from propensity.training.graphs import join_graphs
+
+log = logging.getLogger(__name__)
 
 
 class PropensityModule(LightningModule):
@@ -48,6 +52,13 @@ class PropensityModule(LightningModule):
     def on_train_start(self) -> None:
         """Record the loss and its gradients where the device can replay them."""
         if not can_capture(self.network) or self.config.precision != "float32":
+            return
+        if self.network.kernel == "auto" and not agrees(self.network):
+            log.warning(
+                "the Triton kernel does not give the reference's numbers on %s: using the reference.",
+                self.device,
+            )
+            self.network.kernel = "reference"
             return
         graphs, size = self.trainer.datamodule.graphs, self.config.batch_size  # type: ignore[attr-defined]
         if len(graphs) >= size and len({graph.num_nodes for graph in graphs}) == 1:
