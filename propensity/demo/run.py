@@ -10,6 +10,7 @@ import numpy as np
 
 from propensity.demo import Configuration, load_demo
 from propensity.files import replacing
+from propensity.model_io import load_card, model_files
 from propensity.plotting import DIAMETERS, plot_propensity
 from propensity.predictor import Predictor
 from propensity.trajectory import Frame, open_writer
@@ -44,8 +45,12 @@ class DemoResult:
 
 
 def run_demo(folder: Path, model: str | os.PathLike = "ka-default", device: str | None = None) -> DemoResult:
-    """Write ``demo.extxyz`` and ``demo.png`` into a folder and return the comparison."""
-    predictor = Predictor(model, device=device)
+    """Write ``demo.extxyz`` and ``demo.png`` into a folder and return the comparison.
+
+    For a model of inherent structures the configuration is quenched first, in the potential of its dynamics.
+    """
+    inherent = load_card(model_files(model)[1]).positions == "inherent"
+    predictor = Predictor(model, device=device, quench="lj/cut" if inherent else None)
     demo = load_demo()
     columns = predictor.columns(demo.structure)
     published = np.stack([demo.propensity_at(t) for t in predictor.times], axis=1)
