@@ -92,7 +92,7 @@ class Predictor:
                     )
         self.quench = quench
         if quench is not None:
-            from propensity.quench import check_potential
+            from propensity.baselines.potential import check_potential
 
             check_potential(quench)
             if self.card.positions != "inherent":

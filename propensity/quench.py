@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from propensity.errors import InputError, PropensityError, suggest
+from propensity.errors import InputError, PropensityError
 from propensity.structure import Structure
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
 
 #: Largest force on a particle at the end, in ε/σ (ends 0.003 σ from the minimum), and steps after which a quench has failed.
 FORCE, MAX_STEPS = 0.01, 3000
@@ -41,11 +46,10 @@ def inherent_structure(structure: Structure, potential: str = "lj/cut", *, force
     from ase import Atoms
     from ase.optimize import LBFGS
 
+    from propensity.baselines.potential import check_mixture, check_potential
+
     check_potential(potential)
-    if structure.types.max() > 1:
-        raise InputError(
-            f"the structure has type {structure.types.max()}: only the Kob–Andersen mixture (types 0 and 1) is quenched."
-        )
+    check_mixture(structure)
     if not structure.pbc.all():
         raise InputError(
             f"pbc is {structure.pbc.tolist()}: a quench needs a box that is periodic in every direction."
@@ -62,21 +66,11 @@ def inherent_structure(structure: Structure, potential: str = "lj/cut", *, force
     return structure.with_positions(atoms.positions)
 
 
-def check_potential(potential: str) -> None:
-    """Refuse the name of a potential that is not known."""
-    from propensity.baselines.potential import POTENTIALS
-
-    if potential not in POTENTIALS:
-        raise InputError(
-            f"potential {potential!r} is unknown: choose from {sorted(POTENTIALS)}{suggest(potential, POTENTIALS)}."
-        )
-
-
-def kob_andersen(potential: str = "lj/cut"):  # type: ignore[no-untyped-def]
+def kob_andersen(potential: str = "lj/cut") -> Calculator:
     """ASE calculator (matscipy's pair potential) of the mixture; atomic number 1 is A and 2 is B."""
     from matscipy.calculators.pair_potential import LennardJonesCut, LennardJonesLinear, PairPotential
 
-    from propensity.baselines.potential import CUT, EPSILON, POTENTIALS, SIGMA
+    from propensity.baselines.potential import CUT, EPSILON, POTENTIALS, SIGMA, check_potential
 
     check_potential(potential)
     kind = LennardJonesLinear if POTENTIALS[potential] else LennardJonesCut

@@ -17,6 +17,22 @@ CUT = 2.5
 POTENTIALS = {"lj/cut": False, "lj/cut force-shifted": True}
 
 
+def check_potential(potential: str) -> None:
+    """Refuse a potential that is not known."""
+    if potential not in POTENTIALS:
+        raise InputError(
+            f"potential {potential!r} is unknown: choose from {sorted(POTENTIALS)}{suggest(potential, POTENTIALS)}."
+        )
+
+
+def check_mixture(structure: Structure) -> None:
+    """Refuse more than two species."""
+    if structure.types.max() > 1:
+        raise InputError(
+            f"the structure has type {structure.types.max()}: the Kob–Andersen mixture has types 0 and 1."
+        )
+
+
 def local_potential_energy(structure: Structure, potential: str = "lj/cut") -> np.ndarray:
     """½ Σ_j u(r_ij) of each particle of a Kob–Andersen mixture, in ε_AA, shape (N,).
 
@@ -28,13 +44,9 @@ def local_potential_energy(structure: Structure, potential: str = "lj/cut") -> n
     InputError
         For an unknown potential or more than two species.
     """
-    if potential not in POTENTIALS:
-        raise InputError(
-            f"potential {potential!r} is unknown: choose from {sorted(POTENTIALS)}{suggest(potential, POTENTIALS)}."
-        )
+    check_potential(potential)
+    check_mixture(structure)
     types = structure.types
-    if types.max() > 1:
-        raise InputError(f"the structure has type {types.max()}: the Kob–Andersen mixture has types 0 and 1.")
     start, source, r, _ = neighbours(structure, CUT * float(SIGMA.max()))
     destination = np.repeat(np.arange(len(structure)), np.diff(start))
     epsilon, sigma = EPSILON[types[destination], types[source]], SIGMA[types[destination], types[source]]
