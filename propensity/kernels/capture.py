@@ -11,9 +11,6 @@ from torch import nn
 
 from propensity.errors import InputError
 
-#: What a graph may hold, and what is added where a graph has fewer edges than there is room for.
-NODE_FIELDS = ("types", "extra", "labels", "trained", "to_inherent")
-
 
 class _Flat(nn.Module):
     """A module that takes a graph, as a function of tensors."""
@@ -67,11 +64,10 @@ def capture(module: nn.Module, like: Any, max_edges: int) -> Callable[[Any], tor
             f"capture needs the Triton kernel, and the network is {weight.dtype} on {weight.device}."
         )
     n_nodes = len(like.types)
-    fields = [
-        "edge_index",
-        "edge_vec",
-        *(name for name in NODE_FIELDS if getattr(like, name, None) is not None),
-    ]
+    held = like.to_dict() if hasattr(like, "to_dict") else vars(like)
+    # Edges first, which are padded; all else belongs to particles.
+    edges = ["edge_index", "edge_vec"]
+    fields = edges + [name for name, value in held.items() if torch.is_tensor(value) and name not in edges]
 
     def padded(graph: Any) -> list[torch.Tensor]:
         """Tensors of a graph, with edges to a particle that does not exist up to the room there is."""
