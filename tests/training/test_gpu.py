@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from propensity.evaluation import evaluate
+from propensity.graph import build_graph
+from propensity.kernels.capture import capture
+from propensity.nn import SE3GNN
 from propensity.training import fit_network, module
 from propensity.training.curves import read_log
 from tests.training.conftest import SMALL, make_sample
@@ -29,11 +32,36 @@ def train(samples, **options):
     ids=["plain", "batches and a remainder", "auxiliary loss", "readouts"],
 )  # fmt: skip
 def test_recorded_is_eager(samples, options, monkeypatch):
+    """The same tensors launched one by one give the same weights, bit for bit."""
     recorded = train(samples, **options)
-    monkeypatch.setattr(module, "can_capture", lambda network: False)
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", lambda module, example: module)
     eager = train(samples, **options)
     for name, value in eager.items():
-        np.testing.assert_allclose(recorded[name], value, rtol=2e-3, atol=2e-4, err_msg=name)
+        np.testing.assert_array_equal(recorded[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("kernel", ["triton", "reference"])
+def test_room_for_edges_is_not_seen(kernel):
+    """Edges to a particle that does not exist fill the room: loss and gradients are those without them."""
+    torch.manual_seed(0)
+    network = SE3GNN(2, 3, l_max=1, n_layers=2, dropout=0.0, kernel="triton").cuda().train()
+    graph = build_graph(make_sample(1).structure, 1.6, device="cuda")
+    n_edges = graph.edge_index.shape[1]
+
+    def gradients(function):
+        network.zero_grad()
+        output = function(graph)
+        torch.sum(output * torch.linspace(-1, 2, output.numel(), device="cuda").view_as(output)).backward()
+        found = [output.detach().clone(), *(value.grad.clone() for value in network.parameters())]
+        return [value.double() for value in found]
+
+    call = capture(network, graph, n_edges + 1000)
+    recorded = gradients(call)
+    network.kernel = kernel
+    expected = gradients(network)
+    scale = 1e-3 * max(float(value.norm()) for value in expected[1:])
+    for value, exact in zip(recorded, expected, strict=True):
+        assert float((value - exact).norm()) <= 1e-4 * max(float(exact.norm()), scale)
 
 
 def test_dropout_is_drawn_anew_and_repeats_with_the_seed(samples):
