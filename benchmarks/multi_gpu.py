@@ -1,6 +1,8 @@
 """A training on 1, 2, ... devices by `propensity train --devices N`: structures a second, and the gain.
 
-python -m benchmarks.multi_gpu DATA [--devices 1,2] [options of `propensity train`]
+python -m benchmarks.multi_gpu [--data FILE] [--devices 1,2] [--structures 400] [options of `propensity train`]
+
+Without data, on jittered liquids with random labels, as many as the paper trains on.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.common import labelled_liquid
+from propensity.data import StoreWriter
 from propensity.training.curves import read_log
 
 
@@ -27,15 +31,29 @@ def seconds_an_epoch(data, devices, options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("data")
+    parser.add_argument("--data")
     parser.add_argument("--devices", default="1,2")
+    parser.add_argument("--structures", type=int, default=400)
     arguments, options = parser.parse_known_args()
-    print("| devices | an epoch, s | faster than one device |")
-    first = None
-    for devices in map(int, arguments.devices.split(",")):
-        took = seconds_an_epoch(arguments.data, devices, options)
-        first = first or took
-        print(f"| {devices} | {took:.3f} | {first / took:.2f}× |", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        data = arguments.data
+        if data is None:
+            data = str(made_up(Path(folder) / "train.h5", range(arguments.structures)))
+            options += ["--valid", str(made_up(Path(folder) / "valid.h5", range(10**6, 10**6 + 2)))]
+        print("| devices | an epoch, s | faster than one device |")
+        first = None
+        for devices in map(int, arguments.devices.split(",")):
+            took = seconds_an_epoch(data, devices, options)
+            first = first or took
+            print(f"| {devices} | {took:.3f} | {first / took:.2f}× |", flush=True)
+
+
+def made_up(path, seeds):
+    """Store of jittered liquids, which ends up at ``path``."""
+    with StoreWriter(path) as writer:
+        for seed in seeds:
+            writer.add(labelled_liquid(seed))
+    return path
 
 
 if __name__ == "__main__":

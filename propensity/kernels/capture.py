@@ -1,4 +1,4 @@
-"""A function of graphs recorded as CUDA graphs: small kernels then cost no time between them."""
+"""Losses of graphs and their gradients recorded as one CUDA graph: a step then costs the processor one launch."""
 
 from __future__ import annotations
 
@@ -12,17 +12,6 @@ from torch import nn
 from propensity.errors import InputError
 
 
-class _Flat(nn.Module):
-    """A module that takes a graph, as a function of tensors."""
-
-    def __init__(self, module: nn.Module, fields: list[str]) -> None:
-        super().__init__()
-        self.module, self.fields = module, fields
-
-    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-        return self.module(SimpleNamespace(**dict(zip(self.fields, tensors, strict=True))))
-
-
 def can_capture(network: Any) -> bool:
     """Whether the network runs on the Triton kernel of a CUDA device, which alone can be recorded."""
     from propensity.kernels.registry import get_kernel
@@ -31,69 +20,116 @@ def can_capture(network: Any) -> bool:
     return weight.is_cuda and get_kernel(network.kernel, weight.device, weight.dtype).name == "triton"
 
 
-def capture(module: nn.Module, like: Any, max_edges: int) -> Callable[[Any], torch.Tensor]:
-    """Record forward and backward passes of ``module(graph)``, for graphs of one number of particles.
+class Recording:
+    """Losses of graphs of one number of particles, with the gradients of the first loss.
+
+    Called with a graph it returns the losses and leaves gradients in ``grad`` of the parameters.  Both
+    lie where they lay before: the next call overwrites them.
 
     Parameters
     ----------
-    module
-        A :class:`propensity.nn.SE3GNN` or a module around one (a loss, say), on a CUDA device, in float32
-        and in the mode (train or eval) that is to be recorded.  It keeps its parameters and buffers, which
-        later calls read and update.
+    loss
+        A module around a :class:`propensity.nn.SE3GNN`, on a CUDA device, in float32 and in the mode (train
+        or eval) that is to be recorded: from a graph to losses, shape (k,).  It keeps its parameters and
+        buffers, which later calls read and update.
     like
         A graph, or batch of graphs, that shows the number of particles and the fields.
     max_edges
         Room for edges: the largest number in the data.
 
-    Returns
-    -------
-    A function from a graph to what ``module(graph)`` returns, which ``backward`` can follow.  A result
-    is overwritten by the next call.
+    Attributes
+    ----------
+    gradient
+        All gradients as one vector, of which those of the parameters are views.
 
     Raises
     ------
     InputError
         Where the Triton kernel cannot run, or later for a graph that does not fit.
     """
-    from propensity.nn import SE3GNN
 
-    network = next(part for part in module.modules() if isinstance(part, SE3GNN))
-    weight = network.readout.weight
-    if not can_capture(network):
-        raise InputError(
-            f"capture needs the Triton kernel, and the network is {weight.dtype} on {weight.device}."
-        )
-    n_nodes = len(like.types)
-    held = like.to_dict() if hasattr(like, "to_dict") else vars(like)
-    # Edges first, which are padded; all else belongs to particles.
-    edges = ["edge_index", "edge_vec"]
-    fields = edges + [name for name, value in held.items() if torch.is_tensor(value) and name not in edges]
+    def __init__(self, loss: nn.Module, like: Any, max_edges: int) -> None:
+        from propensity.nn import SE3GNN
 
-    def padded(graph: Any) -> list[torch.Tensor]:
-        """Tensors of a graph, with edges to a particle that does not exist up to the room there is."""
-        n_edges = graph.edge_index.shape[1]
-        if len(graph.types) != n_nodes or n_edges > max_edges:
+        network = next(part for part in loss.modules() if isinstance(part, SE3GNN))
+        weight = network.readout.weight
+        if not can_capture(network):
             raise InputError(
-                f"the graph has {len(graph.types)} particles and {n_edges} edges: recorded were {n_nodes} and up to {max_edges}."
+                f"a recording needs the Triton kernel, and the network is {weight.dtype} on {weight.device}."
             )
-        index = nn.functional.pad(graph.edge_index, (0, max_edges - n_edges), value=n_nodes)
-        vectors = nn.functional.pad(graph.edge_vec, (0, 0, 0, max_edges - n_edges), value=1.0)
-        return [index, vectors, *(getattr(graph, name) for name in fields[2:])]
+        self.n_nodes, self.max_edges = len(like.types), max_edges
+        held = like.to_dict() if hasattr(like, "to_dict") else vars(like)
+        # Edges are padded; all else belongs to particles.
+        self._inputs = {
+            name: value.to(weight.device, copy=True)
+            for name, value in held.items()
+            if torch.is_tensor(value) and name not in ("edge_index", "edge_vec")
+        }
+        self._index = torch.empty(2, max_edges, dtype=like.edge_index.dtype, device=weight.device)
+        self._vectors = torch.empty(max_edges, 3, dtype=like.edge_vec.dtype, device=weight.device)
+        self._put(like)
+        graph = SimpleNamespace(edge_index=self._index, edge_vec=self._vectors, **self._inputs)
+        state = {name: value.clone() for name, value in loss.state_dict().items()}
+        parameters = list(loss.parameters())
+        used: list[nn.Parameter] = []
 
-    state = {name: value.clone() for name, value in module.state_dict().items()}
-    example = tuple(tensor.clone().to(weight.device) for tensor in padded(like))
-    with torch.random.fork_rng([weight.device]):
-        recorded: Any = torch.cuda.make_graphed_callables(_Flat(module, fields), example)
-    with torch.no_grad():
-        for name, value in module.state_dict().items():
-            value.copy_(state[name])
-    # A replay changes statistics, and the optimiser weights, without a trace in their versions, by which
-    # kernels know that what they derived from them is out of date.
-    counters = [buffer for name, buffer in module.named_buffers() if name.endswith("num_batches_tracked")]
+        def run() -> tuple[torch.Tensor, torch.Tensor]:
+            losses = loss(graph)
+            found = torch.autograd.grad(losses[0], parameters, allow_unused=True)
+            pairs = [(p, g) for p, g in zip(parameters, found, strict=True) if g is not None]
+            used[:] = [parameter for parameter, _ in pairs]
+            return losses.detach(), torch.cat([gradient.flatten() for _, gradient in pairs])
 
-    def call(graph: Any) -> torch.Tensor:
-        for counter in counters:
+        with torch.random.fork_rng([weight.device] if weight.is_cuda else []):
+            self._replay, (self._losses, self.gradient) = record(run, weight.device)
+        with torch.no_grad():
+            for name, value in loss.state_dict().items():
+                value.copy_(state[name])
+        parts = self.gradient.split([parameter.numel() for parameter in used])
+        self._gradients = [(p, part.view_as(p)) for p, part in zip(used, parts, strict=True)]
+        # A replay changes statistics, and the optimiser weights, without a trace in their versions, by which
+        # kernels know that what they derived from them is out of date.
+        self._counters = [
+            buffer for name, buffer in loss.named_buffers() if name.endswith("num_batches_tracked")
+        ]
+
+    def __call__(self, graph: Any) -> torch.Tensor:
+        """Losses of ``graph``, shape (k,)."""
+        self._put(graph)
+        for counter in self._counters:
             torch.autograd.graph.increment_version(counter)
-        return recorded(*padded(graph))
+        self._replay()
+        for parameter, gradient in self._gradients:
+            parameter.grad = gradient
+        return self._losses
 
-    return call
+    def _put(self, graph: Any) -> None:
+        """Copy a graph to where the recording reads, with edges to a particle that does not exist in the room left."""
+        n_edges = graph.edge_index.shape[1]
+        if len(graph.types) != self.n_nodes or n_edges > self.max_edges:
+            raise InputError(
+                f"the graph has {len(graph.types)} particles and {n_edges} edges: "
+                f"recorded were {self.n_nodes} and up to {self.max_edges}."
+            )
+        self._index[:, :n_edges] = graph.edge_index
+        self._index[:, n_edges:] = self.n_nodes
+        self._vectors[:n_edges] = graph.edge_vec
+        self._vectors[n_edges:] = 1.0
+        for name, value in self._inputs.items():
+            value.copy_(getattr(graph, name), non_blocking=True)
+
+
+def record(
+    run: Callable[[], tuple[torch.Tensor, ...]], device: torch.device
+) -> tuple[Callable[[], None], tuple[torch.Tensor, ...]]:
+    """Record what ``run`` launches: a function that replays it, and the results that each replay overwrites."""
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        for _ in range(2):  # compiles, and fills what is kept between passes
+            run()
+    torch.cuda.current_stream(device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+        results = run()
+    return graph.replay, results

@@ -15,7 +15,6 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy
 
 from propensity.card import Card
 from propensity.errors import DataError, InputError, PropensityError, suggest
@@ -31,6 +30,7 @@ from propensity.training.graphs import GraphModule, labelled_graph
 from propensity.training.interrupt import Interrupted, TrainingInterrupted, interruptible
 from propensity.training.module import PropensityModule
 from propensity.training.norms import refresh_norms
+from propensity.training.parallel import FlatDDPStrategy
 
 if TYPE_CHECKING:
     from propensity.data import Sample
@@ -255,7 +255,7 @@ def _trainer(
     if config.devices > 1:
         backend = "gloo" if device.type == "cpu" else None
         # Statistics of batch norm stay apart during an epoch; the module averages them for validation.
-        strategy = DDPStrategy(process_group_backend=backend, broadcast_buffers=False)
+        strategy = FlatDDPStrategy(process_group_backend=backend)
     return Trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
         devices=[device.index] if device.index is not None and config.devices == 1 else config.devices,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -14,7 +13,7 @@ from torch_geometric.data import Data
 
 from propensity.card import Card
 from propensity.kernels.agreement import agrees
-from propensity.kernels.capture import can_capture, capture
+from propensity.kernels.capture import Recording, can_capture
 from propensity.nn import SE3GNN
 from propensity.training.config import TrainingConfig
 from propensity.training.graphs import join_graphs
@@ -35,8 +34,8 @@ class PropensityModule(LightningModule):
         self.to_inherent = None
         if config.inherent_weight:
             self.to_inherent = nn.Linear(config.channels, 1, bias=False, dtype=network.readout.weight.dtype)
-        self._recorded: Callable[[Any], torch.Tensor] | None = None
-        self._n_recorded = -1
+        self._recorded: Recording | None = None
+        self._replayed = False
         #: Pearson of the last validation, shape (n_trained, n_times).
         self.valid_pearson: torch.Tensor | None = None
         self._loss_sum = torch.zeros(())
@@ -63,21 +62,34 @@ class PropensityModule(LightningModule):
         graphs, size = self.trainer.datamodule.graphs, self.config.batch_size  # type: ignore[attr-defined]
         if len(graphs) >= size and len({graph.num_nodes for graph in graphs}) == 1:
             most = sorted(graph.num_edges for graph in graphs)[-size:]
-            like = join_graphs(graphs[:size])
-            self._n_recorded = size * graphs[0].num_nodes
-            self._recorded = capture(
-                TrainingLoss(self.network, self.to_inherent, self.config), like, sum(most)
-            )
+            loss = TrainingLoss(self.network, self.to_inherent, self.config)
+            self._recorded = Recording(loss, join_graphs(graphs[:size]), sum(most))
 
     def training_step(self, graph: Data, index: int) -> torch.Tensor:
         """Loss of one batch."""
-        if self._recorded is not None and len(graph.types) == self._n_recorded:
+        self._replayed = self._recorded is not None and len(graph.types) == self._recorded.n_nodes
+        if self._recorded is not None and self._replayed:
             both = self._recorded(graph)
         else:
             both = TrainingLoss(self.network, self.to_inherent, self.config)(graph)
         self._loss_sum = self._loss_sum + both[1].detach()
         self._steps += 1
         return both[0]
+
+    def backward(self, loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        """Nothing after a replay, which has left the gradients already."""
+        if not self._replayed:
+            super().backward(loss, *args, **kwargs)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """Nothing after a replay, whose gradients replace the last ones."""
+        if not self._replayed:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    @property
+    def joined_gradient(self) -> torch.Tensor | None:
+        """The vector of which the gradients of this step are views, where there is one."""
+        return self._recorded.gradient if self._recorded is not None and self._replayed else None
 
     def epoch_loss(self) -> float:
         """Mean training loss since the start of the epoch, over all processes; waits for the device."""

@@ -170,7 +170,7 @@ def test_every_l_max_on_a_gpu(l_max):
 
 
 def test_edges_that_lead_nowhere_change_nothing():
-    """capture() pads graphs to one size with edges of particle N, which does not exist."""
+    """Recordings pad graphs to one size with edges of particle N, which does not exist."""
     needs("triton", torch.float32)
     graph, network = random_graph(7, 20, dtype=torch.float32), network_of(dropout=0.0)
     padded = copy.copy(graph)
@@ -180,14 +180,6 @@ def test_edges_that_lead_nowhere_change_nothing():
     found["positions"] = found["positions"][:20]
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
-
-
-def test_capture_says_what_it_needs():
-    from propensity.errors import InputError
-    from propensity.kernels.capture import capture
-
-    with pytest.raises(InputError, match="needs the Triton kernel"):
-        capture(network_of(), random_graph(10, 30, dtype=torch.float32), 100)
 
 
 @pytest.mark.parametrize("kernel", ["cpu", "triton"])

@@ -16,10 +16,11 @@ import torch
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.evaluation import evaluate
 from propensity.graph import build_graph
+from propensity.kernels import capture
 from propensity.model_io import save_model
 from propensity.nn import SE3GNN
 from propensity.structure import Structure
-from propensity.training import fit_network
+from propensity.training import fit_network, module
 from propensity.training.checkpoints import read_checkpoint
 from propensity.training.config import TrainingConfig
 from propensity.training.curves import read_log
@@ -28,6 +29,7 @@ from propensity.training.graphs import EpochSampler, join_graphs, labelled_graph
 from propensity.training.module import PropensityModule, mean_squared_error, rate_factor
 from propensity.training.norms import refresh_norms
 from tests.conftest import make_liquid
+from tests.kernels.test_capture import run_again
 from tests.training.conftest import SMALL, make_sample
 
 OPTIONS = {key: value for key, value in SMALL.items() if key != "progress"}
@@ -325,10 +327,41 @@ def test_fresh_norms_are_averages_over_structures_without_dropout(kernel):
     torch.testing.assert_close(scalars.var(0, unbiased=False), torch.ones(4), rtol=1e-2, atol=1e-2)
 
 
+@pytest.fixture
+def recorded_here(monkeypatch):
+    """Recordings on the CPU, which run their function anew."""
+    monkeypatch.setattr(capture, "record", run_again)
+    for name in (capture, module):
+        monkeypatch.setattr(name, "can_capture", lambda network: True)
+
+
+def alike(seeds):
+    """Samples of one structure with different labels, so that no recording has room to fill."""
+    return [make_sample(seed, structure=make_sample(0).structure) for seed in seeds]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_recorded_is_eager(batch_size, request):
+    """Bit for bit, with a remainder that is not recorded."""
+    options = {**OPTIONS, "dropout": 0.0, "batch_size": batch_size, "ema": 0.9}
+    expected = fit_network(alike(range(5)), alike([7]), **options).network.state_dict()
+    request.getfixturevalue("recorded_here")
+    found = fit_network(alike(range(5)), alike([7]), **options).network.state_dict()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=0, msg=name)
+
+
 TWO_PROCESSES = """
 import sys
-from propensity.training import fit_network
+from propensity.kernels import capture
+from propensity.training import fit_network, module
+from tests.kernels.test_capture import run_again
 from tests.training.conftest import SMALL, make_sample
+if len(sys.argv) > 6:
+    capture.record = run_again
+    capture.can_capture = module.can_capture = lambda network: True
+    one = make_sample(0).structure
+    make_one, make_sample = make_sample, lambda seed: make_one(seed, structure=one)
 if __name__ == "__main__":
     seeds, epochs = [int(c) for c in sys.argv[2]], int(sys.argv[3])
     options = {**SMALL, "dropout": 0.0, "epochs": epochs, "devices": 2, "learning_rate": float(sys.argv[4]), "milestones": ()}
@@ -337,24 +370,25 @@ if __name__ == "__main__":
 """
 
 
-def train_on_two_processes(tmp_path, seeds, epochs, rate, valid):
+def train_on_two_processes(tmp_path, seeds, epochs, rate, valid, *recorded):
     script, folder = tmp_path / "train.py", tmp_path / "double"
     script.write_text(textwrap.dedent(TWO_PROCESSES))
     folder.mkdir()
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(script), str(folder), seeds, str(epochs), str(rate), valid],
+        [sys.executable, str(script), str(folder), seeds, str(epochs), str(rate), valid, *recorded],
         env=env, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
 
-def test_two_processes_take_the_mean_of_their_gradients(tmp_path):
-    folder = train_on_two_processes(tmp_path, "01", 1, 1e-2, "567")
+@pytest.mark.parametrize("recorded", [[], ["recorded"]], ids=["launched", "recorded"])
+def test_two_processes_take_the_mean_of_their_gradients(tmp_path, recorded):
+    folder = train_on_two_processes(tmp_path, "01", 1, 1e-2, "567", *recorded)
     state = read_checkpoint(folder / "checkpoints/last.ckpt")
     moments = state["optimizer_states"][0]["state"]
-    both = [make_sample(seed) for seed in (0, 1)]
+    both = alike([0, 1]) if recorded else [make_sample(seed) for seed in (0, 1)]
     config = TrainingConfig(**{**OPTIONS, "dropout": 0.0})
     card = _card(both, config)
     torch.manual_seed(0)

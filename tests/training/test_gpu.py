@@ -8,10 +8,11 @@ import torch
 
 from propensity.evaluation import evaluate
 from propensity.graph import build_graph
-from propensity.kernels.capture import capture
+from propensity.kernels import capture
 from propensity.nn import SE3GNN
 from propensity.training import fit_network, module
 from propensity.training.curves import read_log
+from tests.kernels.test_capture import Loss, run_again
 from tests.training.conftest import SMALL, make_sample
 
 pytestmark = [
@@ -34,7 +35,7 @@ def train(samples, **options):
 def test_recorded_is_eager(samples, options, monkeypatch):
     """The same tensors launched one by one give the same weights, bit for bit."""
     recorded = train(samples, **options)
-    monkeypatch.setattr(torch.cuda, "make_graphed_callables", lambda module, example: module)
+    monkeypatch.setattr(capture, "record", run_again)
     eager = train(samples, **options)
     for name, value in eager.items():
         np.testing.assert_array_equal(recorded[name], value, err_msg=name)
@@ -43,22 +44,22 @@ def test_recorded_is_eager(samples, options, monkeypatch):
 @pytest.mark.parametrize("kernel", ["triton", "reference"])
 def test_room_for_edges_is_not_seen(kernel):
     """Edges to a particle that does not exist fill the room: loss and gradients are those without them."""
+    graph = build_graph(make_sample(1).structure, 1.6)
+    graph.labels = torch.randn(len(graph.types), 3)
     torch.manual_seed(0)
-    network = SE3GNN(2, 3, l_max=1, n_layers=2, dropout=0.0, kernel="triton").cuda().train()
-    graph = build_graph(make_sample(1).structure, 1.6, device="cuda")
-    n_edges = graph.edge_index.shape[1]
+    loss = Loss(SE3GNN(2, 3, l_max=1, n_layers=2, dropout=0.0, kernel="triton")).cuda().train()
+    graph = graph.to("cuda")
 
-    def gradients(function):
-        network.zero_grad()
-        output = function(graph)
-        torch.sum(output * torch.linspace(-1, 2, output.numel(), device="cuda").view_as(output)).backward()
-        found = [output.detach().clone(), *(value.grad.clone() for value in network.parameters())]
-        return [value.double() for value in found]
+    def found(losses):
+        gradients = [value.grad for value in loss.network.parameters()]
+        return [value.detach().double() for value in (losses, *gradients)]
 
-    call = capture(network, graph, n_edges + 1000)
-    recorded = gradients(call)
-    network.kernel = kernel
-    expected = gradients(network)
+    recorded = found(capture.Recording(loss, graph, graph.edge_index.shape[1] + 1000)(graph))
+    loss.network.kernel = kernel
+    loss.zero_grad()
+    losses = loss(graph)
+    losses[0].backward()
+    expected = found(losses)
     scale = 1e-3 * max(float(value.norm()) for value in expected[1:])
     for value, exact in zip(recorded, expected, strict=True):
         assert float((value - exact).norm()) <= 1e-4 * max(float(exact.norm()), scale)
@@ -80,7 +81,7 @@ def test_structures_of_different_sizes(samples, monkeypatch):
         type(structure)(structure.positions[:n], structure.types[:n], structure.cell), cut.times,
         cut.propensity[:n], "small", temperature=0.5,
     )  # fmt: skip
-    monkeypatch.setattr(module, "capture", None)
+    monkeypatch.setattr(module, "Recording", None)
     assert np.isfinite(train([*samples[:5], smaller, *samples[6:]])["readout.weight"]).all()
 
 
