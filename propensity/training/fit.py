@@ -30,7 +30,7 @@ from propensity.training.graphs import GraphModule, labelled_graph
 from propensity.training.interrupt import Interrupted, TrainingInterrupted, interruptible
 from propensity.training.module import PropensityModule
 from propensity.training.norms import refresh_norms
-from propensity.training.parallel import FlatDDPStrategy
+from propensity.training.parallel import FlatDDPStrategy, leave_signals_alone
 
 if TYPE_CHECKING:
     from propensity.data import Sample
@@ -256,7 +256,7 @@ def _trainer(
         backend = "gloo" if device.type == "cpu" else None
         # Statistics of batch norm stay apart during an epoch; the module averages them for validation.
         strategy = FlatDDPStrategy(process_group_backend=backend)
-    return Trainer(
+    trainer = Trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
         devices=[device.index] if device.index is not None and config.devices == 1 else config.devices,
         strategy=strategy,
@@ -273,6 +273,8 @@ def _trainer(
         inference_mode=False,
         log_every_n_steps=10**9,
     )
+    leave_signals_alone(trainer)
+    return trainer
 
 
 @contextmanager

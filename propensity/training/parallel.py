@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed, nn
 
@@ -29,6 +30,27 @@ class FlatDDPStrategy(DDPStrategy):
         joined = join_gradients(module) if module.joined_gradient is None else module.joined_gradient
         distributed.all_reduce(joined)
         joined /= self.world_size
+
+    def on_exception(self, exception: BaseException) -> None:
+        """End the processes that this one has started: they would wait for it for ever."""
+        super().on_exception(exception)
+        started = getattr(self.launcher, "procs", [])
+        for process in started:
+            process.kill()
+            process.wait()
+        # Who watches over them would end this process as well, which still has a model to save.
+        started.clear()
+
+
+def leave_signals_alone(trainer: Trainer) -> None:
+    """Let :func:`propensity.training.interrupt.interruptible` alone handle signals.
+
+    Lightning's handler talks to the other processes from wherever the signal found it, which blocks for
+    ever within a step; and each step of several processes would ask whether a signal has come, for which
+    every process waits for its device.
+    """
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
 
 def join_gradients(module: nn.Module) -> torch.Tensor:
