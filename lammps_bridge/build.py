@@ -94,13 +94,19 @@ def find_compiler(own_mpi: bool = False) -> list[str]:
             )
         return words
     for name in ("mpicxx", *_COMPILERS) if own_mpi else _COMPILERS:
-        if shutil.which(name):
+        if shutil.which(name) and (name != "mpicxx" or _links_mpi(name)):
             return [name]
     raise MissingDependencyError(
         "no C++ compiler found: install one (Debian, Ubuntu: `apt install g++`; Fedora: `dnf install gcc-c++`; "
         "conda: `conda install -c conda-forge cxx-compiler`; macOS: `xcode-select --install`) or set CXX; "
         "lammps_bridge.Annotator works without."
     )
+
+
+def _links_mpi(compiler: str) -> bool:
+    """False for Debian's wrapper where only the programs of MPI are installed, without headers and libraries."""
+    line = [compiler, "-include", "mpi.h", "-shared", "-x", "c++", os.devnull, "-o", os.devnull]
+    return subprocess.run(line, capture_output=True, timeout=60, check=False).returncode == 0
 
 
 def installed_target() -> Target:

@@ -46,6 +46,20 @@ def test_plugin_of_another_version_is_not_loaded(
     assert re.search("ERROR: Unrecognized fix style 'propensity'", done.stdout)
 
 
+@pytest.mark.parametrize(("code", "found"), [(0, "mpicxx"), (1, "c++")])
+def test_a_wrapper_of_nothing_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, found: str
+) -> None:
+    """As with Debian's openmpi-bin, where libopenmpi-dev is not installed."""
+    for name in ("mpicxx", "c++"):
+        (tmp_path / name).write_text(f"#!/bin/sh\nexit {code}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    assert build.find_compiler(own_mpi=True) == [found]
+    assert build.find_compiler() == ["c++"]
+
+
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch, lammps_works: None) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CXX", raising=False)
