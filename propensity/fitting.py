@@ -62,7 +62,7 @@ def input_structure(sample: Sample, positions: Positions) -> Structure:
         return sample.structure
     if sample.inherent_positions is None:
         raise DataError(
-            f"{sample.name} has no inherent positions: quench it first or train on positions='thermal'."
+            f"{sample.name} has no inherent positions: add them by `propensity convert --quench`, or train on positions='thermal'."
         )
     return sample.structure.with_positions(sample.inherent_positions)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from propensity.errors import InputError, PropensityError
+from propensity.errors import DataError, InputError, PropensityError
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
+
+    from propensity.data import Sample
 
 #: Largest force on a particle at the end, in ε/σ (ends 0.003 σ from the minimum), and steps after which a quench has failed.
 FORCE, MAX_STEPS = 0.01, 3000
@@ -64,6 +67,27 @@ def inherent_structure(structure: Structure, potential: str = "lj/cut", *, force
             "check the species and the length scale."
         )
     return structure.with_positions(atoms.positions)
+
+
+def with_inherent_structure(sample: Sample) -> Sample:
+    """The same sample with inherent positions, minimised in the potential of its dynamics.
+
+    Raises
+    ------
+    DataError
+        When its potential is not known, or no minimum is found.
+    """
+    from propensity.baselines.potential import POTENTIALS
+
+    if sample.potential not in POTENTIALS:
+        raise DataError(
+            f"{sample.name} can't be quenched: its potential is {sample.potential!r}, known are {sorted(POTENTIALS)}."
+        )
+    try:
+        found = inherent_structure(sample.structure, sample.potential)
+    except PropensityError as error:
+        raise DataError(f"{sample.name}: {error}") from None
+    return replace(sample, inherent_positions=found.positions)
 
 
 def kob_andersen(potential: str = "lj/cut") -> Calculator:

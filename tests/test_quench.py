@@ -14,8 +14,10 @@ import propensity.quench
 from propensity import Predictor, PropensityCalculator, inherent_structure
 from propensity.baselines.potential import local_potential_energy
 from propensity.cli.annotate import command
-from propensity.data import open_dataset
-from propensity.errors import InputError, PropensityError
+from propensity.cli.convert import command as convert_command
+from propensity.data import Sample, StoreWriter, open_dataset
+from propensity.data.convert import convert
+from propensity.errors import DataError, InputError, PropensityError
 from propensity.quench import kob_andersen
 from propensity.structure import Structure
 from propensity.training.graphs import minimum_image
@@ -128,3 +130,45 @@ def test_bad_input(liquid, model, tiny_model, monkeypatch):
     monkeypatch.setattr(propensity.quench, "MAX_STEPS", 2)
     with pytest.raises(PropensityError, match="no energy minimum within 2 steps"):
         inherent_structure(liquid)
+
+
+def unquenched(name: str, seed: int, **changes) -> Sample:
+    structure = make_liquid(seed=seed)
+    labels = np.full((len(structure), 1), 0.5)
+    return Sample(structure, np.array([1.0]), labels, name, **{"potential": SMOOTH, **changes})
+
+
+def test_data_sets_are_quenched_in_their_own_potential(tmp_path):
+    given = make_liquid(seed=2).positions + 0.01
+    samples = [
+        unquenched("smooth", 0),
+        unquenched("sharp", 1, potential="lj/cut"),
+        unquenched("given", 2, inherent_positions=given),
+    ]
+    with StoreWriter(tmp_path / "thermal.h5") as writer:
+        for sample in samples:
+            writer.add(sample)
+    done = CliRunner().invoke(
+        convert_command, [str(tmp_path / name) for name in ("thermal.h5", "quenched.h5")] + ["--quench"]
+    )
+    assert done.exit_code == 0, done.output
+    found = {sample.name: sample for sample in open_dataset(tmp_path / "quenched.h5")}
+    np.testing.assert_allclose(found["given"].inherent_positions, given, atol=2e-5)
+    for sample in samples[:2]:
+        expected = inherent_structure(found[sample.name].structure, sample.potential).positions
+        # Rounding positions for the store moves the end of a quench within the tolerance of its forces.
+        np.testing.assert_allclose(found[sample.name].inherent_positions, expected, atol=2e-2)
+        np.testing.assert_allclose(
+            found[sample.name].structure.positions, sample.structure.positions, atol=2e-5
+        )
+
+
+@pytest.mark.parametrize("potential", [None, "buckingham"])
+def test_a_data_set_whose_potential_is_not_known(tmp_path, potential):
+    with StoreWriter(tmp_path / "thermal.h5") as writer:
+        writer.add(unquenched("liquid", 0, potential=potential))
+    with pytest.raises(
+        DataError, match=f"liquid can't be quenched: its potential is {potential!r}, known are"
+    ):
+        convert([tmp_path / "thermal.h5"], tmp_path / "quenched.h5", quench=True)
+    assert not (tmp_path / "quenched.h5").exists()

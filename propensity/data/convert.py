@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from pathlib import Path
+from typing import Any
 
 from propensity.data.entry import Entry
 from propensity.data.opening import open_dataset
 from propensity.data.selection import TimesSpec, pick_times
 from propensity.data.writer import StoreWriter
 from propensity.errors import DataError, InputError, PropensityError
+from propensity.quench import with_inherent_structure
 
 #: Called with (done, total) after each structure.
 Progress = Callable[[int, int], None]
@@ -28,6 +30,7 @@ def convert(
     *,
     times: TimesSpec = "all",
     labels: str | None = None,
+    quench: bool = False,
     workers: int | None = 1,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -47,6 +50,8 @@ def convert(
         As in :func:`~propensity.data.select_times`, but each structure keeps times of its own.
     labels
         As in :func:`~propensity.data.open_dataset`.
+    quench
+        Give inherent positions to structures without, by :func:`propensity.quench.with_inherent_structure`.
     workers
         Processes; None: one a CPU.  More than one needs ``if __name__ == "__main__":`` in a script.
     overwrite
@@ -62,7 +67,7 @@ def convert(
     Raises
     ------
     DataError
-        When structures can't be read: the others are kept, and the same call tries those again.
+        When structures can't be read or quenched: the others are kept, and the same call tries those again.
     """
     destination = Path(destination)
     paths = [Path(source) for source in sources]
@@ -71,7 +76,9 @@ def convert(
     if any(path.is_dir() and path.resolve() in destination.resolve().parents for path in paths):
         raise InputError(f"{destination} lies inside a source and would become part of it: put it elsewhere.")
     dataset = open_dataset(paths, labels=labels)
-    job = {"sources": [str(path) for path in paths], "times": str(times), "labels": labels}
+    job: dict[str, Any] = {"sources": [str(path) for path in paths], "times": str(times), "labels": labels}
+    if quench:  # absent otherwise, as from stores that are older than the option
+        job["quench"] = True
     writer = StoreWriter(destination, job=job, overwrite=overwrite)
     done = writer.done()
     entries = [entry for entry in dataset.entries if entry.name not in done]
@@ -80,7 +87,7 @@ def convert(
     failures: list[str] = []
     if progress:
         progress(finished, total)
-    for failure in _run(entries, writer, times, workers):
+    for failure in _run(entries, _Task(writer, times, quench), workers):
         finished += 1
         if failure:
             failures.append(failure)
@@ -88,19 +95,16 @@ def convert(
             progress(finished, total)
     if failures:
         raise DataError(
-            f"{len(failures)} of {total} structures can't be read; the others are kept in {writer.parts}. "
+            f"{len(failures)} of {total} structures can't be converted; the others are kept in {writer.parts}. "
             f"Repair or remove the file(s) and repeat the command. First: {failures[0]}"
         )
     writer.close()
     return destination
 
 
-def _run(
-    entries: list[Entry], writer: StoreWriter, times: TimesSpec, workers: int | None
-) -> Iterator[str | None]:
+def _run(entries: list[Entry], task: _Task, workers: int | None) -> Iterator[str | None]:
     """Convert entries, yielding for each what went wrong or None."""
     workers = min(workers or os.cpu_count() or 1, len(entries))
-    task = _Task(writer, times)
     if workers <= 1:
         yield from map(task, entries)
         return
@@ -123,12 +127,14 @@ def _run(
 class _Task:
     """Load one entry and add it; pickles into workers."""
 
-    def __init__(self, writer: StoreWriter, times: TimesSpec) -> None:
-        self.writer, self.times = writer, times
+    def __init__(self, writer: StoreWriter, times: TimesSpec, quench: bool) -> None:
+        self.writer, self.times, self.quench = writer, times, quench
 
     def __call__(self, entry: Entry) -> str | None:
         try:
             sample = pick_times(entry.load(), self.times)
+            if self.quench and sample.inherent_positions is None:
+                sample = with_inherent_structure(sample)
         except PropensityError as error:
             return str(error)
         # Trouble with writing is everybody's and ends the run.

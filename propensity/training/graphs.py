@@ -42,7 +42,7 @@ def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: to
     if config.inherent_weight:
         if sample.inherent_positions is None:
             raise DataError(
-                f"{sample.name} has no inherent positions, which inherent_weight needs: set it to 0."
+                f"{sample.name} has no inherent positions, which inherent_weight needs: add them by `propensity convert --quench`, or set it to 0."
             )
         step = sample.inherent_positions - sample.structure.positions
         graph.to_inherent = torch.from_numpy(minimum_image(step, structure.cell, structure.pbc)).to(dtype)
