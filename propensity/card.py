@@ -35,8 +35,9 @@ class Card(BaseModel):
     default_time_index: int = Field(
         0, description="Output that is meant where one number a particle is asked for."
     )
-    positions: Literal["thermal", "inherent"] = Field(
-        "thermal", description="Positions the model was trained on."
+    positions: Literal["thermal", "inherent", "both"] = Field(
+        "thermal",
+        description="Positions the model was trained on; both: inherent ones, with the displacement to the thermal ones.",
     )
     node_scalars: dict[str, Any] = Field(
         default_factory=dict,

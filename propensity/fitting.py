@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from propensity.data import Sample
 
 Positions = Literal["thermal", "inherent"]
+#: "both": the inherent positions, with the displacement from there to the thermal ones.
+AllPositions = Literal["thermal", "inherent", "both"]
 
 
 class Options(BaseModel):
@@ -50,8 +52,10 @@ def read_options(cls: type[AnyOptions], values: dict[str, Any]) -> AnyOptions:
         raise InputError(f"option {where} is {first['input']!r}: {first['msg'].lower()}.") from None
 
 
-def input_structure(sample: Sample, positions: Positions) -> Structure:
+def input_structure(sample: Sample, positions: AllPositions) -> Structure:
     """Structure that a model sees: the thermal one, or the same particles at the inherent positions.
+
+    With ``"both"`` it holds the displacement to the thermal positions too.
 
     Raises
     ------
@@ -64,7 +68,8 @@ def input_structure(sample: Sample, positions: Positions) -> Structure:
         raise DataError(
             f"{sample.name} has no inherent positions: add them by `propensity convert --quench`, or train on positions='thermal'."
         )
-    return sample.structure.with_positions(sample.inherent_positions)
+    found = sample.structure.at_minimum(sample.inherent_positions)
+    return found if positions == "both" else found.with_positions(found.positions)
 
 
 def check_samples(train: Sequence[Sample]) -> tuple[Sample, np.ndarray]:
@@ -129,7 +134,7 @@ def training_card(
     *,
     config: dict[str, Any],
     options: dict[str, Any],
-    positions: Positions = "thermal",
+    positions: AllPositions = "thermal",
     cutoff: float | None = None,
     trained_species: Sequence[str] = (),
     citation: str = "",

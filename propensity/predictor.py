@@ -95,7 +95,7 @@ class Predictor:
             from propensity.baselines.potential import check_potential
 
             check_potential(quench)
-            if self.card.positions != "inherent":
+            if self.card.positions == "thermal":
                 raise InputError(
                     f"{paths[0]} was trained on {self.card.positions} positions: leave quench out, or choose a model of "
                     "inherent structures."
@@ -139,7 +139,7 @@ class Predictor:
         if self.quench is not None:
             from propensity.quench import inherent_structure
 
-            reduced = inherent_structure(reduced, self.quench)
+            reduced = reduced.at_minimum(inherent_structure(reduced, self.quench).positions)
         try:
             members = np.stack([estimator.predict(reduced) for estimator in self.estimators])
         except torch.cuda.OutOfMemoryError:

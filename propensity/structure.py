@@ -31,6 +31,9 @@ class Structure:
         orthorhombic box and a number as a cubic one.  Vectors of open directions may be zero.
     pbc
         Periodic directions, shape (3,) or one value for all.
+    displacement
+        Where positions are those of an inherent structure: vectors from them to the thermal positions,
+        shape (N, 3), which some models see as well.
 
     Raises
     ------
@@ -43,12 +46,22 @@ class Structure:
     types: np.ndarray
     cell: np.ndarray
     pbc: np.ndarray
+    displacement: np.ndarray | None
 
-    def __init__(self, positions: Any, types: Any, cell: Any, pbc: Any = True) -> None:
-        object.__setattr__(self, "positions", _positions(positions))
+    def __init__(
+        self, positions: Any, types: Any, cell: Any, pbc: Any = True, displacement: Any = None
+    ) -> None:
+        object.__setattr__(self, "positions", _vectors(positions, "positions"))
         object.__setattr__(self, "types", _types(types, len(self.positions)))
         object.__setattr__(self, "pbc", _pbc(pbc))
         object.__setattr__(self, "cell", _cell(cell, self.pbc))
+        if displacement is not None:
+            displacement = _vectors(displacement, "displacement")
+            if len(displacement) != len(self):
+                raise InputError(
+                    f"displacement has shape {displacement.shape} for {len(self)} particles: give a vector for each."
+                )
+        object.__setattr__(self, "displacement", displacement)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -71,11 +84,18 @@ class Structure:
         """Return the structure with every length multiplied by ``factor``."""
         if not np.isfinite(factor) or factor <= 0:
             raise InputError(f"length scale factor is {factor}: give a positive finite number.")
-        return Structure(self.positions * factor, self.types, self.cell * factor, self.pbc)
+        moved = None if self.displacement is None else self.displacement * factor
+        return Structure(self.positions * factor, self.types, self.cell * factor, self.pbc, moved)
 
     def with_positions(self, positions: Any) -> Structure:
         """Return the same particles and cell at other positions, shape (N, 3)."""
         return Structure(positions, self.types, self.cell, self.pbc)
+
+    def at_minimum(self, inherent_positions: Any) -> Structure:
+        """Return this thermal structure at its inherent positions, shape (N, 3), with the displacement from there."""
+        found = self.with_positions(inherent_positions)
+        step = minimum_image(self.positions - found.positions, self.cell, self.pbc)
+        return Structure(found.positions, self.types, self.cell, self.pbc, step)
 
     @classmethod
     def from_ase(
@@ -140,22 +160,35 @@ class Structure:
         return cls(atomgroup.positions, types, timestep.triclinic_dimensions, pbc)
 
 
-def _positions(positions: Any) -> np.ndarray:
+def minimum_image(vectors: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+    """Shift short displacements, shape (N, 3), to their nearest periodic image."""
+    if not pbc.any():
+        return vectors
+    rows = np.array(cell, dtype=float)
+    # Open directions may have no cell vector; any independent one serves, since they are never shifted.
+    for k in np.flatnonzero(~pbc):
+        if not rows[k].any():
+            rows[k] = np.linalg.svd(np.delete(rows, k, axis=0))[2][-1]
+    shifts = np.round(np.linalg.solve(rows.T, vectors.T).T) * pbc
+    return vectors - shifts @ rows
+
+
+def _vectors(vectors: Any, what: str) -> np.ndarray:
     try:
-        array = np.array(positions, dtype=np.float64)
+        array = np.array(vectors, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"positions can't be read as numbers ({error}): give an array of shape (N, 3)."
+            f"{what} can't be read as numbers ({error}): give an array of shape (N, 3)."
         ) from None
     if array.ndim != 2 or array.shape[1] != 3:
-        raise InputError(f"positions have shape {array.shape}: give an array of shape (N, 3).")
+        raise InputError(f"{what} have shape {array.shape}: give an array of shape (N, 3).")
     if len(array) == 0:
         raise InputError("the structure is empty: give at least one particle.")
     bad = ~np.isfinite(array).all(axis=1)
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         raise InputError(
-            f"positions of {int(bad.sum())} particle(s) are NaN or infinite (first: particle {first}, "
+            f"{what} of {int(bad.sum())} particle(s) are NaN or infinite (first: particle {first}, "
             f"{array[first]}): remove or repair them."
         )
     return array

@@ -19,8 +19,7 @@ from propensity.data import Sample, StoreWriter, open_dataset
 from propensity.data.convert import convert
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.quench import kob_andersen
-from propensity.structure import Structure
-from propensity.training.graphs import minimum_image
+from propensity.structure import Structure, minimum_image
 from tests.conftest import make_liquid, make_tiny_model
 
 ONE = Path(__file__).parent / "data" / "ka3d_one_valid.npz"

@@ -41,7 +41,7 @@ class LayerwiseKernel:
         """See :class:`Kernel`."""
         scalars = network.node_scalars(graph)
         geometry = self.prepare(graph, network.convolutions[-1])
-        hidden = scalars.new_empty(len(scalars), 0)
+        hidden = network.first_features(graph)
         layers = []
         for convolution, norm in zip(network.convolutions, network.norms, strict=True):
             update = convolution(self, hidden, scalars, geometry)

@@ -77,7 +77,7 @@ class CPUKernel(LayerwiseKernel):
 
         scalars = network.node_scalars(graph)
         geometry = self.prepare(graph, network.convolutions[-1])
-        features = table(scalars.new_empty(len(scalars), 0), scalars)
+        features = table(network.first_features(graph), scalars)
         blank = scalars.new_zeros(len(scalars), network.convolutions[-1].layout.dim_out)
         tables = table(blank, scalars), table(blank, scalars)
         for k, (convolution, norm) in enumerate(zip(network.convolutions, network.norms, strict=True)):

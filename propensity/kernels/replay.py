@@ -38,13 +38,13 @@ def replayed(network: SE3GNN, structure: Structure) -> np.ndarray | None:
     """Outputs of ``network`` in eval mode for ``structure``, shape (N, n_outputs), or None: then call it itself.
 
     None comes back for the first structure of a size, those that are not worth a recording or cannot have
-    one (above ``LARGEST`` particles, open boundaries, small cells, extra scalars, kernels other than
+    one (above ``LARGEST`` particles, open boundaries, small cells, extra scalars or displacements, kernels other than
     Triton), for more edges than there is room for, and for coincident particles.
     """
     weight = network.readout.weight
     if not weight.is_cuda or len(structure) > LARGEST or not structure.pbc.all():
         return None
-    if network.training or network.extra_scalars or torch.is_grad_enabled():
+    if network.training or network.extra_scalars or network.displacement or torch.is_grad_enabled():
         return None
     if get_kernel(network.kernel, weight.device, weight.dtype).name != "triton":
         return None

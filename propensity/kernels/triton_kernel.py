@@ -132,10 +132,10 @@ class TritonKernel:
         """Features after each layer, in the layout of the kernels."""
         geometry = self.prepare(graph, network)
         scalars = _scalars(network, graph)
+        features = _first_features(network, graph, scalars)
         if network.training or torch.is_grad_enabled():
-            yield from run_layers(network, geometry, scalars)
+            yield from run_layers(network, geometry, scalars, features)
             return
-        features = scalars.new_zeros(1)
         for convolution, norm in zip(network.convolutions, network.norms, strict=True):
             features = _infer(convolution, norm, geometry, features, scalars)
             yield features
@@ -147,6 +147,13 @@ def _scalars(network: Any, graph: Any) -> torch.Tensor:
     if network.extra_scalars:
         return shapes.pack_scalars(network.node_scalars(graph))
     return shapes.one_hot.index_select(0, graph.types)
+
+
+def _first_features(network: Any, graph: Any, scalars: torch.Tensor) -> torch.Tensor:
+    """What the first layer reads in the layout of the kernels; ``scalars``, unread, where that is nothing."""
+    if not network.displacement:
+        return scalars
+    return _shapes(network.convolutions[0]).pack_features(network.first_features(graph))
 
 
 def _infer(

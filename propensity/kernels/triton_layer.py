@@ -20,10 +20,12 @@ THREADS = 128
 SUM_THREADS = 32
 
 
-def run_layers(network: Any, geometry: Geometry, scalars: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Features after each layer, in the layout of the kernels, with gradients."""
+def run_layers(
+    network: Any, geometry: Geometry, scalars: torch.Tensor, first: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Features after each layer, in the layout of the kernels, with gradients; ``first`` goes into the first."""
     parameters = parameters_of(network)
-    return Layers.apply(network, geometry, scalars, geometry.harmonics, geometry.basis, *parameters)
+    return Layers.apply(network, geometry, scalars, first, geometry.harmonics, geometry.basis, *parameters)
 
 
 class Layers(torch.autograd.Function):
@@ -31,8 +33,8 @@ class Layers(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, network: Any, geometry: Geometry, scalars: torch.Tensor, harmonics: torch.Tensor | None,
-        basis: torch.Tensor, *parameters: torch.Tensor,
+        ctx: Any, network: Any, geometry: Geometry, scalars: torch.Tensor, first: torch.Tensor,
+        harmonics: torch.Tensor | None, basis: torch.Tensor, *parameters: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:  # fmt: skip
         """Features after each layer, shape (N, width)."""
         radial, device = network.convolutions[-1].radial, scalars.device
@@ -46,7 +48,7 @@ class Layers(torch.autograd.Function):
         ]
         if counters:
             torch._foreach_add_(counters, 1)
-        ctx.layers, kept, features, before = [], [], [], scalars  # the first layer reads no features
+        ctx.layers, kept, features, before = [], [], [], first
         for k, (convolution, norm) in enumerate(zip(network.convolutions, network.norms, strict=True)):
             layer = LayerPass(shapes_of(convolution.layout, device), geometry, ctx.packing, k)
             before, state = layer.forward(convolution.radial, norm, packed, before, scalars, basis)
@@ -55,15 +57,15 @@ class Layers(torch.autograd.Function):
             features.append(before)
         ctx.shapes = [parameter.shape for parameter in parameters]
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(packed, scalars, basis, *features, *kept)
+        ctx.save_for_backward(packed, scalars, first, basis, *features, *kept)
         return tuple(features)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[Any, ...]:
         """Gradients of all that :meth:`forward` takes."""
-        wants_harmonics, wants_basis = ctx.needs_input_grad[3:5]
-        packed, scalars, basis, *saved = ctx.saved_tensors
+        wants_harmonics, wants_basis = ctx.needs_input_grad[4:6]
+        packed, scalars, first, basis, *saved = ctx.saved_tensors
         n = len(ctx.layers)
         features, kept = saved[:n], saved[n:]
         each = len(kept) // n
@@ -77,7 +79,7 @@ class Layers(torch.autograd.Function):
             if grad is None:
                 continue
             reached = max(reached, k + 1)
-            before = features[k - 1] if k else scalars
+            before = features[k - 1] if k else first
             state = kept[k * each : (k + 1) * each]
             grad, *found = layer.backward(
                 grad.contiguous(),
@@ -93,7 +95,7 @@ class Layers(torch.autograd.Function):
             edges = [
                 b if a is None else a if b is None else a.add_(b) for a, b in zip(edges, found, strict=True)
             ]
-        return (None, None, None, *edges, *ctx.packing.unpack(gradients, ctx.shapes, reached))
+        return (None, None, None, grad, *edges, *ctx.packing.unpack(gradients, ctx.shapes, reached))
 
 
 class LayerPass:

@@ -72,6 +72,13 @@ class SE3Estimator(Estimator):
         graph = build_graph(structure, self.network.cutoff, device=weight.device, dtype=weight.dtype)
         if self.card.node_scalars:
             graph.extra = torch.from_numpy(node_scalars(structure, self.card.node_scalars)).to(weight)
+        if self.network.displacement:
+            if structure.displacement is None:
+                raise InputError(
+                    "the model sees inherent structures with the displacement to the thermal positions: give quench and "
+                    "thermal positions, or a Structure with its displacement (Structure.at_minimum)."
+                )
+            graph.displacement = torch.from_numpy(structure.displacement).to(weight)
         return self.network(graph).cpu().double().numpy()
 
     def arrays(self) -> dict[str, np.ndarray]:

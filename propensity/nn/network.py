@@ -44,6 +44,9 @@ class SE3GNN(nn.Module):
         Dropout probability inside the radial MLP.
     extra_scalars
         Further node scalars, such as the local potential energy, given as ``graph.extra`` (N, extra_scalars).
+    displacement
+        Root mean square of ``graph.displacement`` (N, 3), vectors that the first layer sees divided by it,
+        and the readout their length; 0: the network sees none.
     readout
         ``"shared"`` by all species, or ``"species"`` for one linear map each.
     kernel
@@ -64,6 +67,7 @@ class SE3GNN(nn.Module):
         radial_hidden: int = 16,
         dropout: float = 0.5,
         extra_scalars: int = 0,
+        displacement: float = 0.0,
         readout: str = "shared",
         kernel: str = "auto",
     ) -> None:
@@ -76,31 +80,35 @@ class SE3GNN(nn.Module):
             raise InputError(f"cutoff is {cutoff}: give a positive number.")
         if not 0 <= dropout < 1:
             raise InputError(f"dropout is {dropout}: give a probability in [0, 1).")
+        if not displacement >= 0 or (displacement and l_max < 1):
+            raise InputError(
+                f"displacement is {displacement} at l_max {l_max}: give 0, or a length where l_max ≥ 1."
+            )
         if readout not in ("shared", "species"):
             raise InputError(f"readout is {readout!r}: choose 'shared' or 'species'.")
         self.config: dict[str, Any] = {
             "n_species": n_species, "n_outputs": n_outputs, "l_max": l_max, "channels": channels,
             "n_layers": n_layers, "n_basis": n_basis, "cutoff": float(cutoff), "radial_hidden": radial_hidden,
-            "dropout": dropout, "extra_scalars": extra_scalars, "readout": readout,
+            "dropout": dropout, "extra_scalars": extra_scalars, "displacement": float(displacement), "readout": readout,
         }  # fmt: skip
         self.n_species, self.n_outputs, self.l_max, self.cutoff = n_species, n_outputs, l_max, float(cutoff)
-        self.extra_scalars, self.kernel = extra_scalars, kernel
+        self.extra_scalars, self.displacement, self.kernel = extra_scalars, float(displacement), kernel
         self.irreps = Irreps([(channels, (l, 1)) for l in range(l_max + 1)])
         n_scalars = n_species + extra_scalars
         self.convolutions = nn.ModuleList(
             Convolution(
-                ConvolutionLayout(0 if k == 0 else channels, n_scalars, channels, l_max),
+                ConvolutionLayout(channels if k or displacement else 0, n_scalars, channels, l_max),
                 n_basis=n_basis, cutoff=float(cutoff), radial_hidden=radial_hidden, dropout=dropout,
             )
             for k in range(n_layers)
         )  # fmt: skip
         self.norms = nn.ModuleList(BatchNorm(self.irreps, momentum=0.5) for _ in range(n_layers))
         n_readouts = n_species if readout == "species" else 1
-        self.readout = nn.Linear(channels * (l_max + 1), n_outputs * n_readouts)
+        self.readout = nn.Linear(channels * (l_max + 1) + bool(displacement), n_outputs * n_readouts)
 
     def forward(self, graph: Any) -> torch.Tensor:
         """Prediction for each particle, shape (N, n_outputs), from :func:`propensity.graph.build_graph`."""
-        return self.read_out(self._kernel().last_features(self, graph), graph.types)
+        return self.read_out(self._kernel().last_features(self, graph), graph)
 
     def hidden(self, graph: Any) -> list[torch.Tensor]:
         """Equivariant features after each layer, each of shape (N, channels·(l_max+1)²)."""
@@ -117,9 +125,22 @@ class SE3GNN(nn.Module):
             return one_hot
         return torch.cat([one_hot, graph.extra.to(one_hot.dtype)], dim=1)
 
-    def read_out(self, hidden: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
-        """Linear map of scalars and norms, shape (N, n_outputs)."""
-        invariants = []
+    def first_features(self, graph: Any) -> torch.Tensor:
+        """Features before the first layer: shape (N, 0), or the displacement as the first of the vectors."""
+        weight = self.readout.weight
+        if not self.displacement:
+            return weight.new_empty(len(graph.types), 0)
+        vectors = graph.displacement.to(weight.dtype) / self.displacement
+        first = self.config["channels"]
+        return nn.functional.pad(vectors, (first, self.irreps.dim - first - 3))
+
+    def read_out(self, hidden: torch.Tensor, graph: Any) -> torch.Tensor:
+        """Linear map of scalars and norms, and of the length of the displacement, shape (N, n_outputs)."""
+        invariants, types = [], graph.types
+        if self.displacement:
+            # Layers see it too, but a particle hears of its own only through what they add to it.
+            length = torch.linalg.vector_norm(graph.displacement.to(hidden.dtype), dim=1, keepdim=True)
+            invariants.append(length / self.displacement)
         for (mul, ir), part in zip(
             self.irreps, torch.split(hidden, [m * ir.dim for m, ir in self.irreps], 1), strict=True
         ):

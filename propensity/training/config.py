@@ -6,14 +6,17 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from propensity.fitting import Options, Positions
+from propensity.fitting import AllPositions, Options
 
 
 class TrainingConfig(Options):
     """Options of :func:`propensity.training.fit_network`; the defaults are those of arXiv:2211.03226."""
 
     # What the network sees and predicts
-    positions: Positions = Field("thermal", description="Positions that the network sees.")
+    positions: AllPositions = Field(
+        "thermal",
+        description="Positions that the network sees; both: inherent ones, and the displacement from there to the thermal ones.",
+    )
     trained_species: tuple[str, ...] = Field(
         ("A",), description="Species in the loss; the model predicts NaN for the others."
     )
@@ -91,10 +94,16 @@ class TrainingConfig(Options):
             raise ValueError("milestones must be rising positive epochs")
         if self.inherent_weight and self.l_max < 1:
             raise ValueError("inherent_weight needs vectors: l_max must be at least 1")
+        if self.inherent_weight and self.positions == "both":
+            raise ValueError(
+                "inherent_weight asks for the displacement that positions='both' shows: set it to 0"
+            )
+        if self.positions == "both" and self.l_max < 1:
+            raise ValueError("positions='both' needs vectors: l_max must be at least 1")
         return self
 
-    def network_options(self, n_species: int, n_outputs: int) -> dict[str, Any]:
-        """Keyword arguments of :class:`propensity.nn.SE3GNN`."""
+    def network_options(self, n_species: int, n_outputs: int, displacement: float = 0.0) -> dict[str, Any]:
+        """Keyword arguments of :class:`propensity.nn.SE3GNN`; ``displacement`` as there."""
         names = (
             "l_max",
             "channels",
@@ -110,5 +119,6 @@ class TrainingConfig(Options):
             "n_species": n_species,
             "n_outputs": n_outputs,
             "extra_scalars": int(self.potential_energy),
+            "displacement": displacement,
             **{name: getattr(self, name) for name in names},
         }

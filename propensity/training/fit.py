@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -102,7 +103,8 @@ def _fit(
     dtype = torch.float64 if config.precision == "float64" else torch.float32
     card = _card(train, config)
     torch.manual_seed(config.seed)
-    network = SE3GNN(**config.network_options(len(card.species), len(card.times))).to(dtype)
+    size = typical_displacement(train) if config.positions == "both" else 0.0
+    network = SE3GNN(**config.network_options(len(card.species), len(card.times), size)).to(dtype)
     card.config = network.config
     if config.init:
         start_from(network, config.init)
@@ -181,6 +183,12 @@ def _card(train: Sequence[Sample], config: TrainingConfig) -> Card:
             common_potential(train, config.potential),
         )
     return card
+
+
+def typical_displacement(train: Sequence[Sample]) -> float:
+    """Root mean square of a component of the displacement from inherent to thermal positions, in σ."""
+    squares = [np.mean(np.square(input_structure(sample, "both").displacement)) for sample in train]  # type: ignore[arg-type]
+    return float(np.sqrt(np.mean(squares))) or 1.0
 
 
 def start_from(network: SE3GNN, model: str) -> None:

@@ -39,27 +39,16 @@ def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: to
     graph.trained = torch.from_numpy(counts[types]).to(dtype)
     if card.node_scalars:
         graph.extra = torch.from_numpy(node_scalars(structure, card.node_scalars)).to(dtype)
+    if config.positions == "both":
+        graph.displacement = torch.from_numpy(structure.displacement).to(dtype)  # type: ignore[arg-type]
     if config.inherent_weight:
         if sample.inherent_positions is None:
             raise DataError(
                 f"{sample.name} has no inherent positions, which inherent_weight needs: add them by `propensity convert --quench`, or set it to 0."
             )
-        step = sample.inherent_positions - sample.structure.positions
-        graph.to_inherent = torch.from_numpy(minimum_image(step, structure.cell, structure.pbc)).to(dtype)
+        away = sample.structure.at_minimum(sample.inherent_positions).displacement
+        graph.to_inherent = torch.from_numpy(-away).to(dtype)  # type: ignore[operator]
     return graph
-
-
-def minimum_image(vectors: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
-    """Shift short displacements, shape (N, 3), to their nearest periodic image."""
-    if not pbc.any():
-        return vectors
-    rows = np.array(cell, dtype=float)
-    # Open directions may have no cell vector; any independent one serves, since they are never shifted.
-    for k in np.flatnonzero(~pbc):
-        if not rows[k].any():
-            rows[k] = np.linalg.svd(np.delete(rows, k, axis=0))[2][-1]
-    shifts = np.round(np.linalg.solve(rows.T, vectors.T).T) * pbc
-    return vectors - shifts @ rows
 
 
 def join_graphs(graphs: Sequence[Data]) -> Data:
@@ -70,7 +59,7 @@ def join_graphs(graphs: Sequence[Data]) -> Data:
     offsets = np.cumsum([0, *sizes[:-1]]).tolist()
     edges = [graph.edge_index + offset for graph, offset in zip(graphs, offsets, strict=True)]
     joined = Data(edge_index=torch.cat(edges, dim=1), num_nodes=sum(sizes))
-    for key in ("types", "edge_vec", "extra", "labels", "trained", "to_inherent"):
+    for key in ("types", "edge_vec", "extra", "displacement", "labels", "trained", "to_inherent"):
         if key in graphs[0]:
             joined[key] = torch.cat([graph[key] for graph in graphs])
     return joined

@@ -155,7 +155,7 @@ class TrainingLoss(nn.Module):
             loss = mean_squared_error(self.network(graph), graph)
             return torch.stack([loss, loss])
         layers = self.network.hidden(graph)
-        loss = mean_squared_error(self.network.read_out(layers[-1], graph.types), graph)
+        loss = mean_squared_error(self.network.read_out(layers[-1], graph), graph)
         return torch.stack(
             [loss + self.config.inherent_weight * self._inherent(layers[len(layers) // 2], graph), loss]
         )

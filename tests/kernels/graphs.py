@@ -21,6 +21,7 @@ def random_graph(n, n_edges, seed=0, dtype=torch.float64, degree_of_first=0):
         edge_index=torch.stack([source, destination]),
         edge_vec=vectors.to(dtype),
         extra=extra,
+        displacement=torch.randn(n, 3, generator=generator, dtype=torch.float64).to(dtype),
         num_nodes=n,
     )
 

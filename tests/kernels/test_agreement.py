@@ -28,10 +28,13 @@ def passes(network, kernel, graph, train):
     network.kernel = kernel
     graph = copy.copy(graph)
     graph.edge_vec = graph.edge_vec.clone().requires_grad_()
+    graph.displacement = graph.displacement.clone().requires_grad_()
     torch.manual_seed(5)
     output = network(graph)
     torch.sum(output * torch.linspace(-1, 2, output.numel()).to(output).view_as(output)).backward()
     found = {"output": output.detach(), "positions": graph.edge_vec.grad}
+    if network.displacement:
+        found["displacement"] = graph.displacement.grad
     found |= {f"gradient of {name}": value.grad for name, value in network.named_parameters()}
     return found | {name: value.double() for name, value in network.named_buffers()}
 
@@ -86,6 +89,7 @@ def test_every_l_max_in_triton(l_max):
         {"channels": 6},
         {"extra_scalars": 3, "dropout": 0.0},
         {"n_basis": 19},
+        {"displacement": 0.4, "channels": 3},
     ],
     ids=str,
 )
@@ -96,10 +100,11 @@ def test_sizes(kernel, dtype, options):
 
 
 @pytest.mark.parametrize("kernel", ["cpu", "triton"])
-def test_inference_without_gradients(kernel):
+@pytest.mark.parametrize("displacement", [0.0, 0.3])
+def test_inference_without_gradients(kernel, displacement):
     needs(kernel, torch.float32)
     graph = random_graph(12, 60, dtype=torch.float32)
-    network = network_of(2)
+    network = network_of(2, displacement=displacement)
     with torch.no_grad():
         network.train()
         network(graph)

@@ -61,7 +61,7 @@ def outputs(network, structure):
     dtype = network.readout.weight.dtype
     graph = build_graph(structure, network.cutoff, dtype=dtype)
     layers = network.hidden(graph)
-    return layers, network.read_out(layers[-1], graph.types)
+    return layers, network.read_out(layers[-1], graph)
 
 
 def assert_close(a, b):

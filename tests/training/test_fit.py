@@ -22,13 +22,13 @@ from propensity.graph import build_graph
 from propensity.kernels import capture
 from propensity.model_io import save_model
 from propensity.nn import SE3GNN
-from propensity.structure import Structure
+from propensity.structure import Structure, minimum_image
 from propensity.training import fit_network, module
 from propensity.training.checkpoints import read_checkpoint
 from propensity.training.config import TrainingConfig
 from propensity.training.curves import read_log
 from propensity.training.fit import _card
-from propensity.training.graphs import EpochSampler, join_graphs, labelled_graph, minimum_image
+from propensity.training.graphs import EpochSampler, join_graphs, labelled_graph
 from propensity.training.module import PropensityModule, mean_squared_error, rate_factor
 from propensity.training.norms import refresh_norms
 from tests.conftest import make_liquid

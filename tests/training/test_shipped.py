@@ -25,11 +25,11 @@ def test_model_is_small_and_names_no_private_path(name):
     assert load_card(SHIPPED / name / "model.json").name == name
 
 
-@pytest.mark.parametrize("name", [*MEMBERS, "ka-inherent"])
+@pytest.mark.parametrize("name", [*MEMBERS, "ka-inherent", "ka-both"])
 def test_card_is_complete(name):
     card = load_card(SHIPPED / name / "model.json")
     assert card.temperature == 0.44 and card.trained_species == ("A", "B")
-    assert card.positions == ("inherent" if name == "ka-inherent" else "thermal")
+    assert card.positions == {"ka-inherent": "inherent", "ka-both": "both"}.get(name, "thermal")
     assert card.times[card.default_time_index] == 4120 and card.training["n_structures"] == 132
     valid = card.metrics["valid"]
     assert valid["n_structures"] == 10 and valid["species"]["A"]["noise_ceiling_pooled"][-1] > 0.85
@@ -47,8 +47,20 @@ def test_default_scores_on_a_held_out_structure():
     )
 
 
+def test_both_scores_on_a_held_out_structure():
+    """Structure 1 again; at intermediate times far above the two models that see one kind of positions."""
+    data = open_dataset(Path(__file__).parents[1] / "data/ka3d_one_valid.npz")
+    score = evaluate(load_model("ka-both"), data, n_resamples=1)
+    assert score.per_structure[0] == pytest.approx(
+        [0.271, 0.695, 0.736, 0.684, 0.672, 0.698, 0.649], abs=5e-3
+    )
+    assert score.per_structure[1] == pytest.approx(
+        [0.202, 0.723, 0.733, 0.699, 0.718, 0.739, 0.656], abs=5e-3
+    )
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ka-default", "ka-inherent"])
+@pytest.mark.parametrize("name", ["ka-default", "ka-inherent", "ka-both"])
 def test_model_scores_what_its_card_says(name, shared):
     estimator = load_model(name)
     score = evaluate(estimator, open_dataset(shared / "data/ka3d_fs_T0.44_valid.npz"))
@@ -59,7 +71,7 @@ def test_model_scores_what_its_card_says(name, shared):
         )
 
 
-@pytest.mark.parametrize("name", ["ka-default", "ka-inherent"])
+@pytest.mark.parametrize("name", ["ka-default", "ka-inherent", "ka-both"])
 def test_recipe_is_that_of_the_card(name):
     recipe = read_yaml(SHIPPED / name / "recipe.yaml")
     _, fit = parse_options(recipe)
@@ -70,4 +82,4 @@ def test_recipe_is_that_of_the_card(name):
 
 def test_models_are_listed():
     output = CliRunner().invoke(command, []).output
-    assert all(name in output for name in (*MEMBERS, "ka-inherent"))
+    assert all(name in output for name in (*MEMBERS, "ka-inherent", "ka-both"))
