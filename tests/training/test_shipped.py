@@ -35,28 +35,27 @@ def test_card_is_complete(name):
     assert valid["n_structures"] == 10 and valid["species"]["A"]["noise_ceiling_pooled"][-1] > 0.85
 
 
-def test_default_scores_on_a_held_out_structure():
-    """Structure 1 of the validation set, one of the harder ones; the card's scores are over all ten."""
+@pytest.mark.parametrize(
+    ("name", "of_a", "of_b"),
+    [
+        (
+            "ka-default",
+            [0.875, 0.578, 0.572, 0.584, 0.569, 0.607, 0.577],
+            [0.838, 0.629, 0.614, 0.625, 0.640, 0.645, 0.603],
+        ),
+        (
+            "ka-both",
+            [0.271, 0.695, 0.736, 0.684, 0.672, 0.698, 0.649],
+            [0.202, 0.723, 0.733, 0.699, 0.718, 0.739, 0.656],
+        ),
+    ],
+)
+def test_scores_on_a_held_out_structure(name, of_a, of_b):
+    """Structure 1 of the validation set, one of the harder ones; the cards' scores are over all ten."""
     data = open_dataset(Path(__file__).parents[1] / "data/ka3d_one_valid.npz")
-    score = evaluate(load_model("ka-default"), data, n_resamples=1)
-    assert score.per_structure[0] == pytest.approx(
-        [0.875, 0.578, 0.572, 0.584, 0.569, 0.607, 0.577], abs=5e-3
-    )
-    assert score.per_structure[1] == pytest.approx(
-        [0.838, 0.629, 0.614, 0.625, 0.640, 0.645, 0.603], abs=5e-3
-    )
-
-
-def test_both_scores_on_a_held_out_structure():
-    """Structure 1 again; at intermediate times far above the two models that see one kind of positions."""
-    data = open_dataset(Path(__file__).parents[1] / "data/ka3d_one_valid.npz")
-    score = evaluate(load_model("ka-both"), data, n_resamples=1)
-    assert score.per_structure[0] == pytest.approx(
-        [0.271, 0.695, 0.736, 0.684, 0.672, 0.698, 0.649], abs=5e-3
-    )
-    assert score.per_structure[1] == pytest.approx(
-        [0.202, 0.723, 0.733, 0.699, 0.718, 0.739, 0.656], abs=5e-3
-    )
+    score = evaluate(load_model(name), data, n_resamples=1)
+    assert score.per_structure[0] == pytest.approx(of_a, abs=5e-3)
+    assert score.per_structure[1] == pytest.approx(of_b, abs=5e-3)
 
 
 @pytest.mark.slow
