@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -105,8 +106,9 @@ def find_compiler(own_mpi: bool = False) -> list[str]:
 
 def _links_mpi(compiler: str) -> bool:
     """False for Debian's wrapper where only the programs of MPI are installed, without headers and libraries."""
-    line = [compiler, "-include", "mpi.h", "-shared", "-x", "c++", os.devnull, "-o", os.devnull]
-    return subprocess.run(line, capture_output=True, timeout=60, check=False).returncode == 0
+    with tempfile.TemporaryDirectory() as folder:
+        line = [compiler, "-include", "mpi.h", "-shared", "-x", "c++", os.devnull, "-o", f"{folder}/probe.so"]
+        return subprocess.run(line, capture_output=True, check=False).returncode == 0
 
 
 def installed_target() -> Target:

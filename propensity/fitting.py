@@ -68,8 +68,9 @@ def input_structure(sample: Sample, positions: AllPositions) -> Structure:
         raise DataError(
             f"{sample.name} has no inherent positions: add them by `propensity convert --quench`, or train on positions='thermal'."
         )
-    found = sample.structure.at_minimum(sample.inherent_positions)
-    return found if positions == "both" else found.with_positions(found.positions)
+    if positions == "inherent":
+        return sample.structure.with_positions(sample.inherent_positions)
+    return sample.structure.at_minimum(sample.inherent_positions)
 
 
 def check_samples(train: Sequence[Sample]) -> tuple[Sample, np.ndarray]:

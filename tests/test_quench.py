@@ -155,8 +155,7 @@ def test_data_sets_are_quenched_in_their_own_potential(tmp_path):
     np.testing.assert_allclose(found["given"].inherent_positions, given, atol=2e-5)
     for sample in samples[:2]:
         expected = inherent_structure(found[sample.name].structure, sample.potential).positions
-        # Rounding positions for the store moves the end of a quench within the tolerance of its forces.
-        np.testing.assert_allclose(found[sample.name].inherent_positions, expected, atol=2e-2)
+        np.testing.assert_allclose(found[sample.name].inherent_positions, expected, atol=2e-5)
         np.testing.assert_allclose(
             found[sample.name].structure.positions, sample.structure.positions, atol=2e-5
         )

@@ -110,7 +110,7 @@ def test_a_predictor_quenches_and_keeps_the_way_back(telling, trained, tmp_path,
         Predictor(path).predict(sample.structure)
 
 
-def test_batches_and_recordings_hold_it(telling):
+def test_batches_hold_it(telling):
     from propensity.training.config import TrainingConfig
     from propensity.training.fit import _card
 
