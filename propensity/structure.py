@@ -56,7 +56,7 @@ class Structure:
         object.__setattr__(self, "pbc", _pbc(pbc))
         object.__setattr__(self, "cell", _cell(cell, self.pbc))
         if displacement is not None:
-            displacement = _vectors(displacement, "displacement")
+            displacement = _vectors(displacement, "displacement vectors")
             if len(displacement) != len(self):
                 raise InputError(
                     f"displacement has shape {displacement.shape} for {len(self)} particles: give a vector for each."

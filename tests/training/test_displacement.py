@@ -149,8 +149,8 @@ def test_networks_that_cannot_take_it(value):
     ("displacement", "message"),
     [
         (np.zeros((3, 3)), r"displacement has shape \(3, 3\) for 120 particles"),
-        (np.full((120, 3), np.nan), "displacement of 120 particle"),
-        (np.zeros(120), r"displacement have shape \(120,\)"),
+        (np.full((120, 3), np.nan), "displacement vectors of 120 particle"),
+        (np.zeros(120), r"displacement vectors have shape \(120,\)"),
     ],
 )
 def test_structures_that_cannot_hold_it(displacement, message):
