@@ -49,6 +49,10 @@ def read_options(cls: type[AnyOptions], values: dict[str, Any]) -> AnyOptions:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        if not where:  # options that contradict each other, in the words of our own check
+            raise InputError(
+                f"options can't be used: {first['msg'].removeprefix('Value error, ')}."
+            ) from None
         raise InputError(f"option {where} is {first['input']!r}: {first['msg'].lower()}.") from None
 
 

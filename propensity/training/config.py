@@ -87,7 +87,7 @@ class TrainingConfig(Options):
     @model_validator(mode="after")
     def _consistent(self) -> TrainingConfig:
         if not self.trained_species:
-            raise ValueError("must name at least one species")
+            raise ValueError("trained_species must name at least one species")
         if any(not 0 <= beta < 1 for beta in self.betas):
             raise ValueError("betas must lie in [0, 1)")
         if list(self.milestones) != sorted(set(self.milestones)) or any(m < 1 for m in self.milestones):

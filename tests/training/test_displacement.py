@@ -128,7 +128,7 @@ def test_batches_hold_it(telling):
     ],
 )
 def test_options_that_contradict_it(telling, options, message):
-    with pytest.raises(InputError, match=message.lower()):
+    with pytest.raises(InputError, match=f"options can't be used: {message}"):
         fit_network(telling[:2], **{**BOTH, **options})
 
 
