@@ -37,3 +37,31 @@ def build_graph(
     edge_index, edge_vec = neighbour_list(structure, cutoff, device=device, dtype=dtype, backend=backend)
     types = torch.from_numpy(structure.types).to(edge_index.device)
     return Data(types=types, edge_index=edge_index, edge_vec=edge_vec, num_nodes=len(structure))
+
+
+def network_graph(
+    structure: Structure,
+    cutoff: float,
+    thermal_layers: int = 0,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Data:
+    """Graph that a network reads: that of :func:`build_graph` and what a structure with a displacement adds.
+
+    Further fields
+    --------------
+    displacement : float, (N, 3)
+        Vectors from the inherent to the thermal positions.
+    thermal_edge_index : int64, (2, E′), and thermal_edge_vec : float, (E′, 3)
+        Edges between the thermal positions, with ``thermal_layers``.
+    """
+    graph = build_graph(structure, cutoff, device=device, dtype=dtype)
+    if structure.displacement is None:
+        return graph
+    graph.displacement = torch.from_numpy(structure.displacement).to(graph.edge_vec)
+    if thermal_layers:
+        thermal = structure.with_positions(structure.positions + structure.displacement)
+        found = build_graph(thermal, cutoff, device=device, dtype=dtype)
+        graph.thermal_edge_index, graph.thermal_edge_vec = found.edge_index, found.edge_vec
+    return graph

@@ -52,6 +52,8 @@ def _graph(network: SE3GNN, weight: torch.Tensor) -> Any:
         "types": torch.randint(network.n_species, (n,), generator=random),
         "edge_index": torch.stack([source, destination]),
         "edge_vec": directions * length,
+        "thermal_edge_index": torch.stack([source.flip(0), destination]),
+        "thermal_edge_vec": directions.flip(0) * length,
         "displacement": (network.displacement or 1.0) * torch.randn(n, 3, generator=random),
         "extra": torch.randn(n, max(network.extra_scalars, 1), generator=random)[:, : network.extra_scalars],
     }

@@ -20,6 +20,12 @@ def can_capture(network: Any) -> bool:
     return weight.is_cuda and get_kernel(network.kernel, weight.device, weight.dtype).name == "triton"
 
 
+def most_edges(graph: Any) -> int:
+    """Number of edges of a graph: the larger one, where it has thermal edges too."""
+    lists = (getattr(graph, name, None) for name in ("edge_index", "thermal_edge_index"))
+    return max(index.shape[1] for index in lists if index is not None)
+
+
 class Recording:
     """Losses of graphs of one number of particles, with the gradients of the first loss.
 
@@ -35,7 +41,7 @@ class Recording:
     like
         A graph, or batch of graphs, that shows the number of particles and the fields.
     max_edges
-        Room for edges: the largest number in the data.
+        Room for edges: the largest of :func:`most_edges` in the data.
 
     Attributes
     ----------
@@ -63,12 +69,17 @@ class Recording:
         self._inputs = {
             name: value.to(weight.device, copy=True)
             for name, value in held.items()
-            if torch.is_tensor(value) and name not in ("edge_index", "edge_vec")
+            if torch.is_tensor(value) and not name.endswith(("edge_index", "edge_vec"))
         }
-        self._index = torch.empty(2, max_edges, dtype=like.edge_index.dtype, device=weight.device)
-        self._vectors = torch.empty(max_edges, 3, dtype=like.edge_vec.dtype, device=weight.device)
+        self._edges = {
+            name: torch.empty(
+                (2, max_edges) if name.endswith("index") else (max_edges, 3),
+                dtype=held[name].dtype, device=weight.device,
+            )
+            for name in held if name.endswith(("edge_index", "edge_vec"))
+        }  # fmt: skip
         self._put(like)
-        graph = SimpleNamespace(edge_index=self._index, edge_vec=self._vectors, **self._inputs)
+        graph = SimpleNamespace(**self._edges, **self._inputs)
         state = {name: value.clone() for name, value in loss.state_dict().items()}
         parameters = list(loss.parameters())
         used: list[nn.Parameter] = []
@@ -105,16 +116,20 @@ class Recording:
 
     def _put(self, graph: Any) -> None:
         """Copy a graph to where the recording reads, with edges to a particle that does not exist in the room left."""
-        n_edges = graph.edge_index.shape[1]
+        n_edges = most_edges(graph)
         if len(graph.types) != self.n_nodes or n_edges > self.max_edges:
             raise InputError(
                 f"the graph has {len(graph.types)} particles and {n_edges} edges: "
                 f"recorded were {self.n_nodes} and up to {self.max_edges}."
             )
-        self._index[:, :n_edges] = graph.edge_index
-        self._index[:, n_edges:] = self.n_nodes
-        self._vectors[:n_edges] = graph.edge_vec
-        self._vectors[n_edges:] = 1.0
+        for name, room in self._edges.items():
+            value = getattr(graph, name)
+            if name.endswith("index"):
+                room[:, : value.shape[1]] = value
+                room[:, value.shape[1] :] = self.n_nodes
+            else:
+                room[: len(value)] = value
+                room[len(value) :] = 1.0
         for name, value in self._inputs.items():
             value.copy_(getattr(graph, name), non_blocking=True)
 

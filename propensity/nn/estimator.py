@@ -11,7 +11,7 @@ import torch
 from propensity.card import Card
 from propensity.errors import InputError
 from propensity.estimator import Estimator
-from propensity.graph import build_graph
+from propensity.graph import network_graph
 from propensity.kernels.replay import replayed
 from propensity.nn.network import SE3GNN
 from propensity.nn.scalars import node_scalars
@@ -69,16 +69,17 @@ class SE3Estimator(Estimator):
 
     def _outputs(self, structure: Structure) -> np.ndarray:
         weight = self.network.readout.weight
-        graph = build_graph(structure, self.network.cutoff, device=weight.device, dtype=weight.dtype)
+        if self.network.displacement and structure.displacement is None:
+            raise InputError(
+                "the model sees inherent structures with the displacement to the thermal positions: give quench and "
+                "thermal positions, or a Structure with its displacement (Structure.at_minimum)."
+            )
+        network = self.network
+        graph = network_graph(
+            structure, network.cutoff, network.thermal_layers, device=weight.device, dtype=weight.dtype
+        )
         if self.card.node_scalars:
             graph.extra = torch.from_numpy(node_scalars(structure, self.card.node_scalars)).to(weight)
-        if self.network.displacement:
-            if structure.displacement is None:
-                raise InputError(
-                    "the model sees inherent structures with the displacement to the thermal positions: give quench and "
-                    "thermal positions, or a Structure with its displacement (Structure.at_minimum)."
-                )
-            graph.displacement = torch.from_numpy(structure.displacement).to(weight)
         return self.network(graph).cpu().double().numpy()
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -47,6 +47,9 @@ class SE3GNN(nn.Module):
     displacement
         Root mean square of ``graph.displacement`` (N, 3), vectors that the first layer sees divided by it,
         and the readout their length; 0: the network sees none.
+    thermal_layers
+        First layers that read other edges: ``graph.thermal_edge_index`` (2, E′) and ``graph.thermal_edge_vec``
+        (E′, 3), those between thermal positions where positions are inherent ones.
     readout
         ``"shared"`` by all species, or ``"species"`` for one linear map each.
     kernel
@@ -68,6 +71,7 @@ class SE3GNN(nn.Module):
         dropout: float = 0.5,
         extra_scalars: int = 0,
         displacement: float = 0.0,
+        thermal_layers: int = 0,
         readout: str = "shared",
         kernel: str = "auto",
     ) -> None:
@@ -84,15 +88,21 @@ class SE3GNN(nn.Module):
             raise InputError(
                 f"displacement is {displacement} at l_max {l_max}: give 0, or a length where l_max ≥ 1."
             )
+        if not isinstance(thermal_layers, int) or not 0 <= thermal_layers < n_layers:
+            raise InputError(
+                f"thermal_layers is {thermal_layers!r}: give an integer from 0 to {n_layers - 1}, fewer than n_layers."
+            )
         if readout not in ("shared", "species"):
             raise InputError(f"readout is {readout!r}: choose 'shared' or 'species'.")
         self.config: dict[str, Any] = {
             "n_species": n_species, "n_outputs": n_outputs, "l_max": l_max, "channels": channels,
             "n_layers": n_layers, "n_basis": n_basis, "cutoff": float(cutoff), "radial_hidden": radial_hidden,
-            "dropout": dropout, "extra_scalars": extra_scalars, "displacement": float(displacement), "readout": readout,
+            "dropout": dropout, "extra_scalars": extra_scalars, "displacement": float(displacement),
+            "thermal_layers": thermal_layers, "readout": readout,
         }  # fmt: skip
         self.n_species, self.n_outputs, self.l_max, self.cutoff = n_species, n_outputs, l_max, float(cutoff)
         self.extra_scalars, self.displacement, self.kernel = extra_scalars, float(displacement), kernel
+        self.thermal_layers = thermal_layers
         self.irreps = Irreps([(channels, (l, 1)) for l in range(l_max + 1)])
         n_scalars = n_species + extra_scalars
         self.convolutions = nn.ModuleList(

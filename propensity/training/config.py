@@ -24,6 +24,10 @@ class TrainingConfig(Options):
     l_max: int = Field(3, ge=0, description="Largest order of the spherical harmonics and hidden features.")
     channels: int = Field(4, ge=1, description="Channels of each order l.")
     n_layers: int = Field(8, ge=1, description="Convolutions.")
+    thermal_layers: int = Field(
+        0, ge=0,
+        description="With positions=both: first layers that read the edges between thermal positions.",
+    )  # fmt: skip
     n_basis: int = Field(10, ge=1, description="Bessel functions of the radial basis.")
     cutoff: float = Field(2.0, gt=0, description="Edges join particles closer than this, in σ_AA.")
     radial_hidden: int = Field(16, ge=1, description="Width of the radial MLP.")
@@ -100,6 +104,10 @@ class TrainingConfig(Options):
             )
         if self.positions == "both" and self.l_max < 1:
             raise ValueError("positions='both' needs vectors: l_max must be at least 1")
+        if self.thermal_layers and self.positions != "both":
+            raise ValueError("thermal_layers needs positions='both'")
+        if self.thermal_layers >= self.n_layers:
+            raise ValueError("thermal_layers must be smaller than n_layers")
         return self
 
     def network_options(self, n_species: int, n_outputs: int, displacement: float = 0.0) -> dict[str, Any]:
@@ -112,6 +120,7 @@ class TrainingConfig(Options):
             "cutoff",
             "radial_hidden",
             "dropout",
+            "thermal_layers",
             "readout",
             "kernel",
         )

@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 
 from propensity.errors import DataError
 from propensity.fitting import input_structure
-from propensity.graph import build_graph
+from propensity.graph import network_graph
 from propensity.nn.scalars import node_scalars
 from propensity.training.config import TrainingConfig
 
@@ -31,7 +31,7 @@ def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: to
     With ``config.inherent_weight`` also ``to_inherent`` (N, 3), the displacement to the inherent structure.
     """
     structure = input_structure(sample, config.positions)
-    graph = build_graph(structure, config.cutoff, dtype=dtype)
+    graph = network_graph(structure, config.cutoff, config.thermal_layers, dtype=dtype)
     types = structure.types
     mean, std = np.array(card.target_mean), np.array(card.target_std)
     graph.labels = torch.from_numpy((sample.propensity - mean[types]) / std[types]).to(dtype)
@@ -39,8 +39,6 @@ def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: to
     graph.trained = torch.from_numpy(counts[types]).to(dtype)
     if card.node_scalars:
         graph.extra = torch.from_numpy(node_scalars(structure, card.node_scalars)).to(dtype)
-    if config.positions == "both":
-        graph.displacement = torch.from_numpy(structure.displacement).to(dtype)  # type: ignore[arg-type]
     if config.inherent_weight:
         if sample.inherent_positions is None:
             raise DataError(
@@ -57,10 +55,13 @@ def join_graphs(graphs: Sequence[Data]) -> Data:
         return graphs[0]
     sizes = [graph.num_nodes for graph in graphs]
     offsets = np.cumsum([0, *sizes[:-1]]).tolist()
-    edges = [graph.edge_index + offset for graph, offset in zip(graphs, offsets, strict=True)]
-    joined = Data(edge_index=torch.cat(edges, dim=1), num_nodes=sum(sizes))
-    for key in ("types", "edge_vec", "extra", "displacement", "labels", "trained", "to_inherent"):
+    joined = Data(num_nodes=sum(sizes))
+    for key in ("edge_index", "thermal_edge_index"):
         if key in graphs[0]:
+            edges = [graph[key] + offset for graph, offset in zip(graphs, offsets, strict=True)]
+            joined[key] = torch.cat(edges, dim=1)
+    for key in graphs[0].to_dict():
+        if key not in joined:
             joined[key] = torch.cat([graph[key] for graph in graphs])
     return joined
 

@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 
 from propensity.card import Card
 from propensity.kernels.agreement import agrees
-from propensity.kernels.capture import Recording, can_capture
+from propensity.kernels.capture import Recording, can_capture, most_edges
 from propensity.nn import SE3GNN
 from propensity.training.config import TrainingConfig
 from propensity.training.graphs import join_graphs
@@ -61,7 +61,7 @@ class PropensityModule(LightningModule):
             return
         graphs, size = self.trainer.datamodule.graphs, self.config.batch_size  # type: ignore[attr-defined]
         if len(graphs) >= size and len({graph.num_nodes for graph in graphs}) == 1:
-            most = sorted(graph.num_edges for graph in graphs)[-size:]
+            most = sorted(most_edges(graph) for graph in graphs)[-size:]
             loss = TrainingLoss(self.network, self.to_inherent, self.config)
             self._recorded = Recording(loss, join_graphs(graphs[:size]), sum(most))
 

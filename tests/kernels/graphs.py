@@ -4,9 +4,8 @@ import torch
 from torch_geometric.data import Batch, Data
 
 
-def random_graph(n, n_edges, seed=0, dtype=torch.float64, degree_of_first=0):
-    """Random edges sorted by destination; the last particle has none, the first as many as asked."""
-    generator = torch.Generator().manual_seed(seed)
+def random_edges(n, n_edges, generator, dtype, degree_of_first):
+    """Random edges sorted by destination."""
     destination = torch.randint(max(n - 1, 1), (n_edges,), generator=generator)
     destination[:degree_of_first] = 0
     destination = destination.sort().values
@@ -14,14 +13,26 @@ def random_graph(n, n_edges, seed=0, dtype=torch.float64, degree_of_first=0):
     direction = torch.randn(n_edges, 3, generator=generator, dtype=torch.float64)
     length = 0.7 + 1.3 * torch.rand(n_edges, 1, generator=generator, dtype=torch.float64)
     vectors = direction / direction.norm(dim=1, keepdim=True) * length
+    return torch.stack([source, destination]), vectors.to(dtype)
+
+
+def random_graph(n, n_edges, seed=0, dtype=torch.float64, degree_of_first=0):
+    """Random edges, and fewer thermal ones; the last particle has none, the first as many as asked."""
+    generator = torch.Generator().manual_seed(seed)
+    edge_index, edge_vec = random_edges(n, n_edges, generator, dtype, degree_of_first)
     types = torch.randint(2, (n,), generator=generator)
     extra = torch.randn(n, 3, generator=generator, dtype=torch.float64).to(dtype)
+    displacement = torch.randn(n, 3, generator=generator, dtype=torch.float64).to(dtype)
+    n_thermal = n_edges - n_edges // 4
+    thermal_index, thermal_vec = random_edges(n, n_thermal, generator, dtype, degree_of_first)
     return Data(
         types=types,
-        edge_index=torch.stack([source, destination]),
-        edge_vec=vectors.to(dtype),
+        edge_index=edge_index,
+        edge_vec=edge_vec,
+        thermal_edge_index=thermal_index,
+        thermal_edge_vec=thermal_vec,
         extra=extra,
-        displacement=torch.randn(n, 3, generator=generator, dtype=torch.float64).to(dtype),
+        displacement=displacement,
         num_nodes=n,
     )
 

@@ -28,6 +28,7 @@ def passes(network, kernel, graph, train):
     network.kernel = kernel
     graph = copy.copy(graph)
     graph.edge_vec = graph.edge_vec.clone().requires_grad_()
+    graph.thermal_edge_vec = graph.thermal_edge_vec.clone().requires_grad_()
     graph.displacement = graph.displacement.clone().requires_grad_()
     torch.manual_seed(5)
     output = network(graph)
@@ -35,6 +36,8 @@ def passes(network, kernel, graph, train):
     found = {"output": output.detach(), "positions": graph.edge_vec.grad}
     if network.displacement:
         found["displacement"] = graph.displacement.grad
+    if network.thermal_layers:
+        found["thermal positions"] = graph.thermal_edge_vec.grad
     found |= {f"gradient of {name}": value.grad for name, value in network.named_parameters()}
     return found | {name: value.double() for name, value in network.named_buffers()}
 
@@ -90,6 +93,7 @@ def test_every_l_max_in_triton(l_max):
         {"extra_scalars": 3, "dropout": 0.0},
         {"n_basis": 19},
         {"displacement": 0.4, "channels": 3},
+        {"displacement": 0.4, "thermal_layers": 1},
     ],
     ids=str,
 )
@@ -100,11 +104,11 @@ def test_sizes(kernel, dtype, options):
 
 
 @pytest.mark.parametrize("kernel", ["cpu", "triton"])
-@pytest.mark.parametrize("displacement", [0.0, 0.3])
-def test_inference_without_gradients(kernel, displacement):
+@pytest.mark.parametrize("options", [{}, {"displacement": 0.3}, {"displacement": 0.3, "thermal_layers": 1}])
+def test_inference_without_gradients(kernel, options):
     needs(kernel, torch.float32)
     graph = random_graph(12, 60, dtype=torch.float32)
-    network = network_of(2, displacement=displacement)
+    network = network_of(2, **options)
     with torch.no_grad():
         network.train()
         network(graph)

@@ -77,6 +77,19 @@ def test_edges_fill_the_room_and_fields_follow(eager):
     assert torch.equal(last.edge_index[:, :25], other.edge_index) and (last.edge_index[:, 25:] == 10).all()
     assert torch.equal(last.edge_vec[:25], other.edge_vec) and bool((last.edge_vec[25:] == 1).all())
     assert torch.equal(last.types, other.types) and torch.equal(last.labels, other.labels)
+    thermal = other.thermal_edge_index.shape[1]
+    assert last.thermal_edge_vec.shape == (50, 3) and 0 < thermal < 25
+    assert torch.equal(last.thermal_edge_index[:, :thermal], other.thermal_edge_index)
+    assert (last.thermal_edge_index[:, thermal:] == 10).all()
+
+
+def test_room_is_for_the_longer_list_of_edges():
+    graph = labelled(10, 40)
+    assert module.most_edges(graph) == 40
+    graph.edge_index = graph.edge_index[:, :5]
+    assert module.most_edges(graph) == graph.thermal_edge_index.shape[1] == 30
+    del graph.thermal_edge_index
+    assert module.most_edges(graph) == 5
 
 
 def test_losses_gradients_and_statistics_are_those_of_the_module(eager):

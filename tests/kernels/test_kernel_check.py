@@ -15,8 +15,13 @@ from propensity.nn import SE3GNN
 @pytest.mark.parametrize("kernel", ["reference", "cpu", "triton"])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"extra_scalars": 1, "readout": "species"}, {"displacement": 0.1}],
-    ids=["plain", "scalars", "displacement"],
+    [
+        {},
+        {"extra_scalars": 1, "readout": "species"},
+        {"displacement": 0.1},
+        {"displacement": 0.1, "thermal_layers": 1},
+    ],
+    ids=["plain", "scalars", "displacement", "thermal"],
 )
 def test_right_kernels_pass_and_nothing_changes(kernel, options):
     if kernel not in available_kernels("cpu"):

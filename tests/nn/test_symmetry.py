@@ -8,7 +8,7 @@ import torch
 from e3nn.o3 import rand_matrix
 
 from propensity.errors import InputError
-from propensity.graph import build_graph
+from propensity.graph import build_graph, network_graph
 from propensity.nn import SE3GNN
 from propensity.structure import Structure
 from tests.conftest import make_liquid
@@ -42,24 +42,36 @@ def dtype(request):
     return request.param
 
 
-@pytest.fixture(scope="module", params=["random", "norms filled"])
+def moved_liquid(seed=0):
+    """Inherent positions of a sort, with a displacement, which networks that don't see it ignore."""
+    liquid, rng = make_liquid(N, seed=seed), np.random.default_rng(seed)
+    return Structure(liquid.positions, liquid.types, liquid.cell, displacement=0.1 * rng.normal(size=(N, 3)))
+
+
+@pytest.fixture(scope="module", params=["random", "norms filled", "thermal layer"])
 def network(request, dtype):
     """Network in eval mode, at random weights, or after training mode has filled the batch-norm buffers."""
     torch.manual_seed(3)
-    network = SE3GNN(2, 3, l_max=3, channels=4, n_layers=3, readout="species", kernel="reference").to(dtype)
-    if request.param == "norms filled":
+    extra = {"displacement": 0.1, "thermal_layers": 1} if request.param == "thermal layer" else {}
+    network = SE3GNN(2, 3, l_max=3, n_layers=3, readout="species", kernel="reference", **extra).to(dtype)
+    if request.param != "random":
         network.train()
         with torch.no_grad():
             for seed in range(3):
-                network(build_graph(make_liquid(N, seed=seed), 2.0, dtype=dtype))
+                network(graph_of(network, moved_liquid(seed)))
         assert all((norm.running_var != 1).any() for norm in network.norms)
     return network.eval()
 
 
+def graph_of(network, structure):
+    return network_graph(
+        structure, network.cutoff, network.thermal_layers, dtype=network.readout.weight.dtype
+    )
+
+
 @torch.no_grad()
 def outputs(network, structure):
-    dtype = network.readout.weight.dtype
-    graph = build_graph(structure, network.cutoff, dtype=dtype)
+    graph = graph_of(network, structure)
     layers = network.hidden(graph)
     return layers, network.read_out(layers[-1], graph)
 
@@ -81,8 +93,11 @@ def wigner(network, rotation, dtype):
 
 
 def test_hidden_features_of_every_l_rotate(network, dtype):
-    liquid, rotation = make_liquid(N), rand_matrix(dtype=torch.float64)
-    turned = Structure(liquid.positions @ rotation.numpy().T, liquid.types, liquid.cell @ rotation.numpy().T)
+    liquid, rotation = moved_liquid(), rand_matrix(dtype=torch.float64)
+    turned = Structure(
+        liquid.positions @ rotation.numpy().T, liquid.types, liquid.cell @ rotation.numpy().T,
+        displacement=liquid.displacement @ rotation.numpy().T,
+    )  # fmt: skip
     layers, output = outputs(network, liquid)
     turned_layers, turned_output = outputs(network, turned)
     matrix = wigner(network, rotation, dtype)
@@ -98,31 +113,37 @@ def test_hidden_features_of_every_l_rotate(network, dtype):
 
 
 def test_output_is_invariant_under_translation(network):
-    liquid = make_liquid(N)
-    moved = Structure(liquid.positions + [0.3, -7.1, 2.2], liquid.types, liquid.cell)
+    liquid = moved_liquid()
+    moved = Structure(
+        liquid.positions + [0.3, -7.1, 2.2], liquid.types, liquid.cell, displacement=liquid.displacement
+    )
     assert_close(outputs(network, moved)[1], outputs(network, liquid)[1])
 
 
 def test_output_follows_a_permutation(network):
-    liquid, order = make_liquid(N), np.random.default_rng(1).permutation(N)
-    shuffled = Structure(liquid.positions[order], liquid.types[order], liquid.cell)
+    liquid, order = moved_liquid(), np.random.default_rng(1).permutation(N)
+    shuffled = Structure(
+        liquid.positions[order], liquid.types[order], liquid.cell, displacement=liquid.displacement[order]
+    )
     assert_close(outputs(network, shuffled)[1], outputs(network, liquid)[1][order])
 
 
 def test_output_is_invariant_under_periodic_wrapping(network):
-    liquid, rng = make_liquid(N), np.random.default_rng(2)
+    liquid, rng = moved_liquid(), np.random.default_rng(2)
     wrapped = Structure(
-        liquid.positions + rng.integers(-3, 4, (N, 3)) @ liquid.cell, liquid.types, liquid.cell
-    )
+        liquid.positions + rng.integers(-3, 4, (N, 3)) @ liquid.cell, liquid.types, liquid.cell,
+        displacement=liquid.displacement,
+    )  # fmt: skip
     assert_close(outputs(network, wrapped)[1], outputs(network, liquid)[1])
 
 
 def test_supercell_repeats_the_values(network):
-    liquid = make_liquid(N)
+    liquid = moved_liquid()
     double = Structure(
         np.concatenate([liquid.positions, liquid.positions + liquid.cell[0]]),
         np.tile(liquid.types, 2),
         liquid.cell * [[2], [1], [1]],
+        displacement=np.tile(liquid.displacement, (2, 1)),
     )
     single = outputs(network, liquid)[1]
     assert_close(outputs(network, double)[1], torch.cat([single, single]))
@@ -145,6 +166,8 @@ def test_mirror_image_is_told_apart():
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"cutoff": 0.0}, "cutoff is 0"),
         ({"readout": "each"}, "readout is 'each'"),
+        ({"n_layers": 2, "thermal_layers": 2}, "thermal_layers is 2: give an integer from 0 to 1"),
+        ({"thermal_layers": -1}, "thermal_layers is -1"),
     ],
 )
 def test_bad_options_are_named(options, message):

@@ -76,6 +76,7 @@ def test_the_displacement_is_the_short_way_to_the_thermal_positions(telling):
 
 def test_rotations_turn_the_displacement_too(telling, trained):
     structure = input_structure(telling[5], "both")
+    torch.manual_seed(0)
     rotation = rand_matrix(dtype=torch.float64).numpy().T
     turned = Structure(
         structure.positions @ rotation, structure.types, structure.cell @ rotation,
@@ -110,14 +111,31 @@ def test_a_predictor_quenches_and_keeps_the_way_back(telling, trained, tmp_path,
         Predictor(path).predict(sample.structure)
 
 
+def test_layers_that_read_the_thermal_edges_learn_from_thermal_neighbours():
+    """Labels count thermal neighbours, which positions disturbed by a third of a distance hardly tell."""
+    samples = []
+    for seed in range(8):
+        sample, rng = make_sample(seed), np.random.default_rng(seed)
+        moved = 0.3 * rng.normal(size=(len(sample), 3))
+        samples.append(replace(sample, inherent_positions=sample.structure.positions - moved))
+    options = {**BOTH, "epochs": 60, "dropout": 0.0, "schedule": "cosine", "learning_rate": 2e-2}
+    trained = [fit_network(samples[:6], **options, thermal_layers=n) for n in (0, 1)]
+    blind, seeing = (evaluate(network, samples[6:], n_resamples=1).pooled[0, 0] for network in trained)
+    assert seeing > 0.8 > 0.3 > blind
+
+
 def test_batches_hold_it(telling):
     from propensity.training.config import TrainingConfig
     from propensity.training.fit import _card
 
-    config = TrainingConfig(**{key: value for key, value in BOTH.items() if key != "progress"})
+    options = {key: value for key, value in BOTH.items() if key != "progress"}
+    config = TrainingConfig(**options, thermal_layers=1)
     graphs = [labelled_graph(s, config, _card(telling, config), torch.float32) for s in telling[:2]]
     joined = join_graphs(graphs)
     np.testing.assert_array_equal(joined.displacement, torch.cat([g.displacement for g in graphs]))
+    network = SE3GNN(2, 2, l_max=1, n_layers=2, displacement=0.1, thermal_layers=1).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(network(joined), torch.cat([network(graph) for graph in graphs]))
 
 
 @pytest.mark.parametrize(
@@ -125,6 +143,8 @@ def test_batches_hold_it(telling):
     [
         ({"inherent_weight": 0.5}, "inherent_weight asks for the displacement"),
         ({"l_max": 0}, "positions='both' needs vectors"),
+        ({"thermal_layers": 1, "positions": "inherent"}, "thermal_layers needs positions='both'"),
+        ({"thermal_layers": 2, "n_layers": 2}, "thermal_layers must be smaller than n_layers"),
     ],
 )
 def test_options_that_contradict_it(telling, options, message):
