@@ -42,7 +42,7 @@ def build_graph(
 def network_graph(
     structure: Structure,
     cutoff: float,
-    thermal_layers: int = 0,
+    thermal: bool = False,
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
@@ -54,14 +54,14 @@ def network_graph(
     displacement : float, (N, 3)
         Vectors from the inherent to the thermal positions.
     thermal_edge_index : int64, (2, E′), and thermal_edge_vec : float, (E′, 3)
-        Edges between the thermal positions, with ``thermal_layers``.
+        Edges between the thermal positions, with ``thermal``.
     """
     graph = build_graph(structure, cutoff, device=device, dtype=dtype)
     if structure.displacement is None:
         return graph
     graph.displacement = torch.from_numpy(structure.displacement).to(graph.edge_vec)
-    if thermal_layers:
-        thermal = structure.with_positions(structure.positions + structure.displacement)
-        found = build_graph(thermal, cutoff, device=device, dtype=dtype)
+    if thermal:
+        moved = structure.with_positions(structure.positions + structure.displacement)
+        found = build_graph(moved, cutoff, device=device, dtype=dtype)
         graph.thermal_edge_index, graph.thermal_edge_vec = found.edge_index, found.edge_vec
     return graph

@@ -11,18 +11,18 @@ from propensity.errors import DataError, InputError, PropensityError
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
-    from ase.calculators.calculator import Calculator
-
     from propensity.data import Sample
 
 #: Largest force on a particle at the end, in ε/σ (ends 0.003 σ from the minimum), and steps after which a quench has failed.
 FORCE, MAX_STEPS = 0.01, 3000
+#: The usual curvature of the potential, 500 ε/σ², makes steps that need no line search.
+SETTINGS = {"maxstep": 0.1, "alpha": 500.0, "memory": 30}
 
 
 def inherent_structure(structure: Structure, potential: str = "lj/cut", *, force: float = FORCE) -> Structure:
     """Minimise the potential energy of a Kob–Andersen mixture from where the particles are (ASE's L-BFGS).
 
-    Half a minute for 4096 particles on one core.  Where several minima are near, another algorithm
+    SECONDS for 4096 particles on one core.  Where several minima are near, another algorithm
     (FIRE, conjugate gradients) may find another one.
 
     Parameters
@@ -49,18 +49,18 @@ def inherent_structure(structure: Structure, potential: str = "lj/cut", *, force
     from ase import Atoms
     from ase.optimize import LBFGS
 
-    from propensity.baselines.potential import check_mixture, check_potential
+    from propensity.baselines.potential import check_mixture
+    from propensity.kob_andersen import KobAndersen
 
-    check_potential(potential)
+    forces = KobAndersen(potential)
     check_mixture(structure)
     if not structure.pbc.all():
         raise InputError(
             f"pbc is {structure.pbc.tolist()}: a quench needs a box that is periodic in every direction."
         )
     atoms = Atoms(structure.types + 1, structure.positions, cell=structure.cell, pbc=True)
-    atoms.calc = kob_andersen(potential)
-    # The usual curvature of the potential, 500 ε/σ², makes steps that need no line search.
-    if not LBFGS(atoms, logfile=None, maxstep=0.1, alpha=500.0).run(fmax=force, steps=MAX_STEPS):  # type: ignore[arg-type]
+    atoms.calc = forces
+    if not LBFGS(atoms, logfile=None, **SETTINGS).run(fmax=force, steps=MAX_STEPS):  # type: ignore[arg-type]
         found = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
         raise PropensityError(
             f"no energy minimum within {MAX_STEPS} steps (largest force {found:.3g} ε/σ, wanted {force:g}): "
@@ -88,19 +88,3 @@ def with_inherent_structure(sample: Sample) -> Sample:
     except PropensityError as error:
         raise DataError(f"{sample.name}: {error}") from None
     return replace(sample, inherent_positions=found.positions)
-
-
-def kob_andersen(potential: str = "lj/cut") -> Calculator:
-    """ASE calculator (matscipy's pair potential) of the mixture; atomic number 1 is A and 2 is B."""
-    from matscipy.calculators.pair_potential import LennardJonesCut, LennardJonesLinear, PairPotential
-
-    from propensity.baselines.potential import CUT, EPSILON, POTENTIALS, SIGMA, check_potential
-
-    check_potential(potential)
-    kind = LennardJonesLinear if POTENTIALS[potential] else LennardJonesCut
-    return PairPotential(
-        {
-            (a + 1, b + 1): kind(float(EPSILON[a, b]), float(SIGMA[a, b]), CUT * float(SIGMA[a, b]))
-            for a, b in ((0, 0), (0, 1), (1, 1))
-        }
-    )

@@ -9,16 +9,17 @@ import ase.io
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from matscipy.calculators.pair_potential import LennardJonesCut, LennardJonesLinear, PairPotential
 
 import propensity.quench
 from propensity import Predictor, PropensityCalculator, inherent_structure
-from propensity.baselines.potential import local_potential_energy
+from propensity.baselines.potential import CUT, EPSILON, SIGMA, local_potential_energy
 from propensity.cli.annotate import command
 from propensity.cli.convert import command as convert_command
 from propensity.data import Sample, StoreWriter, open_dataset
 from propensity.data.convert import convert
 from propensity.errors import DataError, InputError, PropensityError
-from propensity.quench import kob_andersen
+from propensity.kob_andersen import SKIN, KobAndersen
 from propensity.structure import Structure, minimum_image
 from tests.conftest import make_liquid, make_tiny_model
 
@@ -50,7 +51,7 @@ def test_energy_is_lowest_at_the_minimum(minimum, thermal):
 @pytest.mark.parametrize("potential", ["lj/cut", SMOOTH])
 def test_forces_are_those_of_the_energies(liquid, potential):
     atoms = ase.Atoms(liquid.types + 1, liquid.positions, cell=liquid.cell, pbc=True)
-    atoms.calc = kob_andersen(potential)
+    atoms.calc = KobAndersen(potential)
     for i in (0, 7):
         step = np.zeros((120, 3))
         step[i, 0] = 1e-6
@@ -59,6 +60,47 @@ def test_forces_are_those_of_the_energies(liquid, potential):
             for sign in (1, -1)
         )
         assert atoms.get_forces()[i, 0] == pytest.approx(-(up - down) / 2e-6, rel=1e-4)
+
+
+def matscipys(potential):
+    kind = LennardJonesLinear if potential == SMOOTH else LennardJonesCut
+    pairs = [(0, 0), (0, 1), (1, 1)]
+    return PairPotential(
+        {(a + 1, b + 1): kind(EPSILON[a, b], SIGMA[a, b], CUT * SIGMA[a, b]) for a, b in pairs}
+    )
+
+
+@pytest.mark.parametrize("potential", ["lj/cut", SMOOTH])
+def test_forces_follow_whatever_changes(potential):
+    """Of matscipy's pair potential, while particles move little and far and box, species and number change."""
+    liquid, random = make_liquid(400), np.random.default_rng(0)
+    atoms = ase.Atoms(liquid.types + 1, liquid.positions, cell=liquid.cell, pbc=True)
+    atoms.calc, lists = KobAndersen(potential), []
+    made = atoms.calc._list
+    atoms.calc._list = lambda now: (lists.append(1), made(now))
+
+    def check(n_lists):
+        theirs = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        theirs.calc = matscipys(potential)
+        assert atoms.get_potential_energy() == pytest.approx(theirs.get_potential_energy(), rel=1e-10)
+        np.testing.assert_allclose(atoms.get_forces(), theirs.get_forces(), rtol=1e-8, atol=1e-8)
+        assert len(lists) == n_lists
+
+    check(1)
+    atoms.positions += random.uniform(-0.05, 0.05, (400, 3))
+    check(1)  # the skin covers it
+    atoms.positions[7] += [SKIN, 0, 0]
+    check(2)
+    atoms.wrap()
+    check(3)
+    atoms.set_cell(atoms.cell.array + [[0, 0, 0], [0.5, 0, 0], [0, 0, 0.2]])
+    check(4)
+    atoms.numbers[:5] = 2
+    check(5)
+    del atoms[3]
+    check(6)
+    atoms.pbc = [True, True, False]
+    check(7)
 
 
 def test_box_and_order_do_not_matter(thermal):

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 if TYPE_CHECKING:
     from propensity.nn.convolution import Convolution
-
-Geometry = TypeVar("Geometry")
-
-
-def geometry_of_layers(network: Any, graph: Any, prepare: Callable[[Any], Geometry]) -> list[Geometry]:
-    """What ``prepare`` makes of the edges that each layer reads, once for layers that share them."""
-    own, n_thermal = prepare(graph), network.thermal_layers
-    first = []
-    if n_thermal:
-        thermal = SimpleNamespace(
-            types=graph.types, edge_index=graph.thermal_edge_index, edge_vec=graph.thermal_edge_vec
-        )
-        first = [prepare(thermal)] * n_thermal
-    return first + [own] * (len(network.convolutions) - n_thermal)
 
 
 class Kernel(Protocol):
@@ -56,10 +40,10 @@ class LayerwiseKernel:
     def features(self, network: Any, graph: Any) -> list[torch.Tensor]:
         """See :class:`Kernel`."""
         scalars = network.node_scalars(graph)
-        geometries = geometry_of_layers(network, graph, lambda g: self.prepare(g, network.convolutions[-1]))
+        geometry = self.prepare(graph, network.convolutions[-1])
         hidden = network.first_features(graph)
         layers = []
-        for convolution, norm, geometry in zip(network.convolutions, network.norms, geometries, strict=True):
+        for convolution, norm in zip(network.convolutions, network.norms, strict=True):
             update = convolution(self, hidden, scalars, geometry)
             hidden = norm(update if hidden.shape[1] == 0 else update + hidden)
             layers.append(hidden)

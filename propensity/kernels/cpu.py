@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import pad
 
-from propensity.kernels.base import LayerwiseKernel, geometry_of_layers
+from propensity.kernels.base import LayerwiseKernel
 from propensity.nn.layout import ConvolutionLayout
 
 if TYPE_CHECKING:
@@ -76,12 +76,12 @@ class CPUKernel(LayerwiseKernel):
         from propensity.kernels.cpu_layer import forward, parameters_of, radial_of, running, table
 
         scalars = network.node_scalars(graph)
-        geometries = geometry_of_layers(network, graph, lambda g: self.prepare(g, network.convolutions[-1]))
+        geometry = self.prepare(graph, network.convolutions[-1])
         features = table(network.first_features(graph), scalars)
         blank = scalars.new_zeros(len(scalars), network.convolutions[-1].layout.dim_out)
         tables = table(blank, scalars), table(blank, scalars)
         for k, (convolution, norm) in enumerate(zip(network.convolutions, network.norms, strict=True)):
-            mlp, layout, out, geometry = convolution.radial, convolution.layout, tables[k % 2], geometries[k]
+            mlp, layout, out = convolution.radial, convolution.layout, tables[k % 2]
             kept = geometry.slots.bits(None, mlp.linear_in.out_features)
             radial = radial_of(parameters_of(mlp), running(mlp), kept, 1.0)
             scale, shift = _folded(norm, layout)

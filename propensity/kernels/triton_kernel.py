@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
-from propensity.kernels.base import geometry_of_layers
 from propensity.kernels.reference import _harmonics
 from propensity.kernels.triton_layer import convolve, launch, run_layers, running
 from propensity.kernels.triton_shapes import Shapes, shapes_of
@@ -131,13 +130,13 @@ class TritonKernel:
 
     def _layers(self, network: Any, graph: Any) -> Iterator[torch.Tensor]:
         """Features after each layer, in the layout of the kernels."""
-        geometries = geometry_of_layers(network, graph, lambda g: self.prepare(g, network))
+        geometry = self.prepare(graph, network)
         scalars = _scalars(network, graph)
         features = _first_features(network, graph, scalars)
         if network.training or torch.is_grad_enabled():
-            yield from run_layers(network, geometries, scalars, features)
+            yield from run_layers(network, geometry, scalars, features)
             return
-        for convolution, norm, geometry in zip(network.convolutions, network.norms, geometries, strict=True):
+        for convolution, norm in zip(network.convolutions, network.norms, strict=True):
             features = _infer(convolution, norm, geometry, features, scalars)
             yield features
 

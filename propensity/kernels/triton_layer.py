@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,13 +21,11 @@ SUM_THREADS = 32
 
 
 def run_layers(
-    network: Any, geometries: Sequence[Geometry], scalars: torch.Tensor, first: torch.Tensor
+    network: Any, geometry: Geometry, scalars: torch.Tensor, first: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
     """Features after each layer, in the layout of the kernels, with gradients; ``first`` goes into the first."""
-    distinct = list(dict.fromkeys(geometries))
-    places = [distinct.index(geometry) for geometry in geometries]
-    edges = [part for geometry in distinct for part in (geometry.harmonics, geometry.basis)]
-    return Layers.apply(network, distinct, places, scalars, first, *edges, *parameters_of(network))
+    parameters = parameters_of(network)
+    return Layers.apply(network, geometry, scalars, first, geometry.harmonics, geometry.basis, *parameters)
 
 
 class Layers(torch.autograd.Function):
@@ -36,53 +33,46 @@ class Layers(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, network: Any, geometries: list[Geometry], places: list[int], scalars: torch.Tensor,
-        first: torch.Tensor, *tensors: Any,
+        ctx: Any, network: Any, geometry: Geometry, scalars: torch.Tensor, first: torch.Tensor,
+        harmonics: torch.Tensor | None, basis: torch.Tensor, *parameters: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:  # fmt: skip
-        """Features after each layer, shape (N, width).
-
-        Layer k reads ``geometries[places[k]]``; ``tensors`` are harmonics and basis of each geometry, then parameters.
-        """
-        bases = [basis.detach() for basis in tensors[1 : 2 * len(geometries) : 2]]
-        parameters = tensors[2 * len(geometries) :]
+        """Features after each layer, shape (N, width)."""
         radial, device = network.convolutions[-1].radial, scalars.device
         layouts = tuple(convolution.layout for convolution in network.convolutions)
         ctx.packing = packing_of(layouts, radial.n_basis, radial.linear_in.out_features, device)
-        packed, ctx.places = ctx.packing.pack(parameters), places
+        packed, basis = ctx.packing.pack(parameters), basis.detach()
         counters = [
             convolution.radial.norm.num_batches_tracked
-            for convolution, place in zip(network.convolutions, places, strict=True)
-            if convolution.radial.uses_batch(len(bases[place]))
+            for convolution in network.convolutions
+            if convolution.radial.uses_batch(len(basis))
         ]
         if counters:
             torch._foreach_add_(counters, 1)
         ctx.layers, kept, features, before = [], [], [], first
         for k, (convolution, norm) in enumerate(zip(network.convolutions, network.norms, strict=True)):
-            place = places[k]
-            layer = LayerPass(shapes_of(convolution.layout, device), geometries[place], ctx.packing, k)
-            before, state = layer.forward(convolution.radial, norm, packed, before, scalars, bases[place])
+            layer = LayerPass(shapes_of(convolution.layout, device), geometry, ctx.packing, k)
+            before, state = layer.forward(convolution.radial, norm, packed, before, scalars, basis)
             ctx.layers.append(layer)
             kept += state
             features.append(before)
         ctx.shapes = [parameter.shape for parameter in parameters]
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(packed, scalars, first, *bases, *features, *kept)
+        ctx.save_for_backward(packed, scalars, first, basis, *features, *kept)
         return tuple(features)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[Any, ...]:
         """Gradients of all that :meth:`forward` takes."""
-        n, n_geometries = len(ctx.layers), max(ctx.places) + 1
-        wanted = ctx.needs_input_grad[5 : 5 + 2 * n_geometries]
-        packed, scalars, first, *saved = ctx.saved_tensors
-        bases, saved = saved[:n_geometries], saved[n_geometries:]
+        wants_harmonics, wants_basis = ctx.needs_input_grad[4:6]
+        packed, scalars, first, basis, *saved = ctx.saved_tensors
+        n = len(ctx.layers)
         features, kept = saved[:n], saved[n:]
         each = len(kept) // n
         gradients = packed.new_empty(ctx.packing.length)
         grad: torch.Tensor | None = None
         reached = 0
-        edges: list[torch.Tensor | None] = [None] * (2 * n_geometries)
+        edges: list[torch.Tensor | None] = [None, None]
         for k in reversed(range(n)):
             layer, given = ctx.layers[k], grads[k]
             grad = given if grad is None else grad if given is None else grad + given
@@ -90,23 +80,22 @@ class Layers(torch.autograd.Function):
                 continue
             reached = max(reached, k + 1)
             before = features[k - 1] if k else first
-            state, place = kept[k * each : (k + 1) * each], ctx.places[k]
-            own = slice(2 * place, 2 * place + 2)  # harmonics and basis
+            state = kept[k * each : (k + 1) * each]
             grad, *found = layer.backward(
                 grad.contiguous(),
                 packed,
                 before,
                 scalars,
-                bases[place],
+                basis,
                 state,
                 gradients,
-                *wanted[own],
+                wants_harmonics,
+                wants_basis,
             )
-            edges[own] = [
-                b if a is None else a if b is None else a.add_(b)
-                for a, b in zip(edges[own], found, strict=True)
+            edges = [
+                b if a is None else a if b is None else a.add_(b) for a, b in zip(edges, found, strict=True)
             ]
-        return (None, None, None, None, grad, *edges, *ctx.packing.unpack(gradients, ctx.shapes, reached))
+        return (None, None, None, grad, *edges, *ctx.packing.unpack(gradients, ctx.shapes, reached))
 
 
 class LayerPass:

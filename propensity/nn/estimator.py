@@ -76,7 +76,7 @@ class SE3Estimator(Estimator):
             )
         network = self.network
         graph = network_graph(
-            structure, network.cutoff, network.thermal_layers, device=weight.device, dtype=weight.dtype
+            structure, network.cutoff, network.thermal is not None, device=weight.device, dtype=weight.dtype
         )
         if self.card.node_scalars:
             graph.extra = torch.from_numpy(node_scalars(structure, self.card.node_scalars)).to(weight)

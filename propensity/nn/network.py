@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -48,8 +49,8 @@ class SE3GNN(nn.Module):
         Root mean square of ``graph.displacement`` (N, 3), vectors that the first layer sees divided by it,
         and the readout their length; 0: the network sees none.
     thermal_layers
-        First layers that read other edges: ``graph.thermal_edge_index`` (2, E′) and ``graph.thermal_edge_vec``
-        (E′, 3), those between thermal positions where positions are inherent ones.
+        Layers of a second network, whose outputs are added: it reads ``graph.thermal_edge_index`` (2, E′) and
+        ``graph.thermal_edge_vec`` (E′, 3), the edges between thermal positions where positions are inherent ones.
     readout
         ``"shared"`` by all species, or ``"species"`` for one linear map each.
     kernel
@@ -88,10 +89,8 @@ class SE3GNN(nn.Module):
             raise InputError(
                 f"displacement is {displacement} at l_max {l_max}: give 0, or a length where l_max ≥ 1."
             )
-        if not isinstance(thermal_layers, int) or not 0 <= thermal_layers < n_layers:
-            raise InputError(
-                f"thermal_layers is {thermal_layers!r}: give an integer from 0 to {n_layers - 1}, fewer than n_layers."
-            )
+        if not isinstance(thermal_layers, int) or thermal_layers < 0:
+            raise InputError(f"thermal_layers is {thermal_layers!r}: give an integer, 0 or more.")
         if readout not in ("shared", "species"):
             raise InputError(f"readout is {readout!r}: choose 'shared' or 'species'.")
         self.config: dict[str, Any] = {
@@ -102,7 +101,6 @@ class SE3GNN(nn.Module):
         }  # fmt: skip
         self.n_species, self.n_outputs, self.l_max, self.cutoff = n_species, n_outputs, l_max, float(cutoff)
         self.extra_scalars, self.displacement, self.kernel = extra_scalars, float(displacement), kernel
-        self.thermal_layers = thermal_layers
         self.irreps = Irreps([(channels, (l, 1)) for l in range(l_max + 1)])
         n_scalars = n_species + extra_scalars
         self.convolutions = nn.ModuleList(
@@ -115,10 +113,23 @@ class SE3GNN(nn.Module):
         self.norms = nn.ModuleList(BatchNorm(self.irreps, momentum=0.5) for _ in range(n_layers))
         n_readouts = n_species if readout == "species" else 1
         self.readout = nn.Linear(channels * (l_max + 1) + bool(displacement), n_outputs * n_readouts)
+        self.thermal: SE3GNN | None = None
+        if thermal_layers:
+            own = {"n_layers": thermal_layers, "displacement": 0.0, "thermal_layers": 0}
+            self.thermal = SE3GNN(**{**self.config, **own})
 
     def forward(self, graph: Any) -> torch.Tensor:
         """Prediction for each particle, shape (N, n_outputs), from :func:`propensity.graph.build_graph`."""
-        return self.read_out(self._kernel().last_features(self, graph), graph)
+        kernel = self._kernel()
+        output = self.read_out(kernel.last_features(self, graph), graph)
+        if self.thermal is None:
+            return output
+        # Fast motion follows from forces, which at a minimum are zero.
+        seen = SimpleNamespace(
+            types=graph.types, edge_index=graph.thermal_edge_index, edge_vec=graph.thermal_edge_vec,
+            extra=graph.extra if self.extra_scalars else None,
+        )  # fmt: skip
+        return output + self.thermal.read_out(kernel.last_features(self.thermal, seen), seen)
 
     def hidden(self, graph: Any) -> list[torch.Tensor]:
         """Equivariant features after each layer, each of shape (N, channels·(l_max+1)²)."""

@@ -26,7 +26,7 @@ class TrainingConfig(Options):
     n_layers: int = Field(8, ge=1, description="Convolutions.")
     thermal_layers: int = Field(
         0, ge=0,
-        description="With positions=both: first layers that read the edges between thermal positions.",
+        description="With positions=both: layers of a second network, which sees the thermal positions; outputs add.",
     )  # fmt: skip
     n_basis: int = Field(10, ge=1, description="Bessel functions of the radial basis.")
     cutoff: float = Field(2.0, gt=0, description="Edges join particles closer than this, in σ_AA.")
@@ -106,8 +106,6 @@ class TrainingConfig(Options):
             raise ValueError("positions='both' needs vectors: l_max must be at least 1")
         if self.thermal_layers and self.positions != "both":
             raise ValueError("thermal_layers needs positions='both'")
-        if self.thermal_layers >= self.n_layers:
-            raise ValueError("thermal_layers must be smaller than n_layers")
         return self
 
     def network_options(self, n_species: int, n_outputs: int, displacement: float = 0.0) -> dict[str, Any]:

@@ -208,7 +208,7 @@ def start_from(network: SE3GNN, model: str) -> None:
     for name, value in other.network.state_dict().items():
         if name in ours and ours[name].shape == value.shape:
             ours[name] = value
-        elif not name.startswith("readout."):
+        elif "readout." not in name:
             differing = {k: v for k, v in other.network.config.items() if network.config.get(k) != v}
             raise InputError(f"init model {model!r} has another network ({differing}): use the same options.")
     network.load_state_dict(ours)

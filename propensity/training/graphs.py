@@ -31,7 +31,7 @@ def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: to
     With ``config.inherent_weight`` also ``to_inherent`` (N, 3), the displacement to the inherent structure.
     """
     structure = input_structure(sample, config.positions)
-    graph = network_graph(structure, config.cutoff, config.thermal_layers, dtype=dtype)
+    graph = network_graph(structure, config.cutoff, config.thermal_layers > 0, dtype=dtype)
     types = structure.types
     mean, std = np.array(card.target_mean), np.array(card.target_std)
     graph.labels = torch.from_numpy((sample.propensity - mean[types]) / std[types]).to(dtype)

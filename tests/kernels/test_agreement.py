@@ -36,7 +36,7 @@ def passes(network, kernel, graph, train):
     found = {"output": output.detach(), "positions": graph.edge_vec.grad}
     if network.displacement:
         found["displacement"] = graph.displacement.grad
-    if network.thermal_layers:
+    if network.thermal is not None:
         found["thermal positions"] = graph.thermal_edge_vec.grad
     found |= {f"gradient of {name}": value.grad for name, value in network.named_parameters()}
     return found | {name: value.double() for name, value in network.named_buffers()}

@@ -111,7 +111,7 @@ def test_a_predictor_quenches_and_keeps_the_way_back(telling, trained, tmp_path,
         Predictor(path).predict(sample.structure)
 
 
-def test_layers_that_read_the_thermal_edges_learn_from_thermal_neighbours():
+def test_a_thermal_network_beside_it_learns_from_thermal_neighbours():
     """Labels count thermal neighbours, which positions disturbed by a third of a distance hardly tell."""
     samples = []
     for seed in range(8):
@@ -121,7 +121,7 @@ def test_layers_that_read_the_thermal_edges_learn_from_thermal_neighbours():
     options = {**BOTH, "epochs": 60, "dropout": 0.0, "schedule": "cosine", "learning_rate": 2e-2}
     trained = [fit_network(samples[:6], **options, thermal_layers=n) for n in (0, 1)]
     blind, seeing = (evaluate(network, samples[6:], n_resamples=1).pooled[0, 0] for network in trained)
-    assert seeing > 0.8 > 0.3 > blind
+    assert seeing > 0.6 > 0.3 > blind
 
 
 def test_batches_hold_it(telling):
@@ -144,7 +144,6 @@ def test_batches_hold_it(telling):
         ({"inherent_weight": 0.5}, "inherent_weight asks for the displacement"),
         ({"l_max": 0}, "positions='both' needs vectors"),
         ({"thermal_layers": 1, "positions": "inherent"}, "thermal_layers needs positions='both'"),
-        ({"thermal_layers": 2, "n_layers": 2}, "thermal_layers must be smaller than n_layers"),
     ],
 )
 def test_options_that_contradict_it(telling, options, message):

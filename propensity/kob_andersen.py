@@ -1,0 +1,106 @@
+"""Forces of the Kob–Andersen mixture for ASE: a neighbour list with a skin, and one pass over it each time."""
+
+# mypy: disable-error-code="misc"
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from numba import njit
+
+from propensity.baselines.potential import CUT, EPSILON, POTENTIALS, SIGMA, check_potential
+from propensity.kernels.cpu_threads import blocks_of, share
+from propensity.neighbours import neighbour_list
+from propensity.structure import Structure
+
+#: Range of the neighbour list beyond that of the potential, in σ: the list serves until a particle has moved half of it.
+SKIN = 0.3
+
+
+class KobAndersen(Calculator):
+    """Energy and forces of the mixture in ε_AA and σ_AA; atomic number 1 is A and 2 is B.
+
+    Parameters
+    ----------
+    potential
+        ``"lj/cut"`` (Bapst et al.) or ``"lj/cut force-shifted"`` (BOTAN, GlassBench).
+    """
+
+    implemented_properties = ["energy", "forces"]
+
+    def __init__(self, potential: str = "lj/cut") -> None:
+        check_potential(potential)
+        super().__init__()
+        self.pairs = pair_table(POTENTIALS[potential])
+        self._at: np.ndarray | None = None
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy", "forces"),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Fill ``results`` for ``atoms``."""
+        super().calculate(atoms, properties, system_changes)
+        now: Any = self.atoms
+        positions = now.positions
+        if self._at is None or set(system_changes) - {"positions"} or self._moved(positions) > SKIN / 2:
+            self._list(now)
+        n = len(positions)
+        forces, energies = np.empty((n, 3)), np.empty(n)
+        share(
+            _forces, blocks_of(n), self._start, self._source, self._vectors, positions - self._at, self._types,
+            self.pairs, forces, energies,
+        )  # fmt: skip
+        self.results = {"energy": float(energies.sum()), "forces": forces}
+
+    def _moved(self, positions: np.ndarray) -> float:
+        """Longest way of a particle since the list was made."""
+        return float(np.sqrt(np.square(positions - self._at).sum(axis=1).max()))
+
+    def _list(self, atoms: Any) -> None:
+        self._types, self._at = atoms.numbers - 1, atoms.positions.copy()
+        structure = Structure(self._at, self._types, atoms.cell.array, atoms.pbc)
+        edge_index, vectors = neighbour_list(structure, CUT * float(SIGMA.max()) + SKIN)
+        self._source, self._vectors = edge_index[0].numpy(), vectors.numpy()
+        self._start = np.searchsorted(edge_index[1].numpy(), np.arange(len(atoms) + 1))
+
+
+def pair_table(force_shifted: bool) -> np.ndarray:
+    """Squared cut, σ², 4ε, energy and slope at the cut of each pair of species, shape (2, 2, 5)."""
+    cut, four = CUT * SIGMA, 4 * EPSILON
+    energy = four * (CUT**-12 - CUT**-6)
+    slope = four * (-12 * CUT**-12 + 6 * CUT**-6) / cut
+    return np.stack([cut**2, SIGMA**2, four, energy, slope if force_shifted else 0 * slope], axis=-1)
+
+
+@njit(cache=True, nogil=True)
+def _forces(first, last, blocks, start, source, vectors, step, types, pairs, forces, energies):  # type: ignore[no-untyped-def]
+    """Of the particles of some blocks: force on each, and half of the energy of its pairs."""
+    n = len(types)
+    for i in range(n * first // blocks, n * last // blocks):
+        fx = fy = fz = energy = 0.0
+        for k in range(start[i], start[i + 1]):
+            j = source[k]
+            x = vectors[k, 0] + step[j, 0] - step[i, 0]
+            y = vectors[k, 1] + step[j, 1] - step[i, 1]
+            z = vectors[k, 2] + step[j, 2] - step[i, 2]
+            square = x * x + y * y + z * z
+            a, b = types[i], types[j]
+            if square < pairs[a, b, 0]:
+                four, slope, r = pairs[a, b, 2], pairs[a, b, 4], math.sqrt(square)
+                sixth = (pairs[a, b, 1] / square) ** 3
+                pull = four * (6 - 12 * sixth) * sixth / square - slope / r  # u′/r
+                fx += pull * x
+                fy += pull * y
+                fz += pull * z
+                energy += (
+                    four * (sixth - 1) * sixth - pairs[a, b, 3] - (r - math.sqrt(pairs[a, b, 0])) * slope
+                )
+        forces[i, 0], forces[i, 1], forces[i, 2] = fx, fy, fz
+        energies[i] = energy / 2
