@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -372,10 +374,23 @@ if __name__ == "__main__":
     fit_network([make_sample(seed) for seed in seeds], valid, folder=sys.argv[1], **options)
 """
 
+#: In front of that: what processes say to each other, in the order of the first one.
+LISTEN = """
+from torch.distributed import ProcessGroup
+said = []
+def listened(name, call):
+    def heard(*arguments, **options):
+        said.append(name)
+        return call(*arguments, **options)
+    return heard
+for name in ("allreduce", "allgather", "all_gather_single", "broadcast", "barrier", "reduce", "gather", "scatter"):
+    setattr(ProcessGroup, name, listened(name, getattr(ProcessGroup, name)))
+"""
 
-def train_on_two_processes(tmp_path, seeds, epochs, rate, valid, *recorded):
+
+def train_on_two_processes(tmp_path, seeds, epochs, rate, valid, *recorded, before="", after=""):
     script, folder = tmp_path / "train.py", tmp_path / "double"
-    script.write_text(textwrap.dedent(TWO_PROCESSES))
+    script.write_text(before + TWO_PROCESSES + after)
     folder.mkdir()
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -402,6 +417,21 @@ def test_two_processes_take_the_mean_of_their_gradients(tmp_path, recorded):
     for moment, (name, parameter) in zip(moments.values(), network.named_parameters(), strict=True):
         # After one step Adam's first moment is (1 − β₁) times the gradient.
         torch.testing.assert_close(moment["exp_avg"] / 0.05, parameter.grad, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_a_step_of_two_processes_is_one_exchange(tmp_path):
+    """Four structures more are two steps more: two sums of gradients, and nothing that would wait for a device."""
+    counts = []
+    for seeds in ("0123", "01234567"):
+        place = tmp_path / seeds
+        place.mkdir()
+        after = "    import json, pathlib, os\n    rank = os.environ.get('LOCAL_RANK', '0')\n"
+        after += "    pathlib.Path(sys.argv[1], 'said' + rank).write_text(json.dumps(said))\n"
+        folder = train_on_two_processes(place, seeds, 1, 1e-3, "89", "recorded", before=LISTEN, after=after)
+        counts.append([Counter(json.loads((folder / f"said{rank}").read_text())) for rank in (0, 1)])
+    for few, many in zip(*counts, strict=True):
+        assert few["allreduce"] >= 2
+        assert many - few == {"allreduce": 2} and not few - many
 
 
 @pytest.mark.parametrize("valid", ["567", "5"], ids=["shared", "fewer than processes"])
