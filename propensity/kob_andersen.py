@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from numba import njit
 
-from propensity.baselines.potential import CUT, EPSILON, POTENTIALS, SIGMA, check_potential
+from propensity.baselines.potential import CUT, EPSILON, POTENTIALS, SIGMA, check_mixture, check_potential
 from propensity.kernels.cpu_threads import blocks_of, share
 from propensity.neighbours import neighbour_list
 from propensity.structure import Structure
@@ -66,6 +66,7 @@ class KobAndersen(Calculator):
     def _list(self, atoms: Any) -> None:
         self._types, self._at = atoms.numbers - 1, atoms.positions.copy()
         structure = Structure(self._at, self._types, atoms.cell.array, atoms.pbc)
+        check_mixture(structure)
         edge_index, vectors = neighbour_list(structure, CUT * float(SIGMA.max()) + SKIN)
         self._source, self._vectors = edge_index[0].numpy(), vectors.numpy()
         self._start = np.searchsorted(edge_index[1].numpy(), np.arange(len(atoms) + 1))

@@ -49,17 +49,14 @@ def inherent_structure(structure: Structure, potential: str = "lj/cut", *, force
     from ase import Atoms
     from ase.optimize import LBFGS
 
-    from propensity.baselines.potential import check_mixture
     from propensity.kob_andersen import KobAndersen
 
-    forces = KobAndersen(potential)
-    check_mixture(structure)
     if not structure.pbc.all():
         raise InputError(
             f"pbc is {structure.pbc.tolist()}: a quench needs a box that is periodic in every direction."
         )
     atoms = Atoms(structure.types + 1, structure.positions, cell=structure.cell, pbc=True)
-    atoms.calc = forces
+    atoms.calc = KobAndersen(potential)
     if not LBFGS(atoms, logfile=None, **SETTINGS).run(fmax=force, steps=MAX_STEPS):  # type: ignore[arg-type]
         found = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
         raise PropensityError(
