@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -172,11 +174,17 @@ def training_card(
         ),
         training={
             "n_structures": len(train),
-            "sources": sorted({x.source for x in train if x.source}),
+            "sources": sources_of(train),
             "options": options,
         },
         citation=citation,
     )
+
+
+def sources_of(train: Sequence[Sample]) -> list[str]:
+    """Where samples came from, those of one file counted together."""
+    counts = Counter(re.sub(r"\[\d+\]", "", sample.source) for sample in train if sample.source)
+    return sorted(f"{name}: {n} structures" if n > 1 else name for name, n in counts.items())
 
 
 def time_nearest(times: np.ndarray, tau_alpha: float | None) -> int:

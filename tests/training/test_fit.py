@@ -20,6 +20,7 @@ import torch
 
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.evaluation import evaluate
+from propensity.fitting import sources_of
 from propensity.graph import build_graph
 from propensity.kernels import capture
 from propensity.model_io import save_model
@@ -274,6 +275,12 @@ def test_sampler_gives_every_process_its_own_share(world):
     for sampler in samplers:
         sampler.set_epoch(1)
     assert [list(sampler) for sampler in samplers] != drawn
+
+
+def test_structures_of_one_file_are_counted_together():
+    sources = ["a.npz[0]", "a.npz[11]", "b.pickle (Bapst et al. 2020)", "a.npz[3], published labels", ""]
+    found = sources_of([make_sample(0, source=source) for source in sources])
+    assert found == ["a.npz, published labels", "a.npz: 2 structures", "b.pickle (Bapst et al. 2020)"]
 
 
 def test_sampler_refuses_more_processes_than_structures():
