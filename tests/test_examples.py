@@ -42,6 +42,19 @@ def test_mdanalysis_trajectory(tiny_model, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("ka-both" not in shipped_models(), reason="the trained model is not installed")
+def test_inherent_structure(tmp_path):
+    """Seeing the minimum beside the thermal positions pays at every time but the first."""
+    thermal, both, distance = (
+        [float(value) for value in line.split()[-7:]]
+        for line in run("inherent_structure.py", "--output", tmp_path).splitlines()[1:]
+    )
+    assert all(a > b for a, b in zip(both[1:], thermal[1:], strict=True))
+    assert all(a > b for a, b in zip(both, distance, strict=True))
+    assert (tmp_path / "inherent_structure.png").stat().st_size > 20_000
+
+
+@pytest.mark.slow
 def test_train_small(tmp_path):
     shown = run("train_small.py", "--epochs", 1, "--output", tmp_path)
     assert "ceiling" in shown
