@@ -348,14 +348,20 @@ def recorded_here(monkeypatch):
 
 
 def alike(seeds):
-    """Samples of one structure with different labels, so that no recording has room to fill."""
-    return [make_sample(seed, structure=make_sample(0).structure) for seed in seeds]
+    """Samples of one structure with different labels, all moved alike, so that no recording has room to fill."""
+    structure = make_sample(0).structure
+    moved = structure.positions + [0.05, 0.02, -0.1]
+    return [make_sample(seed, structure=structure, inherent_positions=moved) for seed in seeds]
 
 
-@pytest.mark.parametrize("batch_size", [1, 2])
-def test_recorded_is_eager(batch_size, request):
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"batch_size": 2}, {"positions": "both", "thermal_layers": 1}],
+    ids=["", "batches", "both"],
+)
+def test_recorded_is_eager(options, request):
     """Bit for bit, with a remainder that is not recorded."""
-    options = {**OPTIONS, "dropout": 0.0, "batch_size": batch_size, "ema": 0.9}
+    options = {**OPTIONS, "dropout": 0.0, "ema": 0.9, **options}
     expected = fit_network(alike(range(5)), alike([7]), **options).network.state_dict()
     request.getfixturevalue("recorded_here")
     found = fit_network(alike(range(5)), alike([7]), **options).network.state_dict()

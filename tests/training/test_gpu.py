@@ -29,8 +29,9 @@ def train(samples, **options):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"batch_size": 4}, {"inherent_weight": 0.5, "ema": 0.9}, {"readout": "species", "trained_species": ("A", "B")}],
-    ids=["plain", "batches and a remainder", "auxiliary loss", "readouts"],
+    [{}, {"batch_size": 4}, {"inherent_weight": 0.5, "ema": 0.9}, {"readout": "species", "trained_species": ("A", "B")},
+     {"positions": "both", "thermal_layers": 1}],
+    ids=["plain", "batches and a remainder", "auxiliary loss", "readouts", "both positions"],
 )  # fmt: skip
 def test_recorded_is_eager(samples, options, monkeypatch):
     """The same tensors launched one by one give the same weights, bit for bit."""
