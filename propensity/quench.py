@@ -22,7 +22,7 @@ SETTINGS = {"maxstep": 0.1, "alpha": 500.0, "memory": 30}
 def inherent_structure(structure: Structure, potential: str = "lj/cut", *, force: float = FORCE) -> Structure:
     """Minimise the potential energy of a Kob–Andersen mixture from where the particles are (ASE's L-BFGS).
 
-    SECONDS for 4096 particles on one core.  Where several minima are near, another algorithm
+    Five seconds for 4096 particles on one core.  Where several minima are near, another algorithm
     (FIRE, conjugate gradients) may find another one.
 
     Parameters

@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 @click.option(
     "--quench",
     is_flag=True,
-    help="Add the energy minimum of structures that have none, in the potential of their dynamics: half a minute for 4096 particles.",
+    help="Add the energy minimum of structures that have none, in the potential of their dynamics: five seconds for 4096 particles.",
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a CPU]")
 @click.option("--overwrite", is_flag=True, help="Replace an existing store instead of going on with it.")
