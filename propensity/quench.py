@@ -13,8 +13,9 @@ from propensity.structure import Structure
 if TYPE_CHECKING:
     from propensity.data import Sample
 
-#: Largest force on a particle at the end, in ε/σ (ends 0.003 σ from the minimum), and steps after which a quench has failed.
-FORCE, MAX_STEPS = 0.01, 3000
+#: Largest force on a particle at the end, in ε/σ (3·10⁻⁵ σ from the minimum, so that predictions repeat to as much), and
+#: steps after which a quench has failed.
+FORCE, MAX_STEPS = 1e-4, 5000
 #: The usual curvature of the potential, 500 ε/σ², makes steps that need no line search.
 SETTINGS = {"maxstep": 0.1, "alpha": 500.0, "memory": 30}
 
