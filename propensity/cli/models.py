@@ -36,11 +36,11 @@ def _list(cards: dict[str, Any]) -> Any:
     from rich.table import Table
 
     shown = Table(box=box.SIMPLE, pad_edge=False)
-    for column in ("model", "kind", "species", "T", "times", "default", "ρ there"):
+    for column in ("model", "kind", "positions", "species", "T", "times", "default", "ρ there"):
         shown.add_column(column, no_wrap=True)
     for name, card in cards.items():
         shown.add_row(
-            name, card.kind, " ".join(card.trained_species or card.species), _number(card.temperature),
+            name, card.kind, card.positions, " ".join(card.trained_species or card.species), _number(card.temperature),
             str(len(card.times)), f"{card.times[card.default_time_index]:g}", _headline(card),
         )  # fmt: skip
     return shown

@@ -119,7 +119,7 @@ class SE3GNN(nn.Module):
             self.thermal = SE3GNN(**{**self.config, **own})
 
     def forward(self, graph: Any) -> torch.Tensor:
-        """Prediction for each particle, shape (N, n_outputs), from :func:`propensity.graph.build_graph`."""
+        """Prediction for each particle, shape (N, n_outputs), from :func:`propensity.graph.network_graph`."""
         kernel = self._kernel()
         output = self.read_out(kernel.last_features(self, graph), graph)
         if self.thermal is None:

@@ -82,3 +82,5 @@ def test_recipe_is_that_of_the_card(name):
 def test_models_are_listed():
     output = CliRunner().invoke(command, []).output
     assert all(name in output for name in (*MEMBERS, "ka-inherent", "ka-both"))
+    for name, positions in (("ka-default", "thermal"), ("ka-inherent", "inherent"), ("ka-both", "both")):
+        assert next(line for line in output.splitlines() if name in line).split()[2] == positions
