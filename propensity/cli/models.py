@@ -36,12 +36,12 @@ def _list(cards: dict[str, Any]) -> Any:
     from rich.table import Table
 
     shown = Table(box=box.SIMPLE, pad_edge=False)
-    for column in ("model", "kind", "positions", "species", "T", "times", "default", "ρ there"):
+    for column in ("model", "kind", "positions", "species", "T", "time", "ρ there"):
         shown.add_column(column, no_wrap=True)
     for name, card in cards.items():
         shown.add_row(
             name, card.kind, card.positions, " ".join(card.trained_species or card.species), _number(card.temperature),
-            str(len(card.times)), f"{card.times[card.default_time_index]:g}", _headline(card),
+            f"{card.times[card.default_time_index]:g}", _headline(card),
         )  # fmt: skip
     return shown
 
@@ -102,7 +102,7 @@ def _headline(card: Any) -> str:
         scores = card.metrics.get(part, {})
         if "species" in scores and card.times[card.default_time_index] in scores.get("times", []):
             t = scores["times"].index(card.times[card.default_time_index])
-            return ", ".join(f"{name} {v['pearson_pooled'][t]:.3f}" for name, v in scores["species"].items())
+            return " ".join(f"{name} {v['pearson_pooled'][t]:.3f}" for name, v in scores["species"].items())
     return "–"
 
 
