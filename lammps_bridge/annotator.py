@@ -44,7 +44,7 @@ class Annotator:
         From LAMMPS types to species of the model, e.g. ``{1: "A", 2: "B"}``.
     times
         None: the default time of the model; ``"all"``; or times in LJ units (with a Predictor: its own).
-    device, dtype, length_scale
+    device, dtype, length_scale, quench
         See :class:`~propensity.Predictor`.
     name
         Name of the property and of the fix.
@@ -73,6 +73,7 @@ class Annotator:
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         length_scale: float = 1.0,
+        quench: str | None = None,
         name: str = "propensity",
     ) -> None:
         if every < 1:
@@ -85,6 +86,7 @@ class Annotator:
             "dtype": dtype,
             "species_map": species_map,
             "length_scale": length_scale,
+            "quench": quench,
         }
         self._load = functools.partial(open_predictor, model, times, **options)
         self._live: LiveAnnotation | None = None

