@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: steps after which a quench has failed.
 FORCE, MAX_STEPS = 1e-4, 5000
 #: The usual curvature of the potential, 500 ε/σ², makes steps that need no line search.
-SETTINGS = {"maxstep": 0.1, "alpha": 500.0, "memory": 30}
+SETTINGS: dict[str, Any] = {"maxstep": 0.1, "alpha": 500.0, "memory": 30}
 
 
 def inherent_structure(structure: Structure, potential: str = "lj/cut", *, force: float = FORCE) -> Structure:

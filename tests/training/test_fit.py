@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
-from collections import Counter
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,20 +12,17 @@ from propensity.errors import DataError, InputError, PropensityError
 from propensity.evaluation import evaluate
 from propensity.fitting import sources_of
 from propensity.graph import build_graph
-from propensity.kernels import capture
 from propensity.model_io import save_model
 from propensity.nn import SE3GNN
 from propensity.structure import Structure, minimum_image
-from propensity.training import fit_network, module
+from propensity.training import fit_network
 from propensity.training.checkpoints import read_checkpoint
 from propensity.training.config import TrainingConfig
 from propensity.training.curves import read_log
-from propensity.training.fit import _card
-from propensity.training.graphs import EpochSampler, join_graphs, labelled_graph
-from propensity.training.module import PropensityModule, mean_squared_error, rate_factor
+from propensity.training.graphs import EpochSampler, join_graphs
+from propensity.training.module import PropensityModule, rate_factor
 from propensity.training.norms import refresh_norms
 from tests.conftest import make_liquid
-from tests.kernels.test_capture import run_again
 from tests.training.conftest import SMALL, make_sample
 
 OPTIONS = {key: value for key, value in SMALL.items() if key != "progress"}
@@ -337,158 +324,3 @@ def test_fresh_norms_are_averages_over_structures_without_dropout(kernel):
     scalars = network.hidden(graphs[0])[0][:, :4]
     torch.testing.assert_close(scalars.mean(0), torch.zeros(4), rtol=0, atol=5e-3)
     torch.testing.assert_close(scalars.var(0, unbiased=False), torch.ones(4), rtol=1e-2, atol=1e-2)
-
-
-@pytest.fixture
-def recorded_here(monkeypatch):
-    """Recordings on the CPU, which run their function anew."""
-    monkeypatch.setattr(capture, "record", run_again)
-    for name in (capture, module):
-        monkeypatch.setattr(name, "can_capture", lambda network: True)
-
-
-def alike(seeds):
-    """Samples of one structure with different labels, all moved alike, so that no recording has room to fill."""
-    structure = make_sample(0).structure
-    moved = structure.positions + [0.05, 0.02, -0.1]
-    return [make_sample(seed, structure=structure, inherent_positions=moved) for seed in seeds]
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"batch_size": 2}, {"positions": "both", "thermal_layers": 1}],
-    ids=["", "batches", "both"],
-)
-def test_recorded_is_eager(options, request):
-    """Bit for bit, with a remainder that is not recorded."""
-    options = {**OPTIONS, "dropout": 0.0, "ema": 0.9, **options}
-    expected = fit_network(alike(range(5)), alike([7]), **options).network.state_dict()
-    request.getfixturevalue("recorded_here")
-    found = fit_network(alike(range(5)), alike([7]), **options).network.state_dict()
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=0, atol=0, msg=name)
-
-
-TWO_PROCESSES = """
-import sys
-from propensity.kernels import capture
-from propensity.training import fit_network, module
-from tests.kernels.test_capture import run_again
-from tests.training.conftest import SMALL, make_sample
-if len(sys.argv) > 6:
-    capture.record = run_again
-    capture.can_capture = module.can_capture = lambda network: True
-    one = make_sample(0).structure
-    make_one, make_sample = make_sample, lambda seed: make_one(seed, structure=one)
-if __name__ == "__main__":
-    seeds, epochs = [int(c) for c in sys.argv[2]], int(sys.argv[3])
-    options = {**SMALL, "dropout": 0.0, "epochs": epochs, "devices": 2, "learning_rate": float(sys.argv[4]), "milestones": ()}
-    valid = [make_sample(int(c)) for c in sys.argv[5]]
-    fit_network([make_sample(seed) for seed in seeds], valid, folder=sys.argv[1], **options)
-"""
-
-#: In front of that: what processes say to each other, in the order of the first one.
-LISTEN = """
-from torch.distributed import ProcessGroup
-said = []
-def listened(name, call):
-    def heard(*arguments, **options):
-        said.append(name)
-        return call(*arguments, **options)
-    return heard
-for name in ("allreduce", "allgather", "all_gather_single", "broadcast", "barrier", "reduce", "gather", "scatter"):
-    setattr(ProcessGroup, name, listened(name, getattr(ProcessGroup, name)))
-"""
-
-
-def train_on_two_processes(tmp_path, seeds, epochs, rate, valid, *recorded, before="", after=""):
-    script, folder = tmp_path / "train.py", tmp_path / "double"
-    script.write_text(before + TWO_PROCESSES + after)
-    folder.mkdir()
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, str(script), str(folder), seeds, str(epochs), str(rate), valid, *recorded],
-        env=env, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
-
-
-@pytest.mark.parametrize("recorded", [[], ["recorded"]], ids=["launched", "recorded"])
-def test_two_processes_take_the_mean_of_their_gradients(tmp_path, recorded):
-    folder = train_on_two_processes(tmp_path, "01", 1, 1e-2, "567", *recorded)
-    state = read_checkpoint(folder / "checkpoints/last.ckpt")
-    moments = state["optimizer_states"][0]["state"]
-    both = alike([0, 1]) if recorded else [make_sample(seed) for seed in (0, 1)]
-    config = TrainingConfig(**{**OPTIONS, "dropout": 0.0})
-    card = _card(both, config)
-    torch.manual_seed(0)
-    network = SE3GNN(**config.network_options(2, 2)).train()
-    for sample in both:
-        graph = labelled_graph(sample, config, card, torch.float32)
-        (0.5 * mean_squared_error(network(graph), graph)).backward()
-    for moment, (name, parameter) in zip(moments.values(), network.named_parameters(), strict=True):
-        # After one step Adam's first moment is (1 − β₁) times the gradient.
-        torch.testing.assert_close(moment["exp_avg"] / 0.05, parameter.grad, rtol=1e-3, atol=1e-5, msg=name)
-
-
-def test_a_step_of_two_processes_is_one_exchange(tmp_path):
-    """Four structures more are two steps more: two sums of gradients, and nothing that would wait for a device."""
-    counts = []
-    for seeds in ("0123", "01234567"):
-        place = tmp_path / seeds
-        place.mkdir()
-        after = "    import json, pathlib, os\n    rank = os.environ.get('LOCAL_RANK', '0')\n"
-        after += "    pathlib.Path(sys.argv[1], 'said' + rank).write_text(json.dumps(said))\n"
-        folder = train_on_two_processes(place, seeds, 1, 1e-3, "89", "recorded", before=LISTEN, after=after)
-        counts.append([Counter(json.loads((folder / f"said{rank}").read_text())) for rank in (0, 1)])
-    for few, many in zip(*counts, strict=True):
-        assert few["allreduce"] >= 2
-        assert many - few == {"allreduce": 2} and not few - many
-
-
-@pytest.mark.parametrize("valid", ["567", "5"], ids=["shared", "fewer than processes"])
-def test_two_processes_share_validation(tmp_path, valid):
-    """At a vanishing rate, where rounding can't grow: the losses and scores of one process, in half the steps."""
-    train_on_two_processes(tmp_path, "0000", 3, 1e-9, valid)
-    fit_network(
-        [make_sample(0), make_sample(0)], [make_sample(int(seed)) for seed in valid],
-        folder=tmp_path / "single", progress=False,
-        **{**OPTIONS, "dropout": 0.0, "epochs": 3, "learning_rate": 1e-9, "milestones": ()},
-    )  # fmt: skip
-    ours, theirs = (read_log(tmp_path / run / "log.csv") for run in ("double", "single"))
-    assert ours["step"].tolist() == [2, 4, 6]  # four structures an epoch, two at a time
-    for name in ("loss", "valid_loss", "valid_pearson", "A t=1"):
-        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-5, err_msg=name)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_the_first_process_ends_both(tmp_path, number):
-    """Wherever it finds it in a step."""
-    script, folder = tmp_path / "train.py", tmp_path / "run"
-    script.write_text(textwrap.dedent(TWO_PROCESSES))
-    folder.mkdir()
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(script), str(folder), "01", "100000", "1e-3", "5"]
-    running = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 120
-        while not (folder / "log.csv").exists() and time.monotonic() < deadline:
-            time.sleep(0.2)
-        running.send_signal(number)
-        _, told = running.communicate(timeout=60)
-        assert running.returncode != 0 and "TrainingInterrupted: interrupted after" in told, told[-3000:]
-        with pytest.raises(ProcessLookupError):  # nothing is left of the group
-            os.killpg(running.pid, 0)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
-
-
-def test_lightning_still_has_what_is_left_out():
-    """Under another name it would come back unseen."""
-    from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
-    from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
-
-    assert "_broadcast_sigterm_tensor" in vars(_TrainingEpochLoop)
-    assert "register_signal_handlers" in vars(_SignalConnector)
