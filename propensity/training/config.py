@@ -44,7 +44,8 @@ class TrainingConfig(Options):
         None, description="Interaction for --potential-energy; default: what the structures say."
     )
     init: str | None = Field(
-        None, description="Model whose weights to start from; the readout only where its shape is the same."
+        None,
+        description="Model whose weights to start from; a readout of another shape, and thermal layers that it lacks, start at random.",
     )
     # Optimisation
     epochs: int = Field(200, ge=1, description="Passes over the training structures.")

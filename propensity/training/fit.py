@@ -192,7 +192,7 @@ def typical_displacement(train: Sequence[Sample]) -> float:
 
 
 def start_from(network: SE3GNN, model: str) -> None:
-    """Copy weights of a trained model; a readout of another shape keeps its random start.
+    """Copy weights of a trained model; a readout of another shape, and what it lacks, keep their random start.
 
     Raises
     ------

@@ -124,6 +124,17 @@ def test_a_thermal_network_beside_it_learns_from_thermal_neighbours():
     assert seeing > 0.6 > 0.3 > blind
 
 
+def test_a_thermal_network_joins_a_trained_one(telling, trained, tmp_path):
+    start = save_model(tmp_path / "model", trained)
+    options = {**BOTH, "epochs": 1, "learning_rate": 1e-9, "dropout": 0.0}
+    more = fit_network(telling[:2], **options, thermal_layers=1, init=str(start)).network
+    for name, value in trained.network.named_parameters():
+        torch.testing.assert_close(dict(more.named_parameters())[name], value, rtol=1e-4, atol=1e-6)
+    with_both = save_model(tmp_path / "both", fit_network(telling[:2], **options, thermal_layers=1))
+    with pytest.raises(InputError, match=r"has another network.*thermal_layers"):
+        fit_network(telling[:2], **options, init=str(with_both))
+
+
 def test_batches_hold_it(telling):
     from propensity.training.config import TrainingConfig
     from propensity.training.fit import _card

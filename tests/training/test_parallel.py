@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from collections import Counter
 from contextlib import suppress
@@ -159,7 +158,7 @@ def test_two_processes_share_validation(tmp_path, valid):
 def test_a_signal_to_the_first_process_ends_both(tmp_path, number):
     """Wherever it finds it in a step."""
     script, folder = tmp_path / "train.py", tmp_path / "run"
-    script.write_text(textwrap.dedent(TWO_PROCESSES))
+    script.write_text(TWO_PROCESSES)
     folder.mkdir()
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(script), str(folder), "01", "100000", "1e-3", "5"]
