@@ -23,7 +23,7 @@ SKIN = 0.3
 
 
 class KobAndersen(Calculator):
-    """Energy and forces of the mixture in ε_AA and σ_AA; atomic number 1 is A and 2 is B.
+    """Energy, its share of each particle and forces of the mixture in ε_AA and σ_AA; atomic number 1 is A and 2 is B.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class KobAndersen(Calculator):
         ``"lj/cut"`` (Bapst et al.) or ``"lj/cut force-shifted"`` (BOTAN, GlassBench).
     """
 
-    implemented_properties = ["energy", "forces"]
+    implemented_properties = ["energy", "energies", "forces"]
 
     def __init__(self, potential: str = "lj/cut") -> None:
         check_potential(potential)
@@ -57,7 +57,7 @@ class KobAndersen(Calculator):
             _forces, blocks_of(n), self._start, self._source, self._vectors, positions - self._at, self._types,
             self.pairs, forces, energies,
         )  # fmt: skip
-        self.results = {"energy": float(energies.sum()), "forces": forces}
+        self.results = {"energy": float(energies.sum()), "energies": energies, "forces": forces}
 
     def _moved(self, positions: np.ndarray) -> float:
         """Longest way of a particle since the list was made."""

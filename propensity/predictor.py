@@ -48,7 +48,8 @@ class Predictor:
     quench
         For models of inherent structures: the potential of a Kob–Andersen mixture (``"lj/cut"`` or
         ``"lj/cut force-shifted"``) in which thermal structures are minimised before the network sees
-        them, see :func:`propensity.inherent_structure`; None where they are minima already.
+        them, see :func:`propensity.inherent_structure`; None where they are minima already.  A structure
+        with its displacement is one.
 
     Raises
     ------
@@ -134,9 +135,14 @@ class Predictor:
             raise InputError(
                 f"the structure has type {structure.types.max()}, but the model knows {list(self.species)}."
             )
+        if structure.displacement is not None and self.card.positions == "thermal":
+            raise InputError(
+                "the structure is an inherent one with the displacement to the thermal positions, and the model sees "
+                "thermal positions: give the thermal structure."
+            )
         reduced = structure if self.length_scale == 1.0 else structure.scaled(1 / self.length_scale)
         self._check_like_training(reduced)
-        if self.quench is not None:
+        if self.quench is not None and reduced.displacement is None:
             from propensity.quench import inherent_structure
 
             reduced = reduced.at_minimum(inherent_structure(reduced, self.quench).positions)
@@ -177,7 +183,7 @@ class Predictor:
 
     def _check_like_training(self, structure: Structure) -> None:
         card = self.card
-        if card.positions == "inherent" and self.quench is None:
+        if card.positions == "inherent" and self.quench is None and structure.displacement is None:
             self._warn_once(
                 "positions",
                 "the model was trained on inherent structures: give energy minima, or have thermal positions minimised "

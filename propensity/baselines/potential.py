@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from propensity.baselines.descriptors import neighbours
 from propensity.errors import InputError, suggest
 from propensity.structure import Structure
 
@@ -44,20 +43,10 @@ def local_potential_energy(structure: Structure, potential: str = "lj/cut") -> n
     InputError
         For an unknown potential or more than two species.
     """
-    check_potential(potential)
-    check_mixture(structure)
-    types = structure.types
-    start, source, r, _ = neighbours(structure, CUT * float(SIGMA.max()))
-    destination = np.repeat(np.arange(len(structure)), np.diff(start))
-    epsilon, sigma = EPSILON[types[destination], types[source]], SIGMA[types[destination], types[source]]
-    energy = _pair_energy(r / sigma) - _pair_energy(np.array(CUT))
-    if POTENTIALS[potential]:
-        energy -= (r / sigma - CUT) * 24 * (-2 * CUT**-13 + CUT**-7)
-    energy = np.where(r < CUT * sigma, epsilon * energy, 0.0)
-    return 0.5 * np.bincount(destination, weights=energy, minlength=len(structure))
+    from ase import Atoms
 
+    from propensity.kob_andersen import KobAndersen
 
-def _pair_energy(x: np.ndarray) -> np.ndarray:
-    """4(x⁻¹² − x⁻⁶), for r/σ and in units of ε."""
-    sixth = x**-6.0
-    return 4 * (sixth * sixth - sixth)
+    calculator = KobAndersen(potential)
+    atoms = Atoms(structure.types + 1, structure.positions, cell=structure.cell, pbc=structure.pbc)
+    return calculator.get_property("energies", atoms)

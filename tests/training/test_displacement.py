@@ -106,9 +106,16 @@ def test_a_predictor_quenches_and_keeps_the_way_back(telling, trained, tmp_path,
     expected = trained.predict(input_structure(sample, "both"))
     predictor = Predictor(path, quench="lj/cut", species_map=None)
     np.testing.assert_allclose(predictor.predict(sample.structure), expected, rtol=1e-5)
+    # A structure that says where its thermal positions are is at a minimum already.
+    np.testing.assert_allclose(predictor.predict(input_structure(sample, "both")), expected, rtol=1e-5)
     assert seen == ["lj/cut"]
     with pytest.raises(InputError, match="give quench and thermal positions"):
         Predictor(path).predict(sample.structure)
+
+
+def test_a_model_of_thermal_positions_refuses_it(telling, tiny_model):
+    with pytest.raises(InputError, match="give the thermal structure"):
+        Predictor(tiny_model).predict(input_structure(telling[5], "both"))
 
 
 def test_a_thermal_network_beside_it_learns_from_thermal_neighbours():
