@@ -13,15 +13,15 @@ from matscipy.neighbours import neighbour_list
 
 from benchmarks.common import liquid
 from benchmarks.cpu import seconds
-from propensity.baselines.descriptors import (
+from propensity.descriptors.averaged import (
     DescriptorGrid,
     angular_descriptors,
     averaged_descriptors,
     radial_descriptors,
 )
-from propensity.baselines.pairs import TAIL
-from propensity.baselines.physical import REACH, coarse_grain
-from propensity.baselines.structure_functions import structure_functions
+from propensity.descriptors.fields import REACH, coarse_grain
+from propensity.descriptors.pairs import TAIL
+from propensity.descriptors.structure_functions import structure_functions
 
 LENGTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 
@@ -34,7 +34,7 @@ def listed(structure, cutoff):
 
 
 def listed_coarse_grain(structure, values):
-    """As :func:`propensity.baselines.physical.coarse_grain`, from a list."""
+    """As :func:`propensity.estimators.fields.coarse_grain`, from a list."""
     i, j, r = listed(structure, REACH)
     n, columns = len(structure), []
     for length in LENGTHS:
@@ -44,7 +44,7 @@ def listed_coarse_grain(structure, values):
 
 
 def listed_radial(structure, shells):
-    """As :func:`propensity.baselines.descriptors.radial_descriptors`, from a list sorted by distance."""
+    """As :func:`propensity.descriptors.averaged.radial_descriptors`, from a list sorted by distance."""
     i, j, r = listed(structure, max(x + TAIL * d for x, d in shells))
     order = np.argsort(r)
     i, r, is_b = i[order], r[order], structure.types[j[order]] == 1

@@ -20,9 +20,9 @@ from benchmarks.common import cuda_graph, labelled_liquid, liquid, milliseconds,
 from benchmarks.peers import compare_peers
 from benchmarks.prediction import time_predictions
 from propensity.graph import build_graph
-from propensity.kernels.capture import Recording
+from propensity.nn.cuda_graph import Recording
+from propensity.runs.curves import read_log
 from propensity.training import fit_network
-from propensity.training.curves import read_log
 
 
 def peak(function):
@@ -71,7 +71,7 @@ def compare_networks():
 
 def graphed_inference(net, graph):
     """Layers and readout replayed; the order of the edges is known, as for a second pass over a graph."""
-    from propensity.kernels import triton_kernel
+    from propensity.nn.kernels.triton import kernel as triton_kernel
 
     geometry = triton_kernel.KERNEL.prepare(graph, net)
     held, triton_kernel.KERNEL.prepare = triton_kernel.KERNEL.prepare, lambda *_: geometry

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lammps_bridge import Annotator
-from lammps_bridge.loading import load_lammps
 from propensity.predictor import Predictor
+from propensity.simulate.lammps_library import load_lammps
 
 SYSTEM = """units lj
 lattice fcc 1.2

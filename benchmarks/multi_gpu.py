@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.common import labelled_liquid
 from propensity.data import StoreWriter
-from propensity.training.curves import read_log
+from propensity.runs.curves import read_log
 
 
 def seconds_an_epoch(data, devices, options):

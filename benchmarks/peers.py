@@ -13,10 +13,10 @@ import torch
 
 from benchmarks.common import cuda_graph, liquid, milliseconds, network
 from propensity.graph import build_graph
-from propensity.kernels import triton_kernel
-from propensity.kernels.reference import _harmonics, _tensor_product
-from propensity.kernels.triton_layer import THREADS, convolve
-from propensity.kernels.triton_shapes import shapes_of
+from propensity.nn.kernels.reference import _harmonics, _tensor_product
+from propensity.nn.kernels.triton import kernel as triton_kernel
+from propensity.nn.kernels.triton.layer import THREADS, convolve
+from propensity.nn.kernels.triton.shapes import shapes_of
 from propensity.nn.layout import ConvolutionLayout
 
 LAYOUT = ConvolutionLayout(4, 4, 4, 3)

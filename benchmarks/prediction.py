@@ -9,10 +9,10 @@ from functools import partial
 import torch
 
 from benchmarks.common import liquid, milliseconds, network
-from propensity.card import Card
-from propensity.model_io import save_model
+from propensity.estimators.card import Card
+from propensity.estimators.se3gnn import SE3Estimator
+from propensity.estimators.storage import save_model
 from propensity.neighbours import neighbour_list
-from propensity.nn.estimator import SE3Estimator
 from propensity.predictor import Predictor
 
 

@@ -17,8 +17,8 @@ from matscipy.calculators.pair_potential import LennardJonesLinear, PairPotentia
 
 from benchmarks.common import liquid
 from propensity import inherent_structure
-from propensity.baselines.potential import CUT, EPSILON, SIGMA
-from propensity.quench import FORCE, MAX_STEPS, SETTINGS
+from propensity.physics.kob_andersen import CUT, EPSILON, SIGMA
+from propensity.physics.quench import FORCE, MAX_STEPS, SETTINGS
 from propensity.structure import minimum_image
 
 SMOOTH = "lj/cut force-shifted"

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from lammps_bridge.autoload import FILENAME, SOURCES, plugin_path
-from lammps_bridge.loading import import_lammps, load_lammps
 from propensity.errors import InputError, MissingDependencyError, PropensityError
 from propensity.files import replacing
+from propensity.simulate.lammps_library import import_lammps, load_lammps
 
 _COMPILERS = ("c++", "g++", "clang++")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

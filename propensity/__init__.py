@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from propensity.version import __version__ as __version__
 
 #: Public name → module; imported on first use, so that ``import propensity`` stays instant.
 _PUBLIC = {
@@ -13,22 +13,22 @@ _PUBLIC = {
     "PropensityCalculator": "propensity.integrations.ase",
     "Structure": "propensity.structure",
     "build_graph": "propensity.graph",
-    "inherent_structure": "propensity.quench",
-    "load_model": "propensity.model_io",
+    "inherent_structure": "propensity.physics.quench",
+    "load_model": "propensity.estimators.storage",
     "open_dataset": "propensity.data",
-    "save_model": "propensity.model_io",
+    "save_model": "propensity.estimators.storage",
 }
 
 __all__ = ["Predictor", "PropensityAnalysis", "PropensityCalculator", "Structure", "build_graph", "inherent_structure", "load_model", "open_dataset", "save_model"]  # fmt: skip
 
 if TYPE_CHECKING:
     from propensity.data import open_dataset
+    from propensity.estimators.storage import load_model, save_model
     from propensity.graph import build_graph
     from propensity.integrations.ase import PropensityCalculator
     from propensity.integrations.mdanalysis import PropensityAnalysis
-    from propensity.model_io import load_model, save_model
+    from propensity.physics.quench import inherent_structure
     from propensity.predictor import Predictor
-    from propensity.quench import inherent_structure
     from propensity.structure import Structure
 
 

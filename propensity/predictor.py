@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from propensity.card import Card
 from propensity.errors import InputError, PropensityError, PropensityWarning
-from propensity.model_io import load_model
+from propensity.estimators.card import Card
+from propensity.estimators.storage import load_model
 from propensity.species import SpeciesMap
 from propensity.structure import Structure
 
@@ -42,7 +42,7 @@ class Predictor:
         Length of σ_AA in the units of the structures, e.g. 2.2 for a metallic glass in Å; predictions
         come back in the units of the structure.
     kernel
-        Implementation of the convolution, see :mod:`propensity.kernels`.
+        Implementation of the convolution, see :mod:`propensity.nn.kernels`.
     times
         Times to predict, a subset of the model's (to 0.1 %) in any order; None takes all.
     quench
@@ -93,7 +93,7 @@ class Predictor:
                     )
         self.quench = quench
         if quench is not None:
-            from propensity.baselines.potential import check_potential
+            from propensity.physics.kob_andersen import check_potential
 
             check_potential(quench)
             if self.card.positions == "thermal":
@@ -143,7 +143,7 @@ class Predictor:
         reduced = structure if self.length_scale == 1.0 else structure.scaled(1 / self.length_scale)
         self._check_like_training(reduced)
         if self.quench is not None and reduced.displacement is None:
-            from propensity.quench import inherent_structure
+            from propensity.physics.quench import inherent_structure
 
             reduced = reduced.at_minimum(inherent_structure(reduced, self.quench).positions)
         try:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from propensity.card import Card
-from propensity.model_io import save_model
+from propensity.estimators.card import Card
+from propensity.estimators.se3gnn import SE3Estimator
+from propensity.estimators.storage import save_model
 from propensity.nn import SE3GNN
-from propensity.nn.estimator import SE3Estimator
 from propensity.structure import Structure
 
 SHARED = Path(os.environ.get("PROPENSITY_SHARED", Path(__file__).parents[2] / "shared"))

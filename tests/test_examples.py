@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from propensity.model_io import shipped_models
+from propensity.estimators.storage import shipped_models
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -6,7 +6,7 @@
 import sys
 
 from lammps_bridge import Annotator
-from lammps_bridge.loading import load_lammps
+from propensity.simulate.lammps_library import load_lammps
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ def command(
             overwrite=overwrite,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    from propensity.data.store import store_names
+    from propensity.data.store.reader import store_names
 
     n, size = len(store_names(destination)), destination.stat().st_size / 1e6
     click.echo(f"{destination}: {n} structure(s), {size:.1f} MB, {size / n:.3f} MB each")

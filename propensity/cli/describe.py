@@ -69,7 +69,7 @@ def command(
     from rich.console import Console
     from rich.progress import track
 
-    from propensity.baselines.describe import describe
+    from propensity.descriptors.describe import describe
     from propensity.errors import DataError, InputError
     from propensity.files import replacing
 
@@ -109,7 +109,7 @@ def _structures(
 
     if topology is None and (file.is_dir() or _is_labelled(file)):
         from propensity.data import open_dataset
-        from propensity.fitting import input_structure
+        from propensity.estimators.inputs import input_structure
 
         dataset = open_dataset(file)
         for index in range(len(dataset))[start:stop:step]:
@@ -127,7 +127,7 @@ def _structures(
 
 def _is_labelled(file: Path) -> bool:
     from propensity.data.opening import SUFFIXES
-    from propensity.data.store import is_store
+    from propensity.data.store.reader import is_store
 
     suffix = file.suffix.lower()
     return file.is_file() and suffix in SUFFIXES and (suffix not in (".h5", ".hdf5") or is_store(file))

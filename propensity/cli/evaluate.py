@@ -42,11 +42,11 @@ def command(
 
     from propensity.data import open_dataset, select_times
     from propensity.errors import InputError
+    from propensity.estimators.storage import load_model
     from propensity.evaluation import evaluate
     from propensity.evaluation.report import plot_pearson, plot_scatter, table
-    from propensity.model_io import load_model
+    from propensity.runs.run import write_json
     from propensity.training.fit import chosen_device
-    from propensity.training.run import write_json
 
     if resamples < 1:
         raise InputError(f"--resamples is {resamples}: give a positive integer.")

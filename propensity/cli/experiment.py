@@ -65,7 +65,7 @@ def command(
     from propensity.errors import InputError
     from propensity.experiments.jobs import open_system, run_job, write_rows
     from propensity.experiments.plans import EXPERIMENTS, Settings
-    from propensity.experiments.table import results_tables
+    from propensity.experiments.report import results_tables
 
     experiment = EXPERIMENTS[name]
     settings = Settings(kinds or experiment.kinds, _options(given), _numbers(values), per_time)

@@ -33,7 +33,7 @@ def command(path: str, topology: Path | None, labels: str | None) -> None:
     elif topology is None and (Path(path).is_dir() or _is_data(Path(path))):
         _data(path, labels, console)
     elif not Path(path).exists():
-        from propensity.model_io import shipped_models
+        from propensity.estimators.storage import shipped_models
 
         raise DataError(
             f"{path} is neither a file or folder nor a shipped model ({', '.join(shipped_models())})."
@@ -43,7 +43,7 @@ def command(path: str, topology: Path | None, labels: str | None) -> None:
 
 
 def _is_model(path: str) -> bool:
-    from propensity.model_io import SHIPPED
+    from propensity.estimators.storage import SHIPPED
 
     folder = Path(path).parent if Path(path).name == "model.json" else Path(path)
     return folder.suffix == ".safetensors" or any(
@@ -53,7 +53,7 @@ def _is_model(path: str) -> bool:
 
 def _is_data(path: Path) -> bool:
     from propensity.data.opening import SUFFIXES
-    from propensity.data.store import is_store
+    from propensity.data.store.reader import is_store
 
     suffix = path.suffix.lower()
     return path.is_file() and suffix in SUFFIXES and (suffix not in (".h5", ".hdf5") or is_store(path))
@@ -80,7 +80,7 @@ def _data(path: str, labels: str | None, console: Console) -> None:
 
 
 def _model(path: str, console: Console) -> None:
-    from propensity.model_io import load_card, model_files
+    from propensity.estimators.storage import load_card, model_files
 
     weights, description = model_files(path)
     card = load_card(description)

@@ -45,8 +45,8 @@ def build_plugin(headers: Path | None, output: Path | None) -> None:
 def info() -> None:
     """Say which LAMMPS is here and what works."""
     from lammps_bridge import autoload, build
-    from lammps_bridge.loading import import_lammps, load_lammps
     from propensity.errors import PropensityError
+    from propensity.simulate.lammps_library import import_lammps, load_lammps
 
     module = import_lammps()
     lmp = load_lammps(("-screen", "none", "-log", "none", "-nocite"))

@@ -8,8 +8,8 @@ import warnings
 
 import click
 
-import propensity
 from propensity.errors import PropensityError, PropensityWarning, suggest
+from propensity.version import __version__
 
 #: Verb → line in ``propensity --help``; the command is ``propensity.cli.<verb>:command``.
 VERBS: dict[str, str] = {
@@ -57,7 +57,7 @@ class LazyGroup(click.Group):
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(propensity.__version__, prog_name="propensity")
+@click.version_option(__version__, prog_name="propensity")
 @click.option("--debug", is_flag=True, help="Show the full traceback of an error.")
 @click.pass_context
 def main(ctx: click.Context, debug: bool) -> None:

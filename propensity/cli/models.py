@@ -13,7 +13,7 @@ def command(model: str | None) -> None:
     """List the installed models, or show the card of one (a name or folder)."""
     from rich.console import Console
 
-    from propensity.model_io import SHIPPED, load_card, model_files, shipped_models
+    from propensity.estimators.storage import SHIPPED, load_card, model_files, shipped_models
 
     console = Console()
     if model is None:

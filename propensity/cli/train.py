@@ -14,7 +14,7 @@ class TrainCommand(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Fixed parameters and the options of the model."""
-        from propensity.training.options import flags
+        from propensity.runs.options import flags
 
         kind = ctx.meta.get("kind", "se3gnn")
         fixed = super().get_params(ctx)
@@ -27,8 +27,8 @@ class TrainCommand(click.Command):
 
 
 def _kind(args: Sequence[str]) -> str:
-    from propensity.training.options import read_yaml
-    from propensity.training.run import CONFIG
+    from propensity.runs.options import read_yaml
+    from propensity.runs.run import CONFIG
 
     found = {}
     for name in ("--model", "--config", "--resume"):
@@ -65,9 +65,9 @@ def command(data: tuple[str, ...], config: str | None, resume: str | None, quiet
     propensity train --resume runs/first
     """  # noqa: D301
     from propensity.errors import InputError
+    from propensity.runs.options import read_yaml
+    from propensity.runs.run import set_up
     from propensity.training.interrupt import TrainingInterrupted
-    from propensity.training.options import read_yaml
-    from propensity.training.run import set_up
 
     if config and resume:
         raise InputError(

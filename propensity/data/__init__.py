@@ -2,10 +2,10 @@
 
 from propensity.data.dataset import Dataset, from_samples
 from propensity.data.opening import open_dataset
-from propensity.data.sample import Sample
 from propensity.data.selection import select_times
 from propensity.data.splits import Split, make_split
-from propensity.data.writer import StoreWriter
+from propensity.data.store.writer import StoreWriter
+from propensity.sample import Sample
 
 __all__ = [
     "Dataset",

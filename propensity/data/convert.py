@@ -16,9 +16,9 @@ from typing import Any
 from propensity.data.entry import Entry
 from propensity.data.opening import open_dataset
 from propensity.data.selection import TimesSpec, pick_times
-from propensity.data.writer import StoreWriter
+from propensity.data.store.writer import StoreWriter
 from propensity.errors import DataError, InputError, PropensityError
-from propensity.quench import with_inherent_structure
+from propensity.physics.quench import with_inherent_structure
 
 #: Called with (done, total) after each structure.
 Progress = Callable[[int, int], None]
@@ -51,7 +51,7 @@ def convert(
     labels
         As in :func:`~propensity.data.open_dataset`.
     quench
-        Give inherent positions to structures without, by :func:`propensity.quench.with_inherent_structure`.
+        Give inherent positions to structures without, by :func:`propensity.physics.quench.with_inherent_structure`.
     workers
         Processes; None: one a CPU.  More than one needs ``if __name__ == "__main__":`` in a script.
     overwrite

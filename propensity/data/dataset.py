@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from propensity.data.entry import Entry, Header, aligned
-from propensity.data.sample import Sample
 from propensity.errors import DataError, InputError, suggest
+from propensity.sample import Sample
 
 if TYPE_CHECKING:
     from propensity.data.summary import Summary

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from propensity.data.sample import Sample
 from propensity.errors import DataError, InputError
+from propensity.sample import Sample
 from propensity.structure import Structure
 
 #: Times closer than this (relative) are the same time.

@@ -7,15 +7,15 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from propensity.data.bapst import SUFFIXES as PICKLES
-from propensity.data.bapst import bapst_entries
-from propensity.data.botan import botan_entry, is_botan, structure_name
 from propensity.data.dataset import Dataset
 from propensity.data.entry import Entry
-from propensity.data.ka3d import is_ka3d, ka3d_entries
-from propensity.data.npz import npz_keys
-from propensity.data.store import SUFFIXES as STORES
-from propensity.data.store import natural_key, store_entries
+from propensity.data.formats.archive import npz_keys
+from propensity.data.formats.bapst import SUFFIXES as PICKLES
+from propensity.data.formats.bapst import bapst_entries
+from propensity.data.formats.botan import botan_entry, is_botan, structure_name
+from propensity.data.formats.npz import is_ka3d, ka3d_entries
+from propensity.data.store.reader import SUFFIXES as STORES
+from propensity.data.store.reader import natural_key, store_entries
 from propensity.errors import DataError, InputError, PropensityWarning
 
 SUFFIXES = (*STORES, *PICKLES, ".npz")

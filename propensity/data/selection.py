@@ -11,8 +11,8 @@ import numpy as np
 
 from propensity.data.dataset import Dataset
 from propensity.data.entry import Entry, Header, aligned
-from propensity.data.sample import Sample
 from propensity.errors import InputError
+from propensity.sample import Sample
 
 #: A value is matched by a stored time within this relative distance.
 TOLERANCE = 0.01

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from propensity.data.entry import Header, aligned
-from propensity.data.sample import Sample
 from propensity.errors import DataError
-from propensity.evaluation.metrics import mean_over_structures, moments, noise_ceiling, pearson_of_moments
+from propensity.sample import Sample
+from propensity.statistics import mean_over_structures, moments, noise_ceiling, pearson_of_moments
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from propensity.demo import Configuration, load_demo
+from propensity.estimators.storage import load_card, model_files
 from propensity.files import replacing
-from propensity.model_io import load_card, model_files
 from propensity.plotting import DIAMETERS, plot_propensity
 from propensity.predictor import Predictor
 from propensity.trajectory import Frame, open_writer

@@ -1,6 +1,6 @@
 """Scores of a model: Pearson correlation pooled and per structure, confidence intervals, the noise ceiling."""
 
-from propensity.evaluation.metrics import bootstrap, moments, noise_ceiling, pearson
 from propensity.evaluation.scores import Evaluation, evaluate
+from propensity.statistics import bootstrap, moments, noise_ceiling, pearson
 
 __all__ = ["Evaluation", "bootstrap", "evaluate", "moments", "noise_ceiling", "pearson"]

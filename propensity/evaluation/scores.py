@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from propensity.errors import DataError, InputError
-from propensity.evaluation.metrics import (
+from propensity.estimators.inputs import input_structure
+from propensity.statistics import (
     bootstrap,
     mean_over_structures,
     moments,
     noise_ceiling,
     pearson_of_moments,
 )
-from propensity.fitting import input_structure
 
 if TYPE_CHECKING:
-    from propensity.data import Sample
-    from propensity.estimator import Estimator
+    from propensity.estimators.base import Estimator
+    from propensity.sample import Sample
 
 #: Particles kept for the scatter figure.
 SCATTER = 20_000

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from propensity.estimators.inputs import input_structure
 from propensity.evaluation import moments
-from propensity.evaluation.metrics import pearson_of_moments
 from propensity.evaluation.scores import match_times
 from propensity.experiments import figures
-from propensity.fitting import input_structure
+from propensity.statistics import pearson_of_moments
 
 if TYPE_CHECKING:
-    from propensity.estimator import Estimator
+    from propensity.estimators.base import Estimator
     from propensity.experiments.jobs import Job, System
 
 RESAMPLES = 5000

@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-import propensity
 from propensity.data import Dataset, make_split, open_dataset, select_times
 from propensity.errors import DataError, InputError
-from propensity.estimator import Estimator
+from propensity.estimators.base import Estimator
+from propensity.estimators.registry import estimator_class
+from propensity.estimators.storage import load_model, save_model
+from propensity.estimators.training_set import time_nearest
 from propensity.evaluation import evaluate
 from propensity.files import replacing
-from propensity.fitting import time_nearest
-from propensity.model_io import load_model, save_model
-from propensity.registry import estimator_class
-from propensity.training.options import parse_options
+from propensity.runs.options import parse_options
+from propensity.version import __version__
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Job:
         what = {
             "kind": self.kind, "options": self.checked_options(), "times": self.times,
             "data": systems[self.system].train.names[: self.n_train], "follow": self.follow,
-            "version": propensity.__version__,
+            "version": __version__,
         }  # fmt: skip
         return f"{self.kind}-{hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]}"
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from propensity.errors import InputError, suggest
+from propensity.estimators.registry import ESTIMATORS
 from propensity.experiments import figures
 from propensity.experiments.bootstrap import draw_bootstrap
 from propensity.experiments.jobs import Job, System, trained
-from propensity.registry import ESTIMATORS
-from propensity.training.options import options_class
+from propensity.runs.options import options_class
 
 Systems = dict[str, System]
 
@@ -226,7 +226,7 @@ def additions(systems: Systems, settings: Settings) -> list[Job]:
 
 
 def _draw_learning_curve(rows: list[dict[str, Any]], jobs: list[Job], systems: Systems, folder: Path) -> None:
-    from propensity.training.curves import plot_learning_curve
+    from propensity.runs.curves import plot_learning_curve
 
     for job in jobs:
         trained(job, systems, folder)

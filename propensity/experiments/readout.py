@@ -11,14 +11,15 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from propensity.errors import InputError
-from propensity.estimator import Estimator
-from propensity.fitting import input_structure, training_card
+from propensity.estimators.base import Estimator
+from propensity.estimators.inputs import input_structure
+from propensity.estimators.se3gnn import SE3Estimator
+from propensity.estimators.training_set import training_card
 from propensity.nn import SE3GNN
-from propensity.nn.estimator import SE3Estimator
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
-    from propensity.data import Sample
+    from propensity.sample import Sample
 
 
 def refit_readout(estimator: Estimator, train: Sequence[Sample], alpha: float = 1.0) -> SE3Estimator:

@@ -35,7 +35,7 @@ class Convolution(nn.Module):
         Parameters
         ----------
         kernel
-            One of :mod:`propensity.kernels`.
+            One of :mod:`propensity.nn.kernels`.
         hidden
             Equivariant features, shape (N, layout.dim_in); (N, 0) at the first layer.
         scalars

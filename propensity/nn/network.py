@@ -11,9 +11,9 @@ from e3nn.o3 import Irreps
 from torch import nn
 
 from propensity.errors import InputError
-from propensity.kernels import get_kernel
-from propensity.kernels.base import Kernel
 from propensity.nn.convolution import Convolution
+from propensity.nn.kernels import get_kernel
+from propensity.nn.kernels.base import Kernel
 from propensity.nn.layout import ConvolutionLayout
 
 
@@ -54,7 +54,7 @@ class SE3GNN(nn.Module):
     readout
         ``"shared"`` by all species, or ``"species"`` for one linear map each.
     kernel
-        Implementation of the convolution: ``"auto"`` or a name in :mod:`propensity.kernels`; may be
+        Implementation of the convolution: ``"auto"`` or a name in :mod:`propensity.nn.kernels`; may be
         set at any time, the state dict is the same.
     """
 

@@ -12,7 +12,7 @@ from propensity.structure import Structure
 
 def learn_scalars(structures: Sequence[Structure], n_species: int, potential: str) -> dict[str, Any]:
     """What :func:`node_scalars` needs, for the card: the potential and its mean and spread for each species."""
-    from propensity.baselines.potential import local_potential_energy  # numba: only where it is needed
+    from propensity.physics.kob_andersen import local_potential_energy  # numba: only where it is needed
 
     energy = np.concatenate([local_potential_energy(structure, potential) for structure in structures])
     types = np.concatenate([structure.types for structure in structures])
@@ -26,7 +26,7 @@ def learn_scalars(structures: Sequence[Structure], n_species: int, potential: st
 
 def node_scalars(structure: Structure, learned: dict[str, Any]) -> np.ndarray:
     """Local potential energy standardised for each species, shape (N, 1)."""
-    from propensity.baselines.potential import local_potential_energy
+    from propensity.physics.kob_andersen import local_potential_energy
 
     energy = local_potential_energy(structure, learned["potential_energy"])
     mean, std = np.array(learned["mean"]), np.array(learned["std"])

@@ -1,6 +1,7 @@
 """Isoconfigurational ensembles: labelled training data from molecular dynamics."""
 
-from propensity.simulate.engine import Engine, Leg, LegResult, State, make_engine, register_engine
+from propensity.simulate.engine import Engine, Leg, LegResult, State
+from propensity.simulate.engines import make_engine, register_engine
 from propensity.simulate.given import with_given
 from propensity.simulate.model import Model, load_input, load_preset, presets
 from propensity.simulate.run import simulate

@@ -1,14 +1,13 @@
-"""Engine interface: who integrates the equations of motion; LAMMPS now, others may register."""
+"""Engine interface: who integrates the equations of motion."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
-from propensity.errors import InputError, suggest
 from propensity.simulate.model import Model
 
 
@@ -124,30 +123,6 @@ class Engine(Protocol):
     def describe(self) -> str:
         """Name and version, for the report; raises when the engine can't work here."""
         ...
-
-
-_ENGINES: dict[str, Callable[..., Engine]] = {}
-
-
-def register_engine(name: str, factory: Callable[..., Engine]) -> None:
-    """Make an engine available as ``--engine name``."""
-    _ENGINES[name] = factory
-
-
-def make_engine(name: str, **options: Any) -> Engine:
-    """Return a registered engine.
-
-    Raises
-    ------
-    InputError
-        When no engine has this name.
-    """
-    from propensity.simulate import lammps_engine
-
-    _ENGINES.setdefault("lammps", lammps_engine.LammpsEngine)
-    if name not in _ENGINES:
-        raise InputError(f"no engine {name!r}: choose from {', '.join(_ENGINES)}{suggest(name, _ENGINES)}.")
-    return _ENGINES[name](**options)
 
 
 def run_legs(engine: Engine, legs: Sequence[Leg]) -> list[LegResult]:

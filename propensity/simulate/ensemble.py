@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from propensity.data.sample import Sample
 from propensity.errors import InputError
+from propensity.sample import Sample
 from propensity.simulate.engine import State
 from propensity.simulate.physics import energy_drift, nearest_image
 from propensity.simulate.settings import Settings

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from propensity.data.sample import Sample
 from propensity.errors import InputError, PropensityWarning
+from propensity.sample import Sample
 from propensity.simulate.engine import State
 from propensity.simulate.settings import Settings
 

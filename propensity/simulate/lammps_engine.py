@@ -132,7 +132,7 @@ class LammpsEngine:
 
 
 def _open(words: list[str]):  # type: ignore[no-untyped-def]
-    from lammps_bridge.loading import load_lammps
+    from propensity.simulate.lammps_library import load_lammps
 
     try:
         return load_lammps(words)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from propensity.data.sample import Sample
 from propensity.errors import InputError
+from propensity.sample import Sample
 from propensity.simulate.given import with_given
 from propensity.simulate.model import Model, load_input, load_preset, presets
 from propensity.simulate.settings import Settings, parse_times

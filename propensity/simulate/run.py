@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from propensity.data.sample import Sample
 from propensity.errors import InputError, PropensityError
 from propensity.files import replacing
+from propensity.sample import Sample
 from propensity.simulate.engine import Engine, Leg, run_legs
 from propensity.simulate.given import given_state
 from propensity.simulate.physics import maxwell_boltzmann
@@ -73,7 +73,7 @@ def simulate(
         One sentence, whatever goes wrong; what had finished by then is kept.
     """
     from propensity.data import StoreWriter
-    from propensity.data.store import SUFFIXES
+    from propensity.data.store.reader import SUFFIXES
 
     output = Path(output)
     if output.suffix.lower() not in SUFFIXES:
@@ -139,7 +139,7 @@ def finished_report(output: Path, identity: dict[str, Any]) -> dict[str, Any]:
     InputError
         When it is something else.
     """
-    from propensity.data.store import store_provenance
+    from propensity.data.store.reader import store_provenance
 
     try:
         made_with = store_provenance(output)["job"]["simulate"]

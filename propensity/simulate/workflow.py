@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from propensity.data.sample import Sample
 from propensity.errors import PropensityError
+from propensity.sample import Sample
 from propensity.simulate import equilibration as eq
 from propensity.simulate.engine import State
 from propensity.simulate.ensemble import check_drift, ensemble_sample

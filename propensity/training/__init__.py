@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from propensity.training.config import TrainingConfig
+from propensity.estimators.training_config import TrainingConfig
 
 __all__ = ["TrainingConfig", "fit_network"]
 

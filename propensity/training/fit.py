@@ -17,24 +17,27 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from propensity.card import Card
 from propensity.errors import DataError, InputError, PropensityError, suggest
-from propensity.fitting import common_potential, input_structure, read_options, training_card
-from propensity.model_io import load_model
+from propensity.estimators.card import Card
+from propensity.estimators.inputs import input_structure
+from propensity.estimators.options import read_options
+from propensity.estimators.se3gnn import SE3Estimator
+from propensity.estimators.storage import load_model
+from propensity.estimators.training_config import TrainingConfig
+from propensity.estimators.training_set import common_potential, training_card
 from propensity.nn import SE3GNN
-from propensity.nn.estimator import SE3Estimator
 from propensity.nn.scalars import learn_scalars
-from propensity.training.callbacks import Bar, History, WeightAverage, apply_average
+from propensity.training.callbacks import History, WeightAverage, apply_average
 from propensity.training.checkpoints import SafeCheckpointIO, read_checkpoint
-from propensity.training.config import TrainingConfig
 from propensity.training.graphs import GraphModule, labelled_graph
 from propensity.training.interrupt import Interrupted, TrainingInterrupted, interruptible
 from propensity.training.module import PropensityModule
 from propensity.training.norms import refresh_norms
 from propensity.training.parallel import FlatDDPStrategy, leave_signals_alone
+from propensity.training.progress import Bar
 
 if TYPE_CHECKING:
-    from propensity.data import Sample
+    from propensity.sample import Sample
 
 CITATION = (
     "F. S. Pezzicoli, G. Charpiat and F. P. Landes, Rotation-equivariant graph neural networks for "

@@ -12,14 +12,14 @@ from torch.utils.data import DataLoader, Sampler
 from torch_geometric.data import Data
 
 from propensity.errors import DataError
-from propensity.fitting import input_structure
+from propensity.estimators.inputs import input_structure
+from propensity.estimators.training_config import TrainingConfig
 from propensity.graph import network_graph
 from propensity.nn.scalars import node_scalars
-from propensity.training.config import TrainingConfig
 
 if TYPE_CHECKING:
-    from propensity.card import Card
-    from propensity.data import Sample
+    from propensity.estimators.card import Card
+    from propensity.sample import Sample
 
 #: Share of the free device memory that cached graphs may take; the rest is for the step.
 DEVICE_SHARE = 0.4

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from propensity.errors import PropensityError
 
 if TYPE_CHECKING:
-    from propensity.nn.estimator import SE3Estimator
+    from propensity.estimators.se3gnn import SE3Estimator
 
 
 class TrainingInterrupted(PropensityError):

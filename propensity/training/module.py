@@ -11,11 +11,11 @@ from lightning.pytorch import LightningModule
 from torch import nn
 from torch_geometric.data import Data
 
-from propensity.card import Card
-from propensity.kernels.agreement import agrees
-from propensity.kernels.capture import Recording, can_capture, most_edges
+from propensity.estimators.card import Card
+from propensity.estimators.training_config import TrainingConfig
 from propensity.nn import SE3GNN
-from propensity.training.config import TrainingConfig
+from propensity.nn.cuda_graph import Recording, can_capture, most_edges
+from propensity.nn.kernels.agreement import agrees
 from propensity.training.graphs import join_graphs
 
 log = logging.getLogger(__name__)

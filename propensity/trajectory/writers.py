@@ -16,12 +16,12 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 from ase.io.extxyz import write_xyz
 
-import propensity
 from propensity.errors import InputError, PropensityError
 from propensity.files import replacing
 from propensity.predictor import Predictor
 from propensity.trajectory.dump import format_dump
 from propensity.trajectory.frame import Frame
+from propensity.version import __version__
 
 #: Extension → format.
 FORMATS = {
@@ -147,7 +147,7 @@ class _H5MD:
         self._frames = 0
         file.create_group("h5md").attrs["version"] = [1, 1]
         file.create_group("h5md/author").attrs["name"] = "unknown"
-        file["h5md"].create_group("creator").attrs.update(name="propensity", version=propensity.__version__)
+        file["h5md"].create_group("creator").attrs.update(name="propensity", version=__version__)
 
     def add(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> None:
         particles = self._file.require_group("particles/all")

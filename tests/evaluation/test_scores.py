@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from propensity.card import Card
 from propensity.errors import DataError, InputError
-from propensity.estimator import Estimator
+from propensity.estimators.base import Estimator
+from propensity.estimators.card import Card
+from propensity.estimators.storage import load_model
 from propensity.evaluation import evaluate, pearson
 from propensity.evaluation.report import plot_pearson, plot_scatter, table
 from propensity.evaluation.scores import match_times
-from propensity.model_io import load_model
 from tests.training.conftest import make_sample
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from propensity.data import StoreWriter
-from tests.baselines.conftest import make_sample
+from tests.estimators.conftest import make_sample
 
 
 @pytest.fixture(scope="session")

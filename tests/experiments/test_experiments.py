@@ -9,14 +9,14 @@ from click.testing import CliRunner
 
 from propensity.cli.experiment import command
 from propensity.errors import InputError, PropensityError
+from propensity.estimators.storage import load_model
 from propensity.evaluation import evaluate
 from propensity.experiments import NAMES
 from propensity.experiments.bootstrap import resample, structure_moments
 from propensity.experiments.jobs import Job, open_system, run_job, trained
 from propensity.experiments.plans import EXPERIMENTS, Settings
 from propensity.experiments.readout import node_features, refit_readout
-from propensity.experiments.table import results_tables
-from propensity.model_io import load_model
+from propensity.experiments.report import results_tables
 
 TINY = ["l_max=1", "channels=2", "n_layers=1", "n_basis=4", "radial_hidden=4", "epochs=2", "dropout=0",
         "learning_rate=0.01", "device=cpu", "batch_size=2"]  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from propensity import Predictor, PropensityAnalysis, PropensityCalculator
 from propensity.demo import load_demo
-from propensity.model_io import shipped_models
+from propensity.estimators.storage import shipped_models
 from propensity.trajectory import annotate
 from tests.trajectory.conftest import write_dump
 

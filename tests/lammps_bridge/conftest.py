@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from lammps_bridge import build
-from lammps_bridge.loading import load_lammps
 from propensity.errors import MissingDependencyError
+from propensity.simulate.lammps_library import load_lammps
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from lammps_bridge import Annotator
-from lammps_bridge.loading import load_lammps
 from propensity.errors import DataError, InputError
 from propensity.predictor import Predictor
+from propensity.simulate.lammps_library import load_lammps
 from tests.conftest import make_tiny_model
 from tests.lammps_bridge.support import CASES, SPECIES_MAP, dump, read_dump, run, system, write_data
 
@@ -226,7 +226,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from lammps_bridge import Annotator
-from lammps_bridge.loading import load_lammps
+from propensity.simulate.lammps_library import load_lammps
 from propensity.errors import InputError
 from propensity.predictor import Predictor
 folder, model = Path(sys.argv[1]), sys.argv[2]

@@ -127,5 +127,5 @@ def test_engines_are_found_by_name():
     register_engine("free-flight", FreeFlight)
     assert isinstance(make_engine("free-flight"), FreeFlight)
     assert make_engine("lammps", ranks=2).cores == 2
-    with pytest.raises(InputError, match="no engine 'lamps'"):
+    with pytest.raises(InputError, match="engine 'lamps' is unknown"):
         make_engine("lamps")

@@ -8,11 +8,11 @@ import torch
 
 from propensity.evaluation import evaluate
 from propensity.graph import build_graph
-from propensity.kernels import capture
 from propensity.nn import SE3GNN
+from propensity.nn import cuda_graph as capture
+from propensity.runs.curves import read_log
 from propensity.training import fit_network, module
-from propensity.training.curves import read_log
-from tests.kernels.test_capture import Loss, run_again
+from tests.nn.test_cuda_graph import Loss, run_again
 from tests.training.conftest import SMALL, make_sample
 
 pytestmark = [

@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 import torch
 
-from propensity.kernels import capture
+from propensity.estimators.training_config import TrainingConfig
 from propensity.nn import SE3GNN
+from propensity.nn import cuda_graph as capture
+from propensity.runs.curves import read_log
 from propensity.training import fit_network, module
 from propensity.training.checkpoints import read_checkpoint
-from propensity.training.config import TrainingConfig
-from propensity.training.curves import read_log
 from propensity.training.fit import _card
 from propensity.training.graphs import labelled_graph
 from propensity.training.module import mean_squared_error
-from tests.kernels.test_capture import run_again
+from tests.nn.test_cuda_graph import run_again
 from tests.training.conftest import SMALL, make_sample
 
 OPTIONS = {key: value for key, value in SMALL.items() if key != "progress"}
@@ -63,9 +63,9 @@ def test_recorded_is_eager(options, request):
 
 TWO_PROCESSES = """
 import sys
-from propensity.kernels import capture
+from propensity.nn import cuda_graph as capture
 from propensity.training import fit_network, module
-from tests.kernels.test_capture import run_again
+from tests.nn.test_cuda_graph import run_again
 from tests.training.conftest import SMALL, make_sample
 if len(sys.argv) > 6:
     capture.record = run_again

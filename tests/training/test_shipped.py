@@ -10,9 +10,9 @@ from click.testing import CliRunner
 
 from propensity.cli.models import command
 from propensity.data import open_dataset
+from propensity.estimators.storage import SHIPPED, load_card, load_model, shipped_models
 from propensity.evaluation import evaluate
-from propensity.model_io import SHIPPED, load_card, load_model, shipped_models
-from propensity.training.options import parse_options, read_yaml
+from propensity.runs.options import parse_options, read_yaml
 
 MEMBERS = ("ka-default", "ka-member-2", "ka-member-3")
 
@@ -52,7 +52,7 @@ def test_card_is_complete(name):
 )
 def test_scores_on_a_held_out_structure(name, of_a, of_b):
     """Structure 1 of the validation set, one of the harder ones; the cards' scores are over all ten."""
-    data = open_dataset(Path(__file__).parents[1] / "data/ka3d_one_valid.npz")
+    data = open_dataset(Path(__file__).parents[1] / "fixtures/ka3d_one_valid.npz")
     score = evaluate(load_model(name), data, n_resamples=1)
     assert score.per_structure[0] == pytest.approx(of_a, abs=5e-3)
     assert score.per_structure[1] == pytest.approx(of_b, abs=5e-3)

@@ -13,7 +13,7 @@ import pytest
 from propensity.predictor import Predictor
 from tests.conftest import make_liquid
 
-LAMMPS = Path(__file__).parents[1] / "data" / "lammps"
+LAMMPS = Path(__file__).parents[1] / "fixtures" / "lammps"
 #: Of the mapped labels in each format.
 MAPS = {
     "dump": {1: "A", 2: "B"}, "extxyz": {"Ni": "A", "P": "B"}, "xyz.gz": {"Ni": "A", "P": "B"},

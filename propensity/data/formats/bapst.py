@@ -1,0 +1,142 @@
+"""Reader of the data set of Bapst et al., Nature Physics 16, 448 (2020): one pickle a structure."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from propensity.data.entry import Entry, structure_of
+from propensity.data.formats.pickles import load_pickle
+from propensity.errors import DataError
+from propensity.physics.isoconfigurational import average_runs
+from propensity.sample import Sample
+
+SUFFIXES = (".pickle", ".pkl")
+#: Plain truncated Lennard-Jones, Kob–Andersen parameters.
+POTENTIAL = "lj/cut"
+
+
+def bapst_entries(path: str | os.PathLike, name: str | None = None) -> list[Entry]:
+    """The one structure of a file; train or test is read from the names of its folders."""
+    path = Path(path)
+    split = next((part for part in reversed(path.parts[:-1]) if part in ("train", "test", "valid")), None)
+    name = name or path.stem
+    return [Entry(name, partial(read_bapst, path, name, split), split=split)]
+
+
+def read_bapst(path: str | os.PathLike, name: str | None = None, split: str | None = None) -> Sample:
+    """Read one structure with the propensities at every time that the file has runs or ready targets for.
+
+    Runs are unwrapped positions, so displacements are plain differences.  Times are
+    ``time[time_indices]``; they differ from file to file, since they are those at which F_s of this
+    very structure takes the values ``is_values`` (which ends with 1/e, so times are sorted here).
+
+    Raises
+    ------
+    DataError
+        When the pickle isn't plain numpy data, lacks a field, or contradicts itself.
+    """
+    path = Path(path)
+    raw = load_pickle(path)
+    where = str(path)
+    if not isinstance(raw, dict):
+        raise DataError(f"{where} holds a {type(raw).__name__} instead of the dict of the Bapst data set.")
+    positions = _array(raw, "positions", where)
+    types = _array(raw, "types", where)
+    box = _array(raw, "box", where)
+    if box.shape != (3,) or not (box > 0).all():
+        raise DataError(f"{where}: box is {box.tolist()} instead of three positive edges.")
+    structure = structure_of(where, positions, types, box)
+    times, fs = _times(raw, where)
+    targets, runs = raw.get("targets"), raw.get("trajectory_target_positions")
+    for label, values in (("targets", targets), ("trajectory_target_positions", runs)):
+        if values is not None and (not isinstance(values, list) or len(values) > len(times)):
+            raise DataError(f"{where}: {label} is not a list of at most {len(times)} times.")
+    n_known = max(len(targets or []), len(runs or []))
+    if n_known == 0:
+        raise DataError(
+            f"{where} has neither targets nor trajectory_target_positions: no propensities to read."
+        )
+    n = len(structure)
+    propensity = np.full((n, n_known), np.nan)
+    halves = np.full((2, n, n_known), np.nan)
+    squares = np.full((n, n_known), np.nan)
+    n_runs: int | None = None
+    for k, positions_of_runs in enumerate(runs or []):
+        if not isinstance(positions_of_runs, (list, np.ndarray)):
+            raise DataError(f"{where}: runs at time {k} are not a list of arrays.")
+        averages = average_runs(
+            structure.positions, positions_of_runs, structure.types, box, f"{where}, time {k}"
+        )
+        propensity[:, k], halves[..., k] = averages.propensity, averages.halves
+        squares[:, k] = averages.squared_displacement
+        if n_runs not in (None, averages.n_runs):
+            raise DataError(f"{where}: {averages.n_runs} runs at time {k} and {n_runs} at time 0.")
+        n_runs = averages.n_runs
+    for k, target in enumerate(targets or []):
+        target = np.asarray(target, dtype=np.float64) if isinstance(target, np.ndarray) else np.zeros(0)
+        if target.shape != (n,):
+            raise DataError(f"{where}: targets[{k}] is not an array of {n} numbers.")
+        if k < len(runs or []) and not np.allclose(target, propensity[:, k], rtol=1e-3, atol=1e-3):
+            raise DataError(f"{where}: targets[{k}] contradicts the propensities of the runs at that time.")
+        propensity[:, k] = target
+    order = np.argsort(times[:n_known])
+    metadata = raw.get("metadata")
+    temperature = metadata.get("temperature") if isinstance(metadata, dict) else None
+    if temperature is not None and not isinstance(temperature, (int, float)):
+        raise DataError(f"{where}: metadata give the temperature as {temperature!r} instead of a number.")
+    return Sample(
+        structure=structure,
+        times=times[order],
+        propensity=propensity[:, order],
+        name=name or path.stem,
+        halves=halves[..., order] if runs else None,
+        squared_displacement=squares[:, order] if runs else None,
+        n_runs=n_runs,
+        temperature=None if temperature is None else float(temperature),
+        potential=POTENTIAL,
+        fs=fs[order],
+        tau_alpha=_tau_alpha(times[:n_known], fs[:n_known]),
+        split=split,
+        source=f"{path.name} (Bapst et al. 2020)",
+    )
+
+
+def _times(raw: dict[str, Any], where: str) -> tuple[np.ndarray, np.ndarray]:
+    time, indices = (np.asarray(_numbers(raw, key, where)) for key in ("time", "time_indices"))
+    if indices.dtype.kind not in "iu" or len(indices) == 0 or indices.min() < 0 or indices.max() >= len(time):
+        raise DataError(f"{where}: time_indices don't index the {len(time)} values of time.")
+    times = time[indices].astype(np.float64)
+    if len(np.unique(times)) < len(times):
+        raise DataError(f"{where}: time_indices name one time twice.")
+    levels = np.asarray(_numbers(raw, "is_values", where), dtype=np.float64) if "is_values" in raw else None
+    if levels is None:
+        levels = np.full(len(times), np.nan)
+    elif levels.shape != times.shape:
+        raise DataError(f"{where}: {len(levels)} is_values for {len(times)} time_indices.")
+    return times, levels
+
+
+def _tau_alpha(times: np.ndarray, fs: np.ndarray) -> float | None:
+    """Time at which F_s = 1/e."""
+    at = np.flatnonzero(np.abs(fs - np.exp(-1)) < 1e-3)
+    return float(times[at[0]]) if len(at) else None
+
+
+def _array(raw: dict[str, Any], key: str, where: str) -> np.ndarray:
+    if not isinstance(raw.get(key), np.ndarray):
+        raise DataError(f"{where} has no array {key!r}: it is not a structure of the Bapst data set.")
+    return raw[key]
+
+
+def _numbers(raw: dict[str, Any], key: str, where: str) -> Any:
+    value = raw.get(key)
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        return value
+    if isinstance(value, list) and all(isinstance(item, (int, float, np.number)) for item in value):
+        return value
+    raise DataError(f"{where} has no list of numbers {key!r}: it is not a structure of the Bapst data set.")

@@ -1,0 +1,121 @@
+"""Reader of the public data of BOTAN (Shiba et al. 2023), also in GlassBench: one npz a structure and time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from propensity.data.entry import Entry, structure_of
+from propensity.data.formats.archive import read_npz
+from propensity.data.formats.npz import group_name
+from propensity.errors import DataError
+from propensity.physics.isoconfigurational import average_runs
+from propensity.sample import Sample
+
+#: Number density of every configuration; the files hold no box.
+DENSITY = 1.2
+#: Edge for 4096 particles as stated by the authors, five digits.
+EDGE_4096 = 15.05658
+POTENTIAL = "lj/cut force-shifted"
+#: Temperature → times tc01, tc02, ...; the seventh is τ_α.
+TIMES = {0.44: (0.13, 1.3, 13.0, 130.0, 412.0, 1300.0, 4120.0)}
+
+_NAME = re.compile(r"isoconfig_N(?P<n>\d+)T(?P<T>\d+\.\d+)_(?P<id>\d+)_tc(?P<tc>\d+)$")
+
+
+def is_botan(keys: Sequence[str]) -> bool:
+    """Whether an archive with these arrays is of this format."""
+    return {"types", "initial_positions", "positions"} <= set(keys)
+
+
+def structure_name(name: str) -> str:
+    """Name of a file without its time: files that share it are one structure at several times."""
+    return re.sub(r"_tc\d+$", "", name)
+
+
+def botan_entry(paths: Sequence[Path], name: str) -> Entry:
+    """One structure from its files, one for each time."""
+    split = next((part for part in reversed(paths[0].parts[:-1]) if part in ("train", "test", "valid")), None)
+    match = _NAME.match(paths[0].stem)
+    group = group_name(float(match["T"]), int(match["id"])) if match else None
+    return Entry(name, partial(read_botan, tuple(paths), name, split), split, group)
+
+
+def read_botan(paths: Sequence[Path], name: str, split: str | None = None) -> Sample:
+    """Average the runs (unwrapped positions) of every file into one sample.
+
+    The box follows from the density 1.2 (L = 15.05658 for 4096 particles) and the time from the file
+    name, unless the archive holds arrays ``box`` and ``time``.
+
+    Raises
+    ------
+    DataError
+        When a file is damaged, its time is unknown, or files disagree on the structure.
+    """
+    first: dict[str, np.ndarray] | None = None
+    times, averages = [], []
+    temperature = None
+    for path in paths:
+        data = read_npz(path)
+        missing = {"types", "initial_positions", "positions"} - set(data)
+        if missing or data["positions"].ndim != 3:
+            raise DataError(
+                f"{path} is no file of BOTAN: it needs types, initial_positions and positions (runs, N, 3)."
+            )
+        if first is None:
+            first = data
+        elif not np.array_equal(first["initial_positions"], data["initial_positions"]):
+            raise DataError(f"{path} and {paths[0]} start from different configurations, but share a name.")
+        match = _NAME.match(path.stem)
+        temperature = float(match["T"]) if match else None
+        times.append(_time(path, data))
+        box = _box(data)
+        averages.append(
+            average_runs(data["initial_positions"], data["positions"], data["types"], box, str(path))
+        )
+    assert first is not None
+    order = np.argsort(times)
+    if len(set(times)) < len(times):
+        raise DataError(f"{paths[0]} and its siblings give one time twice: {sorted(times)}.")
+    known = TIMES.get(temperature) if temperature is not None else None
+    runs = {average.n_runs for average in averages}
+    return Sample(
+        structure=structure_of(str(paths[0]), first["initial_positions"], first["types"], _box(first)),
+        times=np.array(times)[order],
+        propensity=np.stack([averages[k].propensity for k in order], axis=-1),
+        name=name,
+        halves=np.stack([averages[k].halves for k in order], axis=-1),
+        squared_displacement=np.stack([averages[k].squared_displacement for k in order], axis=-1),
+        n_runs=min(runs),
+        temperature=temperature,
+        potential=POTENTIAL,
+        fs=np.array([averages[k].fs for k in order]),
+        tau_alpha=known[-1] if known else None,
+        split=split,
+        group=botan_entry(paths, name).group,
+        source=f"{paths[0].name} (Shiba et al. 2023)",
+    )
+
+
+def _box(data: dict[str, np.ndarray]) -> np.ndarray:
+    if "box" in data:
+        return np.broadcast_to(np.asarray(data["box"], dtype=float), (3,)).copy()
+    n = len(data["initial_positions"])
+    return np.full(3, EDGE_4096 if n == 4096 else (n / DENSITY) ** (1 / 3))
+
+
+def _time(path: Path, data: dict[str, np.ndarray]) -> float:
+    if "time" in data:
+        return float(data["time"])
+    match = _NAME.match(path.stem)
+    known = TIMES.get(float(match["T"]), ()) if match else ()
+    if match is None or not 1 <= int(match["tc"]) <= len(known):
+        raise DataError(
+            f"{path} doesn't say its time: name it as published (isoconfig_N4096T0.44_1_tc07.npz; known: T = "
+            f"{', '.join(f'{t:g}' for t in TIMES)}, tc01 to tc07) or add an array 'time'."
+        )
+    return known[int(match["tc"]) - 1]

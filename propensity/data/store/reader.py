@@ -1,0 +1,111 @@
+"""The compact store: any number of labelled structures in one HDF5 file."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from propensity.data.entry import Entry, Header
+from propensity.data.store.record import FORMAT_VERSION, read_record, read_text
+from propensity.errors import DataError, PropensityError
+from propensity.sample import Sample
+
+SUFFIXES = (".h5", ".hdf5")
+#: Value of the attribute ``format``; bytes, since HDF5 keeps those in its checksummed header.
+FORMAT = np.bytes_("propensity-store")
+
+
+def is_store(path: str | os.PathLike) -> bool:
+    """Whether a file is HDF5 with our mark, or at least not someone else's HDF5."""
+    try:
+        with h5py.File(path, "r") as file:
+            return marked(file)
+    except OSError:
+        return True  # damaged or no HDF5 at all: opening it as a store says so
+
+
+def store_names(path: str | os.PathLike) -> list[str]:
+    """Names of the structures of a store, in its order."""
+    with reading(path) as file:
+        return json.loads(read_text(file, "names"))
+
+
+def store_entries(path: str | os.PathLike) -> list[Entry]:
+    """Entries of a store: times, splits and groups are read now, the rest when asked for."""
+    path = Path(path)
+    entries = []
+    with reading(path) as file:
+        for i, name in enumerate(json.loads(read_text(file, "names"))):
+            facts = json.loads(read_text(file["structures"][key(i)], "metadata"))
+            header = Header.make(
+                *(facts[field] for field in ("times", "fs", "tau_alpha", "temperature", "potential"))
+            )
+            entries.append(Entry(name, partial(read_stored, path, i), facts["split"], facts["group"], header))
+    return entries
+
+
+def read_stored(path: str | os.PathLike, index: int) -> Sample:
+    """Read structure ``index`` of a store.
+
+    Raises
+    ------
+    DataError
+        When the file is not a store, of a newer format, or damaged.
+    """
+    with reading(path) as file:
+        group = file["structures"][key(index)]
+        return read_record(group, f"structure {index} of {path}", int(file.attrs["format_version"]))
+
+
+def store_provenance(path: str | os.PathLike) -> dict[str, Any]:
+    """What made a store: command, version, date and what the writer was told."""
+    with reading(path) as file:
+        return json.loads(read_text(file, "provenance"))
+
+
+def natural_key(name: os.PathLike | str) -> list[tuple[int, int | str]]:
+    """Sort key under which 2 comes before 10."""
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", str(name)) if part]
+
+
+def marked(file: h5py.File) -> bool:
+    """Whether an open HDF5 file carries our mark."""
+    return file.attrs.get("format") == FORMAT
+
+
+def key(index: int) -> str:
+    """Name of a structure's group."""
+    return f"{index:06d}"
+
+
+@contextmanager
+def reading(path: str | os.PathLike) -> Iterator[h5py.File]:
+    """Open a store or part for reading; every way in which it may be broken becomes a DataError."""
+    if not Path(path).is_file():
+        raise DataError(f"{path} doesn't exist.")
+    try:
+        with h5py.File(path, "r") as file:
+            if not marked(file):
+                raise DataError(f"{path} is an HDF5 file, but not a store made by propensity convert.")
+            version = int(file.attrs["format_version"])
+            if not 1 <= version <= FORMAT_VERSION:
+                raise DataError(
+                    f"{path} has format version {version} and this release reads 1..{FORMAT_VERSION}: "
+                    "update propensity."
+                )
+            yield file
+    except PropensityError:
+        raise
+    except Exception as error:
+        # Damaged bytes surface as nearly any exception of h5py, numpy or json.
+        detail = " ".join(str(error).split())[:120] or type(error).__name__
+        raise DataError(f"{path} is damaged or not a store ({detail}): convert or copy it again.") from None

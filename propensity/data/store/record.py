@@ -1,0 +1,143 @@
+"""One sample as a group of an HDF5 file, checksummed."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import h5py
+import numpy as np
+
+from propensity.data.store.rounding import AUXILIARY_BITS, LABEL_BITS, round_absolute, round_mantissa
+from propensity.errors import DataError
+from propensity.sample import Sample
+from propensity.structure import Structure
+
+#: Raised with every change that old files don't meet; each step has a migration below.
+FORMAT_VERSION = 1
+
+#: version → function that turns the (arrays, metadata) of a record of that version into the next one's.
+MIGRATIONS: dict[int, Callable[[dict[str, Any], dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]] = {}
+
+_METADATA = (
+    "name",
+    "times",
+    "fs",
+    "n_runs",
+    "temperature",
+    "potential",
+    "tau_alpha",
+    "split",
+    "group",
+    "source",
+    "species",
+)
+
+
+def write_record(group: h5py.Group, sample: Sample) -> None:
+    """Fill an empty group; precision as in :mod:`propensity.data.store.rounding`."""
+    arrays = _encode(sample)
+    metadata = {key: getattr(sample, key) for key in _METADATA}
+    for key in ("times", "fs"):
+        metadata[key] = None if metadata[key] is None else np.asarray(metadata[key], dtype=float).tolist()
+    for name, array in arrays.items():
+        if array.size < 64:
+            group.create_dataset(name, data=array)
+        else:
+            group.create_dataset(
+                name, data=array, chunks=array.shape, compression="gzip", compression_opts=6, shuffle=True
+            )
+    group.attrs["crc32"] = np.uint32(_checksum(arrays))
+    write_text(group, "metadata", json.dumps(metadata, sort_keys=True))
+
+
+def write_text(group: h5py.Group, name: str, text: str) -> None:
+    """Text of any length as checksummed bytes.
+
+    Not as an HDF5 string: those lie in a heap without a checksum, and one flipped bit there can hang the library.
+    """
+    data = np.frombuffer(text.encode(), dtype=np.uint8)
+    group.create_dataset(name, data=data).attrs["crc32"] = np.uint32(zlib.crc32(data.tobytes()))
+
+
+def read_text(group: h5py.Group, name: str) -> str:
+    """Text of :func:`write_text`; a ValueError when it is damaged."""
+    data = group[name][()].tobytes()
+    if zlib.crc32(data) != int(group[name].attrs["crc32"]):
+        raise ValueError(f"checksum of {name} differs")
+    return data.decode()
+
+
+def read_record(group: h5py.Group, where: str, version: int = FORMAT_VERSION) -> Sample:
+    """Read a group back and verify its checksum; ``where`` names it in errors.
+
+    Raises
+    ------
+    DataError
+        When the record is damaged.
+    """
+    metadata = json.loads(read_text(group, "metadata"))
+    arrays = {name: np.asarray(dataset[()]) for name, dataset in group.items() if name != "metadata"}
+    if int(group.attrs["crc32"]) != _checksum(arrays):
+        raise DataError(f"{where} is damaged (checksum differs): convert or copy the file again.")
+    while version < FORMAT_VERSION:
+        arrays, metadata = MIGRATIONS[version](arrays, metadata)
+        version += 1
+    return _decode(arrays, metadata)
+
+
+def _encode(sample: Sample) -> dict[str, np.ndarray]:
+    structure = sample.structure
+    arrays = {
+        "positions": round_absolute(structure.positions),
+        "types": structure.types.astype(np.uint8 if structure.types.max() < 256 else np.int64),
+        "cell": structure.cell,
+        "pbc": structure.pbc,
+        # Particles last: neighbours in memory are alike and compress.
+        "propensity": round_mantissa(sample.propensity.T, LABEL_BITS),
+    }
+    if sample.inherent_positions is not None:
+        # As a displacement: fewer digits.
+        shift = round_absolute(sample.inherent_positions) - arrays["positions"].astype(np.float64)
+        arrays["inherent_displacement"] = round_absolute(shift)
+    if sample.halves is not None:
+        arrays["halves"] = round_mantissa(sample.halves.transpose(0, 2, 1), AUXILIARY_BITS)
+    if sample.squared_displacement is not None:
+        arrays["squared_displacement"] = round_mantissa(sample.squared_displacement.T, AUXILIARY_BITS)
+    return arrays
+
+
+def _decode(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> Sample:
+    def double(name: str, *axes: int) -> np.ndarray | None:
+        return (
+            np.ascontiguousarray(arrays[name].transpose(axes), dtype=np.float64) if name in arrays else None
+        )
+
+    positions = arrays["positions"].astype(np.float64)
+    inherent = double("inherent_displacement", 0, 1)
+    propensity = double("propensity", 1, 0)
+    assert propensity is not None
+    return Sample(
+        structure=Structure(positions, arrays["types"], arrays["cell"], arrays["pbc"]),
+        propensity=propensity,
+        inherent_positions=None if inherent is None else positions + inherent,
+        halves=double("halves", 0, 2, 1),
+        squared_displacement=double("squared_displacement", 1, 0),
+        **{
+            **metadata,
+            "species": tuple(metadata["species"]),
+            "times": np.array(metadata["times"]),
+            "fs": None if metadata["fs"] is None else np.array(metadata["fs"]),
+        },
+    )
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> int:
+    value = 0
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        value = zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), value)
+        value = zlib.crc32(array.tobytes(), value)
+    return value

@@ -1,0 +1,241 @@
+"""StoreWriter: fill a store one structure at a time, through any interruption."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+
+from propensity.data.store.reader import (
+    FORMAT,
+    SUFFIXES,
+    key,
+    natural_key,
+    reading,
+    store_names,
+    store_provenance,
+)
+from propensity.data.store.record import FORMAT_VERSION, read_record, read_text, write_record, write_text
+from propensity.errors import DataError, InputError
+from propensity.files import replacing
+from propensity.sample import Sample
+from propensity.version import __version__
+
+# HDF5 1.10 and later read it, and its metadata are checksummed.
+_LIBVER = ("v110", "v110")
+_JOB = "job.json"
+
+
+class StoreWriter:
+    """Write a store one structure at a time; what was added survives any interruption.
+
+    Each structure is a small file in ``<path>.parts`` until :meth:`close` merges them into ``path``
+    by one rename.  Opened again after an interruption, it goes on where it stopped; opened on a
+    finished store, it extends it.  Several processes may add to one store at once; one of them closes.
+
+    Parameters
+    ----------
+    path
+        The store, ``.h5``.
+    n_expected
+        With it, :meth:`close` merges only when that many structures are done and keeps the parts otherwise.
+    job
+        JSON-able description of what is written, kept in the store; a store or parts made by another
+        job are refused, so that two jobs never mix.
+    overwrite
+        Start afresh; an existing store stays until :meth:`close` replaces it.
+
+    Raises
+    ------
+    DataError
+        When parts or a store of another job are in the way.
+
+    Examples
+    --------
+    >>> with StoreWriter("ka.h5") as writer:                # doctest: +SKIP
+    ...     for sample in samples:
+    ...         if sample.name not in writer.done():
+    ...             writer.add(sample)
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        n_expected: int | None = None,
+        job: dict[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        if self.path.suffix.lower() not in SUFFIXES:
+            raise InputError(f"{self.path} is no name for a store: let it end in .h5.")
+        self.parts = self.path.with_name(self.path.name + ".parts")
+        self.n_expected = n_expected
+        self.job = json.loads(json.dumps(job or {}))
+        self._names: dict[Path, str] = {}
+        self._stored: list[str] = []
+        if overwrite:
+            _remove(self.parts)
+        elif self.path.exists():
+            self._same_job(store_provenance(self.path).get("job", {}), self.path)
+            self._stored = store_names(self.path)
+        self._check_parts()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker needs to add; it asks the disk for the rest."""
+        return {**self.__dict__, "_names": {}}
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+
+    def done(self) -> set[str]:
+        """Names of the structures that are safely on disk."""
+        return {*self._stored, *self._part_names()}
+
+    def add(self, sample: Sample) -> None:
+        """Put one structure on disk, whole or not at all; one of the same name is replaced."""
+        if not (self.parts / _JOB).exists():
+            with replacing(self.parts / _JOB) as temporary:
+                temporary.write_text(json.dumps(self.job))
+        with replacing(self.parts / _part_file(sample.name)) as temporary, _created(temporary) as file:
+            _write_root(file, {"name": sample.name})
+            write_record(file.create_group("record"), sample)
+
+    def close(self) -> None:
+        """Verify the parts and merge them into the store; with ``n_expected`` unmet, keep them for later.
+
+        Raises
+        ------
+        DataError
+            When nothing was added, or parts are damaged: these are removed, to be made again.
+        """
+        parts = self._part_names()
+        if not parts:
+            if not self._stored:
+                raise DataError(f"nothing was added to {self.path}: a store holds at least one structure.")
+            _remove(self.parts)
+            return
+        if self.n_expected is not None and len({*self._stored, *parts}) < self.n_expected:
+            return
+        self._verify(parts)
+        # Inside the folder of parts, so that an interrupted merge leaves nothing beside the store.
+        merged = self.parts / f".merging-{os.getpid()}.h5"
+        names = sorted({*self._stored, *parts}, key=natural_key)
+        with _created(merged) as target:
+            _write_root(target, {"job": self.job})
+            structures = target.create_group("structures")
+            for i, name in enumerate(names):
+                source, inside = (
+                    (parts[name], "record")
+                    if name in parts
+                    else (self.path, f"structures/{key(self._stored.index(name))}")
+                )
+                with reading(source) as file:
+                    if file.attrs["format_version"] == FORMAT_VERSION:
+                        file.copy(inside, structures, name=key(i))
+                    else:
+                        version = int(file.attrs["format_version"])
+                        write_record(
+                            structures.create_group(key(i)), read_record(file[inside], name, version)
+                        )
+            write_text(target, "names", json.dumps(names))
+        with merged.open("rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(merged, self.path)
+        self._stored = names
+        _remove(self.parts)
+
+    def _part_names(self) -> dict[str, Path]:
+        """Name → file of the parts; each file is opened once."""
+        files = sorted(self.parts.glob("[!.]*.h5")) if self.parts.is_dir() else []
+        for file in files:
+            if file not in self._names:
+                try:
+                    with reading(file) as part:
+                        self._names[file] = json.loads(read_text(part, "provenance"))["name"]
+                except DataError:
+                    file.unlink()  # cut short by a power failure: made again
+        return {self._names[file]: file for file in files if file in self._names}
+
+    def _verify(self, parts: dict[str, Path]) -> None:
+        damaged = []
+        for name, file in parts.items():
+            try:
+                with reading(file) as part:
+                    read_record(part["record"], str(file))
+            except DataError:
+                damaged.append(name)
+                file.unlink()
+        if damaged:
+            raise DataError(
+                f"{len(damaged)} part(s) of {self.path} were damaged and are removed (e.g. {damaged[0]}): "
+                "run the same command again."
+            )
+
+    def _check_parts(self) -> None:
+        try:
+            job = json.loads((self.parts / _JOB).read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{self.parts / _JOB} can't be read ({error}): start afresh with overwrite."
+            ) from None
+        self._same_job(job, self.parts)
+
+    def _same_job(self, theirs: dict[str, Any], where: Path) -> None:
+        if theirs != self.job:
+            fields = sorted(k for k in {*theirs, *self.job} if theirs.get(k) != self.job.get(k))
+            raise DataError(
+                f"{where} was made by another job (different {', '.join(fields)}): "
+                "choose another name, or overwrite it."
+            )
+
+
+def _part_file(name: str) -> str:
+    """File name of a part: a readable start and a hash, since names may hold slashes or be long."""
+    safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[-60:]
+    return f"{safe}.{hashlib.sha256(name.encode()).hexdigest()[:12]}.h5"
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)
+
+
+def _write_root(file: h5py.File, provenance: dict[str, Any]) -> None:
+    file.attrs["format"] = FORMAT
+    file.attrs["format_version"] = FORMAT_VERSION
+    facts = {
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "propensity": __version__,
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+    write_text(file, "provenance", json.dumps({**facts, **provenance}))
+
+
+@contextmanager
+def _created(path: Path) -> Iterator[h5py.File]:
+    try:
+        with h5py.File(path, "w", libver=_LIBVER) as file:
+            yield file
+    except OSError as error:
+        detail = " ".join(str(error).split())[:120]
+        raise DataError(
+            f"{path} can't be written ({detail}): free some space or choose another folder."
+        ) from None

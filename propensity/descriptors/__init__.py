@@ -1,0 +1,1 @@
+"""Structural descriptors of each particle, as the field's baselines use them."""

@@ -1,0 +1,1 @@
+"""Models behind one surface: card, storage, registry, and one file an estimator."""

@@ -1,0 +1,50 @@
+"""The surface that every model shares, from the equivariant network to a ridge regression."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel
+
+from propensity.estimators.card import Card
+from propensity.structure import Structure
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from propensity.sample import Sample
+
+
+class Estimator(ABC):
+    """A model that predicts the propensity of each particle; ``fit`` and ``predict`` as in scikit-learn."""
+
+    kind: ClassVar[str]
+    #: Typed options of :meth:`fit`, a pydantic model; ``propensity train`` makes flags of them.
+    options: ClassVar[type[BaseModel] | None] = None
+    #: Whether :meth:`fit` takes ``folder``, ``resume`` (go on from the checkpoints there) and ``progress``.
+    resumable: ClassVar[bool] = False
+    card: Card
+
+    @abstractmethod
+    def fit(self, train: Sequence[Sample], valid: Sequence[Sample] = (), **options: Any) -> Self:
+        """Learn from samples and fill ``self.card``; returns the estimator."""
+
+    @abstractmethod
+    def predict(self, structure: Structure) -> np.ndarray:
+        """Propensity of each particle at each time of the card, float64, shape (N, n_times), in σ_AA."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything learned, by name, to be stored as safetensors."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> Self:
+        """Rebuild from a card and the arrays of :meth:`arrays`."""
+
+    def to(self, device: Any = None, dtype: Any = None, kernel: str | None = None) -> Self:
+        """Move to a device, precision or kernel where the estimator has such a thing; otherwise do nothing."""
+        return self

@@ -1,0 +1,102 @@
+"""The card of a model: what it is, on what it was trained and where it may be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from propensity.errors import DataError
+
+#: Raised with every change that old files don't meet; each step has a migration below.
+FORMAT_VERSION = 1
+
+#: version → function that turns a card of that version into the next one.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+class Card(BaseModel):
+    """Everything about a model but its weights; stored as ``model.json`` beside ``model.safetensors``."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+    format_version: Literal[1] = 1
+    kind: str = Field(description="Estimator class, as registered in propensity.estimators.registry.")
+    name: str = Field("", description="Name under which the model is known.")
+    description: str = ""
+    config: dict[str, Any] = Field(default_factory=dict, description="Hyper-parameters of the estimator.")
+    species: tuple[str, ...] = Field(description="Species in the order of the types.")
+    trained_species: tuple[str, ...] = Field(
+        (), description="Species whose labels were in the loss; empty: all."
+    )
+    cutoff: float | None = Field(None, description="Range of the graph in σ_AA.")
+    times: tuple[float, ...] = Field(description="Times of the outputs in LJ units.")
+    default_time_index: int = Field(
+        0, description="Output that is meant where one number a particle is asked for."
+    )
+    positions: Literal["thermal", "inherent", "both"] = Field(
+        "thermal",
+        description="Positions the model was trained on; both: inherent ones, with the displacement to the thermal ones.",
+    )
+    node_scalars: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Further inputs of each particle and their scales; empty: species only.",
+    )
+    target_mean: list[list[float]] = Field(
+        default_factory=list,
+        description="Mean of the labels, (n_species, n_times); outputs are standardised by it.",
+    )
+    target_std: list[list[float]] = Field(
+        default_factory=list, description="Standard deviation of the labels, (n_species, n_times)."
+    )
+    temperature: float | None = Field(None, description="k_B T/ε_AA of the training data.")
+    density: float | None = Field(None, description="Number density of the training data in σ_AA⁻³.")
+    composition: tuple[float, ...] = Field((), description="Fraction of each species in the training data.")
+    training: dict[str, Any] = Field(
+        default_factory=dict, description="Data, splits and options of the training."
+    )
+    metrics: dict[str, Any] = Field(default_factory=dict, description="Scores on held-out structures.")
+    license: str = "Apache-2.0"
+    citation: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Card:
+        if not self.species or not self.times:
+            raise ValueError("species and times must not be empty")
+        if not 0 <= self.default_time_index < len(self.times):
+            raise ValueError(
+                f"default_time_index {self.default_time_index} is not an index of {len(self.times)} times"
+            )
+        unknown = set(self.trained_species) - set(self.species)
+        if unknown:
+            raise ValueError(f"trained_species {sorted(unknown)} are not among species {self.species}")
+        for name in ("target_mean", "target_std"):
+            rows = getattr(self, name)
+            if rows and (len(rows) != len(self.species) or any(len(row) != len(self.times) for row in rows)):
+                raise ValueError(f"{name} must have shape ({len(self.species)}, {len(self.times)})")
+        return self
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], source: str = "model card") -> Card:
+        """Read a card of any known version; ``source`` names it in errors.
+
+        Raises
+        ------
+        DataError
+            For a version that is unknown (made by a newer release) or contents that don't fit.
+        """
+        version = values.get("format_version")
+        if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
+            raise DataError(
+                f"{source} has format version {version!r} and this release reads 1..{FORMAT_VERSION}: update propensity."
+            )
+        while version < FORMAT_VERSION:
+            values = MIGRATIONS[version](dict(values))
+            version = values["format_version"]
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "contents"
+            raise DataError(f"{source} is not a valid model card: {where}: {first['msg']}.") from None

@@ -1,0 +1,134 @@
+"""Cheap physical baselines: local potential energy and local density, coarse-grained with exp(−r/ξ)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from propensity.descriptors.fields import REACH, coarse_grain, local_density
+from propensity.estimators.base import Estimator
+from propensity.estimators.card import Card
+from propensity.estimators.inputs import Positions, check_arrays, check_types, input_structure
+from propensity.estimators.options import Options, read_options
+from propensity.estimators.training_set import common_potential, per_species, training_card
+from propensity.physics.kob_andersen import local_potential_energy
+from propensity.statistics import pearson
+from propensity.structure import Structure
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from propensity.sample import Sample
+
+
+class FieldOptions(Options):
+    """Options of the one-number baselines."""
+
+    positions: Positions = Field("thermal", description="Positions that the model sees.")
+    lengths: tuple[float, ...] = Field(
+        (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0), min_length=1,
+        description="Coarse-graining lengths ξ to choose from, by |ρ| on the training structures, at each time.",
+    )  # fmt: skip
+
+
+class EnergyOptions(FieldOptions):
+    """Options of :meth:`EnergyEstimator.fit`."""
+
+    potential: Literal["lj/cut", "lj/cut force-shifted"] | None = Field(
+        None, description="Interaction of the Kob–Andersen mixture; None: what the samples say."
+    )
+
+
+class FieldEstimator(Estimator):
+    """Straight line from one coarse-grained local quantity to the propensity, for each species and time."""
+
+    options: ClassVar[type[FieldOptions]] = FieldOptions
+
+    def __init__(self) -> None:
+        self.slope = self.intercept = self.length = np.zeros((0, 0))
+
+    @abstractmethod
+    def fields(self, structure: Structure, lengths: Sequence[float]) -> np.ndarray:
+        """Coarse-grained quantity of each particle at each ξ, shape (N, n_lengths)."""
+
+    def fit(self, train: Sequence[Sample], valid: Sequence[Sample] = (), **options: Any) -> Self:
+        """Choose ξ and fit the line on ``train``; ``valid`` is not used."""
+        opts = read_options(self.options, options)
+        train = list(train)
+        self.card = training_card(
+            self.kind, train, config=self._config(train, opts), options=opts.model_dump(mode="json"),
+            positions=opts.positions, cutoff=REACH,
+        )  # fmt: skip
+        lengths = np.array(opts.lengths, dtype=float)
+        features = [self.fields(input_structure(sample, opts.positions), opts.lengths) for sample in train]
+        mean = np.array(self.card.target_mean)
+        self.slope, self.intercept, self.length = np.zeros_like(mean), mean, np.full_like(mean, lengths[0])
+        times = np.arange(mean.shape[1])
+        everyone = [np.arange(len(sample)) for sample in train]
+        for s, x, y, _ in per_species(train, features, everyone):
+            rho = pearson(*np.broadcast_arrays(x[:, :, None], y[:, None, :]))
+            best = np.nan_to_num(np.abs(rho)).argmax(axis=0)
+            chosen, rho = x[:, best], np.nan_to_num(rho[best, times])
+            spread = chosen.std(axis=0)
+            self.slope[s] = rho * y.std(axis=0) / np.where(spread > 0, spread, 1.0)
+            self.intercept[s] = y.mean(axis=0) - self.slope[s] * chosen.mean(axis=0)
+            self.length[s] = lengths[best]
+        return self
+
+    def predict(self, structure: Structure) -> np.ndarray:
+        """See :meth:`propensity.estimators.base.Estimator.predict`."""
+        check_types(structure, self.card.species)
+        lengths, index = np.unique(self.length, return_inverse=True)
+        fields = self.fields(structure, lengths.tolist())
+        index = index.reshape(self.length.shape)[structure.types]
+        chosen = np.take_along_axis(fields, index, axis=1)
+        return chosen * self.slope[structure.types] + self.intercept[structure.types]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Slope, intercept and ξ, each of shape (n_species, n_times)."""
+        return {"slope": self.slope, "intercept": self.intercept, "length": self.length}
+
+    @classmethod
+    def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> Self:
+        """Rebuild from a card and :meth:`arrays`."""
+        estimator = cls()
+        estimator.card = card
+        shape = (len(card.species), len(card.times))
+        check_arrays(card, arrays, dict.fromkeys(("slope", "intercept", "length"), shape))
+        estimator.slope, estimator.intercept = arrays["slope"], arrays["intercept"]
+        estimator.length = arrays["length"]
+        return estimator
+
+    def _config(self, train: Sequence[Sample], opts: FieldOptions) -> dict[str, Any]:
+        return {}
+
+
+class DensityEstimator(FieldEstimator):
+    """Number density around each particle."""
+
+    kind = "density"
+
+    def fields(self, structure: Structure, lengths: Sequence[float]) -> np.ndarray:
+        """ρ_i(ξ) of :func:`local_density` at each ξ, shape (N, n_lengths)."""
+        return local_density(structure, lengths)
+
+
+class EnergyEstimator(FieldEstimator):
+    """Potential energy around each particle of a Kob–Andersen mixture."""
+
+    kind = "energy"
+    options = EnergyOptions
+
+    def fields(self, structure: Structure, lengths: Sequence[float]) -> np.ndarray:
+        """Local potential energy averaged by :func:`coarse_grain` at each ξ, shape (N, n_lengths)."""
+        return coarse_grain(
+            structure, local_potential_energy(structure, self.card.config["potential"]), lengths
+        )
+
+    def _config(self, train: Sequence[Sample], opts: FieldOptions) -> dict[str, Any]:
+        assert isinstance(opts, EnergyOptions)
+        return {"potential": common_potential(train, opts.potential)}

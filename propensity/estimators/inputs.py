@@ -1,0 +1,69 @@
+"""What a model sees of a structure: which positions, and whether types and weights fit its card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from propensity.errors import DataError, InputError
+from propensity.estimators.card import Card
+from propensity.sample import Sample
+from propensity.structure import Structure
+
+Positions = Literal["thermal", "inherent"]
+#: "both": the inherent positions, with the displacement from there to the thermal ones.
+AllPositions = Literal["thermal", "inherent", "both"]
+
+
+def input_structure(sample: Sample, positions: AllPositions) -> Structure:
+    """Structure that a model sees: the thermal one, or the same particles at the inherent positions.
+
+    With ``"both"`` it holds the displacement to the thermal positions too.
+
+    Raises
+    ------
+    DataError
+        When inherent positions are asked for and the sample has none.
+    """
+    if positions == "thermal":
+        return sample.structure
+    if sample.inherent_positions is None:
+        raise DataError(
+            f"{sample.name} has no inherent positions: add them by `propensity convert --quench`, or train on positions='thermal'."
+        )
+    if positions == "inherent":
+        return sample.structure.with_positions(sample.inherent_positions)
+    return sample.structure.at_minimum(sample.inherent_positions)
+
+
+def check_arrays(card: Card, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse learned arrays that are missing, or whose shapes don't fit the card.
+
+    Raises
+    ------
+    DataError
+        With the first array that doesn't fit.
+    """
+    for name, shape in shapes.items():
+        found = arrays[name].shape if name in arrays else None
+        if found != shape:
+            raise DataError(
+                f"the {card.kind} model has {name} of shape {found} instead of {shape}: weights and card don't "
+                "belong together."
+            )
+
+
+def check_types(structure: Structure, species: Sequence[str]) -> None:
+    """Refuse a structure with more species than the model knows.
+
+    Raises
+    ------
+    InputError
+        When the largest type has no species.
+    """
+    if structure.types.max() >= len(species):
+        raise InputError(
+            f"the structure has type {structure.types.max()}, but the model knows species {list(species)}."
+        )

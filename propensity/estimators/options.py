@@ -1,0 +1,44 @@
+"""Typed options of estimators: unknown names and bad values become one-sentence errors."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from propensity.errors import InputError, suggest
+
+
+class Options(BaseModel):
+    """Base of the options of an estimator: unknown names and bad values are one-sentence errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+
+def read_options(cls: type[AnyOptions], values: dict[str, Any]) -> AnyOptions:
+    """Check ``values`` against the typed options ``cls``.
+
+    Raises
+    ------
+    InputError
+        For a name that doesn't exist or a value that can't be used.
+    """
+    for name in values:
+        if name not in cls.model_fields:
+            raise InputError(
+                f"option {name!r} is unknown: choose from {sorted(cls.model_fields)}"
+                f"{suggest(name, cls.model_fields)}."
+            )
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if not where:  # options that contradict each other, in the words of our own check
+            raise InputError(
+                f"options can't be used: {first['msg'].removeprefix('Value error, ')}."
+            ) from None
+        raise InputError(f"option {where} is {first['input']!r}: {first['msg'].lower()}.") from None

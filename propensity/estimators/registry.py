@@ -1,0 +1,32 @@
+"""Estimators by name, imported when first asked for."""
+
+from __future__ import annotations
+
+from propensity.errors import DataError
+from propensity.estimators.base import Estimator
+from propensity.registry import Registry
+
+#: Kind of a model, as its card says it → class.
+ESTIMATORS: Registry[type[Estimator]] = Registry(
+    "model kind",
+    {
+        "se3gnn": "propensity.estimators.se3gnn:SE3Estimator",
+        "bapst": "propensity.estimators.bapst:BapstEstimator",
+        "ridge": "propensity.estimators.ridge:RidgeEstimator",
+        "softness": "propensity.estimators.softness:SoftnessEstimator",
+        "energy": "propensity.estimators.fields:EnergyEstimator",
+        "density": "propensity.estimators.fields:DensityEstimator",
+    },
+    DataError,
+)
+
+
+def estimator_class(kind: str) -> type[Estimator]:
+    """Return the estimator registered as ``kind``.
+
+    Raises
+    ------
+    DataError
+        When the kind is unknown.
+    """
+    return ESTIMATORS[kind]

@@ -1,0 +1,144 @@
+"""Ridge regression on averaged structural descriptors, Boattini et al., Phys. Rev. Lett. 127, 088007 (2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GroupKFold, KFold
+from sklearn.preprocessing import StandardScaler
+
+from propensity.descriptors.averaged import DescriptorGrid, averaged_descriptors
+from propensity.estimators.base import Estimator
+from propensity.estimators.card import Card
+from propensity.estimators.inputs import Positions, check_arrays, check_types
+from propensity.estimators.options import Options, read_options
+from propensity.estimators.training_set import describe_samples, per_species, some_particles, training_card
+from propensity.structure import Structure
+
+if TYPE_CHECKING:
+    from propensity.sample import Sample
+
+CITATION = "E. Boattini, F. Smallenburg, L. Filion, Phys. Rev. Lett. 127, 088007 (2021)"
+
+
+class RidgeOptions(Options):
+    """Options of :meth:`RidgeEstimator.fit`."""
+
+    positions: Positions = Field("thermal", description="Positions that the model sees.")
+    alphas: tuple[float, ...] = Field(
+        (10.0, 100.0, 1e3, 1e4, 1e5, 1e6), min_length=1,
+        description="Penalties to choose from, for standardised descriptors, by cross-validation at each time.",
+    )  # fmt: skip
+    folds: int = Field(4, ge=2, description="Folds of the cross-validation; whole structures stay together.")
+    max_particles: int = Field(
+        200_000,
+        ge=1,
+        description="Particles of each species to learn from, spread over all structures; a thousand take some 25 MB.",
+    )
+    l_max: int = Field(12, ge=1, description="Largest order of the angular descriptors.")
+    generations: int = Field(2, ge=0, description="How often descriptors are averaged over neighbours.")
+    averaging_length: float = Field(2.1, gt=0, description="r_c of the averages, in σ.")
+    seed: int = Field(0, ge=0, description="Seed of the choice of particles.")
+
+
+class RidgeEstimator(Estimator):
+    """One linear model a species, all times at once, with a penalty chosen for each time."""
+
+    kind = "ridge"
+    options = RidgeOptions
+    options = RidgeOptions
+
+    def __init__(self) -> None:
+        self.weights = np.zeros((0, 0, 0))
+        self.intercept = np.zeros((0, 0))
+
+    def fit(self, train: Sequence[Sample], valid: Sequence[Sample] = (), **options: Any) -> RidgeEstimator:
+        """Fit with :class:`RidgeOptions`; ``valid`` is not used, the penalty is cross-validated in ``train``."""
+        opts = read_options(RidgeOptions, options)
+        train = list(train)
+        grid = {name: getattr(opts, name) for name in ("l_max", "generations", "averaging_length")}
+        self.card = training_card(
+            self.kind, train, config=grid, options=opts.model_dump(mode="json"),
+            positions=opts.positions, cutoff=max(r for r, _ in DescriptorGrid().radial), citation=CITATION,
+        )  # fmt: skip
+        chosen = some_particles(train, opts.max_particles, opts.seed)
+        features = describe_samples(self._describe, train, opts.positions, chosen)
+        n_species, n_times = len(self.card.species), len(self.card.times)
+        self.weights = np.zeros((n_species, features[0].shape[1], n_times))
+        self.intercept = np.array(self.card.target_mean)
+        penalties = {}
+        for s, x, y, group in per_species(train, features, chosen):
+            alphas = choose_penalty(x, y, group, opts.alphas, opts.folds)
+            self.weights[s], self.intercept[s] = linear_map(x, y, alphas)
+            penalties[self.card.species[s]] = alphas.tolist()
+        self.card.training["penalties"] = penalties
+        return self
+
+    def predict(self, structure: Structure) -> np.ndarray:
+        """See :meth:`propensity.estimators.base.Estimator.predict`."""
+        check_types(structure, self.card.species)
+        features = self._describe(structure)
+        propensity = np.empty((len(structure), len(self.card.times)))
+        for s in range(len(self.card.species)):
+            mask = structure.types == s
+            propensity[mask] = features[mask] @ self.weights[s] + self.intercept[s]
+        return propensity
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Weights (n_species, n_features, n_times) and intercept (n_species, n_times)."""
+        return {"weights": self.weights, "intercept": self.intercept}
+
+    @classmethod
+    def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> RidgeEstimator:
+        """Rebuild from a card and :meth:`arrays`."""
+        estimator = cls()
+        estimator.card = card
+        shape = (len(card.species), len(estimator.feature_names), len(card.times))
+        check_arrays(card, arrays, {"weights": shape, "intercept": shape[::2]})
+        estimator.weights, estimator.intercept = arrays["weights"], arrays["intercept"]
+        return estimator
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Name of each feature, in the order of ``weights``."""
+        return DescriptorGrid(**self.card.config).names(self.card.species)
+
+    def _describe(self, structure: Structure) -> np.ndarray:
+        return averaged_descriptors(structure, len(self.card.species), DescriptorGrid(**self.card.config))
+
+
+def choose_penalty(
+    x: np.ndarray, y: np.ndarray, group: np.ndarray, alphas: Sequence[float], folds: int
+) -> np.ndarray:
+    """Penalty with the smallest squared error on left-out structures, one a target, shape (n_targets,).
+
+    With a single structure its particles are divided instead.
+    """
+    if len(alphas) == 1:
+        return np.full(y.shape[1], float(alphas[0]))
+    n_groups = len(np.unique(group))
+    split = GroupKFold(min(folds, n_groups)) if n_groups > 1 else KFold(folds, shuffle=True, random_state=0)
+    # Every penalty as more targets of one regression, so that each fold has one matrix of correlations.
+    targets, penalties = np.tile(y, len(alphas)), np.repeat(np.array(alphas, dtype=float), y.shape[1])
+    error = np.zeros(len(penalties))
+    for fit, test in split.split(x, y, group):
+        weights, intercept = linear_map(x[fit], targets[fit], penalties)
+        error += np.square(x[test] @ weights + intercept - targets[test]).sum(axis=0)
+    return np.array(alphas, dtype=float)[error.reshape(len(alphas), -1).argmin(axis=0)]
+
+
+def linear_map(x: np.ndarray, y: np.ndarray, alphas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ridge on standardised features, as (n_features, n_targets) weights and intercepts of the raw ones."""
+    scaler = StandardScaler().fit(x)
+    # A shell that is all but empty in training must not be blown up where it isn't.
+    scale = np.where(scaler.scale_ > 1e-6, scaler.scale_, 1.0)
+    scaled = x.astype(np.float64)  # the one copy: features are most of the memory
+    scaled -= scaler.mean_
+    scaled /= scale
+    model = Ridge(alpha=alphas, solver="cholesky", copy_X=False).fit(scaled, y)
+    weights = np.atleast_2d(model.coef_).T / scale[:, None]
+    return weights, model.intercept_ - scaler.mean_ @ weights

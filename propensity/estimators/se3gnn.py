@@ -1,0 +1,101 @@
+"""The equivariant network behind the surface that all models share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from propensity.errors import InputError
+from propensity.estimators.base import Estimator
+from propensity.estimators.card import Card
+from propensity.estimators.training_config import TrainingConfig
+from propensity.graph import network_graph
+from propensity.nn.network import SE3GNN
+from propensity.nn.replay import replayed
+from propensity.nn.scalars import node_scalars
+from propensity.structure import Structure
+
+if TYPE_CHECKING:
+    from propensity.sample import Sample
+
+
+class SE3Estimator(Estimator):
+    """Network, card and the constants that turn its outputs into propensities.
+
+    Species that were not in the loss have NaN predictions rather than meaningless ones.
+    """
+
+    kind = "se3gnn"
+    options = TrainingConfig
+    resumable = True
+
+    def __init__(self, network: SE3GNN | None = None, card: Card | None = None) -> None:
+        if network is not None and card is not None:
+            self._set(network, card)
+
+    def _set(self, network: SE3GNN, card: Card) -> None:
+        self.network = network.eval()
+        self.card = card
+        trained = card.trained_species or card.species
+        self._trained = np.array([name in trained for name in card.species])
+
+    def fit(self, train: Sequence[Sample], valid: Sequence[Sample] = (), **options: Any) -> SE3Estimator:
+        """Train from random weights; options are those of :func:`propensity.training.fit_network`."""
+        from propensity.training import fit_network
+
+        fitted = fit_network(train, valid, **options)
+        self._set(fitted.network, fitted.card)
+        return self
+
+    # Not inference_mode: what kernels cache in a prediction must serve a later training.
+    @torch.no_grad()
+    def predict(self, structure: Structure) -> np.ndarray:
+        """See :meth:`propensity.estimators.base.Estimator.predict`."""
+        if structure.types.max() >= self.network.n_species:
+            raise InputError(
+                f"the structure has type {structure.types.max()}, but the model knows species "
+                f"{list(self.card.species)} as types 0..{self.network.n_species - 1}."
+            )
+        standardised = replayed(self.network, structure)
+        if standardised is None:
+            standardised = self._outputs(structure)
+        mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
+        propensity = standardised * std[structure.types] + mean[structure.types]
+        propensity[~self._trained[structure.types]] = np.nan
+        return propensity
+
+    def _outputs(self, structure: Structure) -> np.ndarray:
+        weight = self.network.readout.weight
+        if self.network.displacement and structure.displacement is None:
+            raise InputError(
+                "the model sees inherent structures with the displacement to the thermal positions: give quench and "
+                "thermal positions, or a Structure with its displacement (Structure.at_minimum)."
+            )
+        network = self.network
+        graph = network_graph(
+            structure, network.cutoff, network.thermal is not None, device=weight.device, dtype=weight.dtype
+        )
+        if self.card.node_scalars:
+            graph.extra = torch.from_numpy(node_scalars(structure, self.card.node_scalars)).to(weight)
+        return self.network(graph).cpu().double().numpy()
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """State dict of the network as numpy arrays."""
+        return {name: tensor.detach().cpu().numpy() for name, tensor in self.network.state_dict().items()}
+
+    @classmethod
+    def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> SE3Estimator:
+        """Rebuild the network from its card and state dict."""
+        network = SE3GNN(**card.config)
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        return cls(network, card)
+
+    def to(self, device: Any = None, dtype: Any = None, kernel: str | None = None) -> SE3Estimator:
+        """Move the network; ``kernel`` chooses the implementation of its convolutions."""
+        self.network.to(device=device, dtype=dtype)
+        if kernel is not None:
+            self.network.kernel = kernel
+        return self

@@ -1,0 +1,99 @@
+"""Models on disk: ``model.safetensors`` for numbers and ``model.json`` for the card; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from propensity.errors import DataError, suggest
+from propensity.estimators.base import Estimator
+from propensity.estimators.card import Card
+from propensity.estimators.registry import estimator_class
+from propensity.files import replacing
+
+#: Models that are installed with the package.
+SHIPPED = Path(__file__).parent / "models"
+
+
+def save_model(folder: str | os.PathLike, estimator: Estimator) -> Path:
+    """Write ``folder/model.safetensors`` and ``folder/model.json``; returns the folder."""
+    folder = Path(folder)
+    arrays = {name: np.ascontiguousarray(array) for name, array in estimator.arrays().items()}
+    with replacing(folder / "model.safetensors") as path:
+        save_file(arrays, path)
+    with replacing(folder / "model.json") as path:
+        path.write_text(
+            json.dumps(estimator.card.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+        )
+    return folder
+
+
+def load_model(model: str | os.PathLike) -> Estimator:
+    """Load a shipped model by name, or any model by its folder or ``.safetensors`` file.
+
+    Raises
+    ------
+    DataError
+        When there is no such model, or a file of it is damaged or of an unknown version.
+    """
+    weights, description = model_files(model)
+    card = load_card(description)
+    try:
+        arrays = load_file(weights)
+    except FileNotFoundError:
+        raise DataError(
+            f"{weights} is missing: a model is {weights.name} and {description.name} together."
+        ) from None
+    except (SafetensorError, OSError) as error:
+        raise DataError(
+            f"{weights} is not a readable safetensors file ({error}): copy or train it again."
+        ) from None
+    try:
+        return estimator_class(card.kind).restore(card, arrays)
+    except (KeyError, RuntimeError, TypeError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{weights} doesn't fit its card {description.name} ({first}): keep the two together."
+        ) from None
+
+
+def load_card(path: str | os.PathLike) -> Card:
+    """Read a card from its JSON file, migrating old versions."""
+    path = Path(path)
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} is missing: a model is a .safetensors file with its .json card beside it."
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{path} is not a readable model card ({error}).") from None
+    if not isinstance(values, dict):
+        raise DataError(
+            f"{path} is not a model card: it holds a {type(values).__name__} instead of an object."
+        )
+    return Card.from_dict(values, str(path))
+
+
+def model_files(model: str | os.PathLike) -> tuple[Path, Path]:
+    """Paths of the weights and of the card of a model given by name, folder or file."""
+    path = Path(model)
+    if path.suffix in (".safetensors", ".json") and path.exists():
+        return path.with_suffix(".safetensors"), path.with_suffix(".json")
+    for folder in (path, SHIPPED / str(model)):
+        if (folder / "model.json").exists() or (folder / "model.safetensors").exists():
+            return folder / "model.safetensors", folder / "model.json"
+    names = shipped_models()
+    raise DataError(
+        f"model {str(model)!r} is neither a folder or .safetensors file nor a shipped model {names}{suggest(model, names)}."
+    )
+
+
+def shipped_models() -> list[str]:
+    """Names of the models installed with the package."""
+    return sorted(path.parent.name for path in SHIPPED.glob("*/model.json"))

@@ -1,0 +1,182 @@
+"""What estimators share when they are fitted: checks of the samples, label statistics, descriptors and the card."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from propensity.errors import DataError, InputError
+from propensity.estimators.card import Card
+from propensity.estimators.inputs import AllPositions, Positions, input_structure
+from propensity.sample import Sample
+from propensity.structure import Structure
+
+
+def check_samples(train: Sequence[Sample]) -> tuple[Sample, np.ndarray]:
+    """First sample and its times, after checking that all samples agree on times and species.
+
+    Raises
+    ------
+    DataError
+        When there is no sample, or times or species differ.
+    """
+    if len(train) == 0:
+        raise DataError("there are no training structures: give at least one.")
+    first = train[0]
+    for sample in train:
+        if sample.species != first.species:
+            raise DataError(
+                f"{sample.name} has species {sample.species} and {first.name} has {first.species}: "
+                "train on one mixture at a time."
+            )
+        if len(sample.times) != len(first.times) or not np.allclose(sample.times, first.times, rtol=1e-6):
+            raise DataError(
+                f"{sample.name} has times {sample.times} and {first.name} has {first.times}: "
+                "select common times first."
+            )
+    return first, np.asarray(first.times, dtype=float)
+
+
+def common_potential(train: Sequence[Sample], given: str | None = None) -> str:
+    """Name of the interaction: ``given``, or what all samples say.
+
+    Raises
+    ------
+    DataError
+        When it isn't given and the samples don't say or don't agree.
+    """
+    names = {given} if given else {sample.potential for sample in train}
+    name = names.pop()
+    if names or name is None:
+        raise DataError(
+            "the structures don't say one common interaction: give potential='lj/cut' or 'lj/cut force-shifted'."
+        )
+    return name
+
+
+def label_statistics(train: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the labels, each of shape (n_species, n_times); 0 and 1 where absent."""
+    n_species = len(train[0].species)
+    mean = np.zeros((n_species, train[0].propensity.shape[1]))
+    std = np.ones_like(mean)
+    for s in range(n_species):
+        labels = np.concatenate([x.propensity[x.structure.types == s] for x in train]).astype(np.float64)
+        if len(labels):
+            mean[s] = labels.mean(axis=0)
+            spread = labels.std(axis=0)
+            std[s] = np.where(spread > 0, spread, 1.0)
+    return mean, std
+
+
+def training_card(
+    kind: str,
+    train: Sequence[Sample],
+    *,
+    config: dict[str, Any],
+    options: dict[str, Any],
+    positions: AllPositions = "thermal",
+    cutoff: float | None = None,
+    trained_species: Sequence[str] = (),
+    citation: str = "",
+) -> Card:
+    """Card of an estimator fitted to ``train``: species, times, labels, density and where the data came from."""
+    first, times = check_samples(train)
+    for name in trained_species:
+        if name not in first.species:
+            raise InputError(f"trained_species has {name!r}: choose from {list(first.species)}.")
+    mean, std = label_statistics(train)
+    n_species = len(first.species)
+    densities = [x.structure.density for x in train if x.structure.density is not None]
+    temperatures = {x.temperature for x in train}
+    return Card(
+        kind=kind,
+        name="",
+        config=config,
+        species=first.species,
+        trained_species=tuple(trained_species),
+        cutoff=cutoff,
+        times=tuple(float(t) for t in times),
+        default_time_index=time_nearest(times, first.tau_alpha),
+        positions=positions,
+        target_mean=mean.tolist(),
+        target_std=std.tolist(),
+        temperature=temperatures.pop() if len(temperatures) == 1 else None,
+        density=float(np.mean(densities)) if densities else None,
+        composition=tuple(
+            float(x) for x in np.mean([x.structure.composition(n_species) for x in train], axis=0)
+        ),
+        training={
+            "n_structures": len(train),
+            "sources": sources_of(train),
+            "options": options,
+        },
+        citation=citation,
+    )
+
+
+def sources_of(train: Sequence[Sample]) -> list[str]:
+    """Where samples came from, those of one file counted together."""
+    counts = Counter(re.sub(r"\[\d+\]", "", sample.source) for sample in train if sample.source)
+    return sorted(f"{name}: {n} structures" if n > 1 else name for name, n in counts.items())
+
+
+def time_nearest(times: np.ndarray, tau_alpha: float | None) -> int:
+    """Index of the time nearest to τ_α on a logarithmic scale; the last time where τ_α is unknown."""
+    if tau_alpha is None or len(times) == 1:
+        return len(times) - 1
+    return int(np.argmin(np.abs(np.log(times) - np.log(tau_alpha))))
+
+
+def describe_samples(
+    describe: Callable[[Structure], np.ndarray],
+    train: Sequence[Sample],
+    positions: Positions,
+    chosen: Sequence[np.ndarray],
+) -> list[np.ndarray]:
+    """Features of the chosen particles of each sample, two structures at a time: compiled sums run side by side."""
+
+    def one(sample: Sample, rows: np.ndarray) -> np.ndarray:
+        return describe(input_structure(sample, positions))[rows].astype(np.float32)
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        return list(pool.map(one, train, chosen))
+
+
+def some_particles(train: Sequence[Sample], max_particles: int, seed: int) -> list[np.ndarray]:
+    """Indices of particles of each sample, so that no species has more than ``max_particles`` in all."""
+    rng = np.random.default_rng(seed)
+    n_species = len(train[0].species)
+    total = np.sum([np.bincount(x.structure.types, minlength=n_species) for x in train], axis=0)
+    chosen = []
+    for sample in train:
+        rows = []
+        for s in range(n_species):
+            own = np.flatnonzero(sample.structure.types == s)
+            share = int(np.ceil(len(own) * min(1.0, max_particles / max(total[s], 1))))
+            rows.append(np.sort(rng.permutation(own)[:share]))
+        chosen.append(np.concatenate(rows))
+    return chosen
+
+
+def per_species(
+    train: Sequence[Sample], features: Sequence[np.ndarray], chosen: Sequence[np.ndarray]
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield (species, features, labels, group) of the chosen particles of each species that occurs.
+
+    ``features[k]`` belongs to the particles ``chosen[k]``; ``group`` numbers the structures, or their
+    common parents, for grouped cross-validation.
+    """
+    number = {name: k for k, name in enumerate(dict.fromkeys(x.group or x.name for x in train))}
+    types = np.concatenate([x.structure.types[rows] for x, rows in zip(train, chosen, strict=True)])
+    labels = np.concatenate([x.propensity[rows] for x, rows in zip(train, chosen, strict=True)])
+    group = np.concatenate(
+        [np.full(len(rows), number[x.group or x.name]) for x, rows in zip(train, chosen, strict=True)]
+    )
+    for s in np.unique(types):
+        mask = types == s
+        yield int(s), np.concatenate(features)[mask], labels[mask], group[mask]

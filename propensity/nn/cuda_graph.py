@@ -1,0 +1,150 @@
+"""Losses of graphs and their gradients recorded as one CUDA graph: a step then costs the processor one launch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+
+from propensity.errors import InputError
+
+
+def can_capture(network: Any) -> bool:
+    """Whether the network runs on the Triton kernel of a CUDA device, which alone can be recorded."""
+    from propensity.nn.kernels.registry import get_kernel
+
+    weight = network.readout.weight
+    return weight.is_cuda and get_kernel(network.kernel, weight.device, weight.dtype).name == "triton"
+
+
+def most_edges(graph: Any) -> int:
+    """Number of edges of a graph: the larger one, where it has thermal edges too."""
+    lists = (getattr(graph, name, None) for name in ("edge_index", "thermal_edge_index"))
+    return max(index.shape[1] for index in lists if index is not None)
+
+
+class Recording:
+    """Losses of graphs of one number of particles, with the gradients of the first loss.
+
+    Called with a graph it returns the losses and leaves gradients in ``grad`` of the parameters.  Both
+    lie where they lay before: the next call overwrites them.
+
+    Parameters
+    ----------
+    loss
+        A module around a :class:`propensity.nn.SE3GNN`, on a CUDA device, in float32 and in the mode (train
+        or eval) that is to be recorded: from a graph to losses, shape (k,).  It keeps its parameters and
+        buffers, which later calls read and update.
+    like
+        A graph, or batch of graphs, that shows the number of particles and the fields.
+    max_edges
+        Room for edges: the largest of :func:`most_edges` in the data.
+
+    Attributes
+    ----------
+    gradient
+        All gradients as one vector, of which those of the parameters are views.
+
+    Raises
+    ------
+    InputError
+        Where the Triton kernel cannot run, or later for a graph that does not fit.
+    """
+
+    def __init__(self, loss: nn.Module, like: Any, max_edges: int) -> None:
+        from propensity.nn import SE3GNN
+
+        network = next(part for part in loss.modules() if isinstance(part, SE3GNN))
+        weight = network.readout.weight
+        if not can_capture(network):
+            raise InputError(
+                f"a recording needs the Triton kernel, and the network is {weight.dtype} on {weight.device}."
+            )
+        self.n_nodes, self.max_edges = len(like.types), max_edges
+        held = like.to_dict() if hasattr(like, "to_dict") else vars(like)
+        # Edges are padded; all else belongs to particles.
+        self._inputs = {
+            name: value.to(weight.device, copy=True)
+            for name, value in held.items()
+            if torch.is_tensor(value) and not name.endswith(("edge_index", "edge_vec"))
+        }
+        self._edges = {
+            name: torch.empty(
+                (2, max_edges) if name.endswith("index") else (max_edges, 3),
+                dtype=held[name].dtype, device=weight.device,
+            )
+            for name in held if name.endswith(("edge_index", "edge_vec"))
+        }  # fmt: skip
+        self._put(like)
+        graph = SimpleNamespace(**self._edges, **self._inputs)
+        state = {name: value.clone() for name, value in loss.state_dict().items()}
+        parameters = list(loss.parameters())
+        used: list[nn.Parameter] = []
+
+        def run() -> tuple[torch.Tensor, torch.Tensor]:
+            losses = loss(graph)
+            found = torch.autograd.grad(losses[0], parameters, allow_unused=True)
+            pairs = [(p, g) for p, g in zip(parameters, found, strict=True) if g is not None]
+            used[:] = [parameter for parameter, _ in pairs]
+            return losses.detach(), torch.cat([gradient.flatten() for _, gradient in pairs])
+
+        with torch.random.fork_rng([weight.device] if weight.is_cuda else []):
+            self._replay, (self._losses, self.gradient) = record(run, weight.device)
+        with torch.no_grad():
+            for name, value in loss.state_dict().items():
+                value.copy_(state[name])
+        parts = self.gradient.split([parameter.numel() for parameter in used])
+        self._gradients = [(p, part.view_as(p)) for p, part in zip(used, parts, strict=True)]
+        # A replay changes statistics, and the optimiser weights, without a trace in their versions, by which
+        # kernels know that what they derived from them is out of date.
+        self._counters = [
+            buffer for name, buffer in loss.named_buffers() if name.endswith("num_batches_tracked")
+        ]
+
+    def __call__(self, graph: Any) -> torch.Tensor:
+        """Losses of ``graph``, shape (k,)."""
+        self._put(graph)
+        for counter in self._counters:
+            torch.autograd.graph.increment_version(counter)
+        self._replay()
+        for parameter, gradient in self._gradients:
+            parameter.grad = gradient
+        return self._losses
+
+    def _put(self, graph: Any) -> None:
+        """Copy a graph to where the recording reads, with edges to a particle that does not exist in the room left."""
+        n_edges = most_edges(graph)
+        if len(graph.types) != self.n_nodes or n_edges > self.max_edges:
+            raise InputError(
+                f"the graph has {len(graph.types)} particles and {n_edges} edges: "
+                f"recorded were {self.n_nodes} and up to {self.max_edges}."
+            )
+        for name, room in self._edges.items():
+            value = getattr(graph, name)
+            if name.endswith("index"):
+                room[:, : value.shape[1]] = value
+                room[:, value.shape[1] :] = self.n_nodes
+            else:
+                room[: len(value)] = value
+                room[len(value) :] = 1.0
+        for name, value in self._inputs.items():
+            value.copy_(getattr(graph, name), non_blocking=True)
+
+
+def record(
+    run: Callable[[], tuple[torch.Tensor, ...]], device: torch.device
+) -> tuple[Callable[[], None], tuple[torch.Tensor, ...]]:
+    """Record what ``run`` launches: a function that replays it, and the results that each replay overwrites."""
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        for _ in range(2):  # compiles, and fills what is kept between passes
+            run()
+    torch.cuda.current_stream(device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+        results = run()
+    return graph.replay, results

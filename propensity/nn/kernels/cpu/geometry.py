@@ -1,0 +1,111 @@
+"""Spherical harmonics and radial basis of every edge, in slots, once for all layers of the CPU kernel."""
+
+# mypy: disable-error-code="call-arg, var-annotated"
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+
+from propensity.nn.kernels.clebsch import terms
+from propensity.nn.kernels.cpu.radial import Edges
+from propensity.nn.kernels.cpu.simd import LANES, fma, load, mul, spread, store
+from propensity.nn.kernels.cpu.slots import Slots, tiled
+from propensity.nn.kernels.reference import _harmonics
+from propensity.nn.radial import bessel_basis
+from propensity.threads import blocks_of, share
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Slots, harmonics (slot rows, (l_max+1)², LANES) and radial basis (slot rows, n_basis, LANES)."""
+
+    slots: Slots
+    harmonics: torch.Tensor
+    basis: torch.Tensor
+
+    @property
+    def edges(self) -> Edges:
+        """The same for the loops."""
+        slots = self.slots
+        harmonics, basis = (t.detach().view(-1).numpy() for t in (self.harmonics, self.basis))
+        return Edges(slots.node, slots.start, slots.source, slots.live, harmonics, basis)
+
+
+def geometry_of(slots: Slots, vectors: torch.Tensor, radial: Any, l_max: int) -> Geometry:
+    """Geometry of edges (E, 3); differentiable, in more memory and time, where a gradient is wanted."""
+    if vectors.requires_grad and torch.is_grad_enabled():
+        # An idle slot's vector is as good as any: its harmonics are zero.
+        vectors = slots.spread(vectors, idle=1.0)
+        harmonics = _harmonics(l_max, vectors.dtype, vectors.device)(vectors).index_fill(0, slots.idle, 0.0)
+        basis = bessel_basis(torch.linalg.vector_norm(vectors, dim=1), radial.n_basis, radial.cutoff)
+        return Geometry(slots, tiled(harmonics), tiled(basis))
+    n, n_y = len(slots.live), (l_max + 1) ** 2
+    harmonics, basis = vectors.new_empty(n, n_y, LANES), vectors.new_empty(n, radial.n_basis, LANES)
+    places, values = _ladder(l_max)
+    share(
+        _geometry, blocks_of(n), vectors.detach().contiguous().numpy(), slots.edge_of_slot, slots.live, radial.cutoff,
+        places, values.astype(harmonics.numpy().dtype), n_y, radial.n_basis, harmonics.view(-1).numpy(),
+        basis.view(-1).numpy(),
+    )  # fmt: skip
+    return Geometry(slots, harmonics, basis)
+
+
+@lru_cache(maxsize=16)
+def _ladder(l_max: int) -> tuple[np.ndarray, np.ndarray]:
+    """Y_{l+1} = Σ value · Y_l · Y_1: (harmonic out, of l, of 1) and value of each term, l by l."""
+    point = torch.tensor([[0.6, -0.48, 0.64]], dtype=torch.float64)
+    y = _harmonics(l_max, point.dtype, point.device)(point)[0].tolist()
+    places, values = [], []
+    for l in range(1, l_max):
+        found = terms(l, 1, l + 1)
+        # The product is Y_{l+1} but for a factor, which one point shows.
+        total = np.zeros(2 * l + 3)
+        for t in found:
+            total[t.m_out] += t.value * y[l * l + t.m_in] * y[1 + t.m_filter]
+        factor = total @ y[(l + 1) ** 2 : (l + 2) ** 2] / (2 * l + 3)
+        places += [((l + 1) ** 2 + t.m_out, l * l + t.m_in, 1 + t.m_filter) for t in found]
+        values += [t.value / factor for t in found]
+    return np.array(places, dtype=np.int64).reshape(-1, 3), np.array(values)
+
+
+@njit(cache=True, nogil=True)
+def _geometry(
+    first, last, blocks, vectors, edge_of_slot, live, cutoff, places, values, n_y, n_basis, harmonics, basis
+):
+    n_rows = len(live)
+    for row in range(n_rows * first // blocks, n_rows * last // blocks):
+        y = row * n_y * LANES
+        harmonics[y : y + n_y * LANES] = 0
+        for lane in range(LANES):
+            edge = edge_of_slot[row * LANES + lane]
+            x0, x1, x2 = (
+                np.float64(vectors[edge, 0]),
+                np.float64(vectors[edge, 1]),
+                np.float64(vectors[edge, 2]),
+            )
+            r = math.sqrt(x0 * x0 + x1 * x1 + x2 * x2)
+            if live[row] >> lane & 1:
+                harmonics[y + lane] = 1
+                if n_y > 1:
+                    harmonics[y + LANES + lane] = math.sqrt(3) * x0 / r
+                    harmonics[y + 2 * LANES + lane] = math.sqrt(3) * x1 / r
+                    harmonics[y + 3 * LANES + lane] = math.sqrt(3) * x2 / r
+            # sin (n+1)a = 2 cos a · sin na − sin (n−1)a
+            angle, height = math.pi * r / cutoff, math.sqrt(2 / cutoff) / r
+            twice, before, sine = 2 * math.cos(angle), 0.0, math.sin(angle)
+            for n in range(n_basis):
+                basis[(row * n_basis + n) * LANES + lane] = height * sine
+                before, sine = sine, twice * sine - before
+        for t in range(len(values)):
+            product = mul(spread(values, t), load(harmonics, y + places[t, 1] * LANES))
+            out = y + places[t, 0] * LANES
+            store(
+                harmonics, out, fma(product, load(harmonics, y + places[t, 2] * LANES), load(harmonics, out))
+            )

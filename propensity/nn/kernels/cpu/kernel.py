@@ -1,0 +1,117 @@
+"""The network on CPUs: numba loops with explicit SIMD; of edges only harmonics and radial basis are written.
+
+At inference a layer (convolution, residual and batch norm) is one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.functional import pad
+
+from propensity.nn.kernels.base import LayerwiseKernel
+from propensity.nn.layout import ConvolutionLayout
+
+if TYPE_CHECKING:
+    from propensity.nn.convolution import Convolution
+    from propensity.nn.kernels.cpu.geometry import Geometry
+
+
+def is_available(device: torch.device, dtype: torch.dtype) -> bool:
+    """Runs on CPUs in float32 and float64, given numba."""
+    if device.type != "cpu" or dtype not in (torch.float32, torch.float64):
+        return False
+    try:
+        import numba  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+class CPUKernel(LayerwiseKernel):
+    """Tensor products of 16 particles at a time; no tensor of messages is written."""
+
+    # numba is imported where it is needed: it takes longer than the rest of the package's start.
+    name = "cpu"
+
+    def prepare(self, graph: Any, convolution: Convolution) -> Geometry:
+        """Sort edges into slots; spherical harmonics and Bessel basis once for all layers."""
+        from propensity.nn.kernels.cpu.geometry import geometry_of
+        from propensity.nn.kernels.cpu.slots import make_slots
+
+        radial = convolution.radial
+        slots = make_slots(graph.edge_index, len(graph.types))
+        vectors = graph.edge_vec.to(radial.linear_in.weight.dtype)
+        return geometry_of(slots, vectors, radial, convolution.layout.l_max)
+
+    def convolve(
+        self, convolution: Convolution, hidden: torch.Tensor, scalars: torch.Tensor, geometry: Geometry
+    ) -> torch.Tensor:
+        """Tensor product, sum over neighbours in tiles, and mixing."""
+        from propensity.nn.kernels.cpu.layer import Convolve, parameters_of
+
+        return Convolve.apply(
+            convolution, geometry, hidden, scalars, geometry.harmonics, geometry.basis,
+            *parameters_of(convolution.radial), *convolution.mix,
+        )  # fmt: skip
+
+    def features(self, network: Any, graph: Any) -> list[torch.Tensor]:
+        """See :class:`propensity.nn.kernels.base.Kernel`."""
+        if network.training or torch.is_grad_enabled():
+            return super().features(network, graph)
+        return [layer.clone() for layer in self._infer(network, graph)]
+
+    def last_features(self, network: Any, graph: Any) -> torch.Tensor:
+        """See :class:`propensity.nn.kernels.base.Kernel`."""
+        if network.training or torch.is_grad_enabled():
+            return super().last_features(network, graph)
+        for layer in self._infer(network, graph):
+            last = layer
+        return last
+
+    def _infer(self, network: Any, graph: Any) -> Iterator[torch.Tensor]:
+        """Features after each layer; what one layer wrote is written over by the next but one."""
+        from propensity.nn.kernels.cpu.layer import forward, parameters_of, radial_of, running, table
+
+        scalars = network.node_scalars(graph)
+        geometry = self.prepare(graph, network.convolutions[-1])
+        features = table(network.first_features(graph), scalars)
+        blank = scalars.new_zeros(len(scalars), network.convolutions[-1].layout.dim_out)
+        tables = table(blank, scalars), table(blank, scalars)
+        for k, (convolution, norm) in enumerate(zip(network.convolutions, network.norms, strict=True)):
+            mlp, layout, out = convolution.radial, convolution.layout, tables[k % 2]
+            kept = geometry.slots.bits(None, mlp.linear_in.out_features)
+            radial = radial_of(parameters_of(mlp), running(mlp), kept, 1.0)
+            scale, shift = _folded(norm, layout)
+            has_hidden, keep_no_sums = layout.channels_in > 0, scalars.new_empty(0)
+            forward(
+                layout,
+                convolution.mix,
+                geometry,
+                radial,
+                features,
+                has_hidden,
+                scale,
+                shift,
+                keep_no_sums,
+                out,
+            )
+            yield out[:-1, : layout.dim_out]
+            features = out
+
+
+def _folded(norm: Any, layout: ConvolutionLayout) -> tuple[torch.Tensor, torch.Tensor]:
+    """The equivariant batch norm at inference as scale and shift of each feature, padded to whole vectors."""
+    from propensity.nn.kernels.cpu.rows import padded
+
+    channels, width = layout.channels, padded(layout.dim_out)
+    sizes = torch.arange(layout.l_max + 1).mul(2).add(1).repeat_interleave(channels)
+    own = norm.weight.detach() * torch.rsqrt(norm.running_var + norm.eps)
+    shift = norm.bias.detach() - norm.running_mean * own[:channels]
+    own = own.repeat_interleave(sizes)
+    return pad(own, (0, width - layout.dim_out)), pad(shift, (0, width - channels))
+
+
+KERNEL = CPUKernel()

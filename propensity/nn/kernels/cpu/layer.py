@@ -1,0 +1,185 @@
+"""One convolution of the CPU kernel, forward and backward, from torch tensors to the loops of numba.
+
+Going forward it keeps the sums over neighbours and dropout's choices, one bit each; all that belongs to
+edges is computed again going backward.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
+
+from propensity.nn.kernels.cpu import radial as cpu_radial
+from propensity.nn.kernels.cpu import tiles as cpu_tiles
+from propensity.nn.kernels.cpu.geometry import Geometry
+from propensity.nn.kernels.cpu.radial import Radial
+from propensity.nn.kernels.cpu.rows import groups, padded, row_function, sum_offsets
+from propensity.nn.kernels.cpu.simd import LANES
+from propensity.nn.kernels.cpu.tiles import Product
+from propensity.nn.layout import ConvolutionLayout
+from propensity.threads import blocks_of, share
+
+
+def table(hidden: torch.Tensor, scalars: torch.Tensor) -> torch.Tensor:
+    """Features (N+1, F) that the loops gather: both parts padded to whole vectors, a last row for idle lanes."""
+    n, dim = hidden.shape
+    wide = padded(dim)
+    out = hidden.new_zeros(n + 1, wide + padded(scalars.shape[1]))
+    out[:n, :dim] = hidden
+    out[:n, wide : wide + scalars.shape[1]] = scalars
+    return out
+
+
+def parameters_of(radial: Any) -> tuple[torch.Tensor, ...]:
+    """Weight and bias of first layer, batch norm and last layer."""
+    inner, norm, outer = radial.linear_in, radial.norm, radial.linear_out
+    return inner.weight, inner.bias, norm.weight, norm.bias, outer.weight, outer.bias
+
+
+def running(radial: Any) -> torch.Tensor:
+    """Mean and 1/σ from the running statistics, shape (2, hidden)."""
+    return torch.stack([radial.norm.running_mean, torch.rsqrt(radial.norm.running_var + radial.norm.eps)])
+
+
+def radial_of(
+    parameters: tuple[torch.Tensor, ...], moments: torch.Tensor, kept: np.ndarray, keep: float
+) -> Radial:
+    """What the loops need of a radial MLP: batch norm and dropout's 1/keep become scale and shift."""
+    inner, inner_bias, gamma, beta, outer, outer_bias = (p.detach() for p in parameters)
+    scale = gamma * moments[1]
+    shift = beta - moments[0] * scale
+    arrays = inner.t(), inner_bias, scale / keep, shift / keep, outer.t(), outer_bias
+    return Radial(kept, *(t.contiguous().numpy() for t in arrays))
+
+
+@lru_cache(maxsize=256)
+def _functions(layout: ConvolutionLayout, kind: str, bits: int) -> np.ndarray:
+    """Addresses of the compiled functions of a layout."""
+    return np.array([row_function(kind, layout, *paths, bits).address for paths in groups(layout)])
+
+
+def _product(layout: ConvolutionLayout, kind: str, mix: list[torch.Tensor]) -> Product:
+    weights = [layout.paths[first].weight for first, _ in groups(layout)] + [layout.n_comb]
+    flat = torch.cat([(m.detach() / math.sqrt(len(m))).flatten() for m in mix]).numpy()
+    rows = np.array([layout.rows(l) for l in range(layout.l_max + 1)])
+    functions = _functions(layout, kind, 8 * flat.itemsize)
+    return Product(
+        functions, np.array(weights), sum_offsets(layout)[-1], layout.l_max, layout.channels, rows, flat
+    )
+
+
+def forward(
+    layout: ConvolutionLayout, mix: Any, geometry: Geometry, radial: Radial, features: torch.Tensor, residual: bool,
+    scale: torch.Tensor, shift: torch.Tensor, sums: torch.Tensor, out: torch.Tensor,
+) -> None:  # fmt: skip
+    """Columns of ``out`` become scale · (convolved + residual · hidden features) + shift; ``sums`` may be empty."""
+    share(
+        cpu_tiles.forward, blocks_of(geometry.slots.tiles), geometry.edges, radial, _product(layout, "forward", list(mix)),
+        features.numpy(), residual, scale.numpy(), shift.numpy(), sums.numpy(), out.numpy(),
+    )  # fmt: skip
+
+
+class Convolve(torch.autograd.Function):
+    """Mixed Σ_j φ(r) · (Y ⊗ h_j), shape (N, layout.dim_out)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, convolution: Any, geometry: Geometry, hidden: torch.Tensor, scalars: torch.Tensor,
+        harmonics: torch.Tensor, basis: torch.Tensor, *parameters: torch.Tensor,
+    ) -> torch.Tensor:  # fmt: skip
+        """Convolve; ``parameters``: six of the radial MLP, then the mixing matrices."""
+        mlp, slots, layout = convolution.radial, geometry.slots, convolution.layout
+        kept = mlp.dropout_mask(hidden.new_empty(slots.n_edges, 0))
+        ctx.keep = 1.0 if kept is None else 1 - mlp.dropout.p
+        ctx.kept = slots.bits(kept, mlp.linear_in.out_features)
+        ctx.batch = mlp.uses_batch(slots.n_edges)
+        ctx.moments = _batch_moments(mlp, geometry) if ctx.batch else running(mlp)
+        radial = radial_of(parameters[:6], ctx.moments, ctx.kept, ctx.keep)
+        features, width = table(hidden, scalars), padded(layout.dim_out)
+        sums = hidden.new_empty(slots.tiles * sum_offsets(layout)[-1] * LANES)
+        out = hidden.new_empty(len(features), width)
+        ones, zeros = hidden.new_ones(width), hidden.new_zeros(width)
+        forward(layout, parameters[6:], geometry, radial, features, False, ones, zeros, sums, out)
+        ctx.layout, ctx.geometry, ctx.dim_in = layout, geometry, hidden.shape[1]
+        ctx.save_for_backward(features, sums, *parameters)
+        return out[:-1, : layout.dim_out]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
+        """Gradients of all that :meth:`forward` takes."""
+        features, sums, *parameters = (t.detach() for t in ctx.saved_tensors)
+        inner, _, gamma, _, outer, _, *mix = parameters
+        geometry, layout, slots = ctx.geometry, ctx.layout, ctx.geometry.slots
+        wants_hidden, wants_scalars, wants_harmonics, wants_basis = ctx.needs_input_grad[2:6]
+        hidden, n_basis = inner.shape
+        empty, wide = inner.new_empty(0), padded(ctx.dim_in)
+        columns = features.shape[1] if wants_scalars else wide if wants_hidden else 0
+        edges, product = geometry.edges, _product(layout, "backward", mix)
+        radial = radial_of(tuple(parameters[:6]), ctx.moments, ctx.kept, ctx.keep)
+        for_harmonics = product.functions
+        if wants_harmonics:
+            for_harmonics = _functions(layout, "harmonics", 8 * inner.element_size())
+        grad_table = pad(grad, (0, padded(layout.dim_out) - layout.dim_out, 0, 1))
+        grad_edges = inner.new_empty(slots.n, columns)
+        grad_units = inner.new_empty(len(slots.live) * hidden * LANES)
+        grad_harmonics = torch.zeros_like(geometry.harmonics) if wants_harmonics else empty
+        grad_basis = torch.empty_like(geometry.basis) if wants_basis else empty
+        sizes = [m.numel() for m in mix]
+        blocks = blocks_of(slots.tiles)
+        parts = [inner.new_empty(blocks, k) for k in (sum(sizes), len(outer) * (hidden + 1), 2 * hidden)]
+        share(
+            cpu_tiles.backward, blocks, edges, radial, product, for_harmonics, outer.contiguous().numpy(),
+            ctx.moments.numpy(), radial.scale.dtype.type(1 / ctx.keep), features.numpy(), sums.numpy(), grad_table.numpy(),
+            grad_edges.numpy(), grad_units.numpy(), grad_harmonics.view(-1).numpy(), *(part.numpy() for part in parts),
+        )  # fmt: skip
+        grad_features = features.new_zeros(slots.n_nodes, columns)
+        if columns:
+            blocks = blocks_of(slots.n_nodes)
+            share(
+                cpu_tiles.sum_by_source, blocks, grad_edges.numpy(), *slots.by_source, grad_features.numpy()
+            )
+        del grad_edges
+        grad_mix, grad_outer, grad_norm = (part.sum(0) for part in parts)
+        # What the batch's mean and variance take away from the gradient of the hidden units.
+        means = grad_norm.view(2, hidden) * (1 / slots.n_edges if ctx.batch else 0)
+        blocks = blocks_of(len(slots.live))
+        inners = inner.new_empty(blocks, hidden * (n_basis + 1))
+        share(
+            cpu_radial.inner_backward, blocks, edges, radial, inner.contiguous().numpy(), ctx.moments.numpy(),
+            gamma.numpy(), means.numpy(), grad_units.numpy(), grad_basis.view(-1).numpy(), inners.numpy(),
+        )  # fmt: skip
+        grad_inner, grad_outer = inners.sum(0).view(hidden, -1), grad_outer.view(-1, hidden + 1)
+        return (
+            None, None, grad_features[:, : ctx.dim_in] if wants_hidden else None,
+            grad_features[:, wide : wide + layout.n_scalars] if wants_scalars else None,
+            grad_harmonics if wants_harmonics else None, grad_basis if wants_basis else None,
+            grad_inner[:, :-1], grad_inner[:, -1], grad_norm[hidden:], grad_norm[:hidden],
+            grad_outer[:, :-1], grad_outer[:, -1],
+            *(g.view_as(m) / math.sqrt(len(m)) for g, m in zip(grad_mix.split(sizes), mix, strict=True)),
+        )  # fmt: skip
+
+
+def _batch_moments(mlp: Any, geometry: Geometry) -> torch.Tensor:
+    """Mean and 1/σ of the hidden units over all edges; the running statistics move as in torch's batch norm."""
+    norm, slots, edges = mlp.norm, geometry.slots, geometry.edges
+    zeros = torch.zeros_like(norm.running_mean)
+    radial = radial_of(parameters_of(mlp), torch.stack([zeros, zeros]), slots.live, 1.0)
+    partial = zeros.new_empty(blocks_of(len(slots.live)), 2 * len(zeros))
+
+    def sums(centre: torch.Tensor) -> torch.Tensor:
+        share(cpu_radial.moments, len(partial), edges, radial, centre.numpy(), partial.numpy())
+        return partial.sum(0).view(2, -1)
+
+    mean = sums(zeros)[0] / slots.n_edges
+    squares = sums(mean)[1]
+    norm.num_batches_tracked.add_(1)
+    norm.running_mean.lerp_(mean, norm.momentum)
+    norm.running_var.lerp_(squares / (slots.n_edges - 1), norm.momentum)
+    return torch.stack([mean, torch.rsqrt(squares / slots.n_edges + norm.eps)])

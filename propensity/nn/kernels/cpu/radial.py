@@ -1,0 +1,266 @@
+"""The radial MLP on the CPU, 16 edges at a time: batch norm and dropout act edge by edge.
+
+Hidden units are computed again from the radial basis wherever they are needed.
+"""
+
+# mypy: disable-error-code="call-arg, var-annotated"
+# numba hands typing contexts to intrinsics, which mypy cannot see.
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from propensity.nn.kernels.cpu.simd import (
+    LANES,
+    add,
+    fma,
+    lane_sum,
+    load,
+    mul,
+    splat,
+    spread,
+    store,
+    where_bits,
+    where_positive,
+)
+
+#: Slot rows whose features, hidden units and gradients exist at the same time in each thread: about 0.4 MB.
+ROWS = 16
+
+
+# numba's cache on disk names the classes of arguments: one that is renamed breaks caches of older versions.
+class Edges(NamedTuple):
+    """Edges in slots: tile, neighbour number, lane."""
+
+    node: np.ndarray  # particle of each lane of each tile; idle lanes: N
+    start: np.ndarray  # first slot row of each tile
+    source: np.ndarray  # neighbour in each slot, 0 where idle
+    live: np.ndarray  # lanes of each slot row that hold an edge, one bit each
+    harmonics: np.ndarray  # (slot rows · harmonics · LANES), 0 where idle
+    basis: np.ndarray  # (slot rows · n_basis · LANES)
+
+
+class Radial(NamedTuple):
+    """Radial MLP: relu(outer · kept(scale · relu(inner · basis + inner_bias) + shift) + outer_bias)."""
+
+    kept: np.ndarray  # (slot rows · hidden): lanes that dropout keeps, one bit each
+    inner: np.ndarray  # (n_basis, hidden)
+    inner_bias: np.ndarray
+    scale: np.ndarray  # batch norm and dropout's 1/keep in one
+    shift: np.ndarray
+    outer: np.ndarray  # (hidden, n_comb)
+    outer_bias: np.ndarray
+
+
+@njit
+def scratch(vectors, like):
+    """Flat array for ``vectors`` vectors that starts at a cache line, lest every load touches two."""
+    array = np.empty((vectors + 8) * LANES, like.dtype)
+    skip = (-array.ctypes.data % 64) // array.itemsize
+    return array[skip : skip + vectors * LANES]
+
+
+@njit
+def dense(matrix, bias, vectors, at, n_in, first, last, out, to, relu):
+    """Write bias + Σ_k matrix[k, o] · vectors[at + k] for first ≤ o < last, to vectors ``to`` + o of ``out``."""
+    width = matrix.shape[1]
+    flat = matrix.reshape(-1)
+    o = first
+    while o < last:
+        if o + 8 <= last:
+            t0, t1, t2, t3 = spread(bias, o), spread(bias, o + 1), spread(bias, o + 2), spread(bias, o + 3)
+            t4, t5, t6, t7 = (
+                spread(bias, o + 4),
+                spread(bias, o + 5),
+                spread(bias, o + 6),
+                spread(bias, o + 7),
+            )
+            for k in range(n_in):
+                v = load(vectors, (at + k) * LANES)
+                m = k * width + o
+                t0 = fma(spread(flat, m), v, t0)
+                t1 = fma(spread(flat, m + 1), v, t1)
+                t2 = fma(spread(flat, m + 2), v, t2)
+                t3 = fma(spread(flat, m + 3), v, t3)
+                t4 = fma(spread(flat, m + 4), v, t4)
+                t5 = fma(spread(flat, m + 5), v, t5)
+                t6 = fma(spread(flat, m + 6), v, t6)
+                t7 = fma(spread(flat, m + 7), v, t7)
+            if relu:
+                t0, t1, t2, t3 = (
+                    where_positive(t0, t0),
+                    where_positive(t1, t1),
+                    where_positive(t2, t2),
+                    where_positive(t3, t3),
+                )
+                t4, t5, t6, t7 = (
+                    where_positive(t4, t4),
+                    where_positive(t5, t5),
+                    where_positive(t6, t6),
+                    where_positive(t7, t7),
+                )
+            p = (to + o) * LANES
+            store(out, p, t0)
+            store(out, p + LANES, t1)
+            store(out, p + 2 * LANES, t2)
+            store(out, p + 3 * LANES, t3)
+            store(out, p + 4 * LANES, t4)
+            store(out, p + 5 * LANES, t5)
+            store(out, p + 6 * LANES, t6)
+            store(out, p + 7 * LANES, t7)
+            o += 8
+        else:
+            t0 = spread(bias, o)
+            for k in range(n_in):
+                t0 = fma(spread(flat, k * width + o), load(vectors, (at + k) * LANES), t0)
+            if relu:
+                t0 = where_positive(t0, t0)
+            store(out, (to + o) * LANES, t0)
+            o += 1
+
+
+@njit
+def add_outer(rows, a, at_a, n_a, b, at_b, n_b, total):
+    """Add Σ_row a[row, i] · b[row, j] to vector i·(n_b+1) + j of ``total``, and Σ_row a[row, i] to the one after."""
+    for i in range(n_a):
+        t = (i * (n_b + 1)) * LANES
+        alone = load(total, t + n_b * LANES)
+        for r in range(rows):
+            alone = add(alone, load(a, (at_a + r * n_a + i) * LANES))
+        store(total, t + n_b * LANES, alone)
+        j = 0
+        while j < n_b:
+            p = t + j * LANES
+            if j + 8 <= n_b:
+                t0, t1, t2, t3 = (
+                    load(total, p),
+                    load(total, p + LANES),
+                    load(total, p + 2 * LANES),
+                    load(total, p + 3 * LANES),
+                )
+                t4, t5, t6, t7 = (
+                    load(total, p + 4 * LANES),
+                    load(total, p + 5 * LANES),
+                    load(total, p + 6 * LANES),
+                    load(total, p + 7 * LANES),
+                )
+                for r in range(rows):
+                    v = load(a, (at_a + r * n_a + i) * LANES)
+                    q = (at_b + r * n_b + j) * LANES
+                    t0 = fma(v, load(b, q), t0)
+                    t1 = fma(v, load(b, q + LANES), t1)
+                    t2 = fma(v, load(b, q + 2 * LANES), t2)
+                    t3 = fma(v, load(b, q + 3 * LANES), t3)
+                    t4 = fma(v, load(b, q + 4 * LANES), t4)
+                    t5 = fma(v, load(b, q + 5 * LANES), t5)
+                    t6 = fma(v, load(b, q + 6 * LANES), t6)
+                    t7 = fma(v, load(b, q + 7 * LANES), t7)
+                store(total, p, t0)
+                store(total, p + LANES, t1)
+                store(total, p + 2 * LANES, t2)
+                store(total, p + 3 * LANES, t3)
+                store(total, p + 4 * LANES, t4)
+                store(total, p + 5 * LANES, t5)
+                store(total, p + 6 * LANES, t6)
+                store(total, p + 7 * LANES, t7)
+                j += 8
+            else:
+                t0 = load(total, p)
+                for r in range(rows):
+                    t0 = fma(load(a, (at_a + r * n_a + i) * LANES), load(b, (at_b + r * n_b + j) * LANES), t0)
+                store(total, p, t0)
+                j += 1
+
+
+@njit
+def hidden_units(radial, basis, row, x, at, u, to):
+    """Hidden units of a slot row before batch norm, vectors ``at``.. of x, and after dropout, ``to``.. of u."""
+    n_basis, hidden = radial.inner.shape
+    dense(radial.inner, radial.inner_bias, basis, row * n_basis, n_basis, 0, hidden, x, at, True)
+    for h in range(hidden):
+        value = fma(spread(radial.scale, h), load(x, (at + h) * LANES), spread(radial.shift, h))
+        store(u, (to + h) * LANES, where_bits(radial.kept[row * hidden + h], value))
+
+
+@njit
+def collect(vectors, partial):
+    """Sum of the lanes of each vector."""
+    for k in range(len(partial)):
+        partial[k] = lane_sum(load(vectors, k * LANES))
+
+
+@njit(cache=True, nogil=True)
+def moments(first, last, blocks, edges, radial, centre, partial):
+    """Σ (x − centre) and Σ (x − centre)² over edges of the hidden units before batch norm, ``partial`` (blocks, 2·hidden)."""
+    n_basis, hidden = radial.inner.shape
+    x, total = scratch(hidden, centre), scratch(2 * hidden, centre)
+    n_rows = len(edges.live)
+    for block in range(first, last):
+        total[:] = 0
+        for row in range(n_rows * block // blocks, n_rows * (block + 1) // blocks):
+            dense(radial.inner, radial.inner_bias, edges.basis, row * n_basis, n_basis, 0, hidden, x, 0, True)
+            for h in range(hidden):
+                away = where_bits(edges.live[row], add(load(x, h * LANES), splat(x, -centre[h])))
+                store(total, h * LANES, add(load(total, h * LANES), away))
+                place = (hidden + h) * LANES
+                store(total, place, fma(away, away, load(total, place)))
+        collect(total, partial[block])
+
+
+@njit(cache=True, nogil=True)
+def inner_backward(
+    first, last, blocks, edges, radial, weight, moments, gamma, means, grad_units, grad_basis, grad_inner
+):
+    """From the gradient of the hidden units after batch norm to that of the first layer and, unless empty, of the basis.
+
+    ``weight`` (hidden, n_basis) is the first layer, ``gamma`` the weight of the batch norm and ``means``
+    (2, hidden) what its statistics take away: the mean gradient, and the mean along the normalised units.
+    """
+    n_basis, hidden = radial.inner.shape
+    x, v = scratch(hidden, gamma), scratch(ROWS * hidden, gamma)
+    total = scratch(hidden * (n_basis + 1), gamma)
+    none = np.zeros(n_basis, gamma.dtype)
+    n_rows = len(edges.live)
+    for block in range(first, last):
+        total[:] = 0
+        end = n_rows * (block + 1) // blocks
+        for row in range(n_rows * block // blocks, end, ROWS):
+            n = min(ROWS, end - row)
+            for r in range(n):
+                dense(
+                    radial.inner,
+                    radial.inner_bias,
+                    edges.basis,
+                    (row + r) * n_basis,
+                    n_basis,
+                    0,
+                    hidden,
+                    x,
+                    0,
+                    True,
+                )
+                for h in range(hidden):
+                    unit = load(x, h * LANES)
+                    along = mul(add(unit, splat(x, -moments[0, h])), splat(x, moments[1, h]))
+                    value = add(load(grad_units, ((row + r) * hidden + h) * LANES), splat(x, -means[0, h]))
+                    value = mul(fma(along, splat(x, -means[1, h]), value), splat(x, gamma[h] * moments[1, h]))
+                    value = where_bits(edges.live[row + r], where_positive(unit, value))
+                    store(v, (r * hidden + h) * LANES, value)
+                if len(grad_basis) > 0:
+                    dense(
+                        weight,
+                        none,
+                        v,
+                        r * hidden,
+                        hidden,
+                        0,
+                        n_basis,
+                        grad_basis,
+                        (row + r) * n_basis,
+                        False,
+                    )
+            add_outer(n, v, 0, hidden, edges.basis, row * n_basis, n_basis, total)
+        collect(total, grad_inner[block])

@@ -1,0 +1,133 @@
+"""Edges in the order of :mod:`propensity.nn.kernels.cpu.tiles`: tiles of 16 particles of like degree, neighbour by neighbour."""
+
+# mypy: disable-error-code="attr-defined"
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numba import njit
+
+from propensity.nn.kernels.cpu.simd import LANES
+
+#: Particles are sorted by degree within windows, so that a tile's particles stay close in memory.
+WINDOW = 16384
+
+
+@njit(cache=True, nogil=True)
+def _place(source, destination, order, degree, node, start, slot_source, edge_of_slot, live):
+    """Fill the arrays of :class:`Slots`; ``order`` lists particles tile by tile."""
+    place = np.empty(len(order), np.int64)
+    for k in range(len(order)):
+        place[order[k]] = k
+        node[k] = order[k]
+    for tile in range(len(start) - 1):
+        start[tile + 1] = start[tile]
+        for k in range(tile * LANES, min((tile + 1) * LANES, len(order))):
+            start[tile + 1] = max(start[tile + 1], start[tile] + degree[order[k]])
+    count = np.zeros(len(order), np.int64)
+    for edge in range(len(source)):
+        i = destination[edge]
+        row = start[place[i] // LANES] + count[i]
+        count[i] += 1
+        lane = place[i] % LANES
+        slot_source[row * LANES + lane] = source[edge]
+        edge_of_slot[row * LANES + lane] = edge
+        live[row] |= np.uint16(1 << lane)
+
+
+@njit(cache=True, nogil=True)
+def _sort_by_source(source, live, n_nodes):
+    """Slots that hold an edge, sorted by source, and where each source starts."""
+    offsets = np.zeros(n_nodes + 2, np.int64)
+    for slot in range(len(source)):
+        if live[slot // LANES] >> (slot % LANES) & 1:
+            offsets[source[slot] + 2] += 1
+    offsets = np.cumsum(offsets)
+    slots = np.empty(offsets[-1], np.int32)
+    for slot in range(len(source)):
+        if live[slot // LANES] >> (slot % LANES) & 1:
+            slots[offsets[source[slot] + 1]] = slot
+            offsets[source[slot] + 1] += 1
+    return offsets[:-1], slots
+
+
+@njit(cache=True, nogil=True)
+def pack(kept, edge_of_slot, live, bits):
+    """Dropout's choices (E, hidden) as one bit a lane, ``bits`` (slot rows, hidden)."""
+    for row in range(bits.shape[0]):
+        for lane in range(LANES):
+            if live[row] >> lane & 1:
+                edge = edge_of_slot[row * LANES + lane]
+                for h in range(bits.shape[1]):
+                    bits[row, h] |= np.uint16(np.int64(kept[edge, h]) << lane)
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Where each edge is worked on."""
+
+    n_nodes: int
+    n_edges: int
+    node: np.ndarray  # particle of each lane of each tile, N where idle
+    start: np.ndarray  # first slot row of each tile
+    source: np.ndarray  # neighbour in each slot, 0 where idle
+    live: np.ndarray  # lanes of each slot row that hold an edge, one bit each
+    edge_of_slot: np.ndarray  # 0 where idle
+
+    @property
+    def n(self) -> int:
+        """Number of slots, idle ones included."""
+        return len(self.source)
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles."""
+        return len(self.start) - 1
+
+    @cached_property
+    def by_source(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where each source starts in the slots sorted by source, and these."""
+        return _sort_by_source(self.source, self.live, self.n_nodes)
+
+    def bits(self, kept: torch.Tensor | None, hidden: int) -> np.ndarray:
+        """Lanes of each hidden unit that dropout keeps, flat (slot rows · hidden)."""
+        if kept is None:
+            return np.repeat(self.live, hidden)
+        bits = np.zeros((len(self.live), hidden), np.uint16)
+        pack(kept.numpy(), self.edge_of_slot, self.live, bits)
+        return bits.reshape(-1)
+
+    @cached_property
+    def idle(self) -> torch.Tensor:
+        """Slots that hold no edge."""
+        lanes = self.live[:, None] >> np.arange(LANES, dtype=np.uint16) & 1
+        return torch.from_numpy(np.flatnonzero(lanes == 0))
+
+    def spread(self, values: torch.Tensor, idle: float) -> torch.Tensor:
+        """Values of edges (E, K) in their slots (slots, K)."""
+        return values.index_select(0, torch.from_numpy(self.edge_of_slot)).index_fill(0, self.idle, idle)
+
+
+def tiled(values: torch.Tensor) -> torch.Tensor:
+    """Values of slots (slots, K) as vectors of lanes, shape (slot rows, K, LANES)."""
+    return values.view(-1, LANES, values.shape[1]).transpose(1, 2).contiguous()
+
+
+def make_slots(edge_index: torch.Tensor, n_nodes: int) -> Slots:
+    """Sort particles by degree into tiles, and edges into slots."""
+    source, destination = (np.ascontiguousarray(row) for row in edge_index.numpy())
+    degree = np.bincount(destination, minlength=n_nodes)
+    order = np.lexsort((-degree, np.arange(n_nodes) // WINDOW))
+    tiles = -(-n_nodes // LANES)
+    padded = np.zeros(tiles * LANES, np.int64)
+    padded[:n_nodes] = degree[order]
+    n_rows = int(padded.reshape(tiles, LANES).max(1, initial=0).sum())
+    node = np.full(tiles * LANES, n_nodes)
+    start, live = np.zeros(tiles + 1, np.int64), np.zeros(n_rows, np.uint16)
+    slot_source, edge_of_slot = np.zeros((2, n_rows * LANES), np.int64)
+    _place(source, destination, order, degree, node, start, slot_source, edge_of_slot, live)
+    return Slots(n_nodes, len(source), node, start, slot_source, live, edge_of_slot)

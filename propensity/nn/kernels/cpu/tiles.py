@@ -1,0 +1,252 @@
+"""One convolution on the CPU: numba loops over tiles of 16 particles, one SIMD lane a particle.
+
+A tile walks its particles' neighbours together, neighbour k of each at step k (a "slot row"), so that
+every number below is a vector of 16 lanes and sums over neighbours need no reduction across lanes.
+Everything that belongs to an edge exists for ROWS slot rows at a time, in the processor's caches.
+
+Work is cut into blocks of tiles or of slot rows whose number does not depend on the number of threads:
+what a block adds to the gradient of a parameter has a place of its own, so that sums are reproducible.
+"""
+
+# mypy: disable-error-code="call-arg, var-annotated"
+# numba hands typing contexts to intrinsics, which mypy cannot see.
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from propensity.nn.kernels.cpu.radial import ROWS, add_outer, collect, dense, hidden_units, scratch
+from propensity.nn.kernels.cpu.simd import (
+    LANES,
+    add,
+    call,
+    fma,
+    gather,
+    load,
+    mul,
+    scatter,
+    splat,
+    spread,
+    store,
+    where_bits,
+)
+
+
+class Product(NamedTuple):
+    """Tensor product and mixing."""
+
+    functions: np.ndarray  # of :mod:`cpu_rows`, one a group of paths
+    weights: np.ndarray  # where the radial weights of each group start, and their number
+    n_sums: int
+    l_max: int
+    channels: int
+    rows: np.ndarray  # input rows of the mixing matrix of each l
+    mix: np.ndarray  # mixing matrices over √rows, flat
+
+
+@njit(cache=True, nogil=True)
+def forward(first, last, blocks, edges, radial, product, features, residual, scale, shift, sums, out):
+    """Convolve the tiles first, first + blocks, ..; then first + 1, first + 1 + blocks, ..; up to ``last``.
+
+    ``features`` (N+1, F) holds hidden features, then scalars, each padded to a multiple of LANES.  Columns
+    of ``out`` (N+1, ≥ dim_out padded) become scale · (mixed sums + ``residual`` · hidden features) + shift.
+    ``sums`` (tiles · n_sums · LANES), unless empty, keeps the sums over neighbours.
+    """
+    n_f, hidden, n_comb = features.shape[1], len(radial.inner_bias), len(radial.outer_bias)
+    n_y = (product.l_max + 1) ** 2
+    width = len(scale)
+    flat_features, flat_out = features.reshape(-1), out.reshape(-1)
+    h, x, u = scratch(ROWS * n_f, features), scratch(hidden, features), scratch(ROWS * hidden, features)
+    w, mixed, before = scratch(n_comb, features), scratch(width, features), scratch(width, features)
+    own = scratch(product.n_sums, features)
+    zero = splat(features, features.dtype.type(0))
+    for block in range(first, last):
+        for tile in range(block, len(edges.start) - 1, blocks):
+            total, at = own, 0
+            if len(sums) > 0:
+                total, at = sums, tile * product.n_sums * LANES
+            for s in range(product.n_sums):
+                store(total, at + s * LANES, zero)
+            for row in range(edges.start[tile], edges.start[tile + 1], ROWS):
+                n = min(ROWS, edges.start[tile + 1] - row)
+                for r in range(n):
+                    for f in range(0, n_f, LANES):
+                        gather(
+                            flat_features, edges.source, (row + r) * LANES, n_f, f, h, (r * n_f + f) * LANES
+                        )
+                    hidden_units(radial, edges.basis, row + r, x, 0, u, r * hidden)
+                for g in range(len(product.functions)):
+                    for r in range(n):
+                        dense(
+                            radial.outer, radial.outer_bias, u, r * hidden, hidden, product.weights[g],
+                            product.weights[g + 1], w, 0, True,
+                        )  # fmt: skip
+                        call(
+                            product.functions[g], (h, edges.harmonics, w, total, w, w),
+                            (r * n_f * LANES, (row + r) * n_y * LANES, 0, at, 0, 0),
+                        )  # fmt: skip
+            _mix(product, total, at, mixed)
+            for f in range(0, width, LANES):
+                if residual:
+                    gather(flat_features, edges.node, tile * LANES, n_f, f, before, f * LANES)
+                for k in range(f, f + LANES):
+                    value = load(mixed, k * LANES)
+                    if residual:
+                        value = add(value, load(before, k * LANES))
+                    store(mixed, k * LANES, fma(spread(scale, k), value, spread(shift, k)))
+                scatter(mixed, f * LANES, flat_out, edges.node, tile * LANES, out.shape[1], f)
+
+
+@njit
+def _mix(product, total, at, mixed):
+    """Rows (triplets × channels) of each l to output channels."""
+    channels, s, w, o = product.channels, at, 0, 0
+    for l in range(product.l_max + 1):
+        d = 2 * l + 1
+        for c in range(channels):
+            for m in range(d):
+                value = splat(total, total.dtype.type(0))
+                for row in range(product.rows[l]):
+                    value = fma(
+                        spread(product.mix, w + row * channels + c),
+                        load(total, s + (row * d + m) * LANES),
+                        value,
+                    )
+                store(mixed, (o + c * d + m) * LANES, value)
+        s += product.rows[l] * d * LANES
+        w += product.rows[l] * channels
+        o += channels * d
+    for k in range(o, len(mixed) // LANES):
+        store(mixed, k * LANES, splat(total, total.dtype.type(0)))
+
+
+@njit
+def _mix_backward(product, total, at, grad, g, grad_mix):
+    """From the gradient of the mixed features to that of the sums and, added to ``grad_mix``, of the matrices."""
+    channels, s, w, o = product.channels, 0, 0, 0
+    for l in range(product.l_max + 1):
+        d = 2 * l + 1
+        for row in range(product.rows[l]):
+            for m in range(d):
+                value = splat(total, total.dtype.type(0))
+                for c in range(channels):
+                    value = fma(
+                        spread(product.mix, w + row * channels + c),
+                        load(grad, (o + c * d + m) * LANES),
+                        value,
+                    )
+                store(g, (s + row * d + m) * LANES, value)
+            for c in range(channels):
+                p = (w + row * channels + c) * LANES
+                value = load(grad_mix, p)
+                for m in range(d):
+                    value = fma(
+                        load(total, at + (s + row * d + m) * LANES),
+                        load(grad, (o + c * d + m) * LANES),
+                        value,
+                    )
+                store(grad_mix, p, value)
+        s += product.rows[l] * d
+        w += product.rows[l] * channels
+        o += channels * d
+
+
+@njit(cache=True, nogil=True)
+def backward(
+    first, last, blocks, edges, radial, product, harmonics_functions, weight, moments, keep, features, sums, grad,
+    grad_edges, grad_units, grad_harmonics, grad_mix, grad_outer, grad_norm,
+):  # fmt: skip
+    """Gradients of :func:`forward` for the same tiles, without residual, scale and shift.
+
+    ``weight`` (n_comb, hidden) is the last layer of the radial MLP and ``moments`` (2, hidden) the mean and
+    1/σ of its batch norm.  Written: the gradient of h_j slot by slot, ``grad_edges`` (slots, columns wanted);
+    of the hidden units after batch norm, ``grad_units``; of Y, ``grad_harmonics``, unless empty; and, block
+    by block, of the mixing matrices, of the last layer (with its bias) and of the batch norm (bias, weight).
+    """
+    n_f, hidden, n_comb = features.shape[1], len(radial.inner_bias), len(radial.outer_bias)
+    n_y = (product.l_max + 1) ** 2
+    width, n_grad = grad.shape[1], grad_edges.shape[1]
+    flat_features, flat_grad, flat_edges = features.reshape(-1), grad.reshape(-1), grad_edges.reshape(-1)
+    flat_weight_bias = np.zeros(hidden, features.dtype)
+    h, gh = scratch(ROWS * n_f, features), scratch(ROWS * n_f, features)
+    x, u = scratch(ROWS * hidden, features), scratch(ROWS * hidden, features)
+    w, z, v = scratch(n_comb, features), scratch(ROWS * n_comb, features), scratch(hidden, features)
+    mixed, g = scratch(width, features), scratch(product.n_sums, features)
+    total_mix, total_outer = scratch(grad_mix.shape[1], features), scratch(grad_outer.shape[1], features)
+    total_norm = scratch(2 * hidden, features)
+    lanes = np.arange(LANES)
+    zero = splat(features, features.dtype.type(0))
+    for block in range(first, last):
+        total_mix[:] = 0
+        total_outer[:] = 0
+        total_norm[:] = 0
+        for tile in range(block, len(edges.start) - 1, blocks):
+            for f in range(0, width, LANES):
+                gather(flat_grad, edges.node, tile * LANES, width, f, mixed, f * LANES)
+            _mix_backward(product, sums, tile * product.n_sums * LANES, mixed, g, total_mix)
+            for row in range(edges.start[tile], edges.start[tile + 1], ROWS):
+                n = min(ROWS, edges.start[tile + 1] - row)
+                for r in range(n):
+                    for f in range(0, n_f, LANES):
+                        gather(
+                            flat_features, edges.source, (row + r) * LANES, n_f, f, h, (r * n_f + f) * LANES
+                        )
+                    hidden_units(radial, edges.basis, row + r, x, r * hidden, u, r * hidden)
+                for k in range(n * n_f):
+                    store(gh, k * LANES, zero)
+                for k in range(len(product.functions)):
+                    for r in range(n):
+                        dense(
+                            radial.outer, radial.outer_bias, u, r * hidden, hidden, product.weights[k],
+                            product.weights[k + 1], w, 0, True,
+                        )  # fmt: skip
+                        place, y = r * n_f * LANES, (row + r) * n_y * LANES
+                        call(
+                            product.functions[k], (h, edges.harmonics, w, g, gh, z),
+                            (place, y, 0, 0, place, r * n_comb * LANES),
+                        )  # fmt: skip
+                        if len(grad_harmonics) > 0:
+                            call(
+                                harmonics_functions[k], (h, edges.harmonics, w, g, grad_harmonics, z),
+                                (place, y, 0, 0, y, 0),
+                            )  # fmt: skip
+                for r in range(n):
+                    dense(weight, flat_weight_bias, z, r * n_comb, n_comb, 0, hidden, v, 0, False)
+                    for k in range(hidden):
+                        value = mul(splat(v, keep), load(v, k * LANES))
+                        value = where_bits(radial.kept[(row + r) * hidden + k], value)
+                        store(grad_units, ((row + r) * hidden + k) * LANES, value)
+                        store(total_norm, k * LANES, add(load(total_norm, k * LANES), value))
+                        away = add(load(x, (r * hidden + k) * LANES), splat(v, -moments[0, k]))
+                        place = (hidden + k) * LANES
+                        scaled = mul(splat(v, moments[1, k]), value)
+                        store(total_norm, place, fma(away, scaled, load(total_norm, place)))
+                    for f in range(0, n_grad, LANES):
+                        scatter(
+                            gh,
+                            (r * n_f + f) * LANES,
+                            flat_edges,
+                            lanes,
+                            0,
+                            n_grad,
+                            (row + r) * LANES * n_grad + f,
+                        )
+                add_outer(n, z, 0, n_comb, u, 0, hidden, total_outer)
+        collect(total_mix, grad_mix[block])
+        collect(total_outer, grad_outer[block])
+        collect(total_norm, grad_norm[block])
+
+
+@njit(cache=True, nogil=True)
+def sum_by_source(first, last, blocks, grad_edges, offsets, slots, grad):
+    """Sum rows of ``grad_edges`` (slots, F) that have the same source particle into ``grad`` (N, F)."""
+    width, flat, out = grad.shape[1], grad_edges.reshape(-1), grad.reshape(-1)
+    for j in range(len(grad) * first // blocks, len(grad) * last // blocks):
+        for f in range(0, width, LANES):
+            total = splat(grad, grad.dtype.type(0))
+            for k in range(offsets[j], offsets[j + 1]):
+                total = add(total, load(flat, slots[k] * width + f))
+            store(out, j * width + f, total)

@@ -1,0 +1,36 @@
+"""Compile and launch the kernels written by :mod:`propensity.nn.kernels.triton.source`."""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+from functools import lru_cache
+from types import SimpleNamespace
+
+import torch
+
+from propensity.nn.kernels.triton import nodes as triton_nodes
+from propensity.nn.kernels.triton import radial as triton_radial
+from propensity.nn.kernels.triton import source as triton_source
+from propensity.nn.kernels.triton.plan import Plan
+from propensity.nn.layout import ConvolutionLayout
+
+
+@lru_cache(maxsize=64)
+def kernels(layout: ConvolutionLayout) -> SimpleNamespace:
+    """Kernels of a layout by name."""
+    import triton
+
+    plan = Plan(layout)
+    ptx = not triton.knobs.runtime.interpret and torch.version.hip is None
+    text = (
+        triton_source.source(plan, ptx)
+        + "\n\n"
+        + "\n\n".join([triton_nodes.source(plan), triton_radial.source(plan, ptx)])
+    )
+    # Triton reads the source of a function through linecache, so that it need not be a file.
+    name = f"<propensity {hashlib.sha256(text.encode()).hexdigest()[:16]}>"
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    space: dict[str, object] = {"__name__": "propensity.nn.kernels.generated"}
+    exec(compile(text, name, "exec"), space)
+    return SimpleNamespace(**space)

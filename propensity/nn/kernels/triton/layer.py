@@ -1,0 +1,227 @@
+"""The network's layers in Triton kernels, forward and backward: one autograd function for all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from propensity.nn.kernels.triton.parameters import Gradients, Packing, Values, packing_of, parameters_of
+from propensity.nn.kernels.triton.radial_pass import RadialPass, total
+from propensity.nn.kernels.triton.shapes import Shapes, shapes_of
+
+if TYPE_CHECKING:
+    from propensity.nn.kernels.triton.kernel import Geometry
+
+#: Threads of a program: one for each particle or edge and channel.
+THREADS = 128
+#: The same for the sums over neighbours, where small programs share the work more evenly.
+SUM_THREADS = 32
+
+
+def run_layers(
+    network: Any, geometry: Geometry, scalars: torch.Tensor, first: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Features after each layer, in the layout of the kernels, with gradients; ``first`` goes into the first."""
+    parameters = parameters_of(network)
+    return Layers.apply(network, geometry, scalars, first, geometry.harmonics, geometry.basis, *parameters)
+
+
+class Layers(torch.autograd.Function):
+    """All layers; gradients of their parameters are views of one vector."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, network: Any, geometry: Geometry, scalars: torch.Tensor, first: torch.Tensor,
+        harmonics: torch.Tensor | None, basis: torch.Tensor, *parameters: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:  # fmt: skip
+        """Features after each layer, shape (N, width)."""
+        radial, device = network.convolutions[-1].radial, scalars.device
+        layouts = tuple(convolution.layout for convolution in network.convolutions)
+        ctx.packing = packing_of(layouts, radial.n_basis, radial.linear_in.out_features, device)
+        packed, basis = ctx.packing.pack(parameters), basis.detach()
+        counters = [
+            convolution.radial.norm.num_batches_tracked
+            for convolution in network.convolutions
+            if convolution.radial.uses_batch(len(basis))
+        ]
+        if counters:
+            torch._foreach_add_(counters, 1)
+        ctx.layers, kept, features, before = [], [], [], first
+        for k, (convolution, norm) in enumerate(zip(network.convolutions, network.norms, strict=True)):
+            layer = LayerPass(shapes_of(convolution.layout, device), geometry, ctx.packing, k)
+            before, state = layer.forward(convolution.radial, norm, packed, before, scalars, basis)
+            ctx.layers.append(layer)
+            kept += state
+            features.append(before)
+        ctx.shapes = [parameter.shape for parameter in parameters]
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(packed, scalars, first, basis, *features, *kept)
+        return tuple(features)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[Any, ...]:
+        """Gradients of all that :meth:`forward` takes."""
+        wants_harmonics, wants_basis = ctx.needs_input_grad[4:6]
+        packed, scalars, first, basis, *saved = ctx.saved_tensors
+        n = len(ctx.layers)
+        features, kept = saved[:n], saved[n:]
+        each = len(kept) // n
+        gradients = packed.new_empty(ctx.packing.length)
+        grad: torch.Tensor | None = None
+        reached = 0
+        edges: list[torch.Tensor | None] = [None, None]
+        for k in reversed(range(n)):
+            layer, given = ctx.layers[k], grads[k]
+            grad = given if grad is None else grad if given is None else grad + given
+            if grad is None:
+                continue
+            reached = max(reached, k + 1)
+            before = features[k - 1] if k else first
+            state = kept[k * each : (k + 1) * each]
+            grad, *found = layer.backward(
+                grad.contiguous(),
+                packed,
+                before,
+                scalars,
+                basis,
+                state,
+                gradients,
+                wants_harmonics,
+                wants_basis,
+            )
+            edges = [
+                b if a is None else a if b is None else a.add_(b) for a, b in zip(edges, found, strict=True)
+            ]
+        return (None, None, None, grad, *edges, *ctx.packing.unpack(gradients, ctx.shapes, reached))
+
+
+class LayerPass:
+    """Convolution, mixing, residual and batch norm of one layer in one pass."""
+
+    def __init__(self, shapes: Shapes, geometry: Geometry, packing: Packing, number: int) -> None:
+        self.shapes, self.geometry, self.packing, self.number = shapes, geometry, packing, number
+        self.has_hidden = bool(shapes.layout.channels_in)
+
+    def forward(
+        self, radial: Any, norm: Any, packed: torch.Tensor, before: torch.Tensor, scalars: torch.Tensor,
+        basis: torch.Tensor,
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:  # fmt: skip
+        """Features after the layer, and what :meth:`backward` needs."""
+        shapes, geometry = self.shapes, self.geometry
+        values: Values = self.packing.values(packed, self.number)
+        n = geometry.n
+        self.radial = RadialPass(shapes, radial, basis, geometry.count, self.packing)
+        mask, affine = self.radial.statistics(radial, basis, values)
+        weights = self.radial.output(basis, mask, affine, values, 1)
+        sums = convolve(shapes, geometry, before, scalars, weights, False, slice(0, n))
+        del weights
+        mixed = scalars.new_empty(n, shapes.width)
+        blocks = -(-n // (THREADS // shapes.cp))
+        partial = scalars.new_empty(blocks, shapes.kinds, shapes.cp)
+        launch(
+            shapes, "mix", n, sums, values.mix_forward, before, partial, partial, mixed, partial, n,
+            RESIDUAL=self.has_hidden, AFFINE=False,
+        )  # fmt: skip
+        self.batch = norm.training
+        if norm.training:
+            scale, inverse = partial.new_empty(2, shapes.kinds - 1, shapes.cp)
+            shift, mean = partial.new_empty(2, shapes.cp)
+            shapes.kernels.statistics[(1,)](
+                partial, values.norm_weight, values.norm_bias, norm.running_mean, norm.running_var, scale, shift, mean,
+                inverse, n, blocks, norm.momentum, norm.eps, B=THREADS // shapes.cp, CP=shapes.cp,
+                C=shapes.layout.channels, R=128,
+            )  # fmt: skip
+        else:
+            scale, shift, mean, inverse = running(shapes, norm)
+        after = torch.empty_like(mixed)
+        launch(shapes, "normalise", n, mixed, scale, shift, after, n)
+        return after, [mask, affine, sums, mixed, scale, mean, inverse]
+
+    def backward(
+        self, grad: torch.Tensor, packed: torch.Tensor, before: torch.Tensor, scalars: torch.Tensor,
+        basis: torch.Tensor, state: list[torch.Tensor], gradients: torch.Tensor, wants_harmonics: bool,
+        wants_basis: bool,
+    ) -> tuple[torch.Tensor | None, ...]:  # fmt: skip
+        """Gradients of the features before, harmonics and basis; those of the parameters go to ``gradients``."""
+        mask, affine, sums, mixed, scale, mean, inverse = state
+        shapes, geometry = self.shapes, self.geometry
+        values: Values = self.packing.values(packed, self.number)
+        wanted: Gradients = self.packing.gradients(gradients, self.number)
+        n, cp = geometry.n, shapes.cp
+        partial = grad.new_empty(-(-n // (THREADS // cp)), shapes.kinds * cp)
+        launch(shapes, "norm_sums", n, grad, mixed, mean, inverse, partial, n)
+        total(shapes, partial, wanted.norm)
+        grad_mixed = torch.empty_like(mixed)
+        if self.batch:
+            launch(shapes, "norm_backward", n, grad, mixed, mean, inverse, scale, wanted.norm, grad_mixed, n)
+        else:
+            launch(shapes, "normalise", n, grad, scale, torch.zeros_like(mean), grad_mixed, n)
+        grad_sums = torch.empty_like(sums)
+        launch(shapes, "spread", n, grad_mixed, values.mix_backward, grad_sums, n)
+        weights = self.radial.output(basis, mask, affine, values, shapes.warp)
+        n_edges = len(basis)
+        grad_edges = grad.new_empty(n_edges, shapes.width) if self.has_hidden else before
+        grad_harmonics = grad.new_empty(n_edges, shapes.plan.harmonics) if wants_harmonics else None
+        if n_edges:
+            block = THREADS // cp
+            shapes.kernels.backward[(-(-n_edges // block),)](
+                before, scalars, geometry.edges, weights, geometry.source, geometry.destination, grad_sums, grad_edges,
+                before if grad_harmonics is None else grad_harmonics, geometry.count, n, HARMONICS=wants_harmonics,
+                B=block, CP=cp, DQ=shapes.dq, PQ=shapes.pq, NQ=shapes.nq, EB=shapes.warp, num_warps=THREADS // 32,
+            )  # fmt: skip
+        del grad_sums
+        grad_before = None
+        if self.has_hidden:
+            offsets, order = geometry.by_source
+            grad_before = torch.empty_like(mixed)
+            shapes.kernels.sum_by_source[(-(-n // 8),)](
+                grad_edges, offsets, order, grad_mixed, grad_before, n, B=8, W=1 << (shapes.width - 1).bit_length(),
+                WIDTH=shapes.width, num_warps=4,
+            )  # fmt: skip
+        del grad_edges
+        partial = self.radial.partial(self.packing.sizes[self.number])
+        grad_basis = self.radial.backward(
+            basis, mask, affine, values, weights, shapes.warp, partial, wanted, wants_basis
+        )
+        shapes.kernels.mix_gradient[(len(partial), shapes.layout.l_max + 1)](
+            sums, grad_mixed, partial, n, CP=cp, DQ=shapes.dq, START=partial.shape[1] - shapes.mix_size,
+            STRIDE=partial.shape[1], num_warps=4,
+        )  # fmt: skip
+        total(shapes, partial, wanted.edges, self.radial.few, self.packing.sizes[self.number].outer)
+        return grad_before, grad_harmonics, grad_basis
+
+
+def convolve(
+    shapes: Shapes, geometry: Geometry, before: torch.Tensor, scalars: torch.Tensor, radial: torch.Tensor, table: bool,
+    part: slice,
+) -> torch.Tensor:  # fmt: skip
+    """Sums of the particles in ``part``."""
+    n = part.stop - part.start
+    sums = scalars.new_empty(n * shapes.sums)
+    block = max(SUM_THREADS // shapes.cp, 1)
+    shapes.kernels.forward[(-(-n // block), len(shapes.plan.groups))](
+        before, scalars, geometry.edges, radial, geometry.order[part], geometry.rows, geometry.source, sums, part.start, n,
+        TABLE=table, B=block, CP=shapes.cp, DQ=shapes.dq, PQ=shapes.pq, NQ=shapes.nq, num_warps=1,
+    )  # fmt: skip
+    return sums
+
+
+def launch(shapes: Shapes, name: str, n: int, *arguments: Any, **constants: Any) -> None:
+    """Run a kernel with one thread a particle and channel."""
+    block = THREADS // shapes.cp
+    getattr(shapes.kernels, name)[(-(-n // block),)](
+        *arguments, B=block, CP=shapes.cp, DQ=shapes.dq, num_warps=THREADS // 32, **constants
+    )
+
+
+def running(shapes: Shapes, norm: Any) -> tuple[torch.Tensor, ...]:
+    """Scale (l, CP), shift (CP), mean (CP) and 1/σ (l, CP) from the running statistics."""
+    pad = shapes.cp - shapes.layout.channels
+    inverse = torch.rsqrt(norm.running_var.view(-1, shapes.layout.channels) + norm.eps)
+    scale = inverse * norm.weight.detach().view(-1, shapes.layout.channels)
+    shift = norm.bias.detach() - norm.running_mean * scale[0]
+    padded = [torch.nn.functional.pad(t, (0, pad)) for t in (scale, shift, norm.running_mean, inverse)]
+    return tuple(t.contiguous() for t in padded)

@@ -1,0 +1,294 @@
+"""Source of the Triton kernels that work on particles: mixing, residual, equivariant batch norm, and back.
+
+Layouts are those of :mod:`propensity.nn.kernels.triton.source`.  Statistics of a batch are combined from
+those of blocks (Chan's formula), so that their error does not grow with the mean.
+"""
+
+from __future__ import annotations
+
+import math
+
+from propensity.nn.kernels.triton.plan import Plan
+
+_PROLOGUE = """
+    thread = tl.arange(0, B * CP)
+    node = tl.program_id(0) * B + thread // CP
+    own = thread % CP
+    inside = node < n_nodes
+    row = node.to(tl.int64)
+    zero = tl.zeros([B * CP], tl.float32)
+    at = (row * (DQ * CP * 4)) + (own * 4)
+"""
+
+
+_TOTAL = '''
+@triton.jit
+def total(partial, out, first_rows, n_rows, split, width, T: tl.constexpr, R: tl.constexpr):
+    """Sums over rows: of columns before ``split`` over the first rows, of the others over all."""
+    column = tl.program_id(0) * T + tl.arange(0, T)
+    rows = tl.where(column < split, first_rows, n_rows)
+    found = tl.zeros([R, T], tl.float32)
+    start = 0
+    while start < n_rows:
+        row = start + tl.arange(0, R)
+        at = partial + row.to(tl.int64)[:, None] * width + column[None, :]
+        found += tl.load(at, mask=(row[:, None] < rows[None, :]) & (column < width)[None, :], other=0.0)
+        start += R
+    tl.store(out + column, tl.sum(found, axis=0), mask=column < width)
+'''
+
+
+def source(plan: Plan) -> str:
+    """Kernels ``mix``, ``statistics``, ``normalise``, ``norm_sums``, ``norm_backward``, ``spread``, ``mix_gradient`` and ``total``."""
+    return "\n\n".join(
+        [_mix(plan), _statistics(plan), _normalise(plan), _norm_sums(plan), _norm_backward(plan), _spread(plan),
+         _mix_gradient(plan), _TOTAL]
+    )  # fmt: skip
+
+
+def _degrees(plan: Plan) -> list[tuple[int, range]]:
+    return [(l, range(l * l, (l + 1) ** 2)) for l in range(plan.layout.l_max + 1)]
+
+
+def _load(name: str, pointer: str, plan: Plan) -> list[str]:
+    lines = []
+    for q in range(-(-plan.harmonics // 4)):
+        names = ", ".join(f"{name}{4 * q + i}" for i in range(4))
+        lines.append(f"    {names} = _quad({pointer} + {q} * (CP * 4), inside)")
+    return lines
+
+
+def _store(name: str, pointer: str, plan: Plan) -> list[str]:
+    lines = []
+    for q in range(-(-plan.harmonics // 4)):
+        held = [f"{name}{4 * q + i}" if 4 * q + i < plan.harmonics else "zero" for i in range(4)]
+        lines.append(f"    _store_quad({pointer} + {q} * (CP * 4), inside, {', '.join(held)})")
+    return lines
+
+
+def _mix(plan: Plan) -> str:
+    lines = [
+        "@triton.jit",
+        "def mix(sums, mixing, residual, scale, shift, out, partial, n_nodes, RESIDUAL: tl.constexpr, "
+        "AFFINE: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):",
+        '    """Eq. 11 and the residual; then a given batch norm (AFFINE) or the statistics of this block."""'
+        + _PROLOGUE,
+    ]
+    offset = 0
+    for l, components in _degrees(plan):
+        rows = plan.quads_of(l) * plan.padded_channels
+        lines += [f"    o{k} = zero" for k in components]
+        lines += [
+            f"    line = sums + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + row * {(2 * l + 1) * plan.quads_of(l)}) * (CP * 4)",
+            f"    matrix = mixing + {offset} * (CP * 4) + (own * 4)",
+        ]
+        step = math.gcd(rows, 4)
+        lines.append(f"    for q in range(0, {rows}, {step}):")
+        for k in range(step):
+            lines.append(f"        w0, w1, w2, w3 = _quad(matrix + (q + {k}) * (CP * 4), inside)")
+            for m, component in enumerate(components):
+                lines.append(f"        s0, s1, s2, s3 = _quad(line + ({m * rows + k} + q) * 4, inside)")
+                lines.append(f"        o{component} += s0 * w0 + s1 * w1 + s2 * w2 + s3 * w3")
+        offset += rows
+    lines += ["    if RESIDUAL:"] + ["    " + line for line in _load("r", "residual + at", plan)]
+    lines += [f"        o{k} += r{k}" for k in range(plan.harmonics)]
+    lines += ["    if AFFINE:"]
+    for l, components in _degrees(plan):
+        lines += [f"        a = tl.load(scale + {l} * CP + own)"]
+        lines += [
+            f"        o{k} = o{k} * a" + (" + tl.load(shift + own)" if k == 0 else "") for k in components
+        ]
+    lines += [
+        "    else:",
+        f"        target = partial + tl.program_id(0) * ({plan.layout.l_max + 2} * CP) + tl.arange(0, CP)",
+        "        count = tl.minimum(n_nodes - tl.program_id(0) * B, B).to(tl.float32)",
+        "        mean = tl.sum(tl.reshape(tl.where(inside, o0, 0.0), [B, CP]), axis=0) / count",
+        "        deviation = tl.where(tl.reshape(inside, [B, CP]), tl.reshape(o0, [B, CP]) - mean[None, :], 0.0)",
+        "        tl.store(target, mean)",
+        "        tl.store(target + CP, tl.sum(deviation * deviation, axis=0))",
+    ]
+    for l, components in _degrees(plan)[1:]:
+        squares = " + ".join(f"o{k} * o{k}" for k in components)
+        lines += [
+            f"        squares = tl.where(inside, {squares}, 0.0)",
+            f"        tl.store(target + {l + 1} * CP, tl.sum(tl.reshape(squares, [B, CP]), axis=0))",
+        ]
+    return "\n".join(lines + _store("o", "out + at", plan)) + "\n"
+
+
+def _statistics(plan: Plan) -> str:
+    kinds = plan.layout.l_max + 2
+    lines = [
+        "@triton.jit",
+        "def statistics(partial, weight, bias, running_mean, running_var, scale, shift, mean, inverse, n_nodes, n_blocks, "
+        "momentum, eps, B: tl.constexpr, CP: tl.constexpr, C: tl.constexpr, R: tl.constexpr):",
+        '    """Combine blocks into the batch norm\'s scale and shift; update the running statistics."""',
+        "    c = tl.arange(0, CP)",
+        "    held = c < C",
+        "    r = tl.arange(0, R)",
+        "    total = tl.zeros([CP], tl.float32)",
+        "    start = 0",
+        "    while start < n_blocks:",
+        "        block = start + r",
+        "        count = tl.maximum(tl.minimum(n_nodes - block * B, B), 0).to(tl.float32)",
+        f"        at = partial + (block * ({kinds} * CP))[:, None] + c[None, :]",
+        "        total += tl.sum(tl.load(at, mask=(block < n_blocks)[:, None], other=0.0) * count[:, None], axis=0)",
+        "        start += R",
+        "    average = total / n_nodes",
+    ]
+    lines += [f"    t{k} = tl.zeros([CP], tl.float32)" for k in range(1, kinds)]
+    lines += [
+        "    start = 0",
+        "    while start < n_blocks:",
+        "        block = start + r",
+        "        count = tl.maximum(tl.minimum(n_nodes - block * B, B), 0).to(tl.float32)",
+        f"        at = partial + (block * ({kinds} * CP))[:, None] + c[None, :]",
+        "        there = (block < n_blocks)[:, None]",
+        "        away = tl.load(at, mask=there, other=0.0) - average[None, :]",
+        "        t1 += tl.sum(away * away * count[:, None], axis=0)",
+    ]
+    lines += [
+        f"        t{k} += tl.sum(tl.load(at + {k} * CP, mask=there, other=0.0), axis=0)"
+        for k in range(1, kinds)
+    ]
+    lines += ["        start += R"]
+    for l in range(plan.layout.l_max + 1):
+        lines += [
+            f"    variance = t{l + 1} / (n_nodes.to(tl.float32) * {2 * l + 1})",
+            "    power = 1.0 / tl.sqrt(variance + eps)",
+            f"    factor = power * tl.load(weight + {l} * C + c, mask=held, other=0.0)",
+            f"    tl.store(inverse + {l} * CP + c, power)",
+            f"    tl.store(scale + {l} * CP + c, factor)",
+            f"    old = tl.load(running_var + {l} * C + c, mask=held, other=0.0)",
+            f"    tl.store(running_var + {l} * C + c, old + momentum * (variance - old), mask=held)",
+        ]
+        if l == 0:
+            lines += [
+                "    tl.store(mean + c, average)",
+                "    tl.store(shift + c, tl.load(bias + c, mask=held, other=0.0) - average * factor)",
+                "    old = tl.load(running_mean + c, mask=held, other=0.0)",
+                "    tl.store(running_mean + c, old + momentum * (average - old), mask=held)",
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _normalise(plan: Plan) -> str:
+    lines = [
+        "@triton.jit",
+        "def normalise(features, scale, shift, out, n_nodes, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):",
+        '    """scale · features + shift."""' + _PROLOGUE,
+        *_load("o", "features + at", plan),
+    ]
+    for l, components in _degrees(plan):
+        lines += [f"    a = tl.load(scale + {l} * CP + own)"]
+        lines += [f"    o{k} = o{k} * a" + (" + tl.load(shift + own)" if k == 0 else "") for k in components]
+    return "\n".join(lines + _store("o", "out + at", plan)) + "\n"
+
+
+def _norm_sums(plan: Plan) -> str:
+    lines = [
+        "@triton.jit",
+        "def norm_sums(grad, features, mean, inverse, partial, n_nodes, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):",
+        '    """Σ g and Σ g·û of a block: gradients of bias and weight of the batch norm."""' + _PROLOGUE,
+        *_load("g", "grad + at", plan),
+        *_load("u", "features + at", plan),
+        "    u0 = u0 - tl.load(mean + own)",
+        f"    target = partial + tl.program_id(0) * ({plan.layout.l_max + 2} * CP) + tl.arange(0, CP)",
+        "    tl.store(target, tl.sum(tl.reshape(g0, [B, CP]), axis=0))",
+    ]
+    for l, components in _degrees(plan):
+        products = " + ".join(f"g{k} * u{k}" for k in components)
+        lines += [
+            f"    product = ({products}) * tl.load(inverse + {l} * CP + own)",
+            f"    tl.store(target + {l + 1} * CP, tl.sum(tl.reshape(product, [B, CP]), axis=0))",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _norm_backward(plan: Plan) -> str:
+    kinds = plan.layout.l_max + 2
+    lines = [
+        "@triton.jit",
+        "def norm_backward(grad, features, mean, inverse, scale, totals, out, n_nodes, "
+        "B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):",
+        f'    """Gradient before the batch norm from the {kinds} totals of norm_sums."""' + _PROLOGUE,
+        *_load("g", "grad + at", plan),
+        *_load("u", "features + at", plan),
+        "    u0 = u0 - tl.load(mean + own)",
+        "    g0 = g0 - tl.load(totals + own) / n_nodes",
+    ]
+    for l, components in _degrees(plan):
+        lines += [
+            f"    a = tl.load(scale + {l} * CP + own)",
+            f"    power = tl.load(inverse + {l} * CP + own)",
+            f"    b = power * tl.load(totals + {l + 1} * CP + own) / (n_nodes.to(tl.float32) * {2 * l + 1})",
+        ]
+        lines += [f"    o{k} = a * (g{k} - b * u{k})" for k in components]
+    return "\n".join(lines + _store("o", "out + at", plan)) + "\n"
+
+
+def _spread(plan: Plan) -> str:
+    cp = plan.padded_channels
+    lines = [
+        "@triton.jit",
+        "def spread(grad, mixing, out, n_nodes, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):",
+        '    """Gradient of the sums from that of the mixed features."""' + _PROLOGUE,
+        "    mine = row * (DQ * CP * 4)",
+    ]
+    total = plan.first_mixing(plan.layout.l_max + 1)
+    for l, components in _degrees(plan):
+        n = plan.quads_of(l)
+        for m, k in enumerate(components):
+            for d in range(cp):
+                lines.append(
+                    f"    g{m}_{d} = tl.load(grad + mine + {(k // 4 * cp + d) * 4 + k % 4}, mask=inside, other=0.0)"
+                )
+        lines += [
+            f"    line = out + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + row * {(2 * l + 1) * n}) * (CP * 4) + (own * 4)",
+            f"    matrix = mixing + {plan.first_mixing(l)} * (CP * 4) + (own * 4)",
+            f"    for q in range({n}):",
+        ]
+        for m in range(len(components)):
+            lines += [f"        s{m}_{i} = zero" for i in range(4)]
+        for d in range(cp):
+            lines.append(f"        w0, w1, w2, w3 = _quad(matrix + ({d * total} + q) * (CP * 4), inside)")
+            for m in range(len(components)):
+                lines += [f"        s{m}_{i} += g{m}_{d} * w{i}" for i in range(4)]
+        for m in range(len(components)):
+            four = ", ".join(f"s{m}_{i}" for i in range(4))
+            lines.append(f"        _store_quad(line + ({m * n} + q) * (CP * 4), inside, {four})")
+    return "\n".join(lines) + "\n"
+
+
+def _mix_gradient(plan: Plan) -> str:
+    cp = plan.padded_channels
+    lines = [
+        "@triton.jit",
+        "def mix_gradient(sums, grad, partial, n_nodes, CP: tl.constexpr, DQ: tl.constexpr, START: tl.constexpr, STRIDE: tl.constexpr):",
+        '    """Gradient of the mixing matrices from an equal share of the particles, one l_out a program."""',
+        "    share = (n_nodes + tl.num_programs(0) - 1) // tl.num_programs(0)",
+        "    first = tl.program_id(0) * share",
+        "    last = tl.minimum(first + share, n_nodes)",
+        "    d = tl.arange(0, CP)[None, :]",
+    ]
+    for l, components in _degrees(plan):
+        rows = plan.quads_of(l) * cp * 4
+        lines += [
+            f"    if tl.program_id(1) == {l}:",
+            f"        r = tl.arange(0, {1 << (rows - 1).bit_length()})[:, None]",
+            f"        total = tl.zeros([{1 << (rows - 1).bit_length()}, CP], tl.float32)",
+            "        node = first",
+            "        while node < last:",
+            "            at = node.to(tl.int64)",
+            f"            line = sums + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + at * {(2 * l + 1) * plan.quads_of(l)}) * (CP * 4) + r",
+        ]
+        for m, k in enumerate(components):
+            lines += [
+                f"            s = tl.load(line + {m * rows}, mask=r < {rows}, other=0.0)",
+                f"            total += s * tl.load(grad + at * (DQ * CP * 4) + {k // 4} * (CP * 4) + d * 4 + {k % 4})",
+            ]
+        lines += [
+            "            node += 1",
+            f"        tl.store(partial + tl.program_id(0) * STRIDE + START + ({plan.first_mixing(l) * cp * 4} + r) * CP + d, total, mask=r < {rows})",
+        ]
+    return "\n".join(lines) + "\n"

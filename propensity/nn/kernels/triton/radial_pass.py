@@ -1,0 +1,117 @@
+"""The radial MLP of one layer in training, forward and backward: launches of the kernels of triton_radial."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from propensity.nn.kernels.triton.parameters import Gradients, Packing, Sizes, Values
+from propensity.nn.kernels.triton.radial import spans
+from propensity.nn.kernels.triton.shapes import Shapes
+
+#: Edges that a program takes at a time: for statistics, weights, their gradient, and that of the first layer.
+STATISTICS_BLOCK, OUTPUT_BLOCK, GRADIENT_BLOCK, INPUT_BLOCK = 256, 64, 32, 64
+#: Programs that share a reduction: over the wide last layer (two fill a multiprocessor), and over all else.
+FEW, MANY = 264, 528
+
+
+class RadialPass:
+    """The radial MLP of one layer in one pass."""
+
+    def __init__(
+        self, shapes: Shapes, radial: Any, basis: torch.Tensor, count: torch.Tensor, packing: Packing
+    ) -> None:
+        self.kernels, self.n, self.count = shapes.kernels, len(basis), count
+        self.width = shapes.pq * shapes.cp * 4
+        self.batch = radial.uses_batch(self.n)
+        self.keep = 1.0 if radial.dropout.p == 0 or not radial.training else 1 - radial.dropout.p
+        self.hidden, self.hp = radial.linear_in.out_features, packing.hp
+        self.constants = {"NB": radial.n_basis, "NBP": packing.nbp, "H": self.hidden, "HP": self.hp}
+        self.many = max(min(-(-self.n // INPUT_BLOCK), MANY), 1)
+        #: Rows of ``partial`` that the gradient of the last layer fills.
+        self.few = min(self.many, FEW)
+
+    def statistics(
+        self, radial: Any, basis: torch.Tensor, values: Values
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Dropout's choices, a bit for every hidden unit; mean, 1/σ, scale and shift of the batch norm, shape (4, HP).
+
+        Updates the running statistics.
+        """
+        norm, kept = radial.norm, radial.dropout_mask(basis)
+        if kept is None:
+            kept = basis.new_ones(self.n, self.hidden, dtype=torch.bool)
+        mask = torch.empty(self.n, self.hp // 8, dtype=torch.uint8, device=basis.device)
+        blocks = -(-self.n // STATISTICS_BLOCK)
+        partial = basis.new_empty(blocks, 2, self.hp)
+        if self.n:
+            self.kernels.radial_sums[(blocks,)](
+                basis, kept, mask, values.weight_in, values.bias_in, partial, self.count, B=STATISTICS_BLOCK,
+                **self.constants,
+            )  # fmt: skip
+        affine = basis.new_empty(4, self.hp)
+        if self.batch:
+            self.kernels.radial_statistics[(1,)](
+                partial, values.gamma, values.beta, norm.running_mean, norm.running_var, affine, self.count,
+                norm.momentum, norm.eps, self.keep, B=STATISTICS_BLOCK, H=self.hidden, HP=self.hp, R=256, num_warps=8,
+            )  # fmt: skip
+        else:
+            inverse = torch.rsqrt(norm.running_var + norm.eps)
+            scale = inverse * values.gamma
+            shift = values.beta - norm.running_mean * scale
+            affine.zero_()
+            affine[:, : self.hidden] = torch.stack(
+                [norm.running_mean, inverse, scale / self.keep, shift / self.keep]
+            )
+        return mask, affine
+
+    def output(
+        self, basis: torch.Tensor, mask: torch.Tensor, affine: torch.Tensor, values: Values, block: int
+    ) -> torch.Tensor:
+        """Radial weights before their ReLU, in blocks of edges."""
+        out = basis.new_empty(-(-self.n // block) * block, self.width)
+        if self.n:
+            self.kernels.radial_output[(-(-self.n // OUTPUT_BLOCK),)](
+                basis, mask, values.weight_in, values.bias_in, affine, values.weight, values.bias, out, self.count,
+                EB=block, B=OUTPUT_BLOCK, **self.constants,
+            )  # fmt: skip
+        return out
+
+    def partial(self, sizes: Sizes) -> torch.Tensor:
+        """Room for what each program adds to the gradients of the parameters; the first have all of it."""
+        return torch.empty(self.many, sum(sizes), device=self.count.device)
+
+    def backward(
+        self, basis: torch.Tensor, mask: torch.Tensor, affine: torch.Tensor, values: Values, grad: torch.Tensor,
+        block: int, partial: torch.Tensor, wanted: Gradients, wants_basis: bool,
+    ) -> torch.Tensor | None:  # fmt: skip
+        """Gradient of the basis; those of the parameters go to the columns of ``partial``."""
+        groups = spans(self.width)
+        grad_units = basis.new_empty(self.n, groups, self.hp)
+        sums = basis.new_empty(self.few * groups, 2 * self.hp)
+        state = basis, mask, values.weight_in, values.bias_in, affine
+        stride = partial.shape[1]
+        self.kernels.radial_gradient[(self.few, groups)](
+            *state, values.weight, grad, grad_units, sums, partial, self.count, self.keep, EB=block, B=GRADIENT_BLOCK,
+            STRIDE=stride, **self.constants,
+        )  # fmt: skip
+        total(self, sums, wanted.units)
+        grad_basis = torch.empty_like(basis) if wants_basis else None
+        self.kernels.radial_input[(self.many,)](
+            *state, grad_units, wanted.units, partial, basis if grad_basis is None else grad_basis, self.count,
+            self.keep, BATCH=self.batch, BASIS=wants_basis, B=INPUT_BLOCK, SPANS=groups,
+            START=self.width * (self.hp + 1), STRIDE=stride, **self.constants,
+        )  # fmt: skip
+        return grad_basis
+
+
+def total(
+    owner: Any, partial: torch.Tensor, out: torch.Tensor, first_rows: int | None = None, split: int = 0
+) -> None:
+    """Sum of the rows of ``partial``, in a fixed order; of columns before ``split`` only ``first_rows``."""
+    rows, width = partial.shape
+    columns = 32 if width > 512 else 16
+    owner.kernels.total[(-(-width // columns),)](
+        partial, out, first_rows or rows, rows, split, width, T=columns, R=128
+    )

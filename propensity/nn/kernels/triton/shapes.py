@@ -1,0 +1,139 @@
+"""Index maps between the network's tensors and the layouts of the Triton kernels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from typing import Any
+
+import torch
+
+from propensity.nn.kernels.triton.plan import Plan, quads
+from propensity.nn.layout import ConvolutionLayout
+
+
+class Shapes:
+    """Index maps of one layout on one device, and its kernels."""
+
+    def __init__(self, layout: ConvolutionLayout, device: torch.device) -> None:
+        from propensity.nn.kernels.triton.launch import kernels
+
+        self.layout, self.plan, self.kernels = layout, Plan(layout), kernels(layout)
+        plan = self.plan
+        cp = self.cp = plan.padded_channels
+        self.dq, self.pq, self.nq = quads(plan.harmonics), quads(len(plan.paths)), quads(plan.scalar_blocks)
+        self.width = self.dq * cp * 4
+        self.sums = plan.first_sum(layout.l_max + 1) * cp * 4
+        self.kinds = layout.l_max + 2
+        #: Edges of a warp, which lie together in the radial weights.
+        self.warp = max(32 // cp, 1)
+
+        def place(quad: int, c: int, slot: int) -> int:
+            return (quad * cp + c) * 4 + slot
+
+        features = {
+            place(k // 4, c, k % 4): layout.channels * l * l + c * (2 * l + 1) + k - l * l
+            for l in range(layout.l_max + 1) for k in range(l * l, (l + 1) ** 2) for c in range(layout.channels)
+        }  # fmt: skip
+        self.to_e3nn = _inverse(features, device)
+        self.from_e3nn = _index(self.width, features, layout.dim_out, device)
+        scalars = {place(s // cp // 4, s % cp, s // cp % 4): s for s in range(layout.n_scalars)}
+        self.scalars = _index(self.nq * cp * 4, scalars, layout.n_scalars, device)
+        weights = {
+            place(path.index // 4, c, path.index % 4): row
+            for path in plan.paths
+            for c, row in enumerate(path.weights)
+        }
+        self.weights = _index(self.pq * cp * 4, weights, layout.n_comb, device)
+        self.weights_back = _inverse(weights, device)
+        self._mixing(device)
+
+    def _mixing(self, device: torch.device) -> None:
+        plan, cp, channels = self.plan, self.cp, self.layout.channels
+        total = plan.first_mixing(self.layout.l_max + 1)
+        rows_of = [self.layout.rows(l) for l in range(self.layout.l_max + 1)]
+        starts = [sum(rows_of[:l]) * channels for l in range(len(rows_of))]
+        n = sum(rows_of) * channels
+        forward, backward, gradient = {}, {}, {}
+        for path in plan.paths:
+            quad = plan.first_mixing(path.l_out) + path.rank // 4
+            for c, row in enumerate(path.rows):
+                line = quad * cp + c
+                for d in range(channels):
+                    held = starts[path.l_out] + row * channels + d
+                    forward[(line * cp + d) * 4 + path.rank % 4] = held
+                    backward[((d * total + quad) * cp + c) * 4 + path.rank % 4] = held
+                    gradient[(line * 4 + path.rank % 4) * cp + d] = held
+        self.mix_size = total * cp * 4 * cp
+        self.mix_forward = _index(self.mix_size, forward, n, device)
+        self.mix_backward = _index(self.mix_size, backward, n, device)
+        self.mix_gradient = _inverse(gradient, device)
+        self.mix_lengths = [rows * channels for rows in rows_of]
+        self.mix_scale = torch.cat(
+            [torch.full((rows * channels,), 1 / math.sqrt(rows)) for rows in rows_of]
+        ).to(device)
+
+    def pack_features(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(N, dim_out) as in e3nn → (N, width)."""
+        return _pad(hidden, 1)[:, self.from_e3nn]
+
+    def unpack_features(self, packed: torch.Tensor) -> torch.Tensor:
+        """(N, width) → (N, dim_out) as in e3nn."""
+        return _Chosen.apply(packed, self.to_e3nn, self.from_e3nn)
+
+    @cached_property
+    def one_hot(self) -> torch.Tensor:
+        """Packed scalars of each species alone."""
+        return self.pack_scalars(torch.eye(self.layout.n_scalars, device=self.scalars.device))
+
+    def pack_scalars(self, scalars: torch.Tensor) -> torch.Tensor:
+        """(N, n_scalars) → (N, NQ·CP·4)."""
+        return _pad(scalars, 1)[:, self.scalars]
+
+    def pack_weights(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows of the last radial layer in the order of the kernels."""
+        return _pad(weight, 0)[self.weights], _pad(bias, 0)[self.weights]
+
+    def flat_mix(self, mix: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Mixing matrices with 1/√rows, in one vector that ends with a zero."""
+        flat = torch.cat([weight.detach().flatten() for weight in mix]) * self.mix_scale
+        return _pad(flat, 0)
+
+
+class _Chosen(torch.autograd.Function):
+    """Columns of a matrix; the way back reads columns too, where adding to them would sort first."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: torch.Tensor, columns: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
+        ctx.back = back
+        return matrix.index_select(1, columns)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return _pad(grad, 1).index_select(1, ctx.back), None, None
+
+
+def _index(n: int, places: dict[int, int], nothing: int, device: torch.device) -> torch.Tensor:
+    table = torch.full((n,), nothing, dtype=torch.int64)
+    for place, held in places.items():
+        table[place] = held
+    return table.to(device)
+
+
+def _inverse(places: dict[int, int], device: torch.device) -> torch.Tensor:
+    held = {value: place for place, value in places.items()}
+    return torch.tensor([held[k] for k in range(len(held))], dtype=torch.int64, device=device)
+
+
+def _pad(tensor: torch.Tensor, dim: int) -> torch.Tensor:
+    """One more row or column, of zeros, for places that hold nothing."""
+    shape = list(tensor.shape)
+    shape[dim] = 1
+    return torch.cat([tensor, tensor.new_zeros(shape)], dim=dim)
+
+
+@lru_cache(maxsize=64)
+def shapes_of(layout: ConvolutionLayout, device: torch.device) -> Shapes:
+    """Index maps, made once."""
+    return Shapes(layout, device)

@@ -1,0 +1,1 @@
+"""The liquids themselves: potentials, minima and isoconfigurational averages."""

@@ -1,0 +1,147 @@
+"""The Kob–Andersen mixture: its pair potentials, local energies, and forces for ASE by a neighbour list with a skin."""
+
+# mypy: disable-error-code="misc"
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from numba import njit
+
+from propensity.errors import InputError, suggest
+from propensity.neighbours import neighbour_list
+from propensity.structure import Structure
+from propensity.threads import blocks_of, share
+
+#: ε and σ by species pair, Kob and Andersen, Phys. Rev. E 51, 4626 (1995); cut at 2.5 σ_ab.
+EPSILON = np.array([[1.0, 1.5], [1.5, 0.5]])
+SIGMA = np.array([[1.0, 0.8], [0.8, 0.88]])
+CUT = 2.5
+
+#: Name of the interaction, as in :class:`propensity.data.Sample` → is the force shifted to zero at the cut?
+POTENTIALS = {"lj/cut": False, "lj/cut force-shifted": True}
+
+#: Range of the neighbour list beyond that of the potential, in σ: the list serves until a particle has moved half of it.
+SKIN = 0.3
+
+
+def check_potential(potential: str) -> None:
+    """Refuse a potential that is not known."""
+    if potential not in POTENTIALS:
+        raise InputError(
+            f"potential {potential!r} is unknown: choose from {sorted(POTENTIALS)}{suggest(potential, POTENTIALS)}."
+        )
+
+
+def check_mixture(structure: Structure) -> None:
+    """Refuse more than two species."""
+    if structure.types.max() > 1:
+        raise InputError(
+            f"the structure has type {structure.types.max()}: the Kob–Andersen mixture has types 0 and 1."
+        )
+
+
+def local_potential_energy(structure: Structure, potential: str = "lj/cut") -> np.ndarray:
+    """½ Σ_j u(r_ij) of each particle of a Kob–Andersen mixture, in ε_AA, shape (N,).
+
+    ``"lj/cut"``: 4ε[(σ/r)¹² − (σ/r)⁶] shifted to zero at 2.5σ_ab (Bapst et al.);
+    ``"lj/cut force-shifted"``: its derivative vanishes there too (BOTAN, GlassBench).
+
+    Raises
+    ------
+    InputError
+        For an unknown potential or more than two species.
+    """
+    calculator = KobAndersen(potential)
+    atoms = Atoms(structure.types + 1, structure.positions, cell=structure.cell, pbc=structure.pbc)
+    return calculator.get_property("energies", atoms)
+
+
+class KobAndersen(Calculator):
+    """Energy, its share of each particle and forces of the mixture in ε_AA and σ_AA; atomic number 1 is A and 2 is B.
+
+    Parameters
+    ----------
+    potential
+        ``"lj/cut"`` (Bapst et al.) or ``"lj/cut force-shifted"`` (BOTAN, GlassBench).
+    """
+
+    implemented_properties = ["energy", "energies", "forces"]
+
+    def __init__(self, potential: str = "lj/cut") -> None:
+        check_potential(potential)
+        super().__init__()
+        self.pairs = pair_table(POTENTIALS[potential])
+        self._at: np.ndarray | None = None
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy", "forces"),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Fill ``results`` for ``atoms``."""
+        super().calculate(atoms, properties, system_changes)
+        now: Any = self.atoms
+        positions = now.positions
+        if self._at is None or set(system_changes) - {"positions"} or self._moved(positions) > SKIN / 2:
+            self._list(now)
+        n = len(positions)
+        forces, energies = np.empty((n, 3)), np.empty(n)
+        share(
+            _forces, blocks_of(n), self._start, self._source, self._vectors, positions - self._at, self._types,
+            self.pairs, forces, energies,
+        )  # fmt: skip
+        self.results = {"energy": float(energies.sum()), "energies": energies, "forces": forces}
+
+    def _moved(self, positions: np.ndarray) -> float:
+        """Longest way of a particle since the list was made."""
+        return float(np.sqrt(np.square(positions - self._at).sum(axis=1).max()))
+
+    def _list(self, atoms: Any) -> None:
+        self._types, self._at = atoms.numbers - 1, atoms.positions.copy()
+        structure = Structure(self._at, self._types, atoms.cell.array, atoms.pbc)
+        check_mixture(structure)
+        edge_index, vectors = neighbour_list(structure, CUT * float(SIGMA.max()) + SKIN)
+        self._source, self._vectors = edge_index[0].numpy(), vectors.numpy()
+        self._start = np.searchsorted(edge_index[1].numpy(), np.arange(len(atoms) + 1))
+
+
+def pair_table(force_shifted: bool) -> np.ndarray:
+    """Squared cut, σ², 4ε, energy and slope at the cut of each pair of species, shape (2, 2, 5)."""
+    cut, four = CUT * SIGMA, 4 * EPSILON
+    energy = four * (CUT**-12 - CUT**-6)
+    slope = four * (-12 * CUT**-12 + 6 * CUT**-6) / cut
+    return np.stack([cut**2, SIGMA**2, four, energy, slope if force_shifted else 0 * slope], axis=-1)
+
+
+@njit(cache=True, nogil=True)
+def _forces(first, last, blocks, start, source, vectors, step, types, pairs, forces, energies):  # type: ignore[no-untyped-def]
+    """Of the particles of some blocks: force on each, and half of the energy of its pairs."""
+    n = len(types)
+    for i in range(n * first // blocks, n * last // blocks):
+        fx = fy = fz = energy = 0.0
+        for k in range(start[i], start[i + 1]):
+            j = source[k]
+            x = vectors[k, 0] + step[j, 0] - step[i, 0]
+            y = vectors[k, 1] + step[j, 1] - step[i, 1]
+            z = vectors[k, 2] + step[j, 2] - step[i, 2]
+            square = x * x + y * y + z * z
+            a, b = types[i], types[j]
+            if square < pairs[a, b, 0]:
+                four, slope, r = pairs[a, b, 2], pairs[a, b, 4], math.sqrt(square)
+                sixth = (pairs[a, b, 1] / square) ** 3
+                pull = four * (6 - 12 * sixth) * sixth / square - slope / r  # u′/r
+                fx += pull * x
+                fy += pull * y
+                fz += pull * z
+                energy += (
+                    four * (sixth - 1) * sixth - pairs[a, b, 3] - (r - math.sqrt(pairs[a, b, 0])) * slope
+                )
+        forces[i, 0], forces[i, 1], forces[i, 2] = fx, fy, fz
+        energies[i] = energy / 2

@@ -1,0 +1,88 @@
+"""Inherent structures of the Kob–Andersen mixture: the nearest minimum of the potential energy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from propensity.errors import DataError, InputError, PropensityError
+from propensity.structure import Structure
+
+if TYPE_CHECKING:
+    from propensity.sample import Sample
+
+#: Largest force on a particle at the end, in ε/σ (3·10⁻⁵ σ from the minimum, so that predictions repeat to as much), and
+#: steps after which a quench has failed.
+FORCE, MAX_STEPS = 1e-4, 5000
+#: The usual curvature of the potential, 500 ε/σ², makes steps that need no line search.
+SETTINGS: dict[str, Any] = {"maxstep": 0.1, "alpha": 500.0, "memory": 30}
+
+
+def inherent_structure(structure: Structure, potential: str = "lj/cut", *, force: float = FORCE) -> Structure:
+    """Minimise the potential energy of a Kob–Andersen mixture from where the particles are (ASE's L-BFGS).
+
+    Five seconds for 4096 particles on one core.  Where several minima are near, another algorithm
+    (FIRE, conjugate gradients) may find another one.
+
+    Parameters
+    ----------
+    structure
+        Thermal configuration in units of σ_AA, types 0 = A and 1 = B, periodic.
+    potential
+        ``"lj/cut"`` (Bapst et al.) or ``"lj/cut force-shifted"`` (BOTAN, GlassBench): that of the dynamics.
+    force
+        Largest force on a particle at the minimum, in ε_AA/σ_AA.
+
+    Returns
+    -------
+    Structure
+        The same particles and cell at the minimum, not wrapped.
+
+    Raises
+    ------
+    InputError
+        For an unknown potential, more than two species or open boundaries.
+    PropensityError
+        When no minimum is found, as where particles overlap.
+    """
+    from ase import Atoms
+    from ase.optimize import LBFGS
+
+    from propensity.physics.kob_andersen import KobAndersen
+
+    if not structure.pbc.all():
+        raise InputError(
+            f"pbc is {structure.pbc.tolist()}: a quench needs a box that is periodic in every direction."
+        )
+    atoms = Atoms(structure.types + 1, structure.positions, cell=structure.cell, pbc=True)
+    atoms.calc = KobAndersen(potential)
+    if not LBFGS(atoms, logfile=None, **SETTINGS).run(fmax=force, steps=MAX_STEPS):  # type: ignore[arg-type]
+        found = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
+        raise PropensityError(
+            f"no energy minimum within {MAX_STEPS} steps (largest force {found:.3g} ε/σ, wanted {force:g}): "
+            "check the species and the length scale."
+        )
+    return structure.with_positions(atoms.positions)
+
+
+def with_inherent_structure(sample: Sample) -> Sample:
+    """The same sample with inherent positions, minimised in the potential of its dynamics.
+
+    Raises
+    ------
+    DataError
+        When its potential is not known, or no minimum is found.
+    """
+    from propensity.physics.kob_andersen import POTENTIALS
+
+    if sample.potential not in POTENTIALS:
+        raise DataError(
+            f"{sample.name} can't be quenched: its potential is {sample.potential!r}, known are {sorted(POTENTIALS)}."
+        )
+    try:
+        found = inherent_structure(sample.structure, sample.potential)
+    except PropensityError as error:
+        raise DataError(f"{sample.name}: {error}") from None
+    return replace(sample, inherent_positions=found.positions)

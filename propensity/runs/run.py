@@ -1,0 +1,216 @@
+"""A run: open data, fit any kind of model, score it, and leave everything in one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from propensity.data import Dataset, Sample, Split, make_split, open_dataset, select_times
+from propensity.errors import DataError, InputError, PropensityError
+from propensity.estimators.base import Estimator
+from propensity.estimators.registry import estimator_class
+from propensity.estimators.storage import save_model
+from propensity.evaluation import Evaluation, evaluate
+from propensity.evaluation.report import plot_scatter
+from propensity.files import replacing
+from propensity.runs.curves import plot_learning_curve
+from propensity.runs.options import RunOptions, expanded, parse_options, read_yaml
+from propensity.training.interrupt import TrainingInterrupted
+from propensity.version import __version__
+
+CONFIG, SPLITS = "config.yaml", "splits.json"
+#: Options that may change when a run goes on: where it runs and how long.
+MAY_CHANGE = ("epochs", "device", "devices", "kernel", "patience")
+
+#: Sources of structures named in the card; the split file names all.
+MAX_SOURCES = 10
+
+
+@dataclass
+class Run:
+    """A training that is set up: options, data and folder."""
+
+    options: RunOptions
+    fit: BaseModel
+    folder: Path
+    split: Split
+    parts: dict[str, Dataset | None]
+    resume: bool = False
+    quiet: bool = False
+    evaluations: dict[str, Evaluation] = field(default_factory=dict)
+
+    @property
+    def is_main(self) -> bool:
+        """False in the further processes of a training on several devices."""
+        return int(os.environ.get("LOCAL_RANK", 0)) == 0
+
+    def train(self, progress: Callable[[Sequence[Sample]], Iterable[Sample]] = iter) -> Estimator:
+        """Fit, save the model, score it on validation and test, draw the figures.
+
+        Raises
+        ------
+        TrainingInterrupted
+            After the model learned so far was saved.
+        """
+        cls = estimator_class(self.options.model)
+        train, valid = self.parts["train"], self.parts["valid"]
+        assert train is not None
+        started = time.monotonic()
+        place: dict[str, Any] = {"folder": self.folder, "resume": self.resume, "progress": not self.quiet}
+        try:
+            estimator = cls().fit(
+                train,
+                valid if valid is not None else (),
+                **self.fit.model_dump(),
+                **(place if cls.resumable else {}),
+            )
+        except TrainingInterrupted as stopped:
+            if self.is_main:
+                self._complete(stopped.estimator, time.monotonic() - started)
+                save_model(self.folder, stopped.estimator)
+            raise
+        if not self.is_main:
+            return estimator
+        self._complete(estimator, time.monotonic() - started)
+        save_model(self.folder, estimator)  # before anything else can fail
+        for part in ("valid", "test"):
+            samples = self.parts[part]
+            if samples is not None:
+                self.evaluations[part] = evaluate(estimator, samples, progress=progress)
+        estimator.card.metrics = {part: score.to_dict() for part, score in self.evaluations.items()}
+        save_model(self.folder, estimator)
+        write_json(self.folder / "metrics.json", estimator.card.metrics)
+        if (self.folder / "log.csv").exists():
+            plot_learning_curve(self.folder / "log.csv", self.folder / "learning_curve.png")
+        if self.evaluations:
+            plot_scatter(list(self.evaluations.values())[-1], self.folder / "predicted_vs_true.png")
+        return estimator
+
+    def _complete(self, estimator: Estimator, seconds: float) -> None:
+        """Put into the card what only the run knows."""
+        card = estimator.card
+        card.name = self.options.name or self.folder.resolve().name
+        card.description = self.options.description
+        sources = card.training.get("sources", [])
+        if len(sources) > MAX_SOURCES:
+            card.training["sources"] = [
+                *sources[: MAX_SOURCES - 1],
+                f"and {len(sources) - MAX_SOURCES + 1} more",
+            ]
+        card.training = {
+            **card.training,
+            "data": list(self.options.data),
+            "split": {part: len(getattr(self.split, part)) for part in ("train", "valid", "test")},
+            "seconds": round(seconds, 1),
+            "software": {"propensity": __version__, "python": platform.python_version()},
+        }
+
+
+def set_up(values: dict[str, Any], resume: str | os.PathLike | None = None) -> Run:
+    """Prepare a run from options, or go on with the one in a folder.
+
+    Raises
+    ------
+    InputError, DataError
+        For options or data that can't be used; nothing has been written then.
+    PropensityError
+        When the folder can't be written or holds another run.
+    """
+    if resume is not None:
+        values = _of_earlier(Path(resume), values)
+    options, fit = parse_options(values)
+    if not options.data:
+        raise InputError("no data was given: name at least one file or folder to train on.")
+    if resume is not None:
+        folder = Path(resume)
+        stored = (
+            Split.from_dict(json.loads((folder / SPLITS).read_text())) if (folder / SPLITS).exists() else None
+        )
+    else:
+        folder, stored = (
+            Path(options.output or f"runs/{options.model}-{time.strftime('%Y%m%d-%H%M%S')}"),
+            None,
+        )
+    everything = _open(options)
+    split = stored or _split(everything, options, int(getattr(fit, "seed", 0)))
+    parts = split.apply(everything)
+    if parts["train"] is None:
+        raise DataError(
+            f"no structure is left for training of {len(everything)}: change --fractions or --split."
+        )
+    run = Run(options, fit, folder, split, parts, resume is not None)
+    if run.is_main:
+        _write_set_up(run, new=resume is None)
+    return run
+
+
+def _of_earlier(folder: Path, changes: dict[str, Any]) -> dict[str, Any]:
+    if not (folder / CONFIG).exists():
+        raise DataError(
+            f"{folder} holds no run ({CONFIG} is missing): give the folder of an earlier training."
+        )
+    for name in changes:
+        if name not in MAY_CHANGE:
+            raise InputError(
+                f"option {name!r} can't change when a run goes on: only {', '.join(MAY_CHANGE)} can; start a new run."
+            )
+    return {**read_yaml(folder / CONFIG), **changes}
+
+
+def _open(options: RunOptions) -> Dataset:
+    """All structures of the run at the chosen times, train, validation and test together."""
+    paths = [*options.data, *options.valid, *options.test]
+    return select_times(open_dataset(paths), list(options.times))
+
+
+def _split(everything: Dataset, options: RunOptions, seed: int) -> Split:
+    """Parts as given by their own paths; what was not given is split off from the data."""
+    names = {part: _names(getattr(options, part)) for part in ("valid", "test")}
+    given = set(names["valid"]) | set(names["test"])
+    if set(names["valid"]) & set(names["test"]):
+        raise InputError("the validation and the test structures overlap: give each structure once.")
+    rest = [i for i, name in enumerate(everything.names) if name not in given]
+    if not rest:
+        raise DataError("every structure is for validation or test: give data to train on.")
+    data = everything.subset(rest)
+    if not given:
+        return make_split(data, options.split, options.fractions, seed)
+    how = {"method": "given", "seed": seed}
+    if names["valid"]:
+        return Split(data.names, names["valid"], names["test"], how)
+    shares = (options.fractions[0], options.fractions[1], 0.0)
+    # Test is elsewhere: all of the data train or validate.
+    inner = make_split(data, "group" if options.split == "auto" else options.split, shares, seed)
+    return Split(inner.train, inner.valid, names["test"], {**inner.how, **how})
+
+
+def _names(paths: Sequence[str]) -> tuple[str, ...]:
+    return open_dataset(list(paths)).names if paths else ()
+
+
+def _write_set_up(run: Run, new: bool) -> None:
+    folder = run.folder
+    if new and (folder / CONFIG).exists():
+        raise PropensityError(
+            f"{folder} already holds a run: choose another --output, or go on with --resume {folder}."
+        )
+    if folder.exists() and not folder.is_dir():
+        raise PropensityError(f"{folder} is a file: choose another --output.")
+    with replacing(folder / CONFIG) as path:
+        path.write_text(yaml.safe_dump(expanded(run.options, run.fit), sort_keys=False, allow_unicode=True))
+    write_json(folder / SPLITS, run.split.to_dict())
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON, replacing the file at once."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n")

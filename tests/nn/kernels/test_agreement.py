@@ -1,0 +1,232 @@
+"""Every kernel computes what the e3nn reference computes: outputs and all gradients, dropout included."""
+
+import copy
+import gc
+import weakref
+
+import pytest
+import torch
+
+from propensity.graph import build_graph
+from propensity.nn import SE3GNN
+from propensity.nn.kernels import available_kernels
+from tests.conftest import make_liquid
+from tests.nn.kernels.graphs import GRAPHS, random_graph
+
+TOLERANCE = {torch.float64: (1e-11, 1e-10), torch.float32: (1e-5, 1e-4)}
+KERNELS = [("cpu", torch.float64), ("cpu", torch.float32), ("triton", torch.float32)]
+
+
+def needs(kernel, dtype):
+    if kernel not in available_kernels("cpu", dtype):
+        pytest.skip(f"kernel {kernel!r} cannot run here (Triton needs TRITON_INTERPRET=1 without a GPU)")
+
+
+def passes(network, kernel, graph, train):
+    """Output and gradients with respect to positions and every parameter, and what training leaves behind."""
+    network = copy.deepcopy(network).train(train)
+    network.kernel = kernel
+    graph = copy.copy(graph)
+    graph.edge_vec = graph.edge_vec.clone().requires_grad_()
+    graph.thermal_edge_vec = graph.thermal_edge_vec.clone().requires_grad_()
+    graph.displacement = graph.displacement.clone().requires_grad_()
+    torch.manual_seed(5)
+    output = network(graph)
+    torch.sum(output * torch.linspace(-1, 2, output.numel()).to(output).view_as(output)).backward()
+    found = {"output": output.detach(), "positions": graph.edge_vec.grad}
+    if network.displacement:
+        found["displacement"] = graph.displacement.grad
+    if network.thermal is not None:
+        found["thermal positions"] = graph.thermal_edge_vec.grad
+    found |= {f"gradient of {name}": value.grad for name, value in network.named_parameters()}
+    return found | {name: value.double() for name, value in network.named_buffers()}
+
+
+def compare(network, kernel, graph, train=True):
+    dtype = graph.edge_vec.dtype
+    network = network.to(dtype)
+    expected, found = passes(network, "reference", graph, train), passes(network, kernel, graph, train)
+    for name, value in expected.items():
+        near, far = TOLERANCE[dtype]
+        tolerance = near if name == "output" else far
+        # A gradient that rounding makes of an exact zero says nothing: compare with the largest of all.
+        scale = max(
+            float(value.norm()), 1e-3 * max(float(v.norm()) for k, v in expected.items() if "gradient" in k)
+        )
+        assert value.shape == found[name].shape
+        assert float((value - found[name]).norm()) <= tolerance * scale + 1e-30, name
+
+
+def network_of(l_max=1, **options):
+    torch.manual_seed(1)
+    return SE3GNN(2, 3, l_max=l_max, n_layers=2, **options)
+
+
+@pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
+@pytest.mark.parametrize(("kernel", "dtype"), KERNELS)
+def test_graphs(kernel, dtype, graph, train):
+    needs(kernel, dtype)
+    graph = graph(dtype)
+    # Particles that are all alike leave the batch norm nothing but rounding to normalise.
+    train = train and (len(graph.edge_vec) > 1 or (dtype == torch.float64 and len(graph.types) > 1))
+    compare(network_of(), kernel, graph, train)
+
+
+@pytest.mark.parametrize("l_max", range(5))
+def test_every_l_max_on_cpu(l_max):
+    compare(network_of(l_max), "cpu", random_graph(7, 20))
+
+
+@pytest.mark.parametrize("l_max", [0, 2, 3, pytest.param(4, marks=pytest.mark.slow)])
+def test_every_l_max_in_triton(l_max):
+    needs("triton", torch.float32)
+    compare(network_of(l_max), "triton", random_graph(7, 20, dtype=torch.float32))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"channels": 1},
+        {"channels": 3, "radial_hidden": 5},
+        {"channels": 6},
+        {"extra_scalars": 3, "dropout": 0.0},
+        {"n_basis": 19},
+        {"displacement": 0.4, "channels": 3},
+        {"displacement": 0.4, "thermal_layers": 1},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(("kernel", "dtype"), [KERNELS[0], KERNELS[2]])
+def test_sizes(kernel, dtype, options):
+    needs(kernel, dtype)
+    compare(network_of(**options), kernel, random_graph(6, 18, dtype=dtype))
+
+
+@pytest.mark.parametrize("kernel", ["cpu", "triton"])
+@pytest.mark.parametrize("options", [{}, {"displacement": 0.3}, {"displacement": 0.3, "thermal_layers": 1}])
+def test_inference_without_gradients(kernel, options):
+    needs(kernel, torch.float32)
+    graph = random_graph(12, 60, dtype=torch.float32)
+    network = network_of(2, **options)
+    with torch.no_grad():
+        network.train()
+        network(graph)
+        network.eval()
+        expected, found = (
+            (setattr(network, "kernel", name), network(graph))[1] for name in ("reference", kernel)
+        )
+        assert float((expected - found).norm() / expected.norm()) < 1e-5
+        # The folded parameters follow the network when it changes.
+        network.convolutions[0].radial.linear_out.weight.mul_(1.5)
+        network.norms[1].running_var.mul_(2)
+        expected, found = (
+            (setattr(network, "kernel", name), network(graph))[1] for name in ("reference", kernel)
+        )
+        assert float((expected - found).norm() / expected.norm()) < 1e-5
+
+
+@pytest.mark.parametrize("kernel", ["cpu", "triton"])
+def test_same_numbers_every_time(kernel):
+    needs(kernel, torch.float32)
+    graph = GRAPHS["batch"](torch.float32)
+    first, second = passes(network_of(), kernel, graph, True), passes(network_of(), kernel, graph, True)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("kernel", ["cpu", "triton"])
+def test_layers_and_edge_order(kernel):
+    """hidden() gives every layer as e3nn does, and edges may come in any order."""
+    needs(kernel, torch.float32)
+    graph = random_graph(9, 30, dtype=torch.float32)
+    network = network_of().eval()
+    network.kernel = "reference"
+    expected = network.hidden(graph)
+    network.kernel = kernel
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
+    graph.edge_index, graph.edge_vec = graph.edge_index[:, order], graph.edge_vec[order]
+    for a, b in zip(expected, network.hidden(graph), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", ["cpu", "triton"])
+def test_gradients_of_earlier_layers(kernel):
+    """A loss may read any layers of hidden(): those after them get no gradient."""
+    needs(kernel, torch.float32)
+    graph, found = random_graph(9, 30, dtype=torch.float32), {}
+    torch.manual_seed(1)
+    network = SE3GNN(2, 3, l_max=1, n_layers=3, dropout=0.0).train()
+    for name in ("reference", kernel):
+        copied = copy.deepcopy(network)
+        copied.kernel = name
+        first, second, _ = copied.hidden(graph)
+        (first.square().sum() + second.sin().sum()).backward()
+        found[name] = {key: value.grad for key, value in copied.named_parameters()}
+    largest = max(float(value.norm()) for value in found["reference"].values() if value is not None)
+    for key, value in found["reference"].items():
+        assert (value is None) == (found[kernel][key] is None), key
+        if value is not None:
+            assert float((value - found[kernel][key]).norm()) <= 1e-4 * max(
+                float(value.norm()), 1e-3 * largest
+            ), key
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("l_max", range(6))
+def test_every_l_max_on_a_gpu(l_max):
+    compare(network_of(l_max).cuda(), "triton", random_graph(300, 6000, dtype=torch.float32).to("cuda"))
+
+
+def test_edges_that_lead_nowhere_change_nothing():
+    """Recordings pad graphs to one size with edges of particle N, which does not exist."""
+    needs("triton", torch.float32)
+    graph, network = random_graph(7, 20, dtype=torch.float32), network_of(dropout=0.0)
+    padded = copy.copy(graph)
+    padded.edge_index = torch.nn.functional.pad(graph.edge_index, (0, 150), value=7)
+    padded.edge_vec = torch.nn.functional.pad(graph.edge_vec, (0, 0, 0, 150), value=1.0)
+    expected, found = passes(network, "triton", graph, True), passes(network, "triton", padded, True)
+    found["positions"] = found["positions"][:20]
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("kernel", ["cpu", "triton"])
+def test_inference_mode_then_training(kernel):
+    """Lightning validates in inference mode, where tensors count no versions and cannot be saved for backward."""
+    needs(kernel, torch.float32)
+    network = network_of()
+    network.kernel = kernel
+    kept = random_graph(6, 18, dtype=torch.float32)
+    with torch.inference_mode():
+        network.eval()
+        network(kept)
+        network(random_graph(6, 18, dtype=torch.float32))
+    network.train()
+    network(kept).sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("kernel", ["cpu", "triton"])
+def test_graphs_are_let_go(kernel):
+    """What a kernel keeps for a graph goes when the graph goes."""
+    needs(kernel, torch.float32)
+    network = network_of().train()
+    network.kernel = kernel
+    graph = random_graph(6, 18, dtype=torch.float32)
+    vectors = weakref.ref(graph.edge_vec)
+    network(graph).sum().backward()
+    del graph
+    gc.collect()
+    assert vectors() is None
+
+
+def test_cpu_kernel_leaves_the_threads_of_torch_alone():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        network = SE3GNN(l_max=1, n_layers=2, kernel="cpu")
+        network(build_graph(make_liquid(), 2.0)).sum().backward()
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

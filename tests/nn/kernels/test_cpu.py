@@ -1,0 +1,139 @@
+"""What is particular to the CPU kernel: its order of edges, threads and generated code."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from propensity.nn import SE3GNN
+from propensity.nn.kernels.cpu import rows as cpu_rows
+from propensity.nn.kernels.cpu import slots as cpu_slots
+from propensity.nn.kernels.cpu.geometry import geometry_of
+from propensity.nn.layout import ConvolutionLayout
+from tests.nn.kernels.graphs import random_graph
+
+
+def network_of(l_max=1, kernel="cpu", **options):
+    torch.manual_seed(1)
+    return SE3GNN(2, 3, l_max=l_max, n_layers=2, kernel=kernel, **options)
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("window", [16, 16384])
+@pytest.mark.parametrize(("n", "n_edges", "degree"), [(1, 0, 0), (3, 1, 0), (50, 400, 70), (16, 100, 0)])
+def test_every_edge_has_one_slot(monkeypatch, n, n_edges, degree, window):
+    monkeypatch.setattr(cpu_slots, "WINDOW", window)
+    graph = random_graph(n, n_edges, degree_of_first=degree)
+    slots = cpu_slots.make_slots(graph.edge_index, n)
+    lane = np.arange(slots.n) % cpu_slots.LANES
+    row = np.arange(slots.n) // cpu_slots.LANES
+    live = (slots.live[row] >> lane & 1).astype(bool)
+    tile = np.searchsorted(slots.start, row, side="right") - 1
+    assert sorted(slots.edge_of_slot[live]) == list(range(n_edges))
+    assert np.array_equal(slots.idle.numpy(), np.flatnonzero(~live))
+    source, destination = graph.edge_index.numpy()[:, slots.edge_of_slot[live]]
+    assert np.array_equal(slots.source[live], source)
+    assert np.array_equal(slots.node[tile * cpu_slots.LANES + lane][live], destination)
+    offsets, by_source = slots.by_source
+    assert sorted(by_source) == sorted(np.flatnonzero(live))
+    assert all((slots.source[by_source[offsets[j] : offsets[j + 1]]] == j).all() for j in range(n))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 2e-6)])
+@pytest.mark.parametrize("l_max", range(6))
+def test_geometry_is_that_of_torch(l_max, dtype, tolerance):
+    """Two ways to the harmonics and the basis: with a gradient and without."""
+    graph, radial = random_graph(20, 70, dtype=dtype), network_of(n_basis=14).convolutions[0].radial
+    slots = cpu_slots.make_slots(graph.edge_index, 20)
+    found = geometry_of(slots, graph.edge_vec, radial, l_max)
+    expected = geometry_of(slots, graph.edge_vec.requires_grad_(), radial, l_max)
+    torch.testing.assert_close(found.harmonics, expected.harmonics.detach(), rtol=0, atol=10 * tolerance)
+    live = torch.ones(slots.n, dtype=torch.bool).index_fill(0, slots.idle, False).view(-1, 1, cpu_slots.LANES)
+    error = torch.where(live, found.basis - expected.basis.detach(), 0)
+    assert float(error.abs().max()) < 20 * tolerance
+    assert found.harmonics[0, 0, 0] == 1 and float(found.basis.abs().max()) > 0.5
+
+
+@pytest.mark.parametrize("shape", [(4, 2, 4, 3), (0, 2, 4, 3), (1, 1, 1, 0), (16, 2, 16, 4)], ids=str)
+def test_groups_cover_every_path_once(shape):
+    layout = ConvolutionLayout(*shape)
+    ranges = cpu_rows.groups(layout)
+    assert [k for first, last in ranges for k in range(first, last)] == list(range(len(layout.paths)))
+    offsets = cpu_rows.sum_offsets(layout)
+    assert all(offsets[b] - offsets[a] <= cpu_rows.GROUP or b == a + 1 for a, b in ranges)
+
+
+def gradients(graph):
+    network = network_of()
+    graph.edge_vec.requires_grad_()
+    graph.edge_vec.grad = None
+    torch.manual_seed(2)
+    output = network(graph)
+    output.square().sum().backward()
+    return [output.detach(), graph.edge_vec.grad, *(p.grad for p in network.parameters())]
+
+
+def test_same_bits_on_any_number_of_threads(threads):
+    graph = random_graph(1500, 6000, dtype=torch.float32)  # more tiles than blocks
+    found = []
+    for n in (1, 2, 5):
+        threads(n)
+        found.append(gradients(graph))
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+@pytest.mark.parametrize("l_max", [1, 3])
+def test_inference_is_exact_in_float64(l_max):
+    """No table: only rounding parts inference from the reference."""
+    graph, network = random_graph(40, 600, degree_of_first=50), network_of(l_max).double()
+    with torch.no_grad():
+        network.train()(graph)
+        network.eval()
+        found, layers = network(graph), network.hidden(graph)
+        network.kernel = "reference"
+        torch.testing.assert_close(found, network(graph), rtol=1e-12, atol=1e-12)
+        for a, b in zip(layers, network.hidden(graph), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
+
+
+def test_gradient_of_extra_scalars():
+    graph, network = random_graph(9, 40), network_of(2, extra_scalars=3).double().eval()
+    graph.extra.requires_grad_()
+    found = []
+    for kernel in ("cpu", "reference"):
+        network.kernel = kernel
+        found.append(torch.autograd.grad(network(graph).square().sum(), graph.extra)[0])
+    assert found[1].abs().max() > 1e-3
+    torch.testing.assert_close(*found, rtol=1e-10, atol=1e-12)
+
+
+def test_several_threads_predict_at_once():
+    graphs = [random_graph(100, 900, seed, torch.float32) for seed in range(6)]
+    network = network_of().eval()
+    with torch.inference_mode():
+        expected = [network(graph) for graph in graphs]
+
+    def predict(graph):
+        with torch.inference_mode():
+            return network(graph)
+
+    with ThreadPoolExecutor(3) as pool:
+        assert all(torch.equal(a, b) for a, b in zip(expected, pool.map(predict, graphs), strict=True))
+
+
+@pytest.mark.parametrize("p", [0.5, 0.2])
+def test_dropout_keeps_its_share(p):
+    radial = network_of(dropout=p).convolutions[0].radial.train()
+    kept = radial.dropout_mask(torch.empty(40000, 1))
+    assert kept.dtype == torch.bool and kept.shape == (40000, 16)
+    # Five standard deviations of the mean of 640,000 draws.
+    assert float(kept.double().mean()) == pytest.approx(1 - p, abs=5 * (p * (1 - p) / kept.numel()) ** 0.5)
+    assert not torch.equal(kept, radial.dropout_mask(torch.empty(40000, 1)))

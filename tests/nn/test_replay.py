@@ -1,0 +1,199 @@
+"""Predictions of a trajectory come from a recording, and are those of the network called for each frame."""
+
+import copy
+import gc
+import weakref
+
+import numpy as np
+import pytest
+import torch
+
+from propensity.errors import InputError
+from propensity.estimators.card import Card
+from propensity.estimators.se3gnn import SE3Estimator
+from propensity.graph import build_graph
+from propensity.nn import SE3GNN, replay
+from propensity.structure import Structure
+
+gpu = pytest.mark.gpu
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def frame(n=300, seed=0, side=None):
+    """Particles on a jittered lattice, so that none coincide; two species."""
+    random = np.random.default_rng(seed)
+    per_side = int(np.ceil(n ** (1 / 3)))
+    side = side or (n / 1.2) ** (1 / 3)
+    sites = np.stack(np.mgrid[:per_side, :per_side, :per_side], -1).reshape(-1, 3)[:n] * (side / per_side)
+    return Structure(sites + random.uniform(-0.2, 0.2, (n, 3)), random.integers(0, 2, n), side)
+
+
+def estimator_of(device="cuda", **options):
+    torch.manual_seed(0)
+    network = SE3GNN(2, 3, l_max=1, n_layers=2, readout="species", **options).to(device)
+    network.train()
+    if not options.get("extra_scalars"):
+        for seed in range(3):
+            network(build_graph(frame(seed=seed), 2.0, device=device))
+    card = Card(
+        kind="se3gnn", name="tiny", config=network.config, species=("A", "B"), cutoff=2.0, times=(1.0, 10.0, 100.0),
+        default_time_index=2, target_mean=[[0.0] * 3] * 2, target_std=[[1.0] * 3] * 2,
+    )  # fmt: skip
+    return SE3Estimator(network, card)
+
+
+def called(estimator, structure):
+    with torch.no_grad():
+        return estimator._outputs(structure)
+
+
+def recordings(estimator):
+    return replay._RECORDINGS[estimator.network].held
+
+
+def test_nothing_is_recorded_on_a_cpu():
+    estimator = estimator_of("cpu")
+    for seed in range(3):
+        estimator.predict(frame(seed=seed))
+    assert estimator.network not in replay._RECORDINGS
+
+
+@gpu
+@needs_gpu
+def test_frames_of_a_trajectory():
+    """Other positions, types and cells than those recorded; the first frame alone costs no recording."""
+    estimator = estimator_of()
+    frames = [frame(seed=seed, side=6.3 + 0.02 * seed) for seed in range(6)]
+    frames[3] = Structure(np.asfortranarray(frames[3].positions), frames[3].types, frames[3].cell)
+    for k, structure in enumerate(frames):
+        found = estimator.predict(structure)
+        assert len(recordings(estimator)) == (k > 0)
+        np.testing.assert_allclose(found, called(estimator, structure), rtol=1e-5, atol=1e-6)
+    again = estimator.predict(frames[0])
+    assert np.array_equal(again, estimator.predict(frames[0]))
+    assert np.abs(again - found).max() > 1e-3
+
+
+@gpu
+@needs_gpu
+def test_changed_parameters_are_seen():
+    estimator = estimator_of()
+    structure = frame()
+    before = [estimator.predict(structure) for _ in range(3)][-1]
+    with torch.no_grad():
+        estimator.network.convolutions[1].mix[1].mul_(2)
+    for _ in range(3):
+        after = estimator.predict(structure)
+        np.testing.assert_allclose(after, called(estimator, structure), rtol=1e-5, atol=1e-6)
+    assert np.abs(after - before).max() > 1e-3
+    other = estimator_of()
+    other.network.load_state_dict({k: 0.9 * v for k, v in other.network.state_dict().items()})
+    estimator.network.load_state_dict(other.network.state_dict())
+    np.testing.assert_allclose(estimator.predict(structure), called(other, structure), rtol=1e-5, atol=1e-6)
+
+
+@gpu
+@needs_gpu
+def test_more_edges_than_there_is_room_for():
+    estimator = estimator_of()
+    loose = frame(seed=1, side=9.0)
+    # Same box and so the same bins, but half as many edges again.
+    dense = Structure(loose.positions * 0.8, loose.types, loose.cell)
+    for structure in (loose, loose, loose, dense, dense, dense, loose):
+        expected = called(estimator, structure)
+        np.testing.assert_allclose(estimator.predict(structure), expected, rtol=1e-5, atol=1e-6)
+
+
+@gpu
+@needs_gpu
+def test_coincident_particles_are_refused():
+    estimator = estimator_of()
+    structure = frame()
+    for _ in range(3):
+        expected = estimator.predict(structure)
+    positions = structure.positions.copy()
+    positions[17] = positions[5]
+    with pytest.raises(InputError, match=r"particles (5 and 17|17 and 5) coincide"):
+        estimator.predict(structure.with_positions(positions))
+    for _ in range(3):
+        np.testing.assert_allclose(estimator.predict(structure), expected, rtol=1e-5, atol=1e-6)
+
+
+@gpu
+@needs_gpu
+def test_sizes_that_vary():
+    """Alternating sizes are not recorded, and few recordings are kept of many sizes."""
+    estimator = estimator_of()
+    for n in (300, 320, 340) * 3:
+        structure = frame(n)
+        np.testing.assert_allclose(
+            estimator.predict(structure), called(estimator, structure), rtol=1e-5, atol=1e-6
+        )
+    assert not recordings(estimator)
+    for n in range(350, 350 + 3 * replay.KEPT):
+        estimator.predict(frame(n))
+        estimator.predict(frame(n, seed=1))
+    gc.collect()
+    held = torch.cuda.memory_allocated()
+    assert len(recordings(estimator)) == replay.KEPT
+    for n in range(400, 400 + 3 * replay.KEPT):
+        estimator.predict(frame(n))
+        estimator.predict(frame(n, seed=1))
+    gc.collect()
+    assert torch.cuda.memory_allocated() < 1.2 * held
+
+
+@gpu
+@needs_gpu
+@pytest.mark.parametrize(
+    "structure",
+    [frame(40, side=5.0), Structure(frame().positions, frame().types, 0.0, False)],
+    ids=["small cell", "open"],
+)
+def test_structures_without_a_recording(structure):
+    estimator = estimator_of()
+    for _ in range(3):
+        np.testing.assert_allclose(
+            estimator.predict(structure), called(estimator, structure), rtol=1e-5, atol=1e-6
+        )
+
+
+@gpu
+@needs_gpu
+def test_networks_without_a_recording():
+    estimator = estimator_of()
+    estimator.network.kernel = "reference"
+    expected = [estimator.predict(frame()) for _ in range(3)]
+    assert estimator.network not in replay._RECORDINGS
+    estimator.network.kernel = "auto"
+    for _ in range(3):
+        np.testing.assert_allclose(estimator.predict(frame()), expected[0], rtol=1e-4, atol=1e-5)
+    estimator.to(dtype=torch.float64)
+    for _ in range(3):
+        np.testing.assert_allclose(estimator.predict(frame()), expected[0], rtol=1e-4, atol=1e-5)
+
+
+@gpu
+@needs_gpu
+def test_within_inference_mode_and_after():
+    estimator = estimator_of()
+    expected = called(estimator, frame())
+    with torch.inference_mode():
+        for _ in range(3):
+            np.testing.assert_allclose(estimator.predict(frame()), expected, rtol=1e-5, atol=1e-6)
+    for _ in range(2):
+        np.testing.assert_allclose(estimator.predict(frame()), expected, rtol=1e-5, atol=1e-6)
+
+
+@gpu
+@needs_gpu
+def test_estimators_are_copied_and_let_go():
+    estimator = estimator_of()
+    for _ in range(3):
+        estimator.predict(frame())
+    twin = copy.deepcopy(estimator)
+    assert twin.network not in replay._RECORDINGS
+    network = weakref.ref(estimator.network)
+    del estimator
+    gc.collect()
+    assert network() is None
