@@ -21,7 +21,8 @@ PEER = """
 import pickle, sys, numpy as np
 for path in sys.argv[1:]:
     raw = pickle.load(open(path, 'rb'))
-    [np.linalg.norm(np.array(runs) - raw['positions'], axis=-1).mean(0) for runs in raw['trajectory_target_positions']]
+    for runs in raw['trajectory_target_positions']:
+        np.linalg.norm(np.array(runs) - raw['positions'], axis=-1).mean(0)
 """
 OURS = """
 import sys
@@ -46,14 +47,18 @@ def synthetic(path: Path, seed: int, n: int = 4096) -> None:
     mobility = rng.gamma(6.0, 1 / 6, (n, 1))
     spreads = np.geomspace(0.06, 0.6, 10)
     raw = {
-        "positions": start, "types": (np.arange(n) >= 0.8 * n).astype(np.int32), "box": box,
-        "time": [0.0, *np.geomspace(0.13, 2e4, 10).tolist()], "time_indices": list(range(1, 11)),
-        "is_values": np.linspace(0.9, 0.1, 10), "metadata": {"temperature": 0.44},
+        "positions": start,
+        "types": (np.arange(n) >= 0.8 * n).astype(np.int32),
+        "box": box,
+        "time": [0.0, *np.geomspace(0.13, 2e4, 10).tolist()],
+        "time_indices": list(range(1, 11)),
+        "is_values": np.linspace(0.9, 0.1, 10),
+        "metadata": {"temperature": 0.44},
         "trajectory_start_velocities": [rng.standard_normal((n, 3)) for _ in range(30)],
         "trajectory_target_positions": [
             [start + s * mobility * rng.standard_normal((n, 3)) for _ in range(30)] for s in spreads
         ],
-    }  # fmt: skip
+    }
     path.write_bytes(pickle.dumps(raw, protocol=3))
 
 
@@ -62,7 +67,8 @@ def timed(script: str, *arguments: object) -> tuple[float, float, str]:
     measured = (
         f"exec({script!r})\nfrom pathlib import Path\n"
         # Not getrusage, which starts from the peak of the parent.
-        "print(next(int(l.split()[1]) / 1024 for l in Path('/proc/self/status').open() if l.startswith('VmHWM')))"
+        "print(next(int(l.split()[1]) / 1024 for l in Path('/proc/self/status').open() if"
+        " l.startswith('VmHWM')))"
     )
     start = time.perf_counter()
     done = subprocess.run(
@@ -93,15 +99,20 @@ def main() -> None:
         seconds = float(timed(LOAD, store)[2])
         print(f"{options.n} files of {size / options.n / 1e6:.1f} MB")
         print(
-            f"convert, 1 process: {ours / options.n:.3f} s a structure = {ours / peer:.2f} × pickle.load + numpy"
-        )
-        print(f"peak memory: {ours_peak:.0f} MB for {options.n}, {half_peak:.0f} MB for {options.n // 2} "
-              f"(peer {peer_peak:.0f} MB)")  # fmt: skip
-        print(
-            f"store: {store.stat().st_size / options.n / 1e6:.3f} MB a structure = 1/{size / store.stat().st_size:.0f}"
+            f"convert, 1 process: {ours / options.n:.3f} s a structure = {ours / peer:.2f} × pickle.load +"
+            " numpy"
         )
         print(
-            f"loading the store into memory: {1e3 * seconds:.1f} ms a structure = 1/{peer / options.n / seconds:.0f} of the peer"
+            f"peak memory: {ours_peak:.0f} MB for {options.n}, {half_peak:.0f} MB for {options.n // 2} "
+            f"(peer {peer_peak:.0f} MB)"
+        )
+        print(
+            f"store: {store.stat().st_size / options.n / 1e6:.3f} MB a structure ="
+            f" 1/{size / store.stat().st_size:.0f}"
+        )
+        print(
+            f"loading the store into memory: {1e3 * seconds:.1f} ms a structure ="
+            f" 1/{peer / options.n / seconds:.0f} of the peer"
         )
 
 

@@ -83,7 +83,7 @@ def compare(rounds=3):
         print(
             f"| {what} | {kernel} | {wall:.3g} | {processor:.3g} | {memory[what, kernel]:.0f} | "
             f"{base[0] / wall:.1f}× | {base[1] / processor:.1f}× |"
-        )  # fmt: skip
+        )
 
 
 def sizes():
@@ -95,9 +95,9 @@ def sizes():
         before, n = resident(), graph.num_nodes
         wall, processor = seconds(inference("cpu", graph), 3)
         print(
-            f"| {n:,} | {graph.edge_index.shape[1]:,} | {wall:.3g} | {1e6 * wall / n:.1f} | {1e6 * processor / n:.1f} | "
-            f"{resident() - before:.0f} |"
-        )  # fmt: skip
+            f"| {n:,} | {graph.edge_index.shape[1]:,} | {wall:.3g} | {1e6 * wall / n:.1f} |"
+            f" {1e6 * processor / n:.1f} | {resident() - before:.0f} |"
+        )
 
 
 def start():

@@ -66,14 +66,20 @@ if __name__ == "__main__":
         listed_coarse_grain(whole, values), coarse_grain(whole, values, LENGTHS), atol=1e-9
     )
     for name, ours, peer in (
-        ("radial, 2 × 86 shells to 5.8", lambda: radial_descriptors(whole, 2, grid.radial),
-         lambda: listed_radial(whole, grid.radial)),
-        ("coarse-graining, 7 lengths to 6", lambda: coarse_grain(whole, values, LENGTHS),
-         lambda: listed_coarse_grain(whole, values)),
+        (
+            "radial, 2 × 86 shells to 5.8",
+            lambda: radial_descriptors(whole, 2, grid.radial),
+            lambda: listed_radial(whole, grid.radial),
+        ),
+        (
+            "coarse-graining, 7 lengths to 6",
+            lambda: coarse_grain(whole, values, LENGTHS),
+            lambda: listed_coarse_grain(whole, values),
+        ),
         ("angular, 16 shells, l = 1..12", lambda: angular_descriptors(whole, grid.angular, grid.l_max), None),
         ("all 1092 averaged descriptors", lambda: averaged_descriptors(whole, 2), None),
         ("all 166 structure functions", lambda: structure_functions(whole, 2), None),
-    ):  # fmt: skip
+    ):
         ours()
         mine = seconds(ours, 3)[1]
         line = f"{name:35s} {mine:6.2f} s"

@@ -104,8 +104,9 @@ def scaling():
         n = len(structure)
         print(
             f"| {n} | {graph.edge_index.shape[1]} | {built - start:.3f} | {done - ready:.4f} | "
-            f"{1e6 * (done - ready) / n:.3f} | {torch.cuda.max_memory_allocated() / 1e9:.2f} |", flush=True
-        )  # fmt: skip
+            f"{1e6 * (done - ready) / n:.3f} | {torch.cuda.max_memory_allocated() / 1e9:.2f} |",
+            flush=True,
+        )
         del graph, structure
 
 
@@ -121,7 +122,8 @@ class SquaredError(torch.nn.Module):
 
 
 def epoch():
-    """Steps over different structures of one size, recorded once: what 400 structures × 200 epochs would take."""
+    """Steps over different structures of one size, recorded once: what 400 structures × 200 epochs would
+    take."""
     graphs = [build_graph(liquid(seed=k), 2.0, device="cuda") for k in range(24)]
     for graph in graphs:
         graph.labels = torch.randn(4096, 10, device="cuda")
@@ -151,7 +153,8 @@ def loop():
         seconds = read_log(Path(folder) / "log.csv")["seconds"]
     each = 1e3 * statistics.median(b - a for a, b in itertools.pairwise(seconds)) / len(samples)
     print(
-        f"| step of fit_network over {len(samples)} structures, checkpoints and log included, ms | {each:.2f} |"
+        f"| step of fit_network over {len(samples)} structures, checkpoints and log included, ms |"
+        f" {each:.2f} |"
     )
     print(f"| start: graphs, kernels, recording, first epoch, s | {seconds[0]:.1f} |", flush=True)
 

@@ -54,9 +54,9 @@ class Zeros(Predictor):
 def free_server(folder: Path) -> str:
     """A Python whose server predicts zeros."""
     (folder / "free.py").write_text(
-        "import sys\nimport numpy as np\nfrom lammps_bridge import serve\nfrom propensity.predictor import Predictor\n"
-        "Predictor.predict = lambda self, structure: np.zeros((len(structure), len(self.times)))\n"
-        "serve.main(sys.argv[1:])\n"
+        "import sys\nimport numpy as np\nfrom lammps_bridge import serve\nfrom propensity.predictor import"
+        " Predictor\nPredictor.predict = lambda self, structure: np.zeros((len(structure),"
+        " len(self.times)))\nserve.main(sys.argv[1:])\n"
     )
     path = folder / "python"
     path.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {folder / "free.py"} "$@"\n')
@@ -113,7 +113,8 @@ def main() -> None:
         table.add_row(label, f"{1e3 * cost:.2f}", f"{cost / step:.1f}", f"{cost / step:.1f} %")
     console = Console()
     console.print(
-        f"{lmp.get_natoms()} particles, model {chosen.model}, LAMMPS on one core, {os.environ['OMP_NUM_THREADS']} threads for the model"
+        f"{lmp.get_natoms()} particles, model {chosen.model}, LAMMPS on one core,"
+        f" {os.environ['OMP_NUM_THREADS']} threads for the model"
     )
     console.print(table)
     lmp.close()

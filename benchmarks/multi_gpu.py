@@ -1,6 +1,7 @@
 """A training on 1, 2, ... devices by `propensity train --devices N`: structures a second, and the gain.
 
-python -m benchmarks.multi_gpu [--data FILE] [--devices 1,2] [--structures 400] [options of `propensity train`]
+python -m benchmarks.multi_gpu [--data FILE] [--devices 1,2] [--structures 400] [options of `propensity
+train`]
 
 Without data, on jittered liquids with random labels, as many as the paper trains on.
 """

@@ -69,10 +69,15 @@ def cuequivariance(problem):
     import cuequivariance_torch as cuet
 
     product = cuet.ChannelWiseTensorProduct(
-        cue.Irreps("SO3", "4x0+4x1+4x2+4x3+4x0"), cue.Irreps("SO3", "0+1+2+3"), [cue.SO3(l) for l in range(4)],
-        layout=cue.ir_mul, shared_weights=False, internal_weights=False, device=problem.features.device,
+        cue.Irreps("SO3", "4x0+4x1+4x2+4x3+4x0"),
+        cue.Irreps("SO3", "0+1+2+3"),
+        [cue.SO3(l) for l in range(4)],
+        layout=cue.ir_mul,
+        shared_weights=False,
+        internal_weights=False,
+        device=problem.features.device,
         method="uniform_1d",
-    )  # fmt: skip
+    )
     print(f"| cuEquivariance: method {product.f.method!r} in {type(product.f.m).__name__} |")
 
     rows = torch.empty(problem.n, 1, device=problem.features.device)
@@ -88,15 +93,20 @@ def cuequivariance(problem):
     def convolution(features, weights):
         # What product(...) calls, less a copy from the host that cannot be recorded.
         (output,) = product.f(
-            [weights, features, problem.harmonics], input_indices={1: problem.source},
-            output_indices={0: problem.destination}, output_shapes={0: rows},
-        )  # fmt: skip
+            [weights, features, problem.harmonics],
+            input_indices={1: problem.source},
+            output_indices={0: problem.destination},
+            output_shapes={0: rows},
+        )
         return output
 
     forward, both = with_gradients(
-        convolution, problem, swapped(problem.features, product.irreps_in1), problem.weights,
+        convolution,
+        problem,
+        swapped(problem.features, product.irreps_in1),
+        problem.weights,
         cotangent=swapped(problem.cotangent, product.irreps_out),
-    )  # fmt: skip
+    )
 
     def like_e3nn(results):
         output, features, weights = results
@@ -118,11 +128,15 @@ def openequivariance(problem, deterministic=True):
     ]
     convolution = oeq.TensorProductConv(
         oeq.TPProblem(
-            product.irreps_in1, product.irreps_in2, product.irreps_out, instructions, shared_weights=False,
+            product.irreps_in1,
+            product.irreps_in2,
+            product.irreps_out,
+            instructions,
+            shared_weights=False,
             internal_weights=False,
         ),
         deterministic=deterministic,
-    )  # fmt: skip
+    )
     reverse = reverse_edges(problem) if deterministic else None
 
     def call(features, weights):
@@ -144,7 +158,8 @@ def openequivariance_atomic(problem):
 
 
 def ours(problem):
-    """The network's kernels, which find the harmonics themselves; weights come in the order that each pass reads."""
+    """The network's kernels, which find the harmonics themselves; weights come in the order that each pass
+    reads."""
     net = network("cuda", "triton").eval()
     with torch.no_grad():
         geometry = triton_kernel.KERNEL.prepare(problem.graph, net)
@@ -167,15 +182,39 @@ def ours(problem):
     def both(back=back):
         sums, grad_hidden, per_program = forward(), torch.empty_like(hidden), THREADS // cp
         shapes.kernels.backward[(-(-n_edges // per_program),)](
-            hidden, scalars, geometry.edges, back, geometry.source, geometry.destination, grad_sums, grad_edges,
-            hidden, geometry.count, n, HARMONICS=False, B=per_program, CP=cp, DQ=shapes.dq, PQ=shapes.pq,
-            NQ=shapes.nq, EB=block, num_warps=THREADS // 32,
-        )  # fmt: skip
+            hidden,
+            scalars,
+            geometry.edges,
+            back,
+            geometry.source,
+            geometry.destination,
+            grad_sums,
+            grad_edges,
+            hidden,
+            geometry.count,
+            n,
+            HARMONICS=False,
+            B=per_program,
+            CP=cp,
+            DQ=shapes.dq,
+            PQ=shapes.pq,
+            NQ=shapes.nq,
+            EB=block,
+            num_warps=THREADS // 32,
+        )
         offsets, order = geometry.by_source
         shapes.kernels.sum_by_source[(-(-n // 8),)](
-            grad_edges, offsets, order, residual, grad_hidden, n, B=8, W=1 << (shapes.width - 1).bit_length(),
-            WIDTH=shapes.width, num_warps=4,
-        )  # fmt: skip
+            grad_edges,
+            offsets,
+            order,
+            residual,
+            grad_hidden,
+            n,
+            B=8,
+            W=1 << (shapes.width - 1).bit_length(),
+            WIDTH=shapes.width,
+            num_warps=4,
+        )
         return sums, grad_hidden, back
 
     def once():
@@ -258,7 +297,8 @@ IMPLEMENTATIONS = {
 def compare_peers():
     problem = Problem()
     print(
-        f"convolution: {problem.n} particles, {len(problem.source)} edges, {LAYOUT.n_comb} weights an edge, float32"
+        f"convolution: {problem.n} particles, {len(problem.source)} edges, {LAYOUT.n_comb} weights an edge,"
+        " float32"
     )
     expected, base = None, None
     for name, make in IMPLEMENTATIONS.items():
@@ -271,7 +311,8 @@ def compare_peers():
             print(f"| {name} | not installed ({str(error)[:80]}) |", flush=True)
             continue
         expected = expected or results
-        # Features first, then scalars: ours has no gradient of the latter, which are constants in the network.
+        # Features first, then scalars: ours has no gradient of the latter, which are constants in the
+        # network.
         wrong = [
             float((a - b[:, : a.shape[1]]).norm() / b[:, : a.shape[1]].norm())
             for a, b in zip(results, expected, strict=True)
@@ -280,7 +321,8 @@ def compare_peers():
         base = base or (one, two)
         print(
             f"| {name} | {one:.3f}{note} | {base[0] / one:.1f}× | {two:.3f}{note2} | {base[1] / two:.1f}× | "
-            f"differs by {', '.join(f'{w:.0e}' for w in wrong)} |\n    {kernels_of(both)}", flush=True,
-        )  # fmt: skip
+            f"differs by {', '.join(f'{w:.0e}' for w in wrong)} |\n    {kernels_of(both)}",
+            flush=True,
+        )
         del forward, both, results
         torch.cuda.empty_cache()

@@ -20,10 +20,18 @@ def predictor_of(net, kernel):
     """What a user has, around a network of random weights."""
     means, spreads = [[0.0] * net.n_outputs] * 2, [[1.0] * net.n_outputs] * 2
     card = Card(
-        kind="se3gnn", name="benchmark", config=net.config, species=("A", "B"), cutoff=2.0, density=1.2,
-        times=tuple(range(1, net.n_outputs + 1)), default_time_index=0, composition=(0.8, 0.2), target_mean=means,
+        kind="se3gnn",
+        name="benchmark",
+        config=net.config,
+        species=("A", "B"),
+        cutoff=2.0,
+        density=1.2,
+        times=tuple(range(1, net.n_outputs + 1)),
+        default_time_index=0,
+        composition=(0.8, 0.2),
+        target_mean=means,
         target_std=spreads,
-    )  # fmt: skip
+    )
     with tempfile.TemporaryDirectory() as folder:
         save_model(folder, SE3Estimator(net, card))
         return Predictor(folder, device="cuda", kernel=kernel)
@@ -46,7 +54,8 @@ def time_predictions():
 
         each = milliseconds(one, 50, warm=5)
         print(
-            f"| {kernel} | a frame of a trajectory {each:.2f} ms | first frame, compilation included, {first:.1f} s |"
+            f"| {kernel} | a frame of a trajectory {each:.2f} ms | first frame, compilation included,"
+            f" {first:.1f} s |"
         )
         estimator = predictor.estimators[0]
         if kernel == "triton":

@@ -52,8 +52,10 @@ def main():
     apart = np.linalg.norm(
         minimum_image(ours.positions - theirs, structure.cell, structure.pbc), axis=1
     ).max()
-    print(f"inherent_structure {middle - start:.2f} s, matscipy {end - middle:.2f} s in {steps} steps: "
-          f"{(end - middle) / (middle - start):.1f} times faster; minima {apart:.1e} σ apart")  # fmt: skip
+    print(
+        f"inherent_structure {middle - start:.2f} s, matscipy {end - middle:.2f} s in {steps} steps: "
+        f"{(end - middle) / (middle - start):.1f} times faster; minima {apart:.1e} σ apart"
+    )
 
 
 if __name__ == "__main__":

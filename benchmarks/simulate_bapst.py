@@ -1,6 +1,8 @@
-"""Run the public structure of Bapst et al. (2020) again and compare with its published propensities; draws a figure.
+"""Run the public structure of Bapst et al. (2020) again and compare with its published propensities; draws a
+figure.
 
-python benchmarks/simulate_bapst.py test_large.pickle docs/images/simulate_bapst.png [--runs 30] [--times 0.132,0.435]
+python benchmarks/simulate_bapst.py test_large.pickle docs/images/simulate_bapst.png [--runs 30] [--times
+0.132,0.435]
 
 Peer: DeepMind's labels, made with their LAMMPS input, which was never published.
 """
@@ -31,9 +33,13 @@ def main() -> None:
     parser.add_argument("--times", default="0.132,0.435")
     options = parser.parse_args()
     settings, given = make_settings(
-        load_preset("kob-andersen"), temperature=0.44, times=options.times, timestep=0.003, runs=options.runs,
+        load_preset("kob-andersen"),
+        temperature=0.44,
+        times=options.times,
+        timestep=0.003,
+        runs=options.runs,
         start_from=options.pickle,
-    )  # fmt: skip
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "again.h5"
         simulate(settings, path, make_engine("lammps"), given=given, workers=1)

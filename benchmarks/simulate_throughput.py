@@ -1,9 +1,12 @@
-"""Throughput of `propensity simulate` against bare LAMMPS running the same input, and of the ways to use the cores.
+"""Throughput of `propensity simulate` against bare LAMMPS running the same input, and of the ways to use the
+cores.
 
 python benchmarks/simulate_throughput.py [--n 4096] [--steps 400] [--repeats 3]
 
-Peer: the `lmp` binary of the same wheel on the same input file, from start to end of the process; ours includes writing
-and reading the text files of a piece.  Ratios are of steps per second, above 1 where faster than the peer; CPU seconds
+Peer: the `lmp` binary of the same wheel on the same input file, from start to end of the process; ours
+includes writing
+and reading the text files of a piece.  Ratios are of steps per second, above 1 where faster than the peer;
+CPU seconds
 tell more than the clock on a machine that others use.
 """
 
@@ -85,7 +88,8 @@ def main() -> None:
         "two runs at once": (two_at_once, 2),
     }
     print(
-        f"{options.model}, N = {options.n}, {options.steps} steps, {len(frames)} frames, load {os.getloadavg()[0]:.1f}"
+        f"{options.model}, N = {options.n}, {options.steps} steps, {len(frames)} frames, load"
+        f" {os.getloadavg()[0]:.1f}"
     )
     print(f"{'':30s} {'steps/s':>9s} {'ratio':>6s} {'steps/CPU s':>12s} {'ratio':>6s}")
     peer: tuple[float, float] | None = None

@@ -30,11 +30,13 @@ liquid = load_demo().structure
 symbols = np.array(["Ni", "P"])[liquid.types]
 atoms = ase.Atoms(symbols, liquid.positions, cell=liquid.cell, pbc=True, masses=np.ones(len(liquid)))
 atoms.set_momenta(np.random.default_rng(1).normal(scale=0.44**0.5, size=(len(atoms), 3)))
-atoms.calc = PairPotential({
-    (28, 28): LennardJonesCut(epsilon=1.0, sigma=1.0, cutoff=2.5),
-    (28, 15): LennardJonesCut(epsilon=1.5, sigma=0.8, cutoff=2.0),
-    (15, 15): LennardJonesCut(epsilon=0.5, sigma=0.88, cutoff=2.2),
-})  # fmt: skip
+atoms.calc = PairPotential(
+    {
+        (28, 28): LennardJonesCut(epsilon=1.0, sigma=1.0, cutoff=2.5),
+        (28, 15): LennardJonesCut(epsilon=1.5, sigma=0.8, cutoff=2.0),
+        (15, 15): LennardJonesCut(epsilon=0.5, sigma=0.88, cutoff=2.2),
+    }
+)
 
 file = args.output / "ase_kob_andersen.extxyz"
 observer = PropensityObserver(atoms, args.model, file=file, species_map={"Ni": "A", "P": "B"})

@@ -1,4 +1,5 @@
-"""What an energy minimum tells: one published configuration seen by a model of thermal positions and by one of both.
+"""What an energy minimum tells: one published configuration seen by a model of thermal positions and by one
+of both.
 
 DeepMind's configuration of 4096 Kob–Andersen particles at T = 0.44 is minimised; a particle that is far from
 its minimum moves back soon, and later motion follows from where the minima are.  Ends with a table, and a

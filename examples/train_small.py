@@ -27,9 +27,19 @@ train = [sample for sample in data if sample.split == "train"]
 valid = [sample for sample in data if sample.split == "valid"]
 
 model = fit_network(
-    train, valid, epochs=args.epochs, positions="inherent", trained_species=("A", "B"), readout="species",
-    l_max=1, n_layers=3, dropout=0.0, learning_rate=5e-3, schedule="cosine", ema=0.95,
-)  # fmt: skip
+    train,
+    valid,
+    epochs=args.epochs,
+    positions="inherent",
+    trained_species=("A", "B"),
+    readout="species",
+    l_max=1,
+    n_layers=3,
+    dropout=0.0,
+    learning_rate=5e-3,
+    schedule="cosine",
+    ema=0.95,
+)
 save_model(args.output / "small_model", model)
 
 scores = evaluate(model, valid)

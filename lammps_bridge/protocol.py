@@ -38,7 +38,8 @@ def receive_hello(connection: socket.socket) -> dict[str, list[str]] | None:
     magic, version, length = _HELLO.unpack(head)
     if magic != b"PRPN" or version != VERSION:
         raise DataError(
-            f"fix propensity speaks protocol {version} and the server {VERSION}: run `propensity lammps build-plugin`."
+            f"fix propensity speaks protocol {version} and the server {VERSION}: run `propensity lammps"
+            " build-plugin`."
             if magic == b"PRPN"
             else "the client is not a fix propensity."
         )

@@ -26,7 +26,8 @@ class Ranks:
         self.comm = lmp.get_mpi_comm() if lmp.extract_setting("world_size") > 1 else None
         if lmp.extract_setting("world_size") > 1 and self.comm is None:
             raise MissingDependencyError(
-                "several MPI ranks need mpi4py, built for the MPI of this LAMMPS: pip install mpi4py, or use one rank."
+                "several MPI ranks need mpi4py, built for the MPI of this LAMMPS: pip install mpi4py, or use"
+                " one rank."
             )
         self.is_root = self.comm is None or self.comm.rank == 0
 

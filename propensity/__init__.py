@@ -19,7 +19,17 @@ _PUBLIC = {
     "save_model": "propensity.estimators.storage",
 }
 
-__all__ = ["Predictor", "PropensityAnalysis", "PropensityCalculator", "Structure", "build_graph", "inherent_structure", "load_model", "open_dataset", "save_model"]  # fmt: skip
+__all__ = [
+    "Predictor",
+    "PropensityAnalysis",
+    "PropensityCalculator",
+    "Structure",
+    "build_graph",
+    "inherent_structure",
+    "load_model",
+    "open_dataset",
+    "save_model",
+]
 
 if TYPE_CHECKING:
     from propensity.data import open_dataset

@@ -13,7 +13,8 @@ from propensity.errors import PropensityError
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it when the block succeeds and vanishes when it fails.
+    """Yield a temporary path beside ``path`` that replaces it when the block succeeds and vanishes when it
+    fails.
 
     Raises
     ------

@@ -98,9 +98,17 @@ def draw_slab(
     colours = (colormaps[cmap] if isinstance(cmap, str) else cmap).with_extremes(bad="0.75")
     size = 0.94 * np.array([diameters[min(k, len(diameters) - 1)] for k in structure.types[index]])
     discs = EllipseCollection(
-        size, size, np.zeros(len(size)), units="xy", offsets=points, offset_transform=axes.transData,
-        cmap=colours, norm=norm, linewidths=0.4, edgecolors=(0.1, 0.1, 0.15, 0.8),
-    )  # fmt: skip
+        size,
+        size,
+        np.zeros(len(size)),
+        units="xy",
+        offsets=points,
+        offset_transform=axes.transData,
+        cmap=colours,
+        norm=norm,
+        linewidths=0.4,
+        edgecolors=(0.1, 0.1, 0.15, 0.8),
+    )
     discs.set_array(np.ma.masked_invalid(values[index]))
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) @ cell[:2, :2]
     axes.add_collection(discs)

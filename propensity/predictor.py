@@ -98,8 +98,8 @@ class Predictor:
             check_potential(quench)
             if self.card.positions == "thermal":
                 raise InputError(
-                    f"{paths[0]} was trained on {self.card.positions} positions: leave quench out, or choose a model of "
-                    "inherent structures."
+                    f"{paths[0]} was trained on {self.card.positions} positions: leave quench out, or choose"
+                    " a model of inherent structures."
                 )
         self._selected = _select_times(np.array(self.card.times), times)
         self._warned: set[str] = set()
@@ -116,7 +116,8 @@ class Predictor:
 
     @property
     def default_time_index(self) -> int:
-        """Output that is meant where one number a particle is asked for; the last when it was not selected."""
+        """Output that is meant where one number a particle is asked for; the last when it was not
+        selected."""
         where = np.flatnonzero(self._selected == self.card.default_time_index)
         return int(where[0]) if len(where) else len(self._selected) - 1
 
@@ -137,8 +138,8 @@ class Predictor:
             )
         if structure.displacement is not None and self.card.positions == "thermal":
             raise InputError(
-                "the structure is an inherent one with the displacement to the thermal positions, and the model sees "
-                "thermal positions: give the thermal structure."
+                "the structure is an inherent one with the displacement to the thermal positions, and the"
+                " model sees thermal positions: give the thermal structure."
             )
         reduced = structure if self.length_scale == 1.0 else structure.scaled(1 / self.length_scale)
         self._check_like_training(reduced)
@@ -158,8 +159,8 @@ class Predictor:
         if np.isfinite(members[:, untrained[structure.types]]).any():
             self._warn_once(
                 "species",
-                f"the model was trained on {list(self.card.trained_species)} only: predictions for other species "
-                "mean little.",
+                f"the model was trained on {list(self.card.trained_species)} only: predictions for other"
+                " species mean little.",
             )
         return members[:, :, self._selected] * self.length_scale
 
@@ -186,8 +187,8 @@ class Predictor:
         if card.positions == "inherent" and self.quench is None and structure.displacement is None:
             self._warn_once(
                 "positions",
-                "the model was trained on inherent structures: give energy minima, or have thermal positions minimised "
-                "by quench (Kob–Andersen mixtures).",
+                "the model was trained on inherent structures: give energy minima, or have thermal positions"
+                " minimised by quench (Kob–Andersen mixtures).",
             )
         if not structure.pbc.any():
             self._warn_once(
@@ -202,16 +203,17 @@ class Predictor:
         ):
             self._warn_once(
                 "density",
-                f"number density is {structure.density:.4g} σ⁻³ and the model was trained at {card.density:.4g}: "
-                "predictions may mislead (is length_scale right?).",
+                f"number density is {structure.density:.4g} σ⁻³ and the model was trained at"
+                f" {card.density:.4g}: predictions may mislead (is length_scale right?).",
             )
         if card.composition:
             here = structure.composition(len(self.species))
             if np.abs(here - card.composition).max() > COMPOSITION_TOLERANCE:
                 self._warn_once(
                     "composition",
-                    f"composition is {np.round(here, 3).tolist()} of {list(self.species)} and the model was trained at "
-                    f"{np.round(card.composition, 3).tolist()}: predictions may mislead (is species_map right?).",
+                    f"composition is {np.round(here, 3).tolist()} of {list(self.species)} and the model was"
+                    f" trained at {np.round(card.composition, 3).tolist()}: predictions may mislead (is"
+                    " species_map right?).",
                 )
 
     def _warn_once(self, topic: str, message: str) -> None:
@@ -258,6 +260,7 @@ def _select_times(known: np.ndarray, wanted: Sequence[float] | float | None) -> 
     ]
     if wrong or not indices:
         raise InputError(
-            f"time {wrong[0] if wrong else wanted} is not among those of the model: choose from {known.tolist()}."
+            f"time {wrong[0] if wrong else wanted} is not among those of the model: choose from"
+            f" {known.tolist()}."
         )
     return np.array(indices)

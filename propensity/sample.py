@@ -71,9 +71,12 @@ class Sample:
     def __post_init__(self) -> None:
         n, t = len(self.structure), len(self.times)
         expected = {
-            "propensity": (n, t), "inherent_positions": (n, 3), "halves": (2, n, t),
-            "squared_displacement": (n, t), "fs": (t,),
-        }  # fmt: skip
+            "propensity": (n, t),
+            "inherent_positions": (n, 3),
+            "halves": (2, n, t),
+            "squared_displacement": (n, t),
+            "fs": (t,),
+        }
         for name, shape in expected.items():
             array = getattr(self, name)
             if array is not None and np.shape(array) != shape:

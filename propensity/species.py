@@ -61,7 +61,8 @@ def map_species(
         if not np.array_equal(first, other):
             a, b = list(found)[:2]
             raise InputError(
-                f"species by {a!r} and by {b!r} disagree: give a species_map whose labels occur in one of them only."
+                f"species by {a!r} and by {b!r} disagree: give a species_map whose labels occur in one of"
+                " them only."
             )
     return first
 
@@ -93,4 +94,7 @@ def _unmapped(columns: Mapping[str, np.ndarray], names: list[str], species_map: 
         for k, label in enumerate(next(iter(seen.values()), ["1", "2"])[:4])
     }
     what = "can't be inferred with certainty" if species_map is None else "are not all covered by species_map"
-    return f"species {what}: the structure has {shown} and the model knows {names}: pass species_map, e.g. {example}."
+    return (
+        f"species {what}: the structure has {shown} and the model knows {names}: pass species_map, e.g."
+        f" {example}."
+    )

@@ -1,4 +1,5 @@
-"""Pearson correlation from sums, so that pooling and bootstrapping never need the particles again; numpy only."""
+"""Pearson correlation from sums, so that pooling and bootstrapping never need the particles again; numpy
+only."""
 
 from __future__ import annotations
 

@@ -59,7 +59,8 @@ class Structure:
             displacement = _vectors(displacement, "displacement vectors")
             if len(displacement) != len(self):
                 raise InputError(
-                    f"displacement has shape {displacement.shape} for {len(self)} particles: give a vector for each."
+                    f"displacement has shape {displacement.shape} for {len(self)} particles: give a vector"
+                    " for each."
                 )
         object.__setattr__(self, "displacement", displacement)
 
@@ -92,7 +93,8 @@ class Structure:
         return Structure(positions, self.types, self.cell, self.pbc)
 
     def at_minimum(self, inherent_positions: Any) -> Structure:
-        """Return this thermal structure at its inherent positions, shape (N, 3), with the displacement from there."""
+        """Return this thermal structure at its inherent positions, shape (N, 3), with the displacement from
+        there."""
         found = self.with_positions(inherent_positions)
         step = minimum_image(self.positions - found.positions, self.cell, self.pbc)
         return Structure(found.positions, self.types, self.cell, self.pbc, step)
@@ -235,7 +237,7 @@ def _cell(cell: Any, pbc: np.ndarray) -> np.ndarray:
         # Scale-free test: unit vectors that span no volume (area, length) are linearly dependent.
         if lengths.min() == 0 or np.linalg.svd(periodic / lengths[:, None], compute_uv=False).min() < 1e-8:
             raise InputError(
-                f"cell {array.tolist()} is singular along periodic directions {np.flatnonzero(pbc).tolist()}: "
-                "give linearly independent vectors or set pbc=False there."
+                f"cell {array.tolist()} is singular along periodic directions {np.flatnonzero(pbc).tolist()}:"
+                " give linearly independent vectors or set pbc=False there."
             )
     return array.copy()

@@ -55,10 +55,18 @@ def make_tiny_model(folder: Path, seed: int = 0, **card: object) -> Path:
         for k in range(3):
             network(build_graph(make_liquid(seed=k), network.cutoff))
     values = {
-        "kind": "se3gnn", "name": "tiny", "config": network.config, "species": ("A", "B"), "cutoff": 2.0,
-        "times": (1.0, 10.0, 100.0), "default_time_index": 2, "density": 1.2, "composition": (0.8, 0.2),
-        "target_mean": [[0.1, 0.2, 0.4], [0.2, 0.4, 0.8]], "target_std": [[0.02, 0.05, 0.1], [0.05, 0.1, 0.2]],
-    }  # fmt: skip
+        "kind": "se3gnn",
+        "name": "tiny",
+        "config": network.config,
+        "species": ("A", "B"),
+        "cutoff": 2.0,
+        "times": (1.0, 10.0, 100.0),
+        "default_time_index": 2,
+        "density": 1.2,
+        "composition": (0.8, 0.2),
+        "target_mean": [[0.1, 0.2, 0.4], [0.2, 0.4, 0.8]],
+        "target_std": [[0.02, 0.05, 0.1], [0.05, 0.1, 0.2]],
+    }
     return save_model(folder, SE3Estimator(network, Card(**{**values, **card})))
 
 

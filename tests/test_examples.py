@@ -17,8 +17,11 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 def run(name: str, *args: object) -> str:
     done = subprocess.run(
         [sys.executable, EXAMPLES / name, *map(str, args)],
-        capture_output=True, text=True, timeout=280, env={**os.environ, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**os.environ, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 

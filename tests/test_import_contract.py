@@ -1,4 +1,5 @@
-"""The floor plan: a file imports only from lower floors or its own, adapters never import each other, and nothing goes in circles."""
+"""The floor plan: a file imports only from lower floors or its own, adapters never import each other, and
+nothing goes in circles."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def with_value(value):
         (POSITIONS, [0, 1], [[2, 0, 0], [4, 0, 0], [0, 0, 0]], [True, True, False], "singular"),
         (POSITIONS, [0, 1], 2.0, [True, False], "pbc has shape"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_refused_in_one_sentence(positions, types, cell, pbc, message):
     with pytest.raises(InputError, match=message) as error:
         Structure(positions, types, cell, pbc)

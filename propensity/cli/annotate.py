@@ -43,7 +43,9 @@ def parse_times(text: str | None) -> list[float] | None:
 @click.option(
     "--quench",
     type=click.Choice(["lj/cut", "lj/cut force-shifted"]),
-    help="Minimise the energy of each frame first, for models of inherent structures (Kob–Andersen mixtures).",
+    help=(
+        "Minimise the energy of each frame first, for models of inherent structures (Kob–Andersen mixtures)."
+    ),
 )
 @click.option("--start", type=click.IntRange(min=0), default=0, show_default=True, help="First frame.")
 @click.option("--stop", type=click.IntRange(min=1), help="Frame to stop before.")
@@ -53,9 +55,20 @@ def parse_times(text: str | None) -> list[float] | None:
 @click.option("--device", help="cpu, cuda, ...; default: CUDA where there is one.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
 def command(
-    trajectory: str, topology: str | None, output: str, model: tuple[str, ...], species_map: str | None,
-    length_scale: float, times: str | None, quench: str | None, start: int, stop: int | None, step: int, device: str | None, quiet: bool,
-) -> None:  # fmt: skip
+    trajectory: str,
+    topology: str | None,
+    output: str,
+    model: tuple[str, ...],
+    species_map: str | None,
+    length_scale: float,
+    times: str | None,
+    quench: str | None,
+    start: int,
+    stop: int | None,
+    step: int,
+    device: str | None,
+    quiet: bool,
+) -> None:
     """Add propensities to every frame of TRAJECTORY.
 
     Reads LAMMPS dumps, extended XYZ, GSD and whatever ASE or MDAnalysis reads; formats that don't name
@@ -72,9 +85,13 @@ def command(
     from propensity.trajectory import AnnotationInterrupted, BrokenFrameError, annotate
 
     predictor = Predictor(
-        model, device=device, species_map=parse_species_map(species_map), length_scale=length_scale,
-        times=parse_times(times), quench=quench,
-    )  # fmt: skip
+        model,
+        device=device,
+        species_map=parse_species_map(species_map),
+        length_scale=length_scale,
+        times=parse_times(times),
+        quench=quench,
+    )
     try:
         with frame_progress(quiet) as progress:
             summary = annotate(

@@ -26,7 +26,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 @click.option(
     "--quench",
     is_flag=True,
-    help="Add the energy minimum of structures that have none, in the potential of their dynamics: five seconds for 4096 particles.",
+    help=(
+        "Add the energy minimum of structures that have none, in the potential of their dynamics: five"
+        " seconds for 4096 particles."
+    ),
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a CPU]")
 @click.option("--overwrite", is_flag=True, help="Replace an existing store instead of going on with it.")
@@ -51,8 +54,11 @@ def command(
 
     console = Console(stderr=True)
     columns = (
-        TextColumn("converting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(elapsed_when_finished=True)
-    )  # fmt: skip
+        TextColumn("converting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("converting", total=None)
         convert(

@@ -33,9 +33,11 @@ def labels(summary: Summary) -> Table:
     shown = Table(
         title="Propensity in σ",
         title_justify="left",
-        caption="ceiling: largest ρ against these noisy labels, pooled and within one structure"
-        if with_ceiling
-        else None,
+        caption=(
+            "ceiling: largest ρ against these noisy labels, pooled and within one structure"
+            if with_ceiling
+            else None
+        ),
         caption_justify="left",
     )
     names = ["species", "#", "time"] + ["F_s"] * with_fs + ["mean", "spread"]

@@ -18,7 +18,7 @@ import click
 )
 @click.option("-m", "--model", default="ka-default", show_default=True, help="Model by name or path.")
 @click.option("--device", help="cpu, cuda, ...; default: CUDA where there is one.")
-def command(output: str, model: str, device: str | None) -> None:  # fmt: skip
+def command(output: str, model: str, device: str | None) -> None:
     """Predict a published configuration of 4096 particles and compare with its published propensity.
 
     Prints the mean propensity per species and its correlation with the published one, and writes

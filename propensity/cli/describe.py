@@ -24,8 +24,13 @@ if TYPE_CHECKING:
     metavar="FILE.npz",
     help="File to write.",
 )
-@click.option("--kind", default="averaged", show_default=True, metavar="NAME",
-              help="averaged, structure-functions, energy or density.")  # fmt: skip
+@click.option(
+    "--kind",
+    default="averaged",
+    show_default=True,
+    metavar="NAME",
+    help="averaged, structure-functions, energy or density.",
+)
 @click.option(
     "--species",
     default="A,B",
@@ -54,9 +59,19 @@ if TYPE_CHECKING:
     "--step", type=click.IntRange(min=1), default=1, show_default=True, help="Every how many frames."
 )
 def command(
-    file: Path, topology: Path | None, output: Path, kind: str, species: str, species_map: str | None,
-    length_scale: float, potential: str, inherent: bool, start: int, stop: int | None, step: int,
-) -> None:  # fmt: skip
+    file: Path,
+    topology: Path | None,
+    output: Path,
+    kind: str,
+    species: str,
+    species_map: str | None,
+    length_scale: float,
+    potential: str,
+    inherent: bool,
+    start: int,
+    stop: int | None,
+    step: int,
+) -> None:
     """Compute structural descriptors of every particle of FILE: a trajectory, or labelled data.
 
     Writes `features` (frames, N, n), `names` (n,), `types` (frames, N) and `frames` (names or numbers).
@@ -83,8 +98,10 @@ def command(
         reduced = structure if length_scale == 1 else structure.scaled(1 / length_scale)
         features, feature_names = describe(reduced, kind, names, potential=potential)
         if columns["features"] and features.shape != columns["features"][0].shape:
-            raise DataError(f"frame {label} has {len(structure)} particles and the first {len(columns['types'][0])}: "
-                            "describe them apart with --start and --stop.")  # fmt: skip
+            raise DataError(
+                f"frame {label} has {len(structure)} particles and the first {len(columns['types'][0])}: "
+                "describe them apart with --start and --stop."
+            )
         columns["features"].append(features)
         columns["types"].append(structure.types)
         columns["frames"].append(str(label))
@@ -92,17 +109,26 @@ def command(
         raise DataError(f"{file} has no frame from {start} to {stop or 'its end'}: choose others.")
     with replacing(output) as temporary:
         np.savez(
-            temporary, names=np.array(feature_names), features=np.array(columns["features"]),
-            types=np.array(columns["types"]), frames=np.array(columns["frames"]),
-        )  # fmt: skip
+            temporary,
+            names=np.array(feature_names),
+            features=np.array(columns["features"]),
+            types=np.array(columns["types"]),
+            frames=np.array(columns["frames"]),
+        )
     shape = np.shape(columns["features"])
     click.echo(f"wrote {shape[2]} descriptors of {shape[1]} particles in {shape[0]} frame(s) to {output}")
 
 
 def _structures(
-    file: Path, topology: Path | None, species: tuple[str, ...], species_map: str | None, inherent: bool,
-    start: int, stop: int | None, step: int,
-) -> Iterator[tuple[Any, Structure]]:  # fmt: skip
+    file: Path,
+    topology: Path | None,
+    species: tuple[str, ...],
+    species_map: str | None,
+    inherent: bool,
+    start: int,
+    stop: int | None,
+    step: int,
+) -> Iterator[tuple[Any, Structure]]:
     """Frames of a trajectory by number, or structures of labelled data by name."""
     from propensity.errors import InputError
     from propensity.species import parse_species_map

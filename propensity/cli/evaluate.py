@@ -14,25 +14,43 @@ import click
 @click.option(
     "-o", "--output", metavar="DIR", help="Folder for metrics.json, pearson.png and predicted_vs_true.png."
 )
-@click.option("--times", metavar="T,T,...", default="all", show_default=True,
-              help="Times of the data: values, #index, fs=0.5, tau_alpha or all.")  # fmt: skip
+@click.option(
+    "--times",
+    metavar="T,T,...",
+    default="all",
+    show_default=True,
+    help="Times of the data: values, #index, fs=0.5, tau_alpha or all.",
+)
 @click.option(
     "--species", metavar="A,B,...", help="Species to score.  [default: those the model was trained on]"
 )
 @click.option("--labels", metavar="NAME", help="Second set of labels in the files, e.g. published.")
-@click.option("--match", metavar="M:D,M:D,...",
-              help="Compare the model's time number M with the data's number D, instead of equal times.")  # fmt: skip
+@click.option(
+    "--match",
+    metavar="M:D,M:D,...",
+    help="Compare the model's time number M with the data's number D, instead of equal times.",
+)
 @click.option("--device", metavar="NAME", help="cpu or cuda.  [default: a GPU where there is one]")
 @click.option("--kernel", default="auto", show_default=True, help="Implementation of the convolution.")
 @click.option("--resamples", default=1000, show_default=True, help="Bootstrap samples of the intervals.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
 def command(
-    model: str, data: tuple[str, ...], output: str | None, times: str, species: str | None, labels: str | None,
-    match: str | None, device: str | None, kernel: str, resamples: int, seed: int,
-) -> None:  # fmt: skip
+    model: str,
+    data: tuple[str, ...],
+    output: str | None,
+    times: str,
+    species: str | None,
+    labels: str | None,
+    match: str | None,
+    device: str | None,
+    kernel: str,
+    resamples: int,
+    seed: int,
+) -> None:
     """Score MODEL (a name or folder) on the labelled structures DATA.
 
-    Prints Pearson's ρ for each species and time, pooled over all particles and as the mean over structures, with
+    Prints Pearson's ρ for each species and time, pooled over all particles and as the mean over structures,
+    with
     95 % intervals from resampling whole structures, beside the ceiling that label noise allows.
     """
     from pathlib import Path
@@ -57,9 +75,14 @@ def command(
         return track(items, "scoring", console=Console(stderr=True), transient=True)
 
     score = evaluate(
-        estimator, samples, species=species.split(",") if species else None, pairs=_pairs(match),
-        n_resamples=resamples, seed=seed, progress=bar,
-    )  # fmt: skip
+        estimator,
+        samples,
+        species=species.split(",") if species else None,
+        pairs=_pairs(match),
+        n_resamples=resamples,
+        seed=seed,
+        progress=bar,
+    )
     Console().print(
         table(score, f"{estimator.card.name or model} on {samples.source}: {len(score.names)} structure(s)")
     )

@@ -36,8 +36,13 @@ class ExperimentCommand(click.Command):
     metavar="KIND",
     help="Kind of model, repeatable.  [default: those of the figure]",
 )
-@click.option("--set", "given", multiple=True, metavar="NAME=VALUE",
-              help="Option of `propensity train` for every model that has it, or KIND.NAME=VALUE; repeatable.")  # fmt: skip
+@click.option(
+    "--set",
+    "given",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Option of `propensity train` for every model that has it, or KIND.NAME=VALUE; repeatable.",
+)
 @click.option("--n-train", type=int, metavar="N", help="Use the first N training structures.  [default: all]")
 @click.option("--n-test", type=int, metavar="N", help="Use the first N test structures.  [default: all]")
 @click.option(
@@ -47,12 +52,20 @@ class ExperimentCommand(click.Command):
 )
 @click.option("--per-time", is_flag=True, help="timescales: also train one model for each time.")
 def command(
-    name: str, systems: tuple[str, ...], output: str, kinds: tuple[str, ...], given: tuple[str, ...],
-    n_train: int | None, n_test: int | None, values: str | None, per_time: bool,
-) -> None:  # fmt: skip
+    name: str,
+    systems: tuple[str, ...],
+    output: str,
+    kinds: tuple[str, ...],
+    given: tuple[str, ...],
+    n_train: int | None,
+    n_test: int | None,
+    values: str | None,
+    per_time: bool,
+) -> None:
     """Run the experiment NAME on DATA, one state point each: TRAIN:TEST, or one data set with its own split.
 
-    Every model is trained on the same structures and scored on the same others. What is done stays in the folder:
+    Every model is trained on the same structures and scored on the same others. What is done stays in the
+    folder:
     the same command goes on where it stopped.
 
     \b

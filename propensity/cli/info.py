@@ -60,7 +60,8 @@ def _is_data(path: Path) -> bool:
 
 
 def _data(path: str, labels: str | None, console: Console) -> None:
-    from propensity.data import Sample, open_dataset, report
+    from propensity.cli import data_tables as report
+    from propensity.data import Sample, open_dataset
     from propensity.data.summary import summarise
 
     dataset = open_dataset(path, labels=labels)

@@ -40,9 +40,14 @@ def _list(cards: dict[str, Any]) -> Any:
         shown.add_column(column, no_wrap=True)
     for name, card in cards.items():
         shown.add_row(
-            name, card.kind, card.positions, " ".join(card.trained_species or card.species), _number(card.temperature),
-            f"{card.times[card.default_time_index]:g}", _headline(card),
-        )  # fmt: skip
+            name,
+            card.kind,
+            card.positions,
+            " ".join(card.trained_species or card.species),
+            _number(card.temperature),
+            f"{card.times[card.default_time_index]:g}",
+            _headline(card),
+        )
     return shown
 
 
@@ -52,18 +57,32 @@ def _details(card: Any, weights: Any) -> Any:
     shown = Table(show_header=False, box=None, pad_edge=False)
     training = card.training
     rows = {
-        "name": card.name, "kind": card.kind, "description": card.description,
-        "file": f"{weights} ({weights.stat().st_size / 1e3:.0f} kB)" if weights.exists() else f"{weights} is missing",
+        "name": card.name,
+        "kind": card.kind,
+        "description": card.description,
+        "file": (
+            f"{weights} ({weights.stat().st_size / 1e3:.0f} kB)"
+            if weights.exists()
+            else f"{weights} is missing"
+        ),
         "species": f"{' '.join(card.species)} (trained: {' '.join(card.trained_species or card.species)})",
-        "positions": card.positions, "cutoff": _number(card.cutoff) + " σ",
-        "times": ", ".join(f"{time:g}" for time in card.times) + f" (default {card.times[card.default_time_index]:g})",
-        "temperature": _number(card.temperature), "density": _number(card.density),
+        "positions": card.positions,
+        "cutoff": _number(card.cutoff) + " σ",
+        "times": (
+            ", ".join(f"{time:g}" for time in card.times)
+            + f" (default {card.times[card.default_time_index]:g})"
+        ),
+        "temperature": _number(card.temperature),
+        "density": _number(card.density),
         "composition": ", ".join(f"{x:.3g}" for x in card.composition),
-        "training": ", ".join(str(x) for x in training.get("data", training.get("sources", []))[:4])
-        + (f" ({training['n_structures']} structures)" if "n_structures" in training else ""),
+        "training": (
+            ", ".join(str(x) for x in training.get("data", training.get("sources", []))[:4])
+            + (f" ({training['n_structures']} structures)" if "n_structures" in training else "")
+        ),
         "options": ", ".join(f"{key} {value}" for key, value in card.config.items()),
-        "license": card.license, "citation": card.citation,
-    }  # fmt: skip
+        "license": card.license,
+        "citation": card.citation,
+    }
     for key, value in rows.items():
         if value:
             shown.add_row(f"[bold]{key}[/bold]", str(value))
@@ -85,14 +104,18 @@ def _scores(part: str, scores: dict[str, Any]) -> Any:
     for species, values in scores["species"].items():
         for t, time in enumerate(scores["times"]):
             shown.add_row(
-                species if t == 0 else "", f"{time:g}",
+                species if t == 0 else "",
+                f"{time:g}",
                 *(
                     _score(values.get(key, [None] * (t + 1))[t])
                     for key in (
-                        "pearson_pooled", "noise_ceiling_pooled", "pearson_per_structure", "noise_ceiling_per_structure",
+                        "pearson_pooled",
+                        "noise_ceiling_pooled",
+                        "pearson_per_structure",
+                        "noise_ceiling_per_structure",
                     )
                 ),
-            )  # fmt: skip
+            )
     return shown
 
 

@@ -52,9 +52,11 @@ def print_summary(summary: Summary, output: str) -> None:
     console = Console()
     console.print(table)
     console.print(
-        f"{summary.n_frames} frame{'s' * (summary.n_frames != 1)}, {summary.n_particles} particles → {output}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        f"{summary.n_frames} frame{'s' * (summary.n_frames != 1)}, {summary.n_particles} particles →"
+        f" {output}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _number(value: float) -> str:

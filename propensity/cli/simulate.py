@@ -31,9 +31,12 @@ import click
 @click.option("--timestep", type=float, help="Step of velocity Verlet.  [default: the model's, 0.005]")
 @click.option("--chains", type=int, help="Independent melts.  [default: one a structure]")
 @click.option(
-    "--equilibration", type=float, default=10.0, show_default=True,
+    "--equilibration",
+    type=float,
+    default=10.0,
+    show_default=True,
     help="Relaxation times over which nothing may age, and between structures of one chain.",
-)  # fmt: skip
+)
 @click.option(
     "--max-equilibration", type=float, help="Time at which to give up.  [default: 100 times the last time]"
 )
@@ -56,21 +59,42 @@ import click
 @click.option("--estimate", is_flag=True, help="Only say what it would cost.")
 @click.option("--show", is_flag=True, help="Print the model's LAMMPS fragment, a template for --input.")
 def command(
-    model: str | None, input_file: Path | None, temperature: float | None, n_particles: int,
-    density: float | None, structures: int, runs: int, times: str | None, output: Path | None,
-    start_from: Path | None, timestep: float | None, chains: int | None, equilibration: float,
-    max_equilibration: float | None, wavenumber: float | None, seed: int, engine: str, lammps_exe: str | None,
-    suffix: str | None, ranks: int, workers: int | None, scheduler: str | None, estimate: bool, show: bool,
-) -> None:  # fmt: skip
+    model: str | None,
+    input_file: Path | None,
+    temperature: float | None,
+    n_particles: int,
+    density: float | None,
+    structures: int,
+    runs: int,
+    times: str | None,
+    output: Path | None,
+    start_from: Path | None,
+    timestep: float | None,
+    chains: int | None,
+    equilibration: float,
+    max_equilibration: float | None,
+    wavenumber: float | None,
+    seed: int,
+    engine: str,
+    lammps_exe: str | None,
+    suffix: str | None,
+    ranks: int,
+    workers: int | None,
+    scheduler: str | None,
+    estimate: bool,
+    show: bool,
+) -> None:
     """Make labelled structures of a glass-forming liquid with molecular dynamics.
 
     MODEL is kob-andersen, kob-andersen-force-shifted, kob-andersen-2d, wahnstrom or soft-spheres.
 
-    Melts, cools and equilibrates independent chains, takes structures from them, and runs the isoconfigurational
+    Melts, cools and equilibrates independent chains, takes structures from them, and runs the
+    isoconfigurational
     ensemble and the inherent structure of each.  Stopped in any way, the same command goes on where it was.
 
     \b
-    propensity simulate kob-andersen --temperature 0.56 --structures 20 --runs 30 --times 0.1:200:10 -o ka_T0.56.h5
+    propensity simulate kob-andersen --temperature 0.56 --structures 20 --runs 30 --times 0.1:200:10 -o
+    ka_T0.56.h5
     """  # noqa: D301
     from propensity.simulate import make_engine, simulate
     from propensity.simulate.model import preset_text
@@ -86,16 +110,32 @@ def command(
             raise click.UsageError(f"{name} is missing.")
     assert temperature is not None and times is not None
     settings, given = make_settings(
-        choose_model(model, input_file), temperature=temperature, n_particles=n_particles, density=density,
-        structures=structures, runs=runs, times=times, start_from=start_from, timestep=timestep,
-        chains=chains, equilibration=equilibration, max_equilibration=max_equilibration,
-        wavenumber=wavenumber, seed=seed,
-    )  # fmt: skip
+        choose_model(model, input_file),
+        temperature=temperature,
+        n_particles=n_particles,
+        density=density,
+        structures=structures,
+        runs=runs,
+        times=times,
+        start_from=start_from,
+        timestep=timestep,
+        chains=chains,
+        equilibration=equilibration,
+        max_equilibration=max_equilibration,
+        wavenumber=wavenumber,
+        seed=seed,
+    )
     simulate(
-        settings, output or Path("estimate.h5"), make_engine(engine, exe=lammps_exe, suffix=suffix, ranks=ranks),
-        given=given, workers=workers, scheduler=scheduler, estimate_only=estimate,
-    )  # fmt: skip
+        settings,
+        output or Path("estimate.h5"),
+        make_engine(engine, exe=lammps_exe, suffix=suffix, ranks=ranks),
+        given=given,
+        workers=workers,
+        scheduler=scheduler,
+        estimate_only=estimate,
+    )
     if not estimate:
         click.echo(
-            f"{output}: {settings.structures} structure(s), {len(settings.times)} times, {settings.runs} runs each"
+            f"{output}: {settings.structures} structure(s), {len(settings.times)} times, {settings.runs} runs"
+            " each"
         )

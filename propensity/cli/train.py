@@ -121,5 +121,6 @@ def _report(run: Any, estimator: Any) -> None:
     for part, score in run.evaluations.items():
         console.print(table(score, f"{part}: {len(score.names)} structures"))
     click.echo(
-        f"model: {run.folder}/model.safetensors and model.json; score others with `propensity evaluate {run.folder} DATA`"
+        f"model: {run.folder}/model.safetensors and model.json; score others with `propensity evaluate"
+        f" {run.folder} DATA`"
     )

@@ -51,7 +51,8 @@ def convert(
     labels
         As in :func:`~propensity.data.open_dataset`.
     quench
-        Give inherent positions to structures without, by :func:`propensity.physics.quench.with_inherent_structure`.
+        Give inherent positions to structures without, by
+        :func:`propensity.physics.quench.with_inherent_structure`.
     workers
         Processes; None: one a CPU.  More than one needs ``if __name__ == "__main__":`` in a script.
     overwrite
@@ -95,8 +96,8 @@ def convert(
             progress(finished, total)
     if failures:
         raise DataError(
-            f"{len(failures)} of {total} structures can't be converted; the others are kept in {writer.parts}. "
-            f"Repair or remove the file(s) and repeat the command. First: {failures[0]}"
+            f"{len(failures)} of {total} structures can't be converted; the others are kept in"
+            f" {writer.parts}. Repair or remove the file(s) and repeat the command. First: {failures[0]}"
         )
     writer.close()
     return destination

@@ -91,8 +91,8 @@ def _parse(part: object) -> TimeSpec:
         return float(text)
     except ValueError:
         raise InputError(
-            f"time {str(part)!r} isn't understood: give a value (412), an index (#2), a level (fs=0.5, fs=1/e), "
-            "tau_alpha or all."
+            f"time {str(part)!r} isn't understood: give a value (412), an index (#2), a level (fs=0.5,"
+            " fs=1/e), tau_alpha or all."
         ) from None
 
 

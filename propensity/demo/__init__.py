@@ -1,4 +1,5 @@
-"""A real configuration that comes with the package: DeepMind's Kob–Andersen liquid at T = 0.44 (see NOTICE)."""
+"""A real configuration that comes with the package: DeepMind's Kob–Andersen liquid at T = 0.44 (see
+NOTICE)."""
 
 from __future__ import annotations
 

@@ -77,7 +77,10 @@ def _write(
 ) -> None:
     structure, k = demo.structure, predictor.default_time_index
     frame = Frame(
-        0, structure.positions, structure.cell, structure.pbc,
+        0,
+        structure.positions,
+        structure.cell,
+        structure.pbc,
         # Kob and Andersen modelled Ni80P20.
         {"symbol": np.array(["Ni", "P"])[structure.types]},
         {
@@ -86,13 +89,19 @@ def _write(
             "published": published[:, k],
         },
         {"source": demo.source, "propensity_time": predictor.times[k]},
-    )  # fmt: skip
+    )
     with open_writer(path, predictor) as writer:
         writer.add(frame, structure.types, columns)
 
 
-def _draw(path: Path, predictor: Predictor, demo: Configuration, predicted: np.ndarray, published: np.ndarray,
-          pearson: np.ndarray) -> None:  # fmt: skip
+def _draw(
+    path: Path,
+    predictor: Predictor,
+    demo: Configuration,
+    predicted: np.ndarray,
+    published: np.ndarray,
+    pearson: np.ndarray,
+) -> None:
     k = predictor.default_time_index
     title = f"predicted from one snapshot (ρ = {pearson[0, k]:.2f} for {predictor.species[0]})"
     panels = {title: predicted, "simulated, mean of 30 runs": published[:, k]}

@@ -1,4 +1,5 @@
-"""Averaged structural descriptors of Boattini, Smallenburg and Filion, Phys. Rev. Lett. 127, 088007 (2021)."""
+"""Averaged structural descriptors of Boattini, Smallenburg and Filion, Phys. Rev. Lett. 127, 088007
+(2021)."""
 
 from __future__ import annotations
 
@@ -58,8 +59,8 @@ class DescriptorGrid:
             object.__setattr__(self, name, shells)
         if self.l_max < 1 or self.generations < 0 or not self.averaging_length > 0:
             raise InputError(
-                f"l_max is {self.l_max}, generations {self.generations}, averaging_length {self.averaging_length}: "
-                "give l_max ≥ 1, generations ≥ 0 and a positive length."
+                f"l_max is {self.l_max}, generations {self.generations}, averaging_length"
+                f" {self.averaging_length}: give l_max ≥ 1, generations ≥ 0 and a positive length."
             )
 
     def names(self, species: Sequence[str]) -> list[str]:
@@ -159,5 +160,6 @@ def neighbours(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndar
 def _check_types(structure: Structure, n_species: int) -> None:
     if structure.types.max() >= n_species:
         raise InputError(
-            f"the structure has type {structure.types.max()}, but there are {n_species} species: types are 0..{n_species - 1}."
+            f"the structure has type {structure.types.max()}, but there are {n_species} species: types are"
+            f" 0..{n_species - 1}."
         )

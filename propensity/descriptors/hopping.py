@@ -32,7 +32,8 @@ def hop_indicator(trajectory: np.ndarray, window: int) -> np.ndarray:
         )
     if window < 2 or window % 2 or window >= len(trajectory):
         raise InputError(
-            f"window is {window} for {len(trajectory)} frames: give an even number from 2 to {len(trajectory) - 1}."
+            f"window is {window} for {len(trajectory)} frames: give an even number from 2 to"
+            f" {len(trajectory) - 1}."
         )
     half = window // 2
     result = np.empty((len(trajectory) - window, trajectory.shape[1]))
@@ -45,7 +46,8 @@ def hop_indicator(trajectory: np.ndarray, window: int) -> np.ndarray:
 
 
 def hop_labels(indicator: np.ndarray, hop: float = 0.2, quiet: float = 0.05) -> np.ndarray:
-    """1 where a particle hops (p_hop > ``hop`` at some time), 0 where it never exceeds ``quiet``, else −1; shape (N,).
+    """1 where a particle hops (p_hop > ``hop`` at some time), 0 where it never exceeds ``quiet``, else −1;
+    shape (N,).
 
     Thresholds in σ² of S. S. Schoenholz et al., Nat. Phys. 12, 469 (2016).
     """

@@ -105,7 +105,8 @@ def exponential_sums(
 def _refuse_coincident(pair: tuple[int, int]) -> None:
     if pair[0] >= 0:
         raise InputError(
-            f"particles {pair[0]} and {pair[1]} coincide: remove one, the direction between them is undefined."
+            f"particles {pair[0]} and {pair[1]} coincide: remove one, the direction between them is"
+            " undefined."
         )
 
 

@@ -16,11 +16,13 @@ from propensity.structure import Structure
 #: Centres of the radial functions, in σ_AA.
 RADIAL = tuple(round(0.1 * k, 9) for k in range(1, 51))
 
-#: Width δ of the radial functions, in σ_AA.  Publications write exp(−(r − μ)²/L²) or exp(−(r − μ)²/2δ²); the codes that
+#: Width δ of the radial functions, in σ_AA.  Publications write exp(−(r − μ)²/L²) or exp(−(r − μ)²/2δ²); the
+#: codes that
 #: can be read (A. Liu's group, amlearn, SoftnessML_api) all compute the second with δ = 0.1.
 WIDTH = 0.1
 
-#: (ξ, ζ, λ) of the 22 angular functions of Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015); ξ in σ_AA.  The same in
+#: (ξ, ζ, λ) of the 22 angular functions of Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015); ξ in σ_AA.  The
+#: same in
 #: amlearn (Qi-max/amlearn) and SoftnessML_api (tomidiy/SoftnessML_api).
 ANGULAR = (
     *((xi, zeta, lam) for xi, zeta in ((14.633, 1), (14.638, 2), (2.554, 1), (2.554, 2)) for lam in (-1, 1)),
@@ -79,9 +81,17 @@ def angular_functions(
         pair_of[a, b] = pair_of[b, a] = k
     start, source, r, vectors = neighbours(structure, cutoff)
     return _triples(
-        start, structure.types[source], r, vectors, pair_of, 1 / widths**2, width_of.ravel(),
-        shapes[:, 0].astype(np.int64), shapes[:, 1].astype(np.float64), shape_of.ravel(),
-    )  # fmt: skip
+        start,
+        structure.types[source],
+        r,
+        vectors,
+        pair_of,
+        1 / widths**2,
+        width_of.ravel(),
+        shapes[:, 0].astype(np.int64),
+        shapes[:, 1].astype(np.float64),
+        shape_of.ravel(),
+    )
 
 
 @njit(cache=True, nogil=True)

@@ -64,10 +64,15 @@ class BapstEstimator(Estimator):
         train = list(train)
         config = {"n_recurrences": opts.n_recurrences, "width": opts.width, "cutoff": opts.cutoff}
         card = training_card(
-            self.kind, train, config={**config, "predicts_untrained": False},
-            options=opts.model_dump(mode="json"), positions=opts.positions, cutoff=opts.cutoff,
-            trained_species=opts.trained_species, citation=CITATION,
-        )  # fmt: skip
+            self.kind,
+            train,
+            config={**config, "predicts_untrained": False},
+            options=opts.model_dump(mode="json"),
+            positions=opts.positions,
+            cutoff=opts.cutoff,
+            trained_species=opts.trained_species,
+            citation=CITATION,
+        )
         device = torch.device(opts.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(opts.seed)
@@ -120,7 +125,9 @@ def published_estimator(variables: Mapping[str, np.ndarray]) -> BapstEstimator:
     card = Card(
         kind=BapstEstimator.kind,
         name="bapst-t044-s09",
-        description="Published network of Bapst et al. for T = 0.44 and F_s = 0.9; trained on A particles only.",
+        description=(
+            "Published network of Bapst et al. for T = 0.44 and F_s = 0.9; trained on A particles only."
+        ),
         config={"n_recurrences": 7, "width": 64, "cutoff": 2.0, "predicts_untrained": True},
         species=("A", "B"),
         trained_species=("A",),

@@ -46,5 +46,6 @@ class Estimator(ABC):
         """Rebuild from a card and the arrays of :meth:`arrays`."""
 
     def to(self, device: Any = None, dtype: Any = None, kernel: str | None = None) -> Self:
-        """Move to a device, precision or kernel where the estimator has such a thing; otherwise do nothing."""
+        """Move to a device, precision or kernel where the estimator has such a thing; otherwise do
+        nothing."""
         return self

@@ -37,7 +37,10 @@ class Card(BaseModel):
     )
     positions: Literal["thermal", "inherent", "both"] = Field(
         "thermal",
-        description="Positions the model was trained on; both: inherent ones, with the displacement to the thermal ones.",
+        description=(
+            "Positions the model was trained on; both: inherent ones, with the displacement to the thermal"
+            " ones."
+        ),
     )
     node_scalars: dict[str, Any] = Field(
         default_factory=dict,
@@ -89,7 +92,8 @@ class Card(BaseModel):
         version = values.get("format_version")
         if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
             raise DataError(
-                f"{source} has format version {version!r} and this release reads 1..{FORMAT_VERSION}: update propensity."
+                f"{source} has format version {version!r} and this release reads 1..{FORMAT_VERSION}: update"
+                " propensity."
             )
         while version < FORMAT_VERSION:
             values = MIGRATIONS[version](dict(values))

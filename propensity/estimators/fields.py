@@ -30,9 +30,12 @@ class FieldOptions(Options):
 
     positions: Positions = Field("thermal", description="Positions that the model sees.")
     lengths: tuple[float, ...] = Field(
-        (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0), min_length=1,
-        description="Coarse-graining lengths ξ to choose from, by |ρ| on the training structures, at each time.",
-    )  # fmt: skip
+        (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0),
+        min_length=1,
+        description=(
+            "Coarse-graining lengths ξ to choose from, by |ρ| on the training structures, at each time."
+        ),
+    )
 
 
 class EnergyOptions(FieldOptions):
@@ -60,9 +63,13 @@ class FieldEstimator(Estimator):
         opts = read_options(self.options, options)
         train = list(train)
         self.card = training_card(
-            self.kind, train, config=self._config(train, opts), options=opts.model_dump(mode="json"),
-            positions=opts.positions, cutoff=REACH,
-        )  # fmt: skip
+            self.kind,
+            train,
+            config=self._config(train, opts),
+            options=opts.model_dump(mode="json"),
+            positions=opts.positions,
+            cutoff=REACH,
+        )
         lengths = np.array(opts.lengths, dtype=float)
         features = [self.fields(input_structure(sample, opts.positions), opts.lengths) for sample in train]
         mean = np.array(self.card.target_mean)

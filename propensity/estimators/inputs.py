@@ -31,7 +31,8 @@ def input_structure(sample: Sample, positions: AllPositions) -> Structure:
         return sample.structure
     if sample.inherent_positions is None:
         raise DataError(
-            f"{sample.name} has no inherent positions: add them by `propensity convert --quench`, or train on positions='thermal'."
+            f"{sample.name} has no inherent positions: add them by `propensity convert --quench`, or train on"
+            " positions='thermal'."
         )
     if positions == "inherent":
         return sample.structure.with_positions(sample.inherent_positions)
@@ -50,8 +51,8 @@ def check_arrays(card: Card, arrays: Mapping[str, np.ndarray], shapes: Mapping[s
         found = arrays[name].shape if name in arrays else None
         if found != shape:
             raise DataError(
-                f"the {card.kind} model has {name} of shape {found} instead of {shape}: weights and card don't "
-                "belong together."
+                f"the {card.kind} model has {name} of shape {found} instead of {shape}: weights and card"
+                " don't belong together."
             )
 
 

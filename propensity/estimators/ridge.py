@@ -1,4 +1,5 @@
-"""Ridge regression on averaged structural descriptors, Boattini et al., Phys. Rev. Lett. 127, 088007 (2021)."""
+"""Ridge regression on averaged structural descriptors, Boattini et al., Phys. Rev. Lett. 127, 088007
+(2021)."""
 
 from __future__ import annotations
 
@@ -30,14 +31,19 @@ class RidgeOptions(Options):
 
     positions: Positions = Field("thermal", description="Positions that the model sees.")
     alphas: tuple[float, ...] = Field(
-        (10.0, 100.0, 1e3, 1e4, 1e5, 1e6), min_length=1,
-        description="Penalties to choose from, for standardised descriptors, by cross-validation at each time.",
-    )  # fmt: skip
+        (10.0, 100.0, 1e3, 1e4, 1e5, 1e6),
+        min_length=1,
+        description=(
+            "Penalties to choose from, for standardised descriptors, by cross-validation at each time."
+        ),
+    )
     folds: int = Field(4, ge=2, description="Folds of the cross-validation; whole structures stay together.")
     max_particles: int = Field(
         200_000,
         ge=1,
-        description="Particles of each species to learn from, spread over all structures; a thousand take some 25 MB.",
+        description=(
+            "Particles of each species to learn from, spread over all structures; a thousand take some 25 MB."
+        ),
     )
     l_max: int = Field(12, ge=1, description="Largest order of the angular descriptors.")
     generations: int = Field(2, ge=0, description="How often descriptors are averaged over neighbours.")
@@ -57,14 +63,20 @@ class RidgeEstimator(Estimator):
         self.intercept = np.zeros((0, 0))
 
     def fit(self, train: Sequence[Sample], valid: Sequence[Sample] = (), **options: Any) -> RidgeEstimator:
-        """Fit with :class:`RidgeOptions`; ``valid`` is not used, the penalty is cross-validated in ``train``."""
+        """Fit with :class:`RidgeOptions`; ``valid`` is not used, the penalty is cross-validated in
+        ``train``."""
         opts = read_options(RidgeOptions, options)
         train = list(train)
         grid = {name: getattr(opts, name) for name in ("l_max", "generations", "averaging_length")}
         self.card = training_card(
-            self.kind, train, config=grid, options=opts.model_dump(mode="json"),
-            positions=opts.positions, cutoff=max(r for r, _ in DescriptorGrid().radial), citation=CITATION,
-        )  # fmt: skip
+            self.kind,
+            train,
+            config=grid,
+            options=opts.model_dump(mode="json"),
+            positions=opts.positions,
+            cutoff=max(r for r, _ in DescriptorGrid().radial),
+            citation=CITATION,
+        )
         chosen = some_particles(train, opts.max_particles, opts.seed)
         features = describe_samples(self._describe, train, opts.positions, chosen)
         n_species, n_times = len(self.card.species), len(self.card.times)

@@ -71,8 +71,8 @@ class SE3Estimator(Estimator):
         weight = self.network.readout.weight
         if self.network.displacement and structure.displacement is None:
             raise InputError(
-                "the model sees inherent structures with the displacement to the thermal positions: give quench and "
-                "thermal positions, or a Structure with its displacement (Structure.at_minimum)."
+                "the model sees inherent structures with the displacement to the thermal positions: give"
+                " quench and thermal positions, or a Structure with its displacement (Structure.at_minimum)."
             )
         network = self.network
         graph = network_graph(

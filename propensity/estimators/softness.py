@@ -40,10 +40,14 @@ class SoftnessOptions(Options):
 
     positions: Positions = Field("thermal", description="Positions that the model sees.")
     fraction: float = Field(
-        0.5, gt=0, le=0.5,
-        description="The most mobile fraction of each species is soft and the least mobile one hard; the rest is "
-        "left out. 0.5 divides at the median.",
-    )  # fmt: skip
+        0.5,
+        gt=0,
+        le=0.5,
+        description=(
+            "The most mobile fraction of each species is soft and the least mobile one hard; the rest is "
+            "left out. 0.5 divides at the median."
+        ),
+    )
     penalty: float = Field(
         0.01, gt=0, description="C of the support vector machine, for standardised features."
     )
@@ -86,10 +90,14 @@ class SoftnessEstimator(Estimator):
         opts = read_options(SoftnessOptions, options)
         train = list(train)
         self.card = training_card(
-            self.kind, train, config={"angular_cutoff": opts.angular_cutoff, "radial_width": WIDTH},
+            self.kind,
+            train,
+            config={"angular_cutoff": opts.angular_cutoff, "radial_width": WIDTH},
             options={**opts.model_dump(mode="json"), "labels": "propensity" if labels is None else "given"},
-            positions=opts.positions, cutoff=max(RADIAL), citation=CITATION,
-        )  # fmt: skip
+            positions=opts.positions,
+            cutoff=max(RADIAL),
+            citation=CITATION,
+        )
         chosen = some_particles(train, opts.max_particles, opts.seed)
         features = describe_samples(self._describe, train, opts.positions, chosen)
         given = None if labels is None else _given_labels(train, labels, chosen, len(self.card.times))
@@ -103,8 +111,8 @@ class SoftnessEstimator(Estimator):
                 soft = _thresholded(y[:, t], opts.fraction) if given is None else given[types == s, t]
                 if len(np.unique(soft[soft >= 0])) < 2:
                     raise DataError(
-                        f"species {self.card.species[s]!r} at time {self.card.times[t]:g} has no soft or no hard "
-                        "particles to learn from: change the labels or the fraction."
+                        f"species {self.card.species[s]!r} at time {self.card.times[t]:g} has no soft or no"
+                        " hard particles to learn from: change the labels or the fraction."
                     )
                 used = soft >= 0
                 self.normal[s, t], self.offset[s, t] = hyperplane(x[used], soft[used], opts.penalty)
@@ -113,7 +121,8 @@ class SoftnessEstimator(Estimator):
         return self
 
     def softness(self, structure: Structure) -> np.ndarray:
-        """Signed distance of each particle to the hyperplane of its species, shape (N, n_times); soft is positive."""
+        """Signed distance of each particle to the hyperplane of its species, shape (N, n_times); soft is
+        positive."""
         check_types(structure, self.card.species)
         features = self._describe(structure)
         result = np.empty((len(structure), len(self.card.times)))
@@ -129,8 +138,11 @@ class SoftnessEstimator(Estimator):
     def arrays(self) -> dict[str, np.ndarray]:
         """Hyperplanes (n_species, n_times, n_features) with offsets, and the lines that calibrate them."""
         return {
-            "normal": self.normal, "offset": self.offset, "slope": self.slope, "intercept": self.intercept,
-        }  # fmt: skip
+            "normal": self.normal,
+            "offset": self.offset,
+            "slope": self.slope,
+            "intercept": self.intercept,
+        }
 
     @classmethod
     def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> SoftnessEstimator:
@@ -157,7 +169,8 @@ class SoftnessEstimator(Estimator):
 
 
 def hyperplane(x: np.ndarray, soft: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
-    """Normal and offset in raw features, so that x·normal + offset is the signed distance in standardised ones."""
+    """Normal and offset in raw features, so that x·normal + offset is the signed distance in standardised
+    ones."""
     scaler = StandardScaler().fit(x)
     # A shell that is all but empty in training must not be blown up where it isn't.
     scale = np.where(scaler.scale_ > 1e-6, scaler.scale_, 1.0)
@@ -189,8 +202,8 @@ def _given_labels(
             or not np.isin(wide, (-1, 0, 1)).all()
         ):
             raise InputError(
-                f"labels of {sample.name} have shape {label.shape} or values beyond −1, 0, 1: give one of these for "
-                f"each of its {len(sample)} particles."
+                f"labels of {sample.name} have shape {label.shape} or values beyond −1, 0, 1: give one of"
+                f" these for each of its {len(sample)} particles."
             )
         parts.append(np.broadcast_to(wide, (len(sample), n_times))[rows])
     return np.concatenate(parts)

@@ -1,4 +1,5 @@
-"""Models on disk: ``model.safetensors`` for numbers and ``model.json`` for the card; nothing is ever unpickled."""
+"""Models on disk: ``model.safetensors`` for numbers and ``model.json`` for the card; nothing is ever
+unpickled."""
 
 from __future__ import annotations
 
@@ -90,7 +91,8 @@ def model_files(model: str | os.PathLike) -> tuple[Path, Path]:
             return folder / "model.safetensors", folder / "model.json"
     names = shipped_models()
     raise DataError(
-        f"model {str(model)!r} is neither a folder or .safetensors file nor a shipped model {names}{suggest(model, names)}."
+        f"model {str(model)!r} is neither a folder or .safetensors file nor a shipped model"
+        f" {names}{suggest(model, names)}."
     )
 
 

@@ -16,7 +16,10 @@ class TrainingConfig(Options):
     # What the network sees and predicts
     positions: AllPositions = Field(
         "thermal",
-        description="Positions that the network sees; both: inherent ones, and the displacement from there to the thermal ones.",
+        description=(
+            "Positions that the network sees; both: inherent ones, and the displacement from there to the"
+            " thermal ones."
+        ),
     )
     trained_species: tuple[str, ...] = Field(
         ("A",), description="Species in the loss; the model predicts NaN for the others."
@@ -26,9 +29,12 @@ class TrainingConfig(Options):
     channels: int = Field(4, ge=1, description="Channels of each order l.")
     n_layers: int = Field(8, ge=1, description="Convolutions.")
     thermal_layers: int = Field(
-        0, ge=0,
-        description="With positions=both: layers of a second network, which sees the thermal positions; outputs add.",
-    )  # fmt: skip
+        0,
+        ge=0,
+        description=(
+            "With positions=both: layers of a second network, which sees the thermal positions; outputs add."
+        ),
+    )
     n_basis: int = Field(10, ge=1, description="Bessel functions of the radial basis.")
     cutoff: float = Field(2.0, gt=0, description="Edges join particles closer than this, in σ_AA.")
     radial_hidden: int = Field(16, ge=1, description="Width of the radial MLP.")
@@ -39,14 +45,19 @@ class TrainingConfig(Options):
     kernel: str = Field("auto", description="Implementation of the convolution; see propensity.nn.kernels.")
     potential_energy: bool = Field(
         False,
-        description="Give each particle its local potential energy beside its species (Kob–Andersen mixtures).",
+        description=(
+            "Give each particle its local potential energy beside its species (Kob–Andersen mixtures)."
+        ),
     )
     potential: Literal["lj/cut", "lj/cut force-shifted"] | None = Field(
         None, description="Interaction for --potential-energy; default: what the structures say."
     )
     init: str | None = Field(
         None,
-        description="Model whose weights to start from; a readout of another shape, and thermal layers that it lacks, start at random.",
+        description=(
+            "Model whose weights to start from; a readout of another shape, and thermal layers that it lacks,"
+            " start at random."
+        ),
     )
     # Optimisation
     epochs: int = Field(200, ge=1, description="Passes over the training structures.")
@@ -60,15 +71,22 @@ class TrainingConfig(Options):
     betas: tuple[float, float] = Field((0.95, 0.999), description="Decay rates of Adam's moments.")
     weight_decay: float = Field(1e-7, ge=0, description="L2 penalty of Adam.")
     ema: float = Field(
-        0.0, ge=0, lt=1,
-        description="Decay of a running average of the weights, a step; validation and the model then use the "
-        "average, with batch-norm statistics computed anew over training structures. 0: none.",
-    )  # fmt: skip
+        0.0,
+        ge=0,
+        lt=1,
+        description=(
+            "Decay of a running average of the weights, a step; validation and the model then use the "
+            "average, with batch-norm statistics computed anew over training structures. 0: none."
+        ),
+    )
     inherent_weight: float = Field(
-        0.0, ge=0,
-        description="Weight of an auxiliary loss: the displacement to the inherent structure, read from the "
-        "vectors of the middle layer. It helps thermal input; the extra readout is not part of the model.",
-    )  # fmt: skip
+        0.0,
+        ge=0,
+        description=(
+            "Weight of an auxiliary loss: the displacement to the inherent structure, read from the "
+            "vectors of the middle layer. It helps thermal input; the extra readout is not part of the model."
+        ),
+    )
     validate_every: int = Field(
         1, ge=1, description="Epochs between validations; the last epoch has one too."
     )

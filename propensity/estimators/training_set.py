@@ -1,4 +1,5 @@
-"""What estimators share when they are fitted: checks of the samples, label statistics, descriptors and the card."""
+"""What estimators share when they are fitted: checks of the samples, label statistics, descriptors and the
+card."""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ def common_potential(train: Sequence[Sample], given: str | None = None) -> str:
     name = names.pop()
     if names or name is None:
         raise DataError(
-            "the structures don't say one common interaction: give potential='lj/cut' or 'lj/cut force-shifted'."
+            "the structures don't say one common interaction: give potential='lj/cut' or 'lj/cut"
+            " force-shifted'."
         )
     return name
 
@@ -84,7 +86,8 @@ def training_card(
     trained_species: Sequence[str] = (),
     citation: str = "",
 ) -> Card:
-    """Card of an estimator fitted to ``train``: species, times, labels, density and where the data came from."""
+    """Card of an estimator fitted to ``train``: species, times, labels, density and where the data came
+    from."""
     first, times = check_samples(train)
     for name in trained_species:
         if name not in first.species:
@@ -138,7 +141,8 @@ def describe_samples(
     positions: Positions,
     chosen: Sequence[np.ndarray],
 ) -> list[np.ndarray]:
-    """Features of the chosen particles of each sample, two structures at a time: compiled sums run side by side."""
+    """Features of the chosen particles of each sample, two structures at a time: compiled sums run side by
+    side."""
 
     def one(sample: Sample, rows: np.ndarray) -> np.ndarray:
         return describe(input_structure(sample, positions))[rows].astype(np.float32)

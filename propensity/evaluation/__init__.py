@@ -1,4 +1,5 @@
-"""Scores of a model: Pearson correlation pooled and per structure, confidence intervals, the noise ceiling."""
+"""Scores of a model: Pearson correlation pooled and per structure, confidence intervals, the noise
+ceiling."""
 
 from propensity.evaluation.scores import Evaluation, evaluate
 from propensity.statistics import bootstrap, moments, noise_ceiling, pearson

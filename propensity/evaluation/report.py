@@ -26,13 +26,14 @@ def table(evaluation: Evaluation, title: str = "") -> Table:
     for s, species in enumerate(evaluation.species):
         for t, time in enumerate(evaluation.data_times):
             shown.add_row(
-                species if t == 0 else "", f"{time:.4g}",
+                species if t == 0 else "",
+                f"{time:.4g}",
                 _number(evaluation.pooled[s, t], evaluation.pooled_interval[:, s, t]),
                 _number(evaluation.ceiling[s, t]),
                 _number(evaluation.per_structure[s, t], evaluation.per_structure_interval[:, s, t]),
                 _number(evaluation.ceiling_per_structure[s, t]),
                 end_section=t == len(evaluation.data_times) - 1,
-            )  # fmt: skip
+            )
     return shown
 
 

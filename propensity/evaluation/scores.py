@@ -92,7 +92,8 @@ def evaluate(
     species
         Species to score; None: those that the model was trained on.
     pairs
-        (index of the model's time, index of the data's time) to compare; None: equal times, see :func:`match_times`.
+        (index of the model's time, index of the data's time) to compare; None: equal times, see
+        :func:`match_times`.
     n_resamples
         Bootstrap samples of the confidence intervals.
     seed
@@ -143,10 +144,17 @@ def evaluate(
         names.append(sample.name)
         groups.append(sample.group or sample.name)
     return _summary(
-        chosen, np.array(card.times)[model_index], data_times[data_index], names, groups,
-        np.array(sums), np.array(half_sums), n_resamples, seed,
+        chosen,
+        np.array(card.times)[model_index],
+        data_times[data_index],
+        names,
+        groups,
+        np.array(sums),
+        np.array(half_sums),
+        n_resamples,
+        seed,
         {key: tuple(np.concatenate(a) for a in zip(*parts, strict=True)) for key, parts in scatter.items()},
-    )  # fmt: skip
+    )
 
 
 def match_times(model: np.ndarray, data: np.ndarray, tolerance: float = 0.02) -> list[tuple[int, int]]:

@@ -41,7 +41,8 @@ class System:
 
 
 def open_system(spec: str, *, n_train: int | None = None, n_test: int | None = None) -> System:
-    """Open ``TRAIN``, split as its files say or 50:10:40, or ``TRAIN:TEST``; keep the first structures of each.
+    """Open ``TRAIN``, split as its files say or 50:10:40, or ``TRAIN:TEST``; keep the first structures of
+    each.
 
     Raises
     ------
@@ -129,10 +130,13 @@ class Job:
     def key(self, systems: dict[str, System]) -> str:
         """Short hash of everything that decides the trained model."""
         what = {
-            "kind": self.kind, "options": self.checked_options(), "times": self.times,
-            "data": systems[self.system].train.names[: self.n_train], "follow": self.follow,
+            "kind": self.kind,
+            "options": self.checked_options(),
+            "times": self.times,
+            "data": systems[self.system].train.names[: self.n_train],
+            "follow": self.follow,
             "version": __version__,
-        }  # fmt: skip
+        }
         return f"{self.kind}-{hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
@@ -202,9 +206,15 @@ def _score(job: Job, estimator: Estimator, systems: dict[str, System], name: str
     for s, species in enumerate(score.species):
         for t, at in enumerate(score.data_times):
             yield {
-                "kind": job.kind, "system": job.system, "refit": job.refit,
-                "test": name, "temperature": test.temperature, "n_train": estimator.card.training["n_structures"],
-                "n_test": len(score.names), "species": species, "time": float(at),
+                "kind": job.kind,
+                "system": job.system,
+                "refit": job.refit,
+                "test": name,
+                "temperature": test.temperature,
+                "n_train": estimator.card.training["n_structures"],
+                "n_test": len(score.names),
+                "species": species,
+                "time": float(at),
                 "is_tau": bool(np.isclose(at, test.times[test.tau_index])),
                 "pooled": float(score.pooled[s, t]),
                 "pooled_low": float(score.pooled_interval[0, s, t]),
@@ -214,8 +224,9 @@ def _score(job: Job, estimator: Estimator, systems: dict[str, System], name: str
                 "per_structure_high": float(score.per_structure_interval[1, s, t]),
                 "ceiling": float(score.ceiling[s, t]),
                 "ceiling_per_structure": float(score.ceiling_per_structure[s, t]),
-                "seed": job.options.get("seed"), "seconds": estimator.card.training.get("seconds"),
-            }  # fmt: skip
+                "seed": job.options.get("seed"),
+                "seconds": estimator.card.training.get("seconds"),
+            }
 
 
 def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:

@@ -62,7 +62,8 @@ class Settings:
             kind, dot, own = name.partition(".")
             if dot and kind not in fields:
                 raise InputError(
-                    f"option {name!r} names {kind!r}, but the models are {list(fields)}{suggest(kind, fields)}."
+                    f"option {name!r} names {kind!r}, but the models are"
+                    f" {list(fields)}{suggest(kind, fields)}."
                 )
             known = fields[kind] if dot else sorted({one for names in fields.values() for one in names})
             if (own if dot else name) not in known:
@@ -137,7 +138,8 @@ def lmax(systems: Systems, settings: Settings) -> list[Job]:
 
 
 def transfer(systems: Systems, settings: Settings) -> list[Job]:
-    """Each network on every system, as it is and with a readout refitted to some or all structures of the other."""
+    """Each network on every system, as it is and with a readout refitted to some or all structures of the
+    other."""
     sizes = settings.values or (None,)
     if len(sizes) > 1:
         raise InputError(
@@ -175,7 +177,8 @@ def data_efficiency(systems: Systems, settings: Settings) -> list[Job]:
         )
         if max(sizes) > available or min(sizes) < 1:
             raise InputError(
-                f"sizes are {list(sizes)} and {name} has {available} training structures: choose from 1 to that."
+                f"sizes are {list(sizes)} and {name} has {available} training structures: choose from 1 to"
+                " that."
             )
         jobs += [
             Job(kind, kind, name, (name,), _equal_steps(kind, settings, available / n), n_train=n, x=n)

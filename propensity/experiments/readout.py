@@ -38,9 +38,15 @@ def refit_readout(estimator: Estimator, train: Sequence[Sample], alpha: float = 
     train, old = list(train), estimator.card
     config = {**estimator.network.config, "n_outputs": len(train[0].times)}
     card = training_card(
-        old.kind, train, config=config, options={"readout_of": old.name, "alpha": alpha},
-        positions=old.positions, cutoff=old.cutoff, trained_species=old.trained_species, citation=old.citation,
-    )  # fmt: skip
+        old.kind,
+        train,
+        config=config,
+        options={"readout_of": old.name, "alpha": alpha},
+        positions=old.positions,
+        cutoff=old.cutoff,
+        trained_species=old.trained_species,
+        citation=old.citation,
+    )
     card.node_scalars = old.node_scalars
     features = [node_features(estimator, input_structure(sample, old.positions)) for sample in train]
     types = np.concatenate([sample.structure.types for sample in train])

@@ -140,7 +140,8 @@ class PropensityObserver:
 
     Examples
     --------
-    >>> dynamics.attach(PropensityObserver(atoms, "ka-default", file="run.extxyz"), interval=100)  # doctest: +SKIP
+    >>> dynamics.attach(PropensityObserver(atoms, "ka-default", file="run.extxyz"), interval=100)  # doctest:
+    +SKIP
     """
 
     def __init__(

@@ -98,7 +98,8 @@ class PropensityAnalysis(AnalysisBase):
         liquid = atoms.universe.atoms if environment is None else environment.atoms
         if isinstance(atomgroup, UpdatingAtomGroup) or isinstance(environment, UpdatingAtomGroup):
             raise InputError(
-                "the selection is updating, so its size may vary: select without updating=True and mask the results."
+                "the selection is updating, so its size may vary: select without updating=True and mask the"
+                " results."
             )
         if not len(atoms):
             raise InputError("the atom group is empty: select at least one atom.")
@@ -114,9 +115,14 @@ class PropensityAnalysis(AnalysisBase):
         self._environment = liquid
         self._model = [str(m) for m in ([model] if isinstance(model, (str, os.PathLike)) else model)]
         self._options = {
-            "device": device, "dtype": dtype, "species_map": species_map,
-            "length_scale": length_scale, "kernel": kernel, "times": times, "quench": quench,
-        }  # fmt: skip
+            "device": device,
+            "dtype": dtype,
+            "species_map": species_map,
+            "length_scale": length_scale,
+            "kernel": kernel,
+            "times": times,
+            "quench": quench,
+        }
         self._pbc = pbc
         self._store = store
         self._predictor: Predictor | None = None

@@ -11,7 +11,8 @@ def enclosing_cell(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.
     """Return a non-singular cell and positions inside it: wrapped if periodic, shifted if open."""
     cell, pbc, positions = structure.cell.copy(), structure.pbc, structure.positions
     if not pbc.all():
-        # Open directions get unit vectors orthogonal to the periodic ones, long enough to hold every particle.
+        # Open directions get unit vectors orthogonal to the periodic ones, long enough to hold every
+        # particle.
         basis = np.linalg.svd(cell[pbc], full_matrices=True)[2][pbc.sum() :] if pbc.any() else np.eye(3)
         cell[~pbc] = basis
         fractional = np.linalg.solve(cell.T, positions.T).T

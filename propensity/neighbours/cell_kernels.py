@@ -58,8 +58,21 @@ def count(positions, bin_of, order, starts, frame, counts, closest, nx, ny, nz, 
 
 @triton.jit(do_not_specialize=_SIZES)
 def fill(
-    positions, bin_of, order, starts, frame, counts, ends, edge_index, vectors, room, nx, ny, nz, W: tl.constexpr,
-):  # fmt: skip
+    positions,
+    bin_of,
+    order,
+    starts,
+    frame,
+    counts,
+    ends,
+    edge_index,
+    vectors,
+    room,
+    nx,
+    ny,
+    nz,
+    W: tl.constexpr,
+):
     """Edges of one particle, after those of the particles before it; ``room`` is how many there may be."""
     slot = tl.program_id(0).to(tl.int64)
     begin, end, dx, dy, dz = _around(tl.load(bin_of + slot), starts, frame, nx, ny, nz)

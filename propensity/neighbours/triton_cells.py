@@ -58,7 +58,8 @@ def build(
 
 
 def grid_of(cell: np.ndarray, cutoff: float, n: int) -> tuple[np.ndarray, tuple[int, int, int]] | None:
-    """What the kernels know of the cell (its vectors, their inverse and the squared cutoff, shape (19,)), and bins.
+    """What the kernels know of the cell (its vectors, their inverse and the squared cutoff, shape (19,)), and
+    bins.
 
     Bins are wider than the cutoff by more than rounding; None where there are not three along each vector.
     """
@@ -85,18 +86,31 @@ class Found:
     bins: tuple[int, int, int]
 
     def summary(self) -> torch.Tensor:
-        """Number of edges and least squared distance (or the squared cutoff), float64 on the device, shape (2,)."""
+        """Number of edges and least squared distance (or the squared cutoff), float64 on the device, shape
+        (2,)."""
         return torch.stack([self.counts.sum().double(), self.closest.min()])
 
     def fill(self, edge_index: torch.Tensor, edge_vec: torch.Tensor) -> None:
-        """Write the edges that fit into ``edge_index`` (2, E) and ``edge_vec`` (E, 3); the rest stays as it is."""
+        """Write the edges that fit into ``edge_index`` (2, E) and ``edge_vec`` (E, 3); the rest stays as it
+        is."""
         from propensity.neighbours import cell_kernels
 
         ends = torch.cumsum(self.counts, 0, dtype=torch.int64)
         cell_kernels.fill[(len(self.counts),)](
-            self.positions, self.bin_of, self.order, self.starts, self.frame, self.counts, ends, edge_index,
-            edge_vec, len(edge_vec), *self.bins, W=WIDTH, num_warps=WARPS,
-        )  # fmt: skip
+            self.positions,
+            self.bin_of,
+            self.order,
+            self.starts,
+            self.frame,
+            self.counts,
+            ends,
+            edge_index,
+            edge_vec,
+            len(edge_vec),
+            *self.bins,
+            W=WIDTH,
+            num_warps=WARPS,
+        )
 
 
 def search(positions: torch.Tensor, frame: torch.Tensor, bins: tuple[int, int, int]) -> Found:

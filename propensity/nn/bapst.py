@@ -56,11 +56,17 @@ class BapstGNN(nn.Module):
         if not cutoff > 0:
             raise InputError(f"cutoff is {cutoff}: give a positive number.")
         self.config: dict[str, Any] = {
-            "n_outputs": n_outputs, "n_recurrences": n_recurrences, "width": width, "cutoff": float(cutoff),
-        }  # fmt: skip
+            "n_outputs": n_outputs,
+            "n_recurrences": n_recurrences,
+            "width": width,
+            "cutoff": float(cutoff),
+        }
         self.n_outputs, self.n_recurrences, self.width, self.cutoff = (
-            n_outputs, n_recurrences, width, float(cutoff),
-        )  # fmt: skip
+            n_outputs,
+            n_recurrences,
+            width,
+            float(cutoff),
+        )
         self.encode_node = _mlp(1, width)
         self.encode_edge = _mlp(3, width)
         self.update_edge = _mlp(6 * width, width)

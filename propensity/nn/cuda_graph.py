@@ -1,4 +1,5 @@
-"""Losses of graphs and their gradients recorded as one CUDA graph: a step then costs the processor one launch."""
+"""Losses of graphs and their gradients recorded as one CUDA graph: a step then costs the processor one
+launch."""
 
 from __future__ import annotations
 
@@ -74,10 +75,12 @@ class Recording:
         self._edges = {
             name: torch.empty(
                 (2, max_edges) if name.endswith("index") else (max_edges, 3),
-                dtype=held[name].dtype, device=weight.device,
+                dtype=held[name].dtype,
+                device=weight.device,
             )
-            for name in held if name.endswith(("edge_index", "edge_vec"))
-        }  # fmt: skip
+            for name in held
+            if name.endswith(("edge_index", "edge_vec"))
+        }
         self._put(like)
         graph = SimpleNamespace(**self._edges, **self._inputs)
         state = {name: value.clone() for name, value in loss.state_dict().items()}
@@ -115,7 +118,8 @@ class Recording:
         return self._losses
 
     def _put(self, graph: Any) -> None:
-        """Copy a graph to where the recording reads, with edges to a particle that does not exist in the room left."""
+        """Copy a graph to where the recording reads, with edges to a particle that does not exist in the room
+        left."""
         n_edges = most_edges(graph)
         if len(graph.types) != self.n_nodes or n_edges > self.max_edges:
             raise InputError(
@@ -137,7 +141,8 @@ class Recording:
 def record(
     run: Callable[[], tuple[torch.Tensor, ...]], device: torch.device
 ) -> tuple[Callable[[], None], tuple[torch.Tensor, ...]]:
-    """Record what ``run`` launches: a function that replays it, and the results that each replay overwrites."""
+    """Record what ``run`` launches: a function that replays it, and the results that each replay
+    overwrites."""
     side = torch.cuda.Stream(device)
     side.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(side):

@@ -50,7 +50,8 @@ class SE3GNN(nn.Module):
         and the readout their length; 0: the network sees none.
     thermal_layers
         Layers of a second network, whose outputs are added: it reads ``graph.thermal_edge_index`` (2, E′) and
-        ``graph.thermal_edge_vec`` (E′, 3), the edges between thermal positions where positions are inherent ones.
+        ``graph.thermal_edge_vec`` (E′, 3), the edges between thermal positions where positions are inherent
+        ones.
     readout
         ``"shared"`` by all species, or ``"species"`` for one linear map each.
     kernel
@@ -78,9 +79,13 @@ class SE3GNN(nn.Module):
     ) -> None:
         super().__init__()
         _check(
-            n_species=n_species, n_outputs=n_outputs, channels=channels, n_layers=n_layers,
-            n_basis=n_basis, radial_hidden=radial_hidden,
-        )  # fmt: skip
+            n_species=n_species,
+            n_outputs=n_outputs,
+            channels=channels,
+            n_layers=n_layers,
+            n_basis=n_basis,
+            radial_hidden=radial_hidden,
+        )
         if not cutoff > 0:
             raise InputError(f"cutoff is {cutoff}: give a positive number.")
         if not 0 <= dropout < 1:
@@ -94,11 +99,20 @@ class SE3GNN(nn.Module):
         if readout not in ("shared", "species"):
             raise InputError(f"readout is {readout!r}: choose 'shared' or 'species'.")
         self.config: dict[str, Any] = {
-            "n_species": n_species, "n_outputs": n_outputs, "l_max": l_max, "channels": channels,
-            "n_layers": n_layers, "n_basis": n_basis, "cutoff": float(cutoff), "radial_hidden": radial_hidden,
-            "dropout": dropout, "extra_scalars": extra_scalars, "displacement": float(displacement),
-            "thermal_layers": thermal_layers, "readout": readout,
-        }  # fmt: skip
+            "n_species": n_species,
+            "n_outputs": n_outputs,
+            "l_max": l_max,
+            "channels": channels,
+            "n_layers": n_layers,
+            "n_basis": n_basis,
+            "cutoff": float(cutoff),
+            "radial_hidden": radial_hidden,
+            "dropout": dropout,
+            "extra_scalars": extra_scalars,
+            "displacement": float(displacement),
+            "thermal_layers": thermal_layers,
+            "readout": readout,
+        }
         self.n_species, self.n_outputs, self.l_max, self.cutoff = n_species, n_outputs, l_max, float(cutoff)
         self.extra_scalars, self.displacement, self.kernel = extra_scalars, float(displacement), kernel
         self.irreps = Irreps([(channels, (l, 1)) for l in range(l_max + 1)])
@@ -106,10 +120,13 @@ class SE3GNN(nn.Module):
         self.convolutions = nn.ModuleList(
             Convolution(
                 ConvolutionLayout(channels if k or displacement else 0, n_scalars, channels, l_max),
-                n_basis=n_basis, cutoff=float(cutoff), radial_hidden=radial_hidden, dropout=dropout,
+                n_basis=n_basis,
+                cutoff=float(cutoff),
+                radial_hidden=radial_hidden,
+                dropout=dropout,
             )
             for k in range(n_layers)
-        )  # fmt: skip
+        )
         self.norms = nn.ModuleList(BatchNorm(self.irreps, momentum=0.5) for _ in range(n_layers))
         n_readouts = n_species if readout == "species" else 1
         self.readout = nn.Linear(channels * (l_max + 1) + bool(displacement), n_outputs * n_readouts)
@@ -126,9 +143,11 @@ class SE3GNN(nn.Module):
             return output
         # Fast motion follows from forces, which at a minimum are zero.
         seen = SimpleNamespace(
-            types=graph.types, edge_index=graph.thermal_edge_index, edge_vec=graph.thermal_edge_vec,
+            types=graph.types,
+            edge_index=graph.thermal_edge_index,
+            edge_vec=graph.thermal_edge_vec,
             extra=graph.extra if self.extra_scalars else None,
-        )  # fmt: skip
+        )
         return output + self.thermal.read_out(kernel.last_features(self.thermal, seen), seen)
 
     def hidden(self, graph: Any) -> list[torch.Tensor]:

@@ -60,7 +60,8 @@ class RadialMLP(nn.Module):
         return self.training and n_edges > 1
 
     def dropout_mask(self, hidden: torch.Tensor) -> torch.Tensor | None:
-        """Which hidden units stay, shape (E, hidden), from torch's generator: the same draw for every kernel."""
+        """Which hidden units stay, shape (E, hidden), from torch's generator: the same draw for every
+        kernel."""
         if not self.training or self.dropout.p == 0:
             return None
         shape = len(hidden), self.linear_in.out_features

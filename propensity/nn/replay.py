@@ -35,10 +35,12 @@ MARGIN = 1.1
 
 
 def replayed(network: SE3GNN, structure: Structure) -> np.ndarray | None:
-    """Outputs of ``network`` in eval mode for ``structure``, shape (N, n_outputs), or None: then call it itself.
+    """Outputs of ``network`` in eval mode for ``structure``, shape (N, n_outputs), or None: then call it
+    itself.
 
     None comes back for the first structure of a size, those that are not worth a recording or cannot have
-    one (above ``LARGEST`` particles, open boundaries, small cells, extra scalars or displacements, kernels other than
+    one (above ``LARGEST`` particles, open boundaries, small cells, extra scalars or displacements, kernels
+    other than
     Triton), for more edges than there is room for, and for coincident particles.
     """
     weight = network.readout.weight

@@ -15,7 +15,8 @@ WAVE_NUMBER = 7.25
 
 @dataclass(frozen=True, eq=False)
 class EnsembleAverages:
-    """Averages at one time: ``propensity`` (N,), ``halves`` (2, N), ``squared_displacement`` (N,), ``n_runs``, ``fs``."""
+    """Averages at one time: ``propensity`` (N,), ``halves`` (2, N), ``squared_displacement`` (N,),
+    ``n_runs``, ``fs``."""
 
     propensity: np.ndarray
     halves: np.ndarray
@@ -85,5 +86,6 @@ def _check_unwrapped(step: np.ndarray, box: np.ndarray, where: str) -> None:
     between = (np.abs(step) > 0.25 * box) & ~jumps
     if jumps.sum() > between.sum():
         raise DataError(
-            f"{where} has {int(jumps.sum())} coordinate(s) that jump by a box length: unwrap the trajectories."
+            f"{where} has {int(jumps.sum())} coordinate(s) that jump by a box length: unwrap the"
+            " trajectories."
         )

@@ -1,4 +1,5 @@
-"""The Kob–Andersen mixture: its pair potentials, local energies, and forces for ASE by a neighbour list with a skin."""
+"""The Kob–Andersen mixture: its pair potentials, local energies, and forces for ASE by a neighbour list with
+a skin."""
 
 # mypy: disable-error-code="misc"
 
@@ -26,7 +27,8 @@ CUT = 2.5
 #: Name of the interaction, as in :class:`propensity.data.Sample` → is the force shifted to zero at the cut?
 POTENTIALS = {"lj/cut": False, "lj/cut force-shifted": True}
 
-#: Range of the neighbour list beyond that of the potential, in σ: the list serves until a particle has moved half of it.
+#: Range of the neighbour list beyond that of the potential, in σ: the list serves until a particle has moved
+#: half of it.
 SKIN = 0.3
 
 
@@ -34,7 +36,8 @@ def check_potential(potential: str) -> None:
     """Refuse a potential that is not known."""
     if potential not in POTENTIALS:
         raise InputError(
-            f"potential {potential!r} is unknown: choose from {sorted(POTENTIALS)}{suggest(potential, POTENTIALS)}."
+            f"potential {potential!r} is unknown: choose from"
+            f" {sorted(POTENTIALS)}{suggest(potential, POTENTIALS)}."
         )
 
 
@@ -63,7 +66,8 @@ def local_potential_energy(structure: Structure, potential: str = "lj/cut") -> n
 
 
 class KobAndersen(Calculator):
-    """Energy, its share of each particle and forces of the mixture in ε_AA and σ_AA; atomic number 1 is A and 2 is B.
+    """Energy, its share of each particle and forces of the mixture in ε_AA and σ_AA; atomic number 1 is A and
+    2 is B.
 
     Parameters
     ----------
@@ -94,9 +98,17 @@ class KobAndersen(Calculator):
         n = len(positions)
         forces, energies = np.empty((n, 3)), np.empty(n)
         share(
-            _forces, blocks_of(n), self._start, self._source, self._vectors, positions - self._at, self._types,
-            self.pairs, forces, energies,
-        )  # fmt: skip
+            _forces,
+            blocks_of(n),
+            self._start,
+            self._source,
+            self._vectors,
+            positions - self._at,
+            self._types,
+            self.pairs,
+            forces,
+            energies,
+        )
         self.results = {"energy": float(energies.sum()), "energies": energies, "forces": forces}
 
     def _moved(self, positions: np.ndarray) -> float:

@@ -13,7 +13,8 @@ from propensity.structure import Structure
 if TYPE_CHECKING:
     from propensity.sample import Sample
 
-#: Largest force on a particle at the end, in ε/σ (3·10⁻⁵ σ from the minimum, so that predictions repeat to as much), and
+#: Largest force on a particle at the end, in ε/σ (3·10⁻⁵ σ from the minimum, so that predictions repeat to as
+#: much), and
 #: steps after which a quench has failed.
 FORCE, MAX_STEPS = 1e-4, 5000
 #: The usual curvature of the potential, 500 ε/σ², makes steps that need no line search.
@@ -79,7 +80,8 @@ def with_inherent_structure(sample: Sample) -> Sample:
 
     if sample.potential not in POTENTIALS:
         raise DataError(
-            f"{sample.name} can't be quenched: its potential is {sample.potential!r}, known are {sorted(POTENTIALS)}."
+            f"{sample.name} can't be quenched: its potential is {sample.potential!r}, known are"
+            f" {sorted(POTENTIALS)}."
         )
     try:
         found = inherent_structure(sample.structure, sample.potential)

@@ -1,4 +1,5 @@
-"""Options of a run from a YAML file and from flags: one flat set of names for data, model and optimisation."""
+"""Options of a run from a YAML file and from flags: one flat set of names for data, model and
+optimisation."""
 
 from __future__ import annotations
 

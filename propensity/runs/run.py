@@ -161,7 +161,8 @@ def _of_earlier(folder: Path, changes: dict[str, Any]) -> dict[str, Any]:
     for name in changes:
         if name not in MAY_CHANGE:
             raise InputError(
-                f"option {name!r} can't change when a run goes on: only {', '.join(MAY_CHANGE)} can; start a new run."
+                f"option {name!r} can't change when a run goes on: only {', '.join(MAY_CHANGE)} can; start a"
+                " new run."
             )
     return {**read_yaml(folder / CONFIG), **changes}
 

@@ -18,13 +18,19 @@ MAX_DRIFT = 0.02
 
 
 def ensemble_sample(
-    settings: Settings, name: str, group: str | None, tau_alpha: float | None, start: State, inherent: State,
+    settings: Settings,
+    name: str,
+    group: str | None,
+    tau_alpha: float | None,
+    start: State,
+    inherent: State,
     runs: Iterable[dict[str, np.ndarray]],
-) -> tuple[Sample, dict[str, np.ndarray]]:  # fmt: skip
+) -> tuple[Sample, dict[str, np.ndarray]]:
     """Average the runs of one structure.
 
     The propensity of a particle is the mean over runs of the norm of its unwrapped displacement
-    (A. Widmer-Cooper, P. Harrowell and H. Fynewever, PRL 93, 135701 (2004), with the norm as in Bapst et al. 2020).
+    (A. Widmer-Cooper, P. Harrowell and H. Fynewever, PRL 93, 135701 (2004), with the norm as in Bapst et al.
+    2020).
 
     Parameters
     ----------
@@ -35,12 +41,14 @@ def ensemble_sample(
     start, inherent
         The structure, and its energy minimum.
     runs
-        ``displacements`` (T, N), ``fs`` (T,), energies and ``temperatures`` of each run, in the order of the runs.
+        ``displacements`` (T, N), ``fs`` (T,), energies and ``temperatures`` of each run, in the order of the
+        runs.
 
     Returns
     -------
     Sample, dict
-        The sample; and its ``drift`` (worst of the runs, per particle) and kinetic ``temperatures`` (n_species,).
+        The sample; and its ``drift`` (worst of the runs, per particle) and kinetic ``temperatures``
+        (n_species,).
     """
     n, t = len(start.types), len(settings.times)
     total = np.zeros((2, t, n))
@@ -82,11 +90,12 @@ def check_drift(run: dict[str, np.ndarray], temperature: float, name: str) -> No
     Raises
     ------
     InputError
-        When the energy per particle drifts by more than ``MAX_DRIFT``·T: the step is too large for this liquid.
+        When the energy per particle drifts by more than ``MAX_DRIFT``·T: the step is too large for this
+        liquid.
     """
     drift = energy_drift(run["potential"] + run["kinetic"])
     if not abs(drift) <= MAX_DRIFT * temperature:
         raise InputError(
-            f"{name}: the energy per particle drifts by {drift:.2g} in a run, more than {MAX_DRIFT:g} T: use a smaller "
-            "--timestep (and another -o, since all runs must agree)."
+            f"{name}: the energy per particle drifts by {drift:.2g} in a run, more than {MAX_DRIFT:g} T: use"
+            " a smaller --timestep (and another -o, since all runs must agree)."
         )

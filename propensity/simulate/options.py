@@ -49,7 +49,8 @@ def make_settings(
         The liquid.
     times
         ``first:last:count`` or a list.
-    temperature, n_particles, density, structures, runs, timestep, chains, equilibration, max_equilibration, wavenumber, seed
+    temperature, n_particles, density, structures, runs, timestep, chains, equilibration, max_equilibration,
+    wavenumber, seed
         As in :class:`Settings`; None takes the model's value.
     start_from
         Data set whose first ``structures`` structures are labelled instead of melting new ones.
@@ -65,16 +66,24 @@ def make_settings(
     moments = parse_times(times, step)
     if density is None and model.density is None and start_from is None:
         raise InputError(
-            f"the model {model.name} names no density: give --density or add a line '# propensity: density 1.2'."
+            f"the model {model.name} names no density: give --density or add a line '# propensity: density"
+            " 1.2'."
         )
     settings = Settings(
-        model=model, temperature=temperature, n_particles=n_particles,
-        density=(model.density or 1.0) if density is None else density, structures=structures, runs=runs,
-        times=moments, timestep=step, wavenumber=model.wavenumber if wavenumber is None else wavenumber,
-        chains=structures if chains is None else chains, equilibration=equilibration,
+        model=model,
+        temperature=temperature,
+        n_particles=n_particles,
+        density=(model.density or 1.0) if density is None else density,
+        structures=structures,
+        runs=runs,
+        times=moments,
+        timestep=step,
+        wavenumber=model.wavenumber if wavenumber is None else wavenumber,
+        chains=structures if chains is None else chains,
+        equilibration=equilibration,
         max_equilibration=max(1e4, 100 * moments[-1]) if max_equilibration is None else max_equilibration,
         seed=seed,
-    )  # fmt: skip
+    )
     if start_from is None:
         # Raises when a species would be missing.
         model.counts(n_particles)

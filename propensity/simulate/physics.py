@@ -97,7 +97,8 @@ def species_temperatures(
 ) -> np.ndarray:
     """Kinetic temperature of each species, shape (n_species,); equipartition makes them equal.
 
-    The momentum taken away cools every particle by the fraction m/M of its kinetic energy, which is added back.
+    The momentum taken away cools every particle by the fraction m/M of its kinetic energy, which is added
+    back.
     """
     kinetic = masses * (velocities**2).sum(axis=1) / dimension
     expected = 1 - masses / masses.sum()

@@ -76,8 +76,8 @@ class PieceStore:
                 log.write(key + "\n")
         except OSError as error:
             raise PropensityError(
-                f"{self.folder / key}.npz can't be written ({error.strerror or error}): make room, then run the same "
-                "command again."
+                f"{self.folder / key}.npz can't be written ({error.strerror or error}): make room, then run"
+                " the same command again."
             ) from None
 
     def load(self, key: str) -> dict[str, np.ndarray]:
@@ -113,8 +113,8 @@ def check_identity(old: dict[str, Any], new: dict[str, Any], where: str) -> None
             part = next(k for k in b if a.get(k) != b[k])
             key, a, b = f"{key}.{part}", a.get(part), b[part]
         raise InputError(
-            f"{where} was begun with {key} {_short(a)}, and now it is {_short(b)}: repeat the first settings, choose "
-            "another -o or delete it."
+            f"{where} was begun with {key} {_short(a)}, and now it is {_short(b)}: repeat the first settings,"
+            " choose another -o or delete it."
         )
 
 
@@ -127,9 +127,12 @@ def pack_state(state: State) -> dict[str, np.ndarray]:
     """State as arrays for :meth:`PieceStore.save`."""
     assert state.masses is not None
     return {
-        "state_positions": state.positions, "state_velocities": state.velocities, "state_types": state.types,
-        "state_box": state.box, "state_masses": state.masses,
-    }  # fmt: skip
+        "state_positions": state.positions,
+        "state_velocities": state.velocities,
+        "state_types": state.types,
+        "state_box": state.box,
+        "state_masses": state.masses,
+    }
 
 
 def unpack_state(arrays: dict[str, np.ndarray]) -> State:

@@ -84,8 +84,8 @@ def _dask(address: str) -> Iterator[Pool]:
     except (OSError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PropensityError(
-            f"no Dask scheduler answers at {address} ({reason}): start one with `dask scheduler` and give its address, "
-            "such as tcp://host:8786."
+            f"no Dask scheduler answers at {address} ({reason}): start one with `dask scheduler` and give its"
+            " address, such as tcp://host:8786."
         ) from None
     with client:
         threads = sum(client.nthreads().values())

@@ -68,8 +68,9 @@ def estimate(settings: Settings, speed: float, workers: int) -> list[str]:
     if not settings.start_from:
         short, long = settings.times[-1] / 10, settings.times[-1]
         lines.append(
-            f"melting, cooling and equilibrating {plural(settings.chains, 'chain')}: {cost(preparation_steps(settings, short))} "
-            f"if tau_alpha is {short:.3g}; {cost(preparation_steps(settings, long))} if it is {long:.3g}"
+            f"melting, cooling and equilibrating {plural(settings.chains, 'chain')}:"
+            f" {cost(preparation_steps(settings, short))} if tau_alpha is {short:.3g};"
+            f" {cost(preparation_steps(settings, long))} if it is {long:.3g}"
         )
     lines.append(
         f"{plural(settings.structures, 'structure')} × {settings.runs} runs to t = {settings.times[-1]:g}: "
@@ -99,9 +100,13 @@ class Progress:
             from rich.progress import Progress as Bar
 
             self._bar = Bar(
-                TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}"),
-                console=Console(stderr=True), transient=True,
-            )  # fmt: skip
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[left]}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
 
     def __enter__(self) -> Progress:
         if self._bar:

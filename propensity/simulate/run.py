@@ -42,7 +42,8 @@ def simulate(
     """Make a data set of isoconfigurational propensities.
 
     Finished pieces are kept in ``<output>.work`` and finished structures in ``<output>.parts`` until the data
-    set is whole; called again after an interruption with the same settings, it goes on from them.  The report goes
+    set is whole; called again after an interruption with the same settings, it goes on from them.  The report
+    goes
     to ``<output>.report.json``.
 
     Parameters

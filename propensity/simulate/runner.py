@@ -73,9 +73,14 @@ class Runner:
     """
 
     def __init__(
-        self, engine: Engine, executor: Executor, slots: int, store: PieceStore, length: int,
+        self,
+        engine: Engine,
+        executor: Executor,
+        slots: int,
+        store: PieceStore,
+        length: int,
         advance: Callable[[int, bool], None] = lambda steps, found: None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.engine, self.executor, self.slots, self.store = engine, executor, slots, store
         self.length, self.advance = length, advance
 
@@ -178,8 +183,8 @@ class Runner:
             raise type(error)(f"{key}: {error}") from None
         except BrokenProcessPool:
             raise PropensityError(
-                f"{key}: a worker process died (out of memory, or LAMMPS crashed); what finished is stored, so run "
-                "the same command again."
+                f"{key}: a worker process died (out of memory, or LAMMPS crashed); what finished is stored,"
+                " so run the same command again."
             ) from None
         except Exception as error:
             text = " ".join(str(error).split())[:300]

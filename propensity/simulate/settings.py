@@ -65,8 +65,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         positive = (
-            "temperature", "density", "timestep", "wavenumber", "max_equilibration", "melt_time", "cool_time",
-        )  # fmt: skip
+            "temperature",
+            "density",
+            "timestep",
+            "wavenumber",
+            "max_equilibration",
+            "melt_time",
+            "cool_time",
+        )
         for name in positive:
             value = getattr(self, name)
             if not np.isfinite(value) or value <= 0:
@@ -77,7 +83,8 @@ class Settings:
                 raise InputError(f"{_option(name)} is {value}: give at least {least}.")
         if self.chains > self.structures:
             raise InputError(
-                f"--chains is {self.chains} for {self.structures} structures: give at most one chain a structure."
+                f"--chains is {self.chains} for {self.structures} structures: give at most one chain a"
+                " structure."
             )
         if not np.isfinite(self.equilibration) or self.equilibration < 10:
             raise InputError(
@@ -141,7 +148,8 @@ def parse_times(text: str, timestep: float) -> tuple[float, ...]:
         raise InputError(f"--times {text}: {values.min():g} is under a step of {timestep:g}: start later.")
     if (np.diff(steps) <= 0).any():
         raise InputError(
-            f"--times {text}: times don't increase once rounded to steps of {timestep:g}: give fewer, or in order."
+            f"--times {text}: times don't increase once rounded to steps of {timestep:g}: give fewer, or in"
+            " order."
         )
     return tuple(float(s) for s in np.round(steps * timestep, 12))
 

@@ -54,9 +54,15 @@ class Workflow:
     """
 
     def __init__(
-        self, settings: Settings, runner: Runner, store: PieceStore, masses: np.ndarray,
-        say: Callable[[str], None], phase: Callable[[str, int], None], given: Sequence[Sample] = (),
-    ) -> None:  # fmt: skip
+        self,
+        settings: Settings,
+        runner: Runner,
+        store: PieceStore,
+        masses: np.ndarray,
+        say: Callable[[str], None],
+        phase: Callable[[str, int], None],
+        given: Sequence[Sample] = (),
+    ) -> None:
         self.settings, self.runner, self.store = settings, runner, store
         self.masses, self.say, self.phase, self.given = masses, say, phase, given
         self.tau_alpha: float | None = None
@@ -97,9 +103,9 @@ class Workflow:
         while True:
             if elapsed + eq.BLOCKS * block > s.max_equilibration:
                 raise PropensityError(
-                    f"the liquid is not equilibrated after a time of {elapsed:g}, and the next round needs "
-                    f"{eq.BLOCKS * block:g}: run the same command again with a larger --max-equilibration (now "
-                    f"{s.max_equilibration:g}), or choose a higher --temperature."
+                    f"the liquid is not equilibrated after a time of {elapsed:g}, and the next round needs"
+                    f" {eq.BLOCKS * block:g}: run the same command again with a larger --max-equilibration"
+                    f" (now {s.max_equilibration:g}), or choose a higher --temperature."
                 )
             steps = max(1, round(block / s.timestep))
             sequences = []
@@ -189,11 +195,15 @@ class Workflow:
             inherent = self._trajectory(f"{key}/inherent", self._structure(i), "minimise")
             runs = [
                 self._trajectory(
-                    f"{key}/run{r:04d}", self._velocities(i, r), "nve", time=s.steps[-1] * s.timestep,
-                    frames=s.steps, keep="displacements",
+                    f"{key}/run{r:04d}",
+                    self._velocities(i, r),
+                    "nve",
+                    time=s.steps[-1] * s.timestep,
+                    frames=s.steps,
+                    keep="displacements",
                 )
                 for r in range(s.runs)
-            ]  # fmt: skip
+            ]
             parts[i] = [inherent, *runs]
             left[i] = len(parts[i])
             owner |= {t.key: i for t in parts[i]}
@@ -252,23 +262,39 @@ class Workflow:
         return sample
 
     def _run(
-        self, name: str, sequences: Sequence[Sequence[Trajectory]],
+        self,
+        name: str,
+        sequences: Sequence[Sequence[Trajectory]],
         finished: Callable[[Trajectory], None] = lambda trajectory: None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.phase(name, sum(t.steps for sequence in sequences for t in sequence))
         self.runner.run(sequences, finished)
 
     def _trajectory(
-        self, key: str, begin: Callable[[], State], ensemble: Any, time: float = 0.0,
-        temperature: tuple[float, float] | None = None, frames: tuple[int, ...] = (), keep: Any = "state",
+        self,
+        key: str,
+        begin: Callable[[], State],
+        ensemble: Any,
+        time: float = 0.0,
+        temperature: tuple[float, float] | None = None,
+        frames: tuple[int, ...] = (),
+        keep: Any = "state",
         iterations: int = 100_000,
-    ) -> Trajectory:  # fmt: skip
+    ) -> Trajectory:
         s = self.settings
         return Trajectory(
-            key=key, begin=begin, model=s.model, ensemble=ensemble, keep=keep,
-            steps=round(time / s.timestep), timestep=s.timestep, frames=frames, temperature=temperature,
-            wavenumber=s.wavenumber, iterations=iterations,
-        )  # fmt: skip
+            key=key,
+            begin=begin,
+            model=s.model,
+            ensemble=ensemble,
+            keep=keep,
+            steps=round(time / s.timestep),
+            timestep=s.timestep,
+            frames=frames,
+            temperature=temperature,
+            wavenumber=s.wavenumber,
+            iterations=iterations,
+        )
 
     def _lattice(self, chain: int) -> Callable[[], State]:
         return lambda: first_lattice(self.settings, chain)
@@ -299,7 +325,8 @@ class Workflow:
 
 
 def noise_ceiling(halves: np.ndarray) -> list[float]:
-    """Best Pearson correlation that a prediction can have with noisy labels, √(2r/(1+r)), pooled, at each time.
+    """Best Pearson correlation that a prediction can have with noisy labels, √(2r/(1+r)), pooled, at each
+    time.
 
     Parameters
     ----------

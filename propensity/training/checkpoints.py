@@ -42,7 +42,8 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         raise DataError(f"{path} is missing: there is no checkpoint to continue from.") from None
     except pickle.UnpicklingError:
         raise DataError(
-            f"{path} holds more than tensors and plain values and was not loaded: give a checkpoint of this package."
+            f"{path} holds more than tensors and plain values and was not loaded: give a checkpoint of this"
+            " package."
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         first = " ".join(str(error).split())[:150]

@@ -100,9 +100,15 @@ def fit_network(
 
 
 def _fit(
-    train: Sequence[Sample], valid: Sequence[Sample], config: TrainingConfig, device: torch.device,
-    folder: Path, resume: bool, progress: bool, keep_log: bool,
-) -> SE3Estimator:  # fmt: skip
+    train: Sequence[Sample],
+    valid: Sequence[Sample],
+    config: TrainingConfig,
+    device: torch.device,
+    folder: Path,
+    resume: bool,
+    progress: bool,
+    keep_log: bool,
+) -> SE3Estimator:
     dtype = torch.float64 if config.precision == "float64" else torch.float32
     card = _card(train, config)
     torch.manual_seed(config.seed)
@@ -167,9 +173,14 @@ def _restore(
 
 def _card(train: Sequence[Sample], config: TrainingConfig) -> Card:
     card = training_card(
-        "se3gnn", train, config={}, options=config.model_dump(mode="json"), positions=config.positions,
-        cutoff=config.cutoff, citation=CITATION,
-    )  # fmt: skip
+        "se3gnn",
+        train,
+        config={},
+        options=config.model_dump(mode="json"),
+        positions=config.positions,
+        cutoff=config.cutoff,
+        citation=CITATION,
+    )
     for name in config.trained_species:
         if name not in card.species:
             raise InputError(
@@ -195,7 +206,8 @@ def typical_displacement(train: Sequence[Sample]) -> float:
 
 
 def start_from(network: SE3GNN, model: str) -> None:
-    """Copy weights of a trained model; a readout of another shape, and what it lacks, keep their random start.
+    """Copy weights of a trained model; a readout of another shape, and what it lacks, keep their random
+    start.
 
     Raises
     ------
@@ -241,9 +253,15 @@ def chosen_device(name: str | None) -> torch.device:
 
 
 def _trainer(
-    config: TrainingConfig, device: torch.device, folder: Path, card: Card, average: WeightAverage,
-    has_valid: bool, progress: bool, keep_log: bool,
-) -> Trainer:  # fmt: skip
+    config: TrainingConfig,
+    device: torch.device,
+    folder: Path,
+    card: Card,
+    average: WeightAverage,
+    has_valid: bool,
+    progress: bool,
+    keep_log: bool,
+) -> Trainer:
     names = [f"{species} t={time:g}" for species in card.trained_species for time in card.times]
     callbacks: list[Callback] = [average] if config.ema else []
     callbacks.append(History(folder / "log.csv", names))
@@ -311,8 +329,9 @@ def _messages(config: TrainingConfig, n: int) -> Iterator[None]:
         if isinstance(error, PropensityError) or not _is_memory(error):
             raise
         raise PropensityError(
-            f"out of memory with batches of {config.batch_size} structure(s) of {n} particles at l_max {config.l_max} "
-            f"and {config.channels} channels: lower --batch-size, --l-max or --channels, or choose a leaner --kernel."
+            f"out of memory with batches of {config.batch_size} structure(s) of {n} particles at l_max"
+            f" {config.l_max} and {config.channels} channels: lower --batch-size, --l-max or --channels, or"
+            " choose a leaner --kernel."
         ) from None
 
 

@@ -26,7 +26,8 @@ DEVICE_SHARE = 0.4
 
 
 def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: torch.dtype) -> Data:
-    """Graph with ``labels`` (N, T) standardised by the card, ``trained`` (N,) 1 where the loss counts, 0 elsewhere.
+    """Graph with ``labels`` (N, T) standardised by the card, ``trained`` (N,) 1 where the loss counts, 0
+    elsewhere.
 
     With ``config.inherent_weight`` also ``to_inherent`` (N, 3), the displacement to the inherent structure.
     """
@@ -42,7 +43,8 @@ def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: to
     if config.inherent_weight:
         if sample.inherent_positions is None:
             raise DataError(
-                f"{sample.name} has no inherent positions, which inherent_weight needs: add them by `propensity convert --quench`, or set it to 0."
+                f"{sample.name} has no inherent positions, which inherent_weight needs: add them by"
+                " `propensity convert --quench`, or set it to 0."
             )
         away = sample.structure.at_minimum(sample.inherent_positions).displacement
         graph.to_inherent = torch.from_numpy(-away).to(dtype)  # type: ignore[operator]
@@ -116,9 +118,12 @@ class GraphModule(LightningDataModule):
         rank, world = self._place()
         sampler = EpochSampler(len(self.graphs), self.config.seed, rank, world)
         return DataLoader(
-            self.graphs, batch_size=self.config.batch_size, sampler=sampler, collate_fn=join_graphs,  # type: ignore[arg-type]
+            self.graphs,
+            batch_size=self.config.batch_size,
+            sampler=sampler,
+            collate_fn=join_graphs,  # type: ignore[arg-type]
             generator=torch.Generator(),  # else every new iterator would advance the generator of dropout
-        )  # fmt: skip
+        )
 
     def val_dataloader(self) -> Iterable[Data]:
         """Share of this process in the validation structures, one at a time.

@@ -36,10 +36,15 @@ class Bar(Callback):
         if not (trainer.is_global_zero and self.console.is_terminal):
             return
         self._progress = Progress(
-            SpinnerColumn(), TextColumn("epoch {task.fields[epoch]}/" + str(trainer.max_epochs)), BarColumn(),
-            TextColumn("{task.percentage:3.0f} %  {task.fields[text]}"), TimeElapsedColumn(), TimeRemainingColumn(),
-            console=self.console, auto_refresh=False,
-        )  # fmt: skip
+            SpinnerColumn(),
+            TextColumn("epoch {task.fields[epoch]}/" + str(trainer.max_epochs)),
+            BarColumn(),
+            TextColumn("{task.percentage:3.0f} %  {task.fields[text]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            auto_refresh=False,
+        )
         self._progress.start()
         self._task = self._progress.add_task(
             "",

@@ -20,9 +20,11 @@ from propensity.trajectory.frame import VECTORS, Frame, reading
 
 #: Coordinates in order of preference: columns, and whether they are fractions of the cell.
 _COORDINATES = (
-    (("x", "y", "z"), False), (("xu", "yu", "zu"), False),
-    (("xs", "ys", "zs"), True), (("xsu", "ysu", "zsu"), True),
-)  # fmt: skip
+    (("x", "y", "z"), False),
+    (("xu", "yu", "zu"), False),
+    (("xs", "ys", "zs"), True),
+    (("xsu", "ysu", "zsu"), True),
+)
 _INTEGERS = {"id", "type", "mol", "proc", "procp1", "ix", "iy", "iz"}
 
 
@@ -176,11 +178,15 @@ def format_dump(
 
 def _lines(arrays: object) -> list[str]:
     texts = [
-        [f"{x:d}" for x in a.tolist()] if a.dtype.kind in "iu"
-        else a.tolist() if a.dtype.kind in "UO"
-        else [f"{x:.9g}" for x in a.tolist()]
+        (
+            [f"{x:d}" for x in a.tolist()]
+            if a.dtype.kind in "iu"
+            else a.tolist()
+            if a.dtype.kind in "UO"
+            else [f"{x:.9g}" for x in a.tolist()]
+        )
         for a in list(arrays)  # type: ignore[call-overload]
-    ]  # fmt: skip
+    ]
     return [" ".join(fields) for fields in zip(*texts, strict=True)]
 
 

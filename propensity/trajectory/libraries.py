@@ -72,7 +72,8 @@ def from_atoms(atoms: Any, number: int) -> Frame:
 
 
 def open_gsd(path: Path, start: int, stop: int | None, step: int) -> Frames:
-    """Frames of HOOMD's GSD; MDAnalysis misreads the tilt of its boxes and takes types from the first frame."""
+    """Frames of HOOMD's GSD; MDAnalysis misreads the tilt of its boxes and takes types from the first
+    frame."""
     try:
         import gsd.hoomd
     except ImportError:
@@ -99,9 +100,15 @@ def _from_gsd(snapshot: Any, number: int) -> Frame:
         "image": particles.image.astype(np.int64),
     }
     return Frame(
-        number, particles.position.astype(float), cell, np.array([True, True, not flat]),
-        {"type": names}, arrays, step=int(snapshot.configuration.step), origin=-cell.sum(axis=0) / 2,
-    )  # fmt: skip
+        number,
+        particles.position.astype(float),
+        cell,
+        np.array([True, True, not flat]),
+        {"type": names},
+        arrays,
+        step=int(snapshot.configuration.step),
+        origin=-cell.sum(axis=0) / 2,
+    )
 
 
 def open_universe(first: Path, second: Path | None) -> Any:
@@ -118,10 +125,14 @@ def open_universe(first: Path, second: Path | None) -> Any:
 
 #: Columns of the section Atoms in LAMMPS data files, as MDAnalysis wants to be told them.
 _ATOM_STYLES = {
-    "atomic": "id type x y z", "charge": "id type charge x y z", "molecular": "id resid type x y z",
-    "bond": "id resid type x y z", "angle": "id resid type x y z", "full": "id resid type charge x y z",
+    "atomic": "id type x y z",
+    "charge": "id type charge x y z",
+    "molecular": "id resid type x y z",
+    "bond": "id resid type x y z",
+    "angle": "id resid type x y z",
+    "full": "id resid type charge x y z",
     "sphere": "id type diameter density x y z",
-}  # fmt: skip
+}
 
 
 def _atom_style(path: Path) -> dict[str, str]:
@@ -169,9 +180,15 @@ def _from_universe(universe: Any, number: int) -> Frame:
     boxed = ts.dimensions is not None
     cell = ts.triclinic_dimensions.astype(float) if boxed else np.zeros((3, 3))
     return Frame(
-        number, ts.positions.astype(float), cell, np.full(3, boxed), labels_of(atoms), arrays,
-        step=int(ts.data["step"]) if "step" in ts.data else None, time=float(ts.time),
-    )  # fmt: skip
+        number,
+        ts.positions.astype(float),
+        cell,
+        np.full(3, boxed),
+        labels_of(atoms),
+        arrays,
+        step=int(ts.data["step"]) if "step" in ts.data else None,
+        time=float(ts.time),
+    )
 
 
 def labels_of(atoms: Any) -> dict[str, np.ndarray]:

@@ -1,4 +1,5 @@
-"""Open any trajectory as a stream of frames: LAMMPS dump, extended XYZ, GSD, and all of ASE and MDAnalysis."""
+"""Open any trajectory as a stream of frames: LAMMPS dump, extended XYZ, GSD, and all of ASE and
+MDAnalysis."""
 
 from __future__ import annotations
 
@@ -72,7 +73,8 @@ def open_trajectory(
             raise DataError(f"{file} is a folder: give the path of one trajectory.")
     if start < 0 or step < 1 or (stop is not None and stop <= start):
         raise InputError(
-            f"frames {start}:{'' if stop is None else stop}:{step} are none: give 0 ≤ start < stop and step ≥ 1."
+            f"frames {start}:{'' if stop is None else stop}:{step} are none: give 0 ≤ start < stop and step"
+            " ≥ 1."
         )
     suffix = _suffix(path)
     if suffix in _DUMP or _first_line(path).startswith("ITEM:"):

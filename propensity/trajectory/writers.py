@@ -25,10 +25,15 @@ from propensity.version import __version__
 
 #: Extension → format.
 FORMATS = {
-    ".extxyz": "extxyz", ".xyz": "extxyz",
-    ".dump": "dump", ".lammpstrj": "dump", ".lammpsdump": "dump",
-    ".h5": "h5md", ".h5md": "h5md", ".hdf5": "h5md",
-}  # fmt: skip
+    ".extxyz": "extxyz",
+    ".xyz": "extxyz",
+    ".dump": "dump",
+    ".lammpstrj": "dump",
+    ".lammpsdump": "dump",
+    ".h5": "h5md",
+    ".h5md": "h5md",
+    ".hdf5": "h5md",
+}
 _STALE = re.compile(r"propensity(_std)?(_t[0-9.e+-]+)?|propensities(_std)?")
 #: Element of H5MD → column of a frame.
 _ELEMENTS = {"id": "id", "velocity": "velocities", "force": "forces", "image": "image", "mass": "mass"}
@@ -72,7 +77,8 @@ def open_writer(path: str | Path, predictor: Predictor) -> Iterator[Writer]:
                     yield (_ExtXYZ if format == "extxyz" else _Dump)(stream, predictor)
         except OSError as error:
             raise PropensityError(
-                f"{path} can't be written ({error.strerror or error}): free some space or choose another folder."
+                f"{path} can't be written ({error.strerror or error}): free some space or choose another"
+                " folder."
             ) from None
 
 
@@ -170,11 +176,13 @@ class _H5MD:
             _append(particles, name, value, frame)
             if name.startswith("propensity") and f"observables/{name}" not in self._file:
                 particles[name].attrs.update(
-                    times=self._predictor.times, default_time_index=self._predictor.default_time_index,
-                    species=list(self._predictor.species), model=self._predictor.card.name,
+                    times=self._predictor.times,
+                    default_time_index=self._predictor.default_time_index,
+                    species=list(self._predictor.species),
+                    model=self._predictor.card.name,
                     length_scale=self._predictor.length_scale,
                     card=json.dumps(self._predictor.card.model_dump(mode="json")),
-                )  # fmt: skip
+                )
                 self._file.require_group("observables")[name] = particles[name]
         self._frames += 1
 
@@ -194,8 +202,12 @@ def _append(particles: h5py.Group, name: str, value: np.ndarray, frame: Frame) -
         if key not in group:
             options = {"compression": "gzip", "shuffle": True} if key == "value" else {}
             group.create_dataset(
-                key, shape=(0, *np.shape(item)), maxshape=(None, *np.shape(item)),
-                chunks=(1, *np.shape(item)) if key == "value" else (1024,), dtype=item.dtype, **options,
-            )  # fmt: skip
+                key,
+                shape=(0, *np.shape(item)),
+                maxshape=(None, *np.shape(item)),
+                chunks=(1, *np.shape(item)) if key == "value" else (1024,),
+                dtype=item.dtype,
+                **options,
+            )
         group[key].resize(len(group[key]) + 1, axis=0)
         group[key][-1] = item

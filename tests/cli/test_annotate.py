@@ -50,16 +50,40 @@ def test_annotate_writes_the_file_and_a_table(run, tmp_path, tiny_model):
 def test_annotate_options(run, tmp_path, tiny_model):
     other = make_tiny_model(tmp_path / "other", seed=1)
     code, shown, _ = run(
-        "annotate", DUMP, "-o", tmp_path / "out.dump", "-m", tiny_model, "-m", other, "--species-map", "1=A,2=B",
-        "--times", "10,100", "--start", 1, "--stop", 3, "--step", 5, "--device", "cpu", "-q",
-    )  # fmt: skip
+        "annotate",
+        DUMP,
+        "-o",
+        tmp_path / "out.dump",
+        "-m",
+        tiny_model,
+        "-m",
+        other,
+        "--species-map",
+        "1=A,2=B",
+        "--times",
+        "10,100",
+        "--start",
+        1,
+        "--stop",
+        3,
+        "--step",
+        5,
+        "--device",
+        "cpu",
+        "-q",
+    )
     assert (code, shown) == (0, "")
     (frame,) = open_trajectory(tmp_path / "out.dump")
     assert frame.step == 50
     new = [name for name in frame.arrays if name.startswith("propensity")]
     assert new == [
-        "propensity", "propensity_t10", "propensity_t100", "propensity_std", "propensity_std_t10", "propensity_std_t100",
-    ]  # fmt: skip
+        "propensity",
+        "propensity_t10",
+        "propensity_t100",
+        "propensity_std",
+        "propensity_std_t10",
+        "propensity_std_t100",
+    ]
 
 
 def test_length_scale(run, tmp_path, tiny_model):
@@ -67,9 +91,17 @@ def test_length_scale(run, tmp_path, tiny_model):
     atoms.set_cell(atoms.cell * 2.2, scale_atoms=True)
     ase.io.write(tmp_path / "t.extxyz", atoms)
     code, _, err = run(
-        "annotate", tmp_path / "t.extxyz", "-o", tmp_path / "out.extxyz", "-m", tiny_model,
-        "--species-map", "Ni=A,P=B", "--length-scale", 2.2,
-    )  # fmt: skip
+        "annotate",
+        tmp_path / "t.extxyz",
+        "-o",
+        tmp_path / "out.extxyz",
+        "-m",
+        tiny_model,
+        "--species-map",
+        "Ni=A,P=B",
+        "--length-scale",
+        2.2,
+    )
     assert (code, err) == (0, "")
     code, _, err = run(
         "annotate",
@@ -94,10 +126,19 @@ GOOD = ["annotate", DUMP, "-o", "{tmp}/out.extxyz", "-m", "{model}", "--species-
     [
         (["annotate", "no.dump", "-o", "{tmp}/out.extxyz", "-m", "{model}"], "no.dump doesn't exist"),
         (["annotate", "{tmp}", "-o", "{tmp}/out.extxyz", "-m", "{model}"], "is a folder"),
-        (["annotate", "{tmp}/noise.abc", "-o", "{tmp}/out.extxyz", "-m", "{model}"], "no format that ASE or MDAnalysis"),
+        (
+            ["annotate", "{tmp}/noise.abc", "-o", "{tmp}/out.extxyz", "-m", "{model}"],
+            "no format that ASE or MDAnalysis",
+        ),
         (["annotate", "{tmp}/t.xtc", "-o", "{tmp}/out.extxyz", "-m", "{model}"], "give a topology"),
-        (["annotate", "{tmp}/t.xtc", "no.gro", "-o", "{tmp}/out.extxyz", "-m", "{model}"], "no.gro doesn't exist"),
-        (["annotate", DUMP, "-o", "{tmp}/out.extxyz", "-m", "{model}"], "frame 0: species can't be inferred.*'1', '2'.*'A', 'B'"),
+        (
+            ["annotate", "{tmp}/t.xtc", "no.gro", "-o", "{tmp}/out.extxyz", "-m", "{model}"],
+            "no.gro doesn't exist",
+        ),
+        (
+            ["annotate", DUMP, "-o", "{tmp}/out.extxyz", "-m", "{model}"],
+            "frame 0: species can't be inferred.*'1', '2'.*'A', 'B'",
+        ),
         ([*GOOD[:-1], "1=A"], "frame 0: species.*'2'"),
         ([*GOOD[:-1], "1=A,2=C"], "'C'.*'A', 'B'"),
         ([*GOOD[:-1], "1:A"], "label=species"),
@@ -114,7 +155,7 @@ GOOD = ["annotate", DUMP, "-o", "{tmp}/out.extxyz", "-m", "{model}", "--species-
         (["annotate", DUMP], "--output"),
         (["demo", "-m", "no-such-model"], "'no-such-model'"),
     ],
-)  # fmt: skip
+)
 def test_every_mistake_is_one_line(args, message, run, tmp_path, tiny_model):
     import re
 

@@ -19,7 +19,10 @@ def run(monkeypatch, capsys, *args):
 
 
 def test_help_lists_every_verb_without_importing_torch():
-    code = "import sys; from propensity.cli.main import main; main.main(['--help'], standalone_mode=False); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from propensity.cli.main import main; main.main(['--help'], standalone_mode=False);"
+        " sys.exit('torch' in sys.modules)"
+    )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert shown.returncode == 0
     for verb in cli.VERBS:
@@ -61,17 +64,14 @@ def test_errors_are_one_line_and_debug_shows_all(monkeypatch, capsys):
 
 def test_import_changes_nothing_global():
     code = (
-        "import os, random, sys\n"
-        "before = dict(os.environ), random.getstate()\n"
-        "import propensity\n"
-        "assert 'torch' not in sys.modules\n"
-        "import torch, numpy\n"
-        "state = torch.get_default_dtype(), torch.initial_seed(), torch.get_num_threads(), torch.is_grad_enabled()\n"
-        "import propensity.nn, propensity.predictor, propensity.nn.kernels\n"
-        "propensity.nn.kernels.available_kernels()\n"
-        "assert state == (torch.get_default_dtype(), torch.initial_seed(), torch.get_num_threads(), torch.is_grad_enabled())\n"
-        "assert before[1] == random.getstate()\n"
-        "assert {k: v for k, v in os.environ.items() if not k.startswith('KMP')} == {k: v for k, v in before[0].items() if not k.startswith('KMP')}\n"
+        "import os, random, sys\nbefore = dict(os.environ), random.getstate()\nimport propensity\nassert"
+        " 'torch' not in sys.modules\nimport torch, numpy\nstate = torch.get_default_dtype(),"
+        " torch.initial_seed(), torch.get_num_threads(), torch.is_grad_enabled()\nimport propensity.nn,"
+        " propensity.predictor, propensity.nn.kernels\npropensity.nn.kernels.available_kernels()\nassert"
+        " state == (torch.get_default_dtype(), torch.initial_seed(), torch.get_num_threads(),"
+        " torch.is_grad_enabled())\nassert before[1] == random.getstate()\nassert {k: v for k, v in"
+        " os.environ.items() if not k.startswith('KMP')} == {k: v for k, v in before[0].items() if not"
+        " k.startswith('KMP')}\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

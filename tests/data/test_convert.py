@@ -1,4 +1,5 @@
-"""propensity convert and propensity info, as a user meets them: through any interruption, in one line of error."""
+"""propensity convert and propensity info, as a user meets them: through any interruption, in one line of
+error."""
 
 from __future__ import annotations
 
@@ -144,7 +145,8 @@ from propensity.data.convert import convert
 
 if __name__ == "__main__":
     try:
-        convert([sys.argv[1]], sys.argv[2], workers=int(sys.argv[3]), progress=lambda done, total: time.sleep(0.02))
+        workers = int(sys.argv[3])
+        convert([sys.argv[1]], sys.argv[2], workers=workers, progress=lambda done, total: time.sleep(0.02))
     except KeyboardInterrupt:
         sys.exit(130)
 """
@@ -201,17 +203,11 @@ def test_killed_while_merging(data, tmp_path, moment):
     path = tmp_path / "s.h5"
     source = data / "ka3d_few_train.npz"
     script = (
-        "import os, shutil, signal, sys\n"
-        "from pathlib import Path\n"
-        "from propensity.data.convert import convert\n"
-        "from propensity.data.store import writer\n"
-        f"old = {moment}\n"
-        "def kill(target, *rest, **options):\n"
-        "    if Path(rest[-1] if rest else '.').suffix == '.h5' and 'parts' not in str(rest[-1]) or not rest:\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return old(target, *rest, **options)\n"
-        f"{moment} = kill\n"
-        "convert([sys.argv[1]], sys.argv[2])\n"
+        "import os, shutil, signal, sys\nfrom pathlib import Path\nfrom propensity.data.convert import"
+        f" convert\nfrom propensity.data.store import writer\nold = {moment}\ndef kill(target, *rest,"
+        " **options):\n    if Path(rest[-1] if rest else '.').suffix == '.h5' and 'parts' not in"
+        " str(rest[-1]) or not rest:\n        os.kill(os.getpid(), signal.SIGKILL)\n    return old(target,"
+        f" *rest, **options)\n{moment} = kill\nconvert([sys.argv[1]], sys.argv[2])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, str(source), str(path)], capture_output=True, text=True
@@ -325,7 +321,10 @@ def test_info_of_trajectories(tmp_path):
     for name in ("t.extxyz", "t.traj"):
         ase.io.write(tmp_path / name, [atoms] * 3)
         assert shown(tmp_path / name) == "frames 3 particles 4 (Ar: 3, He: 1) box 10 × 11 × 12"
-    dump = "ITEM: TIMESTEP\n{}\nITEM: NUMBER OF ATOMS\n2\nITEM: BOX BOUNDS pp pp pp\n0 5\n0 5\n0 5\nITEM: ATOMS id type x y z\n1 1 0 0 0\n2 2 1 1 1\n"
+    dump = (
+        "ITEM: TIMESTEP\n{}\nITEM: NUMBER OF ATOMS\n2\nITEM: BOX BOUNDS pp pp pp\n0 5\n0 5\n0 5\nITEM: ATOMS"
+        " id type x y z\n1 1 0 0 0\n2 2 1 1 1\n"
+    )
     (tmp_path / "t.lammpstrj").write_text(dump.format(0) + dump.format(10))
     assert shown(tmp_path / "t.lammpstrj") == "frames 2 particles 2 (1: 1, 2: 1) box 5 × 5 × 5"
     (tmp_path / "empty.extxyz").write_text("")

@@ -93,10 +93,22 @@ def test_common_times():
 @pytest.mark.parametrize(
     ("choice", "columns"),
     [
-        (10.0, [1]), (10.05, [1]), ("10", [1]), (1, [0]), ("#1", [1]), ("#-1", [2]), ("tau_alpha", [2]), ("all", [0, 1, 2]),
-        (None, [0, 1, 2]), ("fs=0.9", [0]), ("Fs = 0.6", [1]), ("100, 1", [2, 0]), (["#0", 100], [0, 2]), ("1,1,#0", [0]),
+        (10.0, [1]),
+        (10.05, [1]),
+        ("10", [1]),
+        (1, [0]),
+        ("#1", [1]),
+        ("#-1", [2]),
+        ("tau_alpha", [2]),
+        ("all", [0, 1, 2]),
+        (None, [0, 1, 2]),
+        ("fs=0.9", [0]),
+        ("Fs = 0.6", [1]),
+        ("100, 1", [2, 0]),
+        (["#0", 100], [0, 2]),
+        ("1,1,#0", [0]),
     ],
-)  # fmt: skip
+)
 def test_choices_of_times(choice, columns):
     dataset = from_samples([make_sample("a"), make_sample("b")])
     chosen = select_times(dataset, choice)
@@ -112,11 +124,17 @@ def test_choices_of_times(choice, columns):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        (5.0, "no time .* is 5: choose among 1, 10, 100"), ("#3", "index #3 is beyond the 3 times"), ("#x", "write #2"),
-        ("fs=0.2", "F_s = 0.2: choose among 0.9, 0.6, 0.3"), ("fs=", "write #2"), ("later", "isn't understood"),
-        ([], "no time was chosen"), (float("nan"), "no time"), ("", "isn't understood"),
+        (5.0, "no time .* is 5: choose among 1, 10, 100"),
+        ("#3", "index #3 is beyond the 3 times"),
+        ("#x", "write #2"),
+        ("fs=0.2", "F_s = 0.2: choose among 0.9, 0.6, 0.3"),
+        ("fs=", "write #2"),
+        ("later", "isn't understood"),
+        ([], "no time was chosen"),
+        (float("nan"), "no time"),
+        ("", "isn't understood"),
     ],
-)  # fmt: skip
+)
 def test_choices_that_match_nothing(choice, message):
     with pytest.raises(InputError, match=message):
         select_times(from_samples([make_sample("a")]), choice)
@@ -256,10 +274,17 @@ def test_summary_equals_plain_numpy():
     first, second = (np.concatenate([s.halves[k][s.structure.types == 0] for s in known]) for k in (0, 1))
     r = np.array([np.corrcoef(first[:, t], second[:, t])[0, 1] for t in range(3)])
     np.testing.assert_allclose(summary.ceiling[0], np.sqrt(2 * r / (1 + r)))
-    each = np.array([
-        [np.corrcoef(s.halves[0][s.structure.types == 0, t], s.halves[1][s.structure.types == 0, t])[0, 1] for t in range(3)]
-        for s in known
-    ]).mean(0)  # fmt: skip
+    each = np.array(
+        [
+            [
+                np.corrcoef(s.halves[0][s.structure.types == 0, t], s.halves[1][s.structure.types == 0, t])[
+                    0, 1
+                ]
+                for t in range(3)
+            ]
+            for s in known
+        ]
+    ).mean(0)
     np.testing.assert_allclose(summary.ceiling_per_structure[0], np.sqrt(2 * each / (1 + each)))
     assert summary.n_particles == (30, 40) and summary.n_structures == 3
     assert summary.composition.tolist() == pytest.approx([0.8, 0.2])

@@ -297,9 +297,12 @@ def test_unknown_and_missing_paths(tmp_path):
     np.savez(tmp_path / "other.npz", a=1)
     (tmp_path / "noise.npz").write_bytes(b"no archive")
     for path, message in [
-        ("none.h5", "doesn't exist"), ("a.txt", "no known format"), ("empty", "no data files"),
-        ("other.npz", "holds a"), ("noise.npz", "not a readable npz"),
-    ]:  # fmt: skip
+        ("none.h5", "doesn't exist"),
+        ("a.txt", "no known format"),
+        ("empty", "no data files"),
+        ("other.npz", "holds a"),
+        ("noise.npz", "not a readable npz"),
+    ]:
         with pytest.raises(DataError, match=message):
             open_dataset(tmp_path / path)
     with pytest.raises(InputError, match="no path"):

@@ -86,9 +86,20 @@ def test_round_trip_with_everything(tmp_path):
 
 def test_round_trip_with_little(tmp_path):
     bare = make_sample(
-        "folder/ü 1", inherent_positions=None, halves=None, squared_displacement=None, n_runs=None, temperature=None,
-        potential=None, fs=None, tau_alpha=None, split=None, group=None, source="", species=("X", "Y", "Z"),
-    )  # fmt: skip
+        "folder/ü 1",
+        inherent_positions=None,
+        halves=None,
+        squared_displacement=None,
+        n_runs=None,
+        temperature=None,
+        potential=None,
+        fs=None,
+        tau_alpha=None,
+        split=None,
+        group=None,
+        source="",
+        species=("X", "Y", "Z"),
+    )
     assert_close(open_dataset(write(tmp_path / "s.h5", bare))[0], bare)
 
 
@@ -120,9 +131,15 @@ def test_a_structure_of_4096_particles_at_ten_times_takes_less_than_300_kB(data,
     p = real.propensity[:, columns] * (1 + 0.05 * rng.standard_normal((4096, 10)))
     noise = 0.08 * p * rng.standard_normal(p.shape)
     sample = make_sample(
-        "a", n=4096, times=tuple(range(1, 11)), structure=real.structure, propensity=p, halves=np.stack([p + noise, p - noise]),
-        inherent_positions=real.inherent_positions, squared_displacement=1.2 * p**2,
-    )  # fmt: skip
+        "a",
+        n=4096,
+        times=tuple(range(1, 11)),
+        structure=real.structure,
+        propensity=p,
+        halves=np.stack([p + noise, p - noise]),
+        inherent_positions=real.inherent_positions,
+        squared_displacement=1.2 * p**2,
+    )
     path = write(tmp_path / "s.h5", sample)
     assert path.stat().st_size < 300_000
     assert_close(open_dataset(path)[0], sample)

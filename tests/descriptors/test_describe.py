@@ -57,8 +57,19 @@ def test_command_on_a_trajectory(structure, tmp_path):
     symbols = np.array(["Ar", "Kr"])[structure.types]
     scaled = Atoms(symbols, positions=structure.positions * 2, cell=structure.cell * 2, pbc=True)
     write(tmp_path / "t.extxyz", [scaled] * 3)
-    arguments = [str(tmp_path / "t.extxyz"), "-o", str(tmp_path / "f.npz"), "--kind", "energy",
-                 "--species-map", "Ar=A,Kr=B", "--length-scale", "2", "--step", "2"]  # fmt: skip
+    arguments = [
+        str(tmp_path / "t.extxyz"),
+        "-o",
+        str(tmp_path / "f.npz"),
+        "--kind",
+        "energy",
+        "--species-map",
+        "Ar=A,Kr=B",
+        "--length-scale",
+        "2",
+        "--step",
+        "2",
+    ]
     assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
     written = np.load(tmp_path / "f.npz")
     assert written["features"].shape == (2, 125, 4) and written["frames"].tolist() == ["0", "2"]

@@ -58,8 +58,9 @@ def test_an_empty_structure_needs_few_cells():
     np.testing.assert_allclose(weights[:, 0], [np.exp(-1), np.exp(-1), 0], rtol=1e-12)
 
 
-@pytest.mark.parametrize("function", [lambda s: radial_descriptors(s, 1, [(1.0, 0.1)]),
-                                      lambda s: local_density(s, [1.0])])  # fmt: skip
+@pytest.mark.parametrize(
+    "function", [lambda s: radial_descriptors(s, 1, [(1.0, 0.1)]), lambda s: local_density(s, [1.0])]
+)
 @pytest.mark.parametrize("where", [(2.0, 3.0, 4.0), (2.0, 12.0, 4.0)])
 def test_coincident_particles(function, where):
     structure = Structure([(1.0, 1.0, 1.0), (2.0, 3.0, 4.0), where], [0, 0, 0], 9.0)

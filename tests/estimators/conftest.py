@@ -21,9 +21,15 @@ def make_sample(seed: int, n_times: int = 2, n: int = 125) -> Sample:
     propensity = base[:, None] * scale + 0.005 * rng.normal(size=(len(structure), n_times))
     inherent = structure.positions + 0.01 * rng.normal(size=structure.positions.shape)
     return Sample(
-        structure, 10.0 ** np.arange(n_times), propensity, f"synthetic-{seed}", inherent_positions=inherent,
-        temperature=0.5, tau_alpha=10.0, potential="lj/cut",
-    )  # fmt: skip
+        structure,
+        10.0 ** np.arange(n_times),
+        propensity,
+        f"synthetic-{seed}",
+        inherent_positions=inherent,
+        temperature=0.5,
+        tau_alpha=10.0,
+        potential="lj/cut",
+    )
 
 
 @pytest.fixture(scope="session")

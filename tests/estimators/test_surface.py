@@ -84,11 +84,14 @@ def test_options_are_documented(model):
 def test_a_species_that_is_absent_from_training(samples):
     only_a = [
         type(s)(
-            Structure(s.structure.positions, np.zeros(len(s), int), s.structure.cell), s.times, s.propensity, s.name,
+            Structure(s.structure.positions, np.zeros(len(s), int), s.structure.cell),
+            s.times,
+            s.propensity,
+            s.name,
             potential="lj/cut",
         )
         for s in samples[:2]
-    ]  # fmt: skip
+    ]
     for kind in ("ridge", "softness", "energy", "density"):
         model = estimator_class(kind)().fit(only_a, **FAST.get(kind, {}))
         assert np.isfinite(model.predict(only_a[0].structure)).all()

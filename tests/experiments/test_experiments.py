@@ -18,8 +18,18 @@ from propensity.experiments.plans import EXPERIMENTS, Settings
 from propensity.experiments.readout import node_features, refit_readout
 from propensity.experiments.report import results_tables
 
-TINY = ["l_max=1", "channels=2", "n_layers=1", "n_basis=4", "radial_hidden=4", "epochs=2", "dropout=0",
-        "learning_rate=0.01", "device=cpu", "batch_size=2"]  # fmt: skip
+TINY = [
+    "l_max=1",
+    "channels=2",
+    "n_layers=1",
+    "n_basis=4",
+    "radial_hidden=4",
+    "epochs=2",
+    "dropout=0",
+    "learning_rate=0.01",
+    "device=cpu",
+    "batch_size=2",
+]
 
 
 def run(*arguments) -> None:
@@ -50,8 +60,11 @@ def test_timescales_with_baselines(hot, tmp_path):
     run("timescales", hot, "--model", "density", "--model", "energy", "--per-time", "-o", tmp_path)
     found = rows(tmp_path)
     assert {r["label"] for r in found} == {
-        "density", "energy", "density, a model for each time", "energy, a model for each time",
-    }  # fmt: skip
+        "density",
+        "energy",
+        "density, a model for each time",
+        "energy, a model for each time",
+    }
     assert {r["n_train"] for r in found} == {"4"} and {r["n_test"] for r in found} == {"3"}
     assert all(float(r["pooled_low"]) <= float(r["pooled"]) <= float(r["pooled_high"]) for r in found)
     assert is_picture(tmp_path / "figure.png")
@@ -118,18 +131,32 @@ def test_transfer(hot, cold, tmp_path):
     found = rows(tmp_path)
     cases = {(r["label"], r["system"], r["test"], r["time"]) for r in found if r["is_tau"] == "True"}
     assert cases == {
-        ("zero-shot", "T=0.6", "T=0.6", "10"), ("zero-shot", "T=0.6", "T=0.4", "100"),
-        ("zero-shot", "T=0.4", "T=0.4", "100"), ("zero-shot", "T=0.4", "T=0.6", "10"),
-        ("readout refitted", "T=0.6", "T=0.4", "100"), ("readout refitted", "T=0.4", "T=0.6", "10"),
-    }  # fmt: skip
+        ("zero-shot", "T=0.6", "T=0.6", "10"),
+        ("zero-shot", "T=0.6", "T=0.4", "100"),
+        ("zero-shot", "T=0.4", "T=0.4", "100"),
+        ("zero-shot", "T=0.4", "T=0.6", "10"),
+        ("readout refitted", "T=0.6", "T=0.4", "100"),
+        ("readout refitted", "T=0.4", "T=0.6", "10"),
+    }
     assert {r["n_train"] for r in found if r["label"] == "readout refitted"} == {"2"}
     assert len(list((tmp_path / "models").iterdir())) == 2
     assert is_picture(tmp_path / "figure.png")
 
 
 def test_table_keeps_sources_of_a_transfer_apart():
-    row = {"label": "readout refitted", "seed": None, "refit": "C", "n_train": 2, "n_test": 3, "test": "C", "species": "A",
-           "time": 1.0, "pooled": 0.5, "per_structure": 0.4, "ceiling": np.nan}  # fmt: skip
+    row = {
+        "label": "readout refitted",
+        "seed": None,
+        "refit": "C",
+        "n_train": 2,
+        "n_test": 3,
+        "test": "C",
+        "species": "A",
+        "time": 1.0,
+        "pooled": 0.5,
+        "per_structure": 0.4,
+        "ceiling": np.nan,
+    }
     (table,) = results_tables([{**row, "system": "A"}, {**row, "system": "B", "pooled": 0.6}])
     assert table.row_count == 4
     assert [cell for cell in table.columns[1].cells if cell] == ["A, readout on 2", "B, readout on 2"]

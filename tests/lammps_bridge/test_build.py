@@ -111,7 +111,10 @@ def test_autoload_never_raises(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_start_of_lammps_stays_light() -> None:
-    code = "import sys, lammps_bridge.autoload as a; a.folder(); print([m for m in ('torch', 'numpy', 'ase') if m in sys.modules])"
+    code = (
+        "import sys, lammps_bridge.autoload as a; a.folder(); print([m for m in ('torch', 'numpy', 'ase') if"
+        " m in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )

@@ -44,7 +44,8 @@ def test_dump_equals_predictor(
     case: str, ranks: int, lmp: Callable, server: str, tiny_model: Path, tmp_path: Path
 ) -> None:
     lmp(
-        f"fix p all propensity 10 species A B model {tiny_model} server {server}\n{dump(tmp_path / 'd')}run 20",
+        f"fix p all propensity 10 species A B model {tiny_model} server"
+        f" {server}\n{dump(tmp_path / 'd')}run 20",
         ranks,
         CASES[case],
     )
@@ -133,8 +134,8 @@ def test_values_travel_with_their_atoms(
 ) -> None:
     lmp(
         f"fix p all propensity 50 species A B model {tiny_model} times all server {server}\n"
-        f"velocity all create 40.0 1\nunfix nve\nfix nve all nve\ntimestep 0.0005\n"
-        f"variable v1 atom f_p[1]\nvariable v3 atom f_p[3]\n"
+        "velocity all create 40.0 1\nunfix nve\nfix nve all nve\ntimestep 0.0005\n"
+        "variable v1 atom f_p[1]\nvariable v3 atom f_p[3]\n"
         f"run 0\nwrite_dump all custom {tmp_path / 'at0'} id type x y z v_v1 v_v3 modify sort id\n"
         f"run 49 pre no\nwrite_dump all custom {tmp_path / 'at49'} id type x y z v_v1 v_v3 modify sort id\n",
         ranks,
@@ -164,7 +165,9 @@ BAD = {
     "species A B times": "keyword 'times' has 0 values",
     "species A B times 7": "time 7.0 is not among those of the model",
     "species A B length_scale x": "length_scale has the value 'x'",
-    "species A B quench morse": "potential 'morse' is unknown: choose from ['lj/cut', 'lj/cut force-shifted']",
+    "species A B quench morse": (
+        "potential 'morse' is unknown: choose from ['lj/cut', 'lj/cut force-shifted']"
+    ),
     "species A B model no-such-model": "model 'no-such-model' is neither a folder",
     "species A B server unix:/nowhere": "can't reach the propensity server at unix:/nowhere",
     "species A B server nowhere": "server nowhere is neither host:port nor unix:path",
@@ -283,7 +286,10 @@ def test_missing_python_is_named(ranks: int, lmp: Callable, tiny_model: Path) ->
 
 
 def test_starts_its_own_server_and_ends_it(lmp: Callable, tiny_model: Path, tmp_path: Path) -> None:
-    text = f"fix p all propensity 10 species A B model {tiny_model}\nshell ps -o args\n{dump(tmp_path / 'd')}run 0\nunfix p\nundump d\nshell ps -o args"
+    text = (
+        f"fix p all propensity 10 species A B model {tiny_model}\nshell ps -o args\n{dump(tmp_path / 'd')}run"
+        " 0\nunfix p\nundump d\nshell ps -o args"
+    )
     out = lmp(text)
     assert out.count("lammps_bridge.serve --descriptor") == 1
     assert len(read_dump(tmp_path / "d")) == 1

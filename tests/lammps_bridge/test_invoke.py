@@ -22,7 +22,10 @@ DEBIAN = Path("/usr/lib/python3/dist-packages")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
     """A program `lmp` with the package PYTHON, and the environment in which its Python finds everything."""
     candidates = [Path(os.environ.get("PROPENSITY_LMP_PYTHON", "/usr/bin/lmp"))]
-    reason = "needs a LAMMPS with the package PYTHON (apt install lammps python3-lammps, or PROPENSITY_LMP_PYTHON=path)"
+    reason = (
+        "needs a LAMMPS with the package PYTHON (apt install lammps python3-lammps, or"
+        " PROPENSITY_LMP_PYTHON=path)"
+    )
     path = next((path for path in candidates if path.exists()), None)
     if path is None:
         pytest.skip(reason)
@@ -72,11 +75,10 @@ def annotated(
     script = tmp_path / "in.file"
     script.write_text(
         system(write_data(tmp_path / "in.data", case), case).replace("loop geom", "loop local")
-        + f"fix values all property/atom {columns.split('[')[0]}{several}\n"
-        "python annotate input 1 SELF format p here "
-        f"\"from lammps_bridge.invoke import callback; annotate = callback('{model}', species='{species}', times={times})\"\n"
-        "python annotate invoke\nfix p all python/invoke 10 post_force annotate\n"
-        f"{dump(tmp_path / 'd', columns)}run 20\n"
+        + f"fix values all property/atom {columns.split('[')[0]}{several}\npython annotate input 1 SELF"
+        f" format p here \"from lammps_bridge.invoke import callback; annotate = callback('{model}',"
+        f" species='{species}', times={times})\"\npython annotate invoke\nfix p all python/invoke 10"
+        f" post_force annotate\n{dump(tmp_path / 'd', columns)}run 20\n"
     )
     return script
 

@@ -36,9 +36,16 @@ def estimator_of(device="cuda", **options):
         for seed in range(3):
             network(build_graph(frame(seed=seed), 2.0, device=device))
     card = Card(
-        kind="se3gnn", name="tiny", config=network.config, species=("A", "B"), cutoff=2.0, times=(1.0, 10.0, 100.0),
-        default_time_index=2, target_mean=[[0.0] * 3] * 2, target_std=[[1.0] * 3] * 2,
-    )  # fmt: skip
+        kind="se3gnn",
+        name="tiny",
+        config=network.config,
+        species=("A", "B"),
+        cutoff=2.0,
+        times=(1.0, 10.0, 100.0),
+        default_time_index=2,
+        target_mean=[[0.0] * 3] * 2,
+        target_std=[[1.0] * 3] * 2,
+    )
     return SE3Estimator(network, card)
 
 

@@ -1,4 +1,5 @@
-"""The network is what the paper says: its parameter counts, and every symmetry at random and at trained weights."""
+"""The network is what the paper says: its parameter counts, and every symmetry at random and at trained
+weights."""
 
 from __future__ import annotations
 
@@ -94,9 +95,11 @@ def wigner(network, rotation, dtype):
 def test_hidden_features_of_every_l_rotate(network, dtype):
     liquid, rotation = moved_liquid(), rand_matrix(dtype=torch.float64)
     turned = Structure(
-        liquid.positions @ rotation.numpy().T, liquid.types, liquid.cell @ rotation.numpy().T,
+        liquid.positions @ rotation.numpy().T,
+        liquid.types,
+        liquid.cell @ rotation.numpy().T,
         displacement=liquid.displacement @ rotation.numpy().T,
-    )  # fmt: skip
+    )
     layers, output = outputs(network, liquid)
     turned_layers, turned_output = outputs(network, turned)
     matrix = wigner(network, rotation, dtype)
@@ -130,9 +133,11 @@ def test_output_follows_a_permutation(network):
 def test_output_is_invariant_under_periodic_wrapping(network):
     liquid, rng = moved_liquid(), np.random.default_rng(2)
     wrapped = Structure(
-        liquid.positions + rng.integers(-3, 4, (N, 3)) @ liquid.cell, liquid.types, liquid.cell,
+        liquid.positions + rng.integers(-3, 4, (N, 3)) @ liquid.cell,
+        liquid.types,
+        liquid.cell,
         displacement=liquid.displacement,
-    )  # fmt: skip
+    )
     assert_close(outputs(network, wrapped)[1], outputs(network, liquid)[1])
 
 

@@ -44,7 +44,9 @@ def test_energy_is_lowest_at_the_minimum(minimum, thermal):
         assert local_potential_energy(minimum.with_positions(minimum.positions + step), SMOOTH).sum() > energy
     np.testing.assert_array_equal(inherent_structure(minimum, SMOOTH).positions, minimum.positions)
     found = inherent_structure(thermal, SMOOTH, force=1e-6)
-    np.testing.assert_allclose(found.positions - found.positions.mean(0), minimum.positions - minimum.positions.mean(0), atol=1e-5)  # fmt: skip
+    np.testing.assert_allclose(
+        found.positions - found.positions.mean(0), minimum.positions - minimum.positions.mean(0), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("potential", ["lj/cut", SMOOTH])
@@ -71,7 +73,8 @@ def matscipys(potential):
 
 @pytest.mark.parametrize("potential", ["lj/cut", SMOOTH])
 def test_forces_follow_whatever_changes(potential):
-    """Of matscipy's pair potential, while particles move little and far and box, species and number change."""
+    """Of matscipy's pair potential, while particles move little and far and box, species and number
+    change."""
     liquid, random = make_liquid(400), np.random.default_rng(0)
     atoms = ase.Atoms(liquid.types + 1, liquid.positions, cell=liquid.cell, pbc=True)
     atoms.calc, lists = KobAndersen(potential), []

@@ -78,8 +78,12 @@ def test_folder_of_a_run_is_complete(finished):
     splits = json.loads((folder / "splits.json").read_text())
     assert [len(splits[part]) for part in ("train", "valid", "test")] == [4, 2, 4]
     # Halves of a pair have one parent and stay together.
-    assert all({int(name.split("/")[1]) // 2 for name in splits["train"]}.isdisjoint(
-        int(name.split("/")[1]) // 2 for name in splits[part]) for part in ("valid", "test"))  # fmt: skip
+    assert all(
+        {int(name.split("/")[1]) // 2 for name in splits["train"]}.isdisjoint(
+            int(name.split("/")[1]) // 2 for name in splits[part]
+        )
+        for part in ("valid", "test")
+    )
     metrics = json.loads((folder / "metrics.json").read_text())
     card = load_model(folder).card
     assert card.metrics == metrics and set(metrics) == {"valid", "test"}
@@ -136,9 +140,19 @@ def test_own_validation_and_test_files(tmp_path, data):
             for seed in seeds:
                 store.add(make_sample(seed))
     run(
-        train_command, data, "--valid", tmp_path / "v.h5", "--test", tmp_path / "t.h5", *FAST, "--epochs", 1,
-        "-o", tmp_path / "run", "--quiet",
-    )  # fmt: skip
+        train_command,
+        data,
+        "--valid",
+        tmp_path / "v.h5",
+        "--test",
+        tmp_path / "t.h5",
+        *FAST,
+        "--epochs",
+        1,
+        "-o",
+        tmp_path / "run",
+        "--quiet",
+    )
     splits = json.loads((tmp_path / "run/splits.json").read_text())
     assert [len(splits[part]) for part in ("train", "valid", "test")] == [10, 2, 1]
 
@@ -195,8 +209,10 @@ def test_ctrl_c_leaves_a_model_and_says_how_to_go_on(data, tmp_path):
     args = [*FAST, "--epochs", "100000", "-o", str(tmp_path / "run")]
     process = subprocess.Popen(
         [sys.executable, "-m", "propensity.cli.main", "train", str(data), *args],
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     deadline = time.monotonic() + 120
     while not (tmp_path / "run/checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.1)

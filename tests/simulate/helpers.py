@@ -19,8 +19,13 @@ N_SMALL = 64
 def small_settings(**changes) -> Settings:
     """A hot, tiny liquid: everything is over in a few seconds."""
     options = {
-        "temperature": 1.5, "times": "0.1:2:3", "n_particles": N_SMALL, "structures": 3, "runs": 4, "chains": 2,
-    }  # fmt: skip
+        "temperature": 1.5,
+        "times": "0.1:2:3",
+        "n_particles": N_SMALL,
+        "structures": 3,
+        "runs": 4,
+        "chains": 2,
+    }
     settings, _ = make_settings(changes.pop("model", load_preset("kob-andersen")), **{**options, **changes})
     return replace(settings, melt_time=2.0, cool_time=2.0)
 

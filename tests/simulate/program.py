@@ -1,4 +1,5 @@
-"""A small data set, made by a process of its own that tests kill: python -m tests.simulate.program OUT [LOG] [ADDRESS]."""
+"""A small data set, made by a process of its own that tests kill: python -m tests.simulate.program OUT [LOG]
+[ADDRESS]."""
 
 from __future__ import annotations
 

@@ -22,8 +22,11 @@ def call(*words, environment=None):
     """Run the program as a user does."""
     return subprocess.run(
         [sys.executable, "-m", "propensity.cli.main", "simulate", *map(str, words)],
-        capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
+    )
 
 
 def assert_one_line(result, match):
@@ -93,9 +96,25 @@ def test_end_to_end(tmp_path):
     (tmp_path / "my.in").write_text(show.replace("melt 2.0", "melt 1.0"))
     out = tmp_path / "a.h5"
     result = call(
-        "--input", tmp_path / "my.in", "--temperature", 1.5, "--times", "0.1:1:3", "-o", out, "--n-particles", 64,
-        "--structures", 2, "--runs", 4, "--workers", 1, "--lammps-exe", "lmp",
-    )  # fmt: skip
+        "--input",
+        tmp_path / "my.in",
+        "--temperature",
+        1.5,
+        "--times",
+        "0.1:1:3",
+        "-o",
+        out,
+        "--n-particles",
+        64,
+        "--structures",
+        2,
+        "--runs",
+        4,
+        "--workers",
+        1,
+        "--lammps-exe",
+        "lmp",
+    )
     assert result.returncode == 0, result.stderr
     assert "tau_alpha" in result.stderr and "2 structure(s), 3 times, 4 runs each" in result.stdout
     data = open_dataset(out)
@@ -111,9 +130,25 @@ def test_end_to_end(tmp_path):
     assert build_graph(sample.structure, 2.0).edge_index.shape[1] > 64 * 6
     again = tmp_path / "b.h5"
     result = call(
-        "--input", tmp_path / "my.in", "--temperature", 1.5, "--times", "0.1:1:3", "-o", again, "--start-from", out,
-        "--structures", 1, "--runs", 8, "--workers", 1, "--seed", 5,
-    )  # fmt: skip
+        "--input",
+        tmp_path / "my.in",
+        "--temperature",
+        1.5,
+        "--times",
+        "0.1:1:3",
+        "-o",
+        again,
+        "--start-from",
+        out,
+        "--structures",
+        1,
+        "--runs",
+        8,
+        "--workers",
+        1,
+        "--seed",
+        5,
+    )
     assert result.returncode == 0, result.stderr
     other = open_dataset(again)[0]
     assert other.name == sample.name and other.n_runs == 8

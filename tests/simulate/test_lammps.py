@@ -199,9 +199,9 @@ def test_files_beside_a_users_model(engine, tmp_path):
 
 def test_charges_in_a_users_model(engine, tmp_path):
     (tmp_path / "ions.in").write_text(
-        "# propensity: species Na:1 Cl:1\n# propensity: density 0.4\n# propensity: atom_style charge\nmass * 1\n"
-        "set type 1 charge 1\nset type 2 charge -1\npair_style born/coul/dsf 0.2 3.0\n"
-        "pair_coeff * * 100 0.1 0 0 0\n"
+        "# propensity: species Na:1 Cl:1\n# propensity: density 0.4\n# propensity: atom_style charge\nmass *"
+        " 1\nset type 1 charge 1\nset type 2 charge -1\npair_style born/coul/dsf 0.2 3.0\npair_coeff * * 100"
+        " 0.1 0 0 0\n"
     )
     model = load_input(tmp_path / "ions.in")
     (result,) = run(engine, Leg(random_state(model, 64), model, "nve", steps=20))

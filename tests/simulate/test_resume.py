@@ -29,8 +29,12 @@ def start(*arguments) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(scratch)}
     return subprocess.Popen(
         [sys.executable, "-m", "tests.simulate.program", *map(str, arguments)],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def finish(*arguments) -> None:
@@ -60,9 +64,8 @@ def uninterrupted(tmp_path_factory) -> Path:
 
 def pieces(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {
-        str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.read_bytes())
-        for p in folder.rglob("[!.]*.npz")
-    }  # fmt: skip
+        str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("[!.]*.npz")
+    }
 
 
 def test_killed_at_random(uninterrupted, tmp_path):
@@ -111,8 +114,11 @@ def test_stopped_politely(tmp_path, name):
     )
     process = subprocess.Popen(
         [sys.executable, "-m", "propensity.cli.main", "simulate", *words.split()],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     log = tmp_path / "out" / "a.h5.work" / "stored.log"
     while process.poll() is None and not log.exists():
         time.sleep(0.02)

@@ -23,9 +23,25 @@ def test_log_spaced_times():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1:2", "2:1:3", "0:1:3", "-1:1:3", "1:2:1", "1:2:x", "a,b", "nan,1", "1:inf:3", "0.001:1:3",
-             "0.01:0.02:9", "3,2,1", "1,1", "0"]
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "1:2",
+        "2:1:3",
+        "0:1:3",
+        "-1:1:3",
+        "1:2:1",
+        "1:2:x",
+        "a,b",
+        "nan,1",
+        "1:inf:3",
+        "0.001:1:3",
+        "0.01:0.02:9",
+        "3,2,1",
+        "1,1",
+        "0",
+    ],
+)
 def test_bad_times(text):
     with pytest.raises(InputError, match="--times"):
         parse_times(text, 0.005)
@@ -56,8 +72,12 @@ def test_bad_settings(change, match):
 
 def test_every_preset_is_documented_and_whole():
     assert list(presets()) == [
-        "kob-andersen", "kob-andersen-2d", "kob-andersen-force-shifted", "soft-spheres", "wahnstrom",
-    ]  # fmt: skip
+        "kob-andersen",
+        "kob-andersen-2d",
+        "kob-andersen-force-shifted",
+        "soft-spheres",
+        "wahnstrom",
+    ]
     for name, title in presets().items():
         model = load_preset(name)
         assert title and model.potential and model.density and sum(model.fractions) == pytest.approx(1)

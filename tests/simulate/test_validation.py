@@ -64,7 +64,8 @@ def test_state_point(engine):
 
 @pytest.mark.slow
 def test_force_shifted_liquid_of_4096(engine, shared):
-    """T = 0.44, ρ = 1.2: U/N = −6.212 ± 0.003 and P = 3.92, from BOTAN's public structures and their descendants."""
+    """T = 0.44, ρ = 1.2: U/N = −6.212 ± 0.003 and P = 3.92, from BOTAN's public structures and their
+    descendants."""
     model = load_preset("kob-andersen-force-shifted")
     energy, pressure, stored = [], [], []
     for part in ("train", "valid"):
@@ -111,7 +112,8 @@ def test_inherent_structures_of_4096(engine, shared):
 
 @pytest.mark.slow
 def test_stored_propensities_of_bapst(engine, shared, tmp_path):
-    """Running DeepMind's structure again gives its published propensities up to label noise at t = 0.132 and 0.435."""
+    """Running DeepMind's structure again gives its published propensities up to label noise at t = 0.132 and
+    0.435."""
     source = shared / "bapst" / "test_large.pickle"
     settings, given = make_settings(
         load_preset("kob-andersen"),

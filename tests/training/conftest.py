@@ -1,4 +1,5 @@
-"""A labelled toy liquid whose propensity follows from the neighbourhood, and a network that is quick to train."""
+"""A labelled toy liquid whose propensity follows from the neighbourhood, and a network that is quick to
+train."""
 
 from __future__ import annotations
 
@@ -13,9 +14,17 @@ from tests.conftest import make_liquid
 
 #: Options of a network that trains in about a second.
 SMALL: dict[str, Any] = {
-    "l_max": 1, "channels": 2, "n_layers": 2, "epochs": 4, "dropout": 0.3, "learning_rate": 1e-2,
-    "milestones": (2,), "kernel": "reference", "device": "cpu", "progress": False,
-}  # fmt: skip
+    "l_max": 1,
+    "channels": 2,
+    "n_layers": 2,
+    "epochs": 4,
+    "dropout": 0.3,
+    "learning_rate": 1e-2,
+    "milestones": (2,),
+    "kernel": "reference",
+    "device": "cpu",
+    "progress": False,
+}
 
 
 def make_sample(seed: int, **changes: Any) -> Sample:
@@ -27,11 +36,16 @@ def make_sample(seed: int, **changes: Any) -> Sample:
     labels = np.stack([0.5 - 0.03 * degree + 0.1 * structure.types, 1.0 - 0.05 * degree], axis=1)
     labels[:, 1] += 0.05 * rng.normal(size=len(structure))
     values = {
-        "structure": structure, "times": np.array([1.0, 10.0]), "propensity": labels, "name": f"toy/{seed}",
+        "structure": structure,
+        "times": np.array([1.0, 10.0]),
+        "propensity": labels,
+        "name": f"toy/{seed}",
         "inherent_positions": structure.positions + 0.02 * rng.normal(size=(len(structure), 3)),
-        "halves": labels + 0.02 * rng.normal(size=(2, *labels.shape)), "temperature": 0.5, "tau_alpha": 10.0,
+        "halves": labels + 0.02 * rng.normal(size=(2, *labels.shape)),
+        "temperature": 0.5,
+        "tau_alpha": 10.0,
         "source": "toy",
-    }  # fmt: skip
+    }
     return Sample(**{**values, **changes})
 
 

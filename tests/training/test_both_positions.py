@@ -79,9 +79,11 @@ def test_rotations_turn_the_displacement_too(telling, trained):
     torch.manual_seed(0)
     rotation = rand_matrix(dtype=torch.float64).numpy().T
     turned = Structure(
-        structure.positions @ rotation, structure.types, structure.cell @ rotation,
+        structure.positions @ rotation,
+        structure.types,
+        structure.cell @ rotation,
         displacement=structure.displacement @ rotation,
-    )  # fmt: skip
+    )
     expected = trained.predict(structure)
     np.testing.assert_allclose(trained.predict(turned), expected, rtol=1e-3, atol=1e-4)
     still = Structure(turned.positions, turned.types, turned.cell, displacement=structure.displacement)

@@ -29,10 +29,15 @@ def train(samples, **options):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"batch_size": 4}, {"inherent_weight": 0.5, "ema": 0.9}, {"readout": "species", "trained_species": ("A", "B")},
-     {"positions": "both", "thermal_layers": 1}],
+    [
+        {},
+        {"batch_size": 4},
+        {"inherent_weight": 0.5, "ema": 0.9},
+        {"readout": "species", "trained_species": ("A", "B")},
+        {"positions": "both", "thermal_layers": 1},
+    ],
     ids=["plain", "batches and a remainder", "auxiliary loss", "readouts", "both positions"],
-)  # fmt: skip
+)
 def test_recorded_is_eager(samples, options, monkeypatch):
     """The same tensors launched one by one give the same weights, bit for bit."""
     recorded = train(samples, **options)
@@ -79,9 +84,12 @@ def test_structures_of_different_sizes(samples, monkeypatch):
     n = len(cut.structure) // 2
     structure = cut.structure
     smaller = type(cut)(
-        type(structure)(structure.positions[:n], structure.types[:n], structure.cell), cut.times,
-        cut.propensity[:n], "small", temperature=0.5,
-    )  # fmt: skip
+        type(structure)(structure.positions[:n], structure.types[:n], structure.cell),
+        cut.times,
+        cut.propensity[:n],
+        "small",
+        temperature=0.5,
+    )
     monkeypatch.setattr(module, "Recording", None)
     assert np.isfinite(train([*samples[:5], smaller, *samples[6:]])["readout.weight"]).all()
 

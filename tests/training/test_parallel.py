@@ -40,7 +40,8 @@ def recorded_here(monkeypatch):
 
 
 def alike(seeds):
-    """Samples of one structure with different labels, all moved alike, so that no recording has room to fill."""
+    """Samples of one structure with different labels, all moved alike, so that no recording has room to
+    fill."""
     structure = make_sample(0).structure
     moved = structure.positions + [0.05, 0.02, -0.1]
     return [make_sample(seed, structure=structure, inherent_positions=moved) for seed in seeds]
@@ -74,7 +75,8 @@ if len(sys.argv) > 6:
     make_one, make_sample = make_sample, lambda seed: make_one(seed, structure=one)
 if __name__ == "__main__":
     seeds, epochs = [int(c) for c in sys.argv[2]], int(sys.argv[3])
-    options = {**SMALL, "dropout": 0.0, "epochs": epochs, "devices": 2, "learning_rate": float(sys.argv[4]), "milestones": ()}
+    options = {**SMALL, "dropout": 0.0, "epochs": epochs, "devices": 2, "milestones": ()}
+    options["learning_rate"] = float(sys.argv[4])
     valid = [make_sample(int(c)) for c in sys.argv[5]]
     fit_network([make_sample(seed) for seed in seeds], valid, folder=sys.argv[1], **options)
 """
@@ -88,7 +90,8 @@ def listened(name, call):
         said.append(name)
         return call(*arguments, **options)
     return heard
-for name in ("allreduce", "allgather", "all_gather_single", "broadcast", "barrier", "reduce", "gather", "scatter"):
+names = ("allreduce", "allgather", "all_gather_single", "broadcast", "barrier", "reduce", "gather", "scatter")
+for name in names:
     setattr(ProcessGroup, name, listened(name, getattr(ProcessGroup, name)))
 """
 
@@ -100,8 +103,11 @@ def train_on_two_processes(tmp_path, seeds, epochs, rate, valid, *recorded, befo
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, str(script), str(folder), seeds, str(epochs), str(rate), valid, *recorded],
-        env=env, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
@@ -125,7 +131,8 @@ def test_two_processes_take_the_mean_of_their_gradients(tmp_path, recorded):
 
 
 def test_a_step_of_two_processes_is_one_exchange(tmp_path):
-    """Four structures more are two steps more: two sums of gradients, and nothing that would wait for a device."""
+    """Four structures more are two steps more: two sums of gradients, and nothing that would wait for a
+    device."""
     counts = []
     for seeds in ("0123", "01234567"):
         place = tmp_path / seeds
@@ -141,13 +148,16 @@ def test_a_step_of_two_processes_is_one_exchange(tmp_path):
 
 @pytest.mark.parametrize("valid", ["567", "5"], ids=["shared", "fewer than processes"])
 def test_two_processes_share_validation(tmp_path, valid):
-    """At a vanishing rate, where rounding can't grow: the losses and scores of one process, in half the steps."""
+    """At a vanishing rate, where rounding can't grow: the losses and scores of one process, in half the
+    steps."""
     train_on_two_processes(tmp_path, "0000", 3, 1e-9, valid)
     fit_network(
-        [make_sample(0), make_sample(0)], [make_sample(int(seed)) for seed in valid],
-        folder=tmp_path / "single", progress=False,
+        [make_sample(0), make_sample(0)],
+        [make_sample(int(seed)) for seed in valid],
+        folder=tmp_path / "single",
+        progress=False,
         **{**OPTIONS, "dropout": 0.0, "epochs": 3, "learning_rate": 1e-9, "milestones": ()},
-    )  # fmt: skip
+    )
     ours, theirs = (read_log(tmp_path / run / "log.csv") for run in ("double", "single"))
     assert ours["step"].tolist() == [2, 4, 6]  # four structures an epoch, two at a time
     for name in ("loss", "valid_loss", "valid_pearson", "A t=1"):

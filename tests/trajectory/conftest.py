@@ -16,10 +16,14 @@ from tests.conftest import make_liquid
 LAMMPS = Path(__file__).parents[1] / "fixtures" / "lammps"
 #: Of the mapped labels in each format.
 MAPS = {
-    "dump": {1: "A", 2: "B"}, "extxyz": {"Ni": "A", "P": "B"}, "xyz.gz": {"Ni": "A", "P": "B"},
-    "traj": {"Ni": "A", "P": "B"}, "gsd": None, "xtc": {"NA": "A", "PB": "B"},
+    "dump": {1: "A", 2: "B"},
+    "extxyz": {"Ni": "A", "P": "B"},
+    "xyz.gz": {"Ni": "A", "P": "B"},
+    "traj": {"Ni": "A", "P": "B"},
+    "gsd": None,
+    "xtc": {"NA": "A", "PB": "B"},
     "dcd": {"NA": "A", "PB": "B"},
-}  # fmt: skip
+}
 
 
 @pytest.fixture

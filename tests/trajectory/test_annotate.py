@@ -1,4 +1,5 @@
-"""A trajectory in, propensities out: every format, constant memory, and what is saved when a frame is broken."""
+"""A trajectory in, propensities out: every format, constant memory, and what is saved when a frame is
+broken."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ def test_every_format_gives_what_the_predictor_gives(kind, tmp_path, tiny_model,
         ids = np.stack([frame.arrays["id"] for frame in open_trajectory(path)]) - 1
         expected = np.take_along_axis(expected, ids[:, :, None], axis=1)
     # XTC keeps 1e-3 σ of a position here, GSD and DCD float32, the others 8 decimals or all.  The
-    # network jumps when a neighbour crosses the cutoff, so a rounded position may move a few particles further.
+    # network jumps when a neighbour crosses the cutoff, so a rounded position may move a few particles
+    # further.
     error = np.abs((found - expected) / expected.std(axis=(0, 1)))
     tolerance = {"xtc": 1e-2, "gsd": 1e-4, "dcd": 1e-4}.get(kind, 1e-5)
     assert np.median(error) < tolerance

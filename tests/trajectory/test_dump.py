@@ -33,8 +33,17 @@ def test_a_dump_with_everything_is_read_as_lammps_wrote_it():
     assert np.allclose(first.origin, [-2.6, -2.1, -2.1])
     assert first.pbc.all()
     assert set(first.arrays) == {
-        "id", "type", "element", "xu", "yu", "zu", "velocities", "forces", "image", "c_pe",
-    }  # fmt: skip
+        "id",
+        "type",
+        "element",
+        "xu",
+        "yu",
+        "zu",
+        "velocities",
+        "forces",
+        "image",
+        "c_pe",
+    }
     assert first.arrays["image"].dtype.kind == "i"
     unwrapped = np.stack([first.arrays[k] for k in ("xu", "yu", "zu")], axis=1)
     images = first.arrays["image"]
@@ -82,7 +91,10 @@ def test_unwrapped_coordinates_serve_where_there_are_no_others():
     ],
 )
 def test_boundaries(flags, pbc):
-    text = f"ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n1\nITEM: BOX BOUNDS {flags}\n0 1\n0 1\n0 1\nITEM: ATOMS id type x y z\n1 1 0 0 0\n"
+    text = (
+        f"ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n1\nITEM: BOX BOUNDS {flags}\n0 1\n0 1\n0 1\nITEM: ATOMS"
+        " id type x y z\n1 1 0 0 0\n"
+    )
     assert next(read_dump(io.StringIO(text))).pbc.tolist() == [bool(p) for p in pbc]
 
 

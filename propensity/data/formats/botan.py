@@ -1,4 +1,5 @@
-"""Reader of the public data of BOTAN (Shiba et al. 2023), also in GlassBench: one npz a structure and time."""
+"""Reader of the public data of BOTAN (Shiba et al. 2023), also in GlassBench: one npz a structure and
+time."""
 
 from __future__ import annotations
 

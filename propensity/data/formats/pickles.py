@@ -1,4 +1,5 @@
-"""Reading pickles from strangers: numbers, plain containers and numeric numpy arrays; nothing is ever executed.
+"""Reading pickles from strangers: numbers, plain containers and numeric numpy arrays; nothing is ever
+executed.
 
 A pickle is a program for a small stack machine, and Python's unpickler runs it with the power to
 call anything importable.  Here the program is only *read*: the few instructions that build data are
@@ -23,14 +24,35 @@ MAX_BYTES = 4 * 2**30
 
 _MARK = object()
 _VALUES = {
-    "INT", "LONG", "LONG1", "LONG4", "BININT", "BININT1", "BININT2", "FLOAT", "BINFLOAT", "UNICODE",
-    "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
-    "BYTEARRAY8", "STRING", "BINSTRING", "SHORT_BINSTRING",
-}  # fmt: skip
+    "INT",
+    "LONG",
+    "LONG1",
+    "LONG4",
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "FLOAT",
+    "BINFLOAT",
+    "UNICODE",
+    "BINUNICODE",
+    "SHORT_BINUNICODE",
+    "BINUNICODE8",
+    "BINBYTES",
+    "SHORT_BINBYTES",
+    "BINBYTES8",
+    "BYTEARRAY8",
+    "STRING",
+    "BINSTRING",
+    "SHORT_BINSTRING",
+}
 _CONSTANTS: dict[str, Callable[[], Any]] = {
-    "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False,
-    "EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple,
-}  # fmt: skip
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_TUPLE": tuple,
+}
 _NUMERIC = re.compile(r"[<>|=]?([?]|[biufc][0-9]{1,2})")
 
 

@@ -56,7 +56,8 @@ def write_record(group: h5py.Group, sample: Sample) -> None:
 def write_text(group: h5py.Group, name: str, text: str) -> None:
     """Text of any length as checksummed bytes.
 
-    Not as an HDF5 string: those lie in a heap without a checksum, and one flipped bit there can hang the library.
+    Not as an HDF5 string: those lie in a heap without a checksum, and one flipped bit there can hang the
+    library.
     """
     data = np.frombuffer(text.encode(), dtype=np.uint8)
     group.create_dataset(name, data=data).attrs["crc32"] = np.uint32(zlib.crc32(data.tobytes()))

@@ -193,7 +193,8 @@ def test_edges_that_lead_nowhere_change_nothing():
 
 @pytest.mark.parametrize("kernel", ["cpu", "triton"])
 def test_inference_mode_then_training(kernel):
-    """Lightning validates in inference mode, where tensors count no versions and cannot be saved for backward."""
+    """Lightning validates in inference mode, where tensors count no versions and cannot be saved for
+    backward."""
     needs(kernel, torch.float32)
     network = network_of()
     network.kernel = kernel

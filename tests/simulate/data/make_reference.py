@@ -1,4 +1,5 @@
-"""Reference g_AA(r) of the plain Kob-Andersen liquid at T = 0.56 and its mean pressure, from the shared configurations.
+"""Reference g_AA(r) of the plain Kob-Andersen liquid at T = 0.56 and its mean pressure, from the shared
+configurations.
 
 PROPENSITY_SHARED=... python -m tests.simulate.data.make_reference
 """

@@ -50,10 +50,19 @@ def geometry_of(slots: Slots, vectors: torch.Tensor, radial: Any, l_max: int) ->
     harmonics, basis = vectors.new_empty(n, n_y, LANES), vectors.new_empty(n, radial.n_basis, LANES)
     places, values = _ladder(l_max)
     share(
-        _geometry, blocks_of(n), vectors.detach().contiguous().numpy(), slots.edge_of_slot, slots.live, radial.cutoff,
-        places, values.astype(harmonics.numpy().dtype), n_y, radial.n_basis, harmonics.view(-1).numpy(),
+        _geometry,
+        blocks_of(n),
+        vectors.detach().contiguous().numpy(),
+        slots.edge_of_slot,
+        slots.live,
+        radial.cutoff,
+        places,
+        values.astype(harmonics.numpy().dtype),
+        n_y,
+        radial.n_basis,
+        harmonics.view(-1).numpy(),
         basis.view(-1).numpy(),
-    )  # fmt: skip
+    )
     return Geometry(slots, harmonics, basis)
 
 

@@ -53,9 +53,15 @@ class CPUKernel(LayerwiseKernel):
         from propensity.nn.kernels.cpu.layer import Convolve, parameters_of
 
         return Convolve.apply(
-            convolution, geometry, hidden, scalars, geometry.harmonics, geometry.basis,
-            *parameters_of(convolution.radial), *convolution.mix,
-        )  # fmt: skip
+            convolution,
+            geometry,
+            hidden,
+            scalars,
+            geometry.harmonics,
+            geometry.basis,
+            *parameters_of(convolution.radial),
+            *convolution.mix,
+        )
 
     def features(self, network: Any, graph: Any) -> list[torch.Tensor]:
         """See :class:`propensity.nn.kernels.base.Kernel`."""

@@ -27,7 +27,8 @@ from propensity.threads import blocks_of, share
 
 
 def table(hidden: torch.Tensor, scalars: torch.Tensor) -> torch.Tensor:
-    """Features (N+1, F) that the loops gather: both parts padded to whole vectors, a last row for idle lanes."""
+    """Features (N+1, F) that the loops gather: both parts padded to whole vectors, a last row for idle
+    lanes."""
     n, dim = hidden.shape
     wide = padded(dim)
     out = hidden.new_zeros(n + 1, wide + padded(scalars.shape[1]))
@@ -75,14 +76,32 @@ def _product(layout: ConvolutionLayout, kind: str, mix: list[torch.Tensor]) -> P
 
 
 def forward(
-    layout: ConvolutionLayout, mix: Any, geometry: Geometry, radial: Radial, features: torch.Tensor, residual: bool,
-    scale: torch.Tensor, shift: torch.Tensor, sums: torch.Tensor, out: torch.Tensor,
-) -> None:  # fmt: skip
-    """Columns of ``out`` become scale · (convolved + residual · hidden features) + shift; ``sums`` may be empty."""
+    layout: ConvolutionLayout,
+    mix: Any,
+    geometry: Geometry,
+    radial: Radial,
+    features: torch.Tensor,
+    residual: bool,
+    scale: torch.Tensor,
+    shift: torch.Tensor,
+    sums: torch.Tensor,
+    out: torch.Tensor,
+) -> None:
+    """Columns of ``out`` become scale · (convolved + residual · hidden features) + shift; ``sums`` may be
+    empty."""
     share(
-        cpu_tiles.forward, blocks_of(geometry.slots.tiles), geometry.edges, radial, _product(layout, "forward", list(mix)),
-        features.numpy(), residual, scale.numpy(), shift.numpy(), sums.numpy(), out.numpy(),
-    )  # fmt: skip
+        cpu_tiles.forward,
+        blocks_of(geometry.slots.tiles),
+        geometry.edges,
+        radial,
+        _product(layout, "forward", list(mix)),
+        features.numpy(),
+        residual,
+        scale.numpy(),
+        shift.numpy(),
+        sums.numpy(),
+        out.numpy(),
+    )
 
 
 class Convolve(torch.autograd.Function):
@@ -90,9 +109,15 @@ class Convolve(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, convolution: Any, geometry: Geometry, hidden: torch.Tensor, scalars: torch.Tensor,
-        harmonics: torch.Tensor, basis: torch.Tensor, *parameters: torch.Tensor,
-    ) -> torch.Tensor:  # fmt: skip
+        ctx: Any,
+        convolution: Any,
+        geometry: Geometry,
+        hidden: torch.Tensor,
+        scalars: torch.Tensor,
+        harmonics: torch.Tensor,
+        basis: torch.Tensor,
+        *parameters: torch.Tensor,
+    ) -> torch.Tensor:
         """Convolve; ``parameters``: six of the radial MLP, then the mixing matrices."""
         mlp, slots, layout = convolution.radial, geometry.slots, convolution.layout
         kept = mlp.dropout_mask(hidden.new_empty(slots.n_edges, 0))
@@ -135,10 +160,23 @@ class Convolve(torch.autograd.Function):
         blocks = blocks_of(slots.tiles)
         parts = [inner.new_empty(blocks, k) for k in (sum(sizes), len(outer) * (hidden + 1), 2 * hidden)]
         share(
-            cpu_tiles.backward, blocks, edges, radial, product, for_harmonics, outer.contiguous().numpy(),
-            ctx.moments.numpy(), radial.scale.dtype.type(1 / ctx.keep), features.numpy(), sums.numpy(), grad_table.numpy(),
-            grad_edges.numpy(), grad_units.numpy(), grad_harmonics.view(-1).numpy(), *(part.numpy() for part in parts),
-        )  # fmt: skip
+            cpu_tiles.backward,
+            blocks,
+            edges,
+            radial,
+            product,
+            for_harmonics,
+            outer.contiguous().numpy(),
+            ctx.moments.numpy(),
+            radial.scale.dtype.type(1 / ctx.keep),
+            features.numpy(),
+            sums.numpy(),
+            grad_table.numpy(),
+            grad_edges.numpy(),
+            grad_units.numpy(),
+            grad_harmonics.view(-1).numpy(),
+            *(part.numpy() for part in parts),
+        )
         grad_features = features.new_zeros(slots.n_nodes, columns)
         if columns:
             blocks = blocks_of(slots.n_nodes)
@@ -152,22 +190,39 @@ class Convolve(torch.autograd.Function):
         blocks = blocks_of(len(slots.live))
         inners = inner.new_empty(blocks, hidden * (n_basis + 1))
         share(
-            cpu_radial.inner_backward, blocks, edges, radial, inner.contiguous().numpy(), ctx.moments.numpy(),
-            gamma.numpy(), means.numpy(), grad_units.numpy(), grad_basis.view(-1).numpy(), inners.numpy(),
-        )  # fmt: skip
+            cpu_radial.inner_backward,
+            blocks,
+            edges,
+            radial,
+            inner.contiguous().numpy(),
+            ctx.moments.numpy(),
+            gamma.numpy(),
+            means.numpy(),
+            grad_units.numpy(),
+            grad_basis.view(-1).numpy(),
+            inners.numpy(),
+        )
         grad_inner, grad_outer = inners.sum(0).view(hidden, -1), grad_outer.view(-1, hidden + 1)
         return (
-            None, None, grad_features[:, : ctx.dim_in] if wants_hidden else None,
+            None,
+            None,
+            grad_features[:, : ctx.dim_in] if wants_hidden else None,
             grad_features[:, wide : wide + layout.n_scalars] if wants_scalars else None,
-            grad_harmonics if wants_harmonics else None, grad_basis if wants_basis else None,
-            grad_inner[:, :-1], grad_inner[:, -1], grad_norm[hidden:], grad_norm[:hidden],
-            grad_outer[:, :-1], grad_outer[:, -1],
+            grad_harmonics if wants_harmonics else None,
+            grad_basis if wants_basis else None,
+            grad_inner[:, :-1],
+            grad_inner[:, -1],
+            grad_norm[hidden:],
+            grad_norm[:hidden],
+            grad_outer[:, :-1],
+            grad_outer[:, -1],
             *(g.view_as(m) / math.sqrt(len(m)) for g, m in zip(grad_mix.split(sizes), mix, strict=True)),
-        )  # fmt: skip
+        )
 
 
 def _batch_moments(mlp: Any, geometry: Geometry) -> torch.Tensor:
-    """Mean and 1/σ of the hidden units over all edges; the running statistics move as in torch's batch norm."""
+    """Mean and 1/σ of the hidden units over all edges; the running statistics move as in torch's batch
+    norm."""
     norm, slots, edges = mlp.norm, geometry.slots, geometry.edges
     zeros = torch.zeros_like(norm.running_mean)
     radial = radial_of(parameters_of(mlp), torch.stack([zeros, zeros]), slots.live, 1.0)

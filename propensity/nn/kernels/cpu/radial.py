@@ -65,7 +65,8 @@ def scratch(vectors, like):
 
 @njit
 def dense(matrix, bias, vectors, at, n_in, first, last, out, to, relu):
-    """Write bias + Σ_k matrix[k, o] · vectors[at + k] for first ≤ o < last, to vectors ``to`` + o of ``out``."""
+    """Write bias + Σ_k matrix[k, o] · vectors[at + k] for first ≤ o < last, to vectors ``to`` + o of
+    ``out``."""
     width = matrix.shape[1]
     flat = matrix.reshape(-1)
     o = first
@@ -124,7 +125,8 @@ def dense(matrix, bias, vectors, at, n_in, first, last, out, to, relu):
 
 @njit
 def add_outer(rows, a, at_a, n_a, b, at_b, n_b, total):
-    """Add Σ_row a[row, i] · b[row, j] to vector i·(n_b+1) + j of ``total``, and Σ_row a[row, i] to the one after."""
+    """Add Σ_row a[row, i] · b[row, j] to vector i·(n_b+1) + j of ``total``, and Σ_row a[row, i] to the one
+    after."""
     for i in range(n_a):
         t = (i * (n_b + 1)) * LANES
         alone = load(total, t + n_b * LANES)
@@ -177,7 +179,8 @@ def add_outer(rows, a, at_a, n_a, b, at_b, n_b, total):
 
 @njit
 def hidden_units(radial, basis, row, x, at, u, to):
-    """Hidden units of a slot row before batch norm, vectors ``at``.. of x, and after dropout, ``to``.. of u."""
+    """Hidden units of a slot row before batch norm, vectors ``at``.. of x, and after dropout, ``to``.. of
+    u."""
     n_basis, hidden = radial.inner.shape
     dense(radial.inner, radial.inner_bias, basis, row * n_basis, n_basis, 0, hidden, x, at, True)
     for h in range(hidden):
@@ -194,7 +197,8 @@ def collect(vectors, partial):
 
 @njit(cache=True, nogil=True)
 def moments(first, last, blocks, edges, radial, centre, partial):
-    """Σ (x − centre) and Σ (x − centre)² over edges of the hidden units before batch norm, ``partial`` (blocks, 2·hidden)."""
+    """Σ (x − centre) and Σ (x − centre)² over edges of the hidden units before batch norm, ``partial``
+    (blocks, 2·hidden)."""
     n_basis, hidden = radial.inner.shape
     x, total = scratch(hidden, centre), scratch(2 * hidden, centre)
     n_rows = len(edges.live)
@@ -214,7 +218,8 @@ def moments(first, last, blocks, edges, radial, centre, partial):
 def inner_backward(
     first, last, blocks, edges, radial, weight, moments, gamma, means, grad_units, grad_basis, grad_inner
 ):
-    """From the gradient of the hidden units after batch norm to that of the first layer and, unless empty, of the basis.
+    """From the gradient of the hidden units after batch norm to that of the first layer and, unless empty, of
+    the basis.
 
     ``weight`` (hidden, n_basis) is the first layer, ``gamma`` the weight of the batch norm and ``means``
     (2, hidden) what its statistics take away: the mean gradient, and the mean along the normalised units.

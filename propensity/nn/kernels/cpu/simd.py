@@ -1,4 +1,5 @@
-"""Vectors of 16 numbers inside numba functions, so that loops over lanes become SIMD instructions for certain.
+"""Vectors of 16 numbers inside numba functions, so that loops over lanes become SIMD instructions for
+certain.
 
 LLVM splits them into the widest registers that the processor has.
 """
@@ -185,7 +186,8 @@ def lane_sum(typingctx: Any, vector: Any) -> Any:
 
 
 def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
-    """LANES vectors as the columns of a square: log₂ LANES rounds of interleaving row i with row i + LANES/2."""
+    """LANES vectors as the columns of a square: log₂ LANES rounds of interleaving row i with row i +
+    LANES/2."""
     half, index = LANES // 2, ir.VectorType(ir.IntType(32), LANES)
     lower = ir.Constant(index, [k // 2 + LANES * (k % 2) for k in range(LANES)])
     upper = ir.Constant(index, [half + k // 2 + LANES * (k % 2) for k in range(LANES)])
@@ -208,7 +210,8 @@ def _row_indices(
 def gather(
     typingctx: Any, table: Any, rows: Any, first: Any, stride: Any, column: Any, out: Any, at: Any
 ) -> Any:
-    """Columns ``column``.. of LANES rows of a table, rows[first..]: column k to vector ``at`` + k·LANES of ``out``."""
+    """Columns ``column``.. of LANES rows of a table, rows[first..]: column k to vector ``at`` + k·LANES of
+    ``out``."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         table, rows, first, stride, column, out, at = args
@@ -252,10 +255,12 @@ def call(typingctx: Any, function: Any, arrays: Any, places: Any) -> Any:
         pointers = [
             builder.gep(_data(context, builder, kind, array), [place])
             for kind, array, place in zip(
-                signature.args[1], cgutils.unpack_tuple(builder, args[1]), cgutils.unpack_tuple(builder, args[2]),
+                signature.args[1],
+                cgutils.unpack_tuple(builder, args[1]),
+                cgutils.unpack_tuple(builder, args[2]),
                 strict=True,
             )
-        ]  # fmt: skip
+        ]
         kind = ir.FunctionType(ir.VoidType(), [pointer.type for pointer in pointers])
         builder.call(builder.inttoptr(args[0], kind.as_pointer()), pointers)
         return context.get_dummy_value()

@@ -1,4 +1,5 @@
-"""Edges in the order of :mod:`propensity.nn.kernels.cpu.tiles`: tiles of 16 particles of like degree, neighbour by neighbour."""
+"""Edges in the order of :mod:`propensity.nn.kernels.cpu.tiles`: tiles of 16 particles of like degree,
+neighbour by neighbour."""
 
 # mypy: disable-error-code="attr-defined"
 

@@ -81,13 +81,22 @@ def forward(first, last, blocks, edges, radial, product, features, residual, sca
                 for g in range(len(product.functions)):
                     for r in range(n):
                         dense(
-                            radial.outer, radial.outer_bias, u, r * hidden, hidden, product.weights[g],
-                            product.weights[g + 1], w, 0, True,
-                        )  # fmt: skip
+                            radial.outer,
+                            radial.outer_bias,
+                            u,
+                            r * hidden,
+                            hidden,
+                            product.weights[g],
+                            product.weights[g + 1],
+                            w,
+                            0,
+                            True,
+                        )
                         call(
-                            product.functions[g], (h, edges.harmonics, w, total, w, w),
+                            product.functions[g],
+                            (h, edges.harmonics, w, total, w, w),
                             (r * n_f * LANES, (row + r) * n_y * LANES, 0, at, 0, 0),
-                        )  # fmt: skip
+                        )
             _mix(product, total, at, mixed)
             for f in range(0, width, LANES):
                 if residual:
@@ -125,7 +134,8 @@ def _mix(product, total, at, mixed):
 
 @njit
 def _mix_backward(product, total, at, grad, g, grad_mix):
-    """From the gradient of the mixed features to that of the sums and, added to ``grad_mix``, of the matrices."""
+    """From the gradient of the mixed features to that of the sums and, added to ``grad_mix``, of the
+    matrices."""
     channels, s, w, o = product.channels, 0, 0, 0
     for l in range(product.l_max + 1):
         d = 2 * l + 1
@@ -156,9 +166,26 @@ def _mix_backward(product, total, at, grad, g, grad_mix):
 
 @njit(cache=True, nogil=True)
 def backward(
-    first, last, blocks, edges, radial, product, harmonics_functions, weight, moments, keep, features, sums, grad,
-    grad_edges, grad_units, grad_harmonics, grad_mix, grad_outer, grad_norm,
-):  # fmt: skip
+    first,
+    last,
+    blocks,
+    edges,
+    radial,
+    product,
+    harmonics_functions,
+    weight,
+    moments,
+    keep,
+    features,
+    sums,
+    grad,
+    grad_edges,
+    grad_units,
+    grad_harmonics,
+    grad_mix,
+    grad_outer,
+    grad_norm,
+):
     """Gradients of :func:`forward` for the same tiles, without residual, scale and shift.
 
     ``weight`` (n_comb, hidden) is the last layer of the radial MLP and ``moments`` (2, hidden) the mean and
@@ -200,19 +227,29 @@ def backward(
                 for k in range(len(product.functions)):
                     for r in range(n):
                         dense(
-                            radial.outer, radial.outer_bias, u, r * hidden, hidden, product.weights[k],
-                            product.weights[k + 1], w, 0, True,
-                        )  # fmt: skip
+                            radial.outer,
+                            radial.outer_bias,
+                            u,
+                            r * hidden,
+                            hidden,
+                            product.weights[k],
+                            product.weights[k + 1],
+                            w,
+                            0,
+                            True,
+                        )
                         place, y = r * n_f * LANES, (row + r) * n_y * LANES
                         call(
-                            product.functions[k], (h, edges.harmonics, w, g, gh, z),
+                            product.functions[k],
+                            (h, edges.harmonics, w, g, gh, z),
                             (place, y, 0, 0, place, r * n_comb * LANES),
-                        )  # fmt: skip
+                        )
                         if len(grad_harmonics) > 0:
                             call(
-                                harmonics_functions[k], (h, edges.harmonics, w, g, grad_harmonics, z),
+                                harmonics_functions[k],
+                                (h, edges.harmonics, w, g, grad_harmonics, z),
                                 (place, y, 0, 0, y, 0),
-                            )  # fmt: skip
+                            )
                 for r in range(n):
                     dense(weight, flat_weight_bias, z, r * n_comb, n_comb, 0, hidden, v, 0, False)
                     for k in range(hidden):

@@ -168,9 +168,20 @@ def _infer(
         part = slice(first, min(first + CHUNK, geometry.n))
         sums = convolve(shapes, geometry, before, scalars, table, True, part)
         launch(
-            shapes, "mix", part.stop - first, sums, mixing, before[part] if has_hidden else before, scale, shift,
-            after[part], scale, part.stop - first, RESIDUAL=has_hidden, AFFINE=True,
-        )  # fmt: skip
+            shapes,
+            "mix",
+            part.stop - first,
+            sums,
+            mixing,
+            before[part] if has_hidden else before,
+            scale,
+            shift,
+            after[part],
+            scale,
+            part.stop - first,
+            RESIDUAL=has_hidden,
+            AFFINE=True,
+        )
     return after
 
 

@@ -23,7 +23,8 @@ SUM_THREADS = 32
 def run_layers(
     network: Any, geometry: Geometry, scalars: torch.Tensor, first: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
-    """Features after each layer, in the layout of the kernels, with gradients; ``first`` goes into the first."""
+    """Features after each layer, in the layout of the kernels, with gradients; ``first`` goes into the
+    first."""
     parameters = parameters_of(network)
     return Layers.apply(network, geometry, scalars, first, geometry.harmonics, geometry.basis, *parameters)
 
@@ -33,9 +34,15 @@ class Layers(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, network: Any, geometry: Geometry, scalars: torch.Tensor, first: torch.Tensor,
-        harmonics: torch.Tensor | None, basis: torch.Tensor, *parameters: torch.Tensor,
-    ) -> tuple[torch.Tensor, ...]:  # fmt: skip
+        ctx: Any,
+        network: Any,
+        geometry: Geometry,
+        scalars: torch.Tensor,
+        first: torch.Tensor,
+        harmonics: torch.Tensor | None,
+        basis: torch.Tensor,
+        *parameters: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
         """Features after each layer, shape (N, width)."""
         radial, device = network.convolutions[-1].radial, scalars.device
         layouts = tuple(convolution.layout for convolution in network.convolutions)
@@ -106,9 +113,14 @@ class LayerPass:
         self.has_hidden = bool(shapes.layout.channels_in)
 
     def forward(
-        self, radial: Any, norm: Any, packed: torch.Tensor, before: torch.Tensor, scalars: torch.Tensor,
+        self,
+        radial: Any,
+        norm: Any,
+        packed: torch.Tensor,
+        before: torch.Tensor,
+        scalars: torch.Tensor,
         basis: torch.Tensor,
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:  # fmt: skip
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Features after the layer, and what :meth:`backward` needs."""
         shapes, geometry = self.shapes, self.geometry
         values: Values = self.packing.values(packed, self.number)
@@ -122,18 +134,43 @@ class LayerPass:
         blocks = -(-n // (THREADS // shapes.cp))
         partial = scalars.new_empty(blocks, shapes.kinds, shapes.cp)
         launch(
-            shapes, "mix", n, sums, values.mix_forward, before, partial, partial, mixed, partial, n,
-            RESIDUAL=self.has_hidden, AFFINE=False,
-        )  # fmt: skip
+            shapes,
+            "mix",
+            n,
+            sums,
+            values.mix_forward,
+            before,
+            partial,
+            partial,
+            mixed,
+            partial,
+            n,
+            RESIDUAL=self.has_hidden,
+            AFFINE=False,
+        )
         self.batch = norm.training
         if norm.training:
             scale, inverse = partial.new_empty(2, shapes.kinds - 1, shapes.cp)
             shift, mean = partial.new_empty(2, shapes.cp)
             shapes.kernels.statistics[(1,)](
-                partial, values.norm_weight, values.norm_bias, norm.running_mean, norm.running_var, scale, shift, mean,
-                inverse, n, blocks, norm.momentum, norm.eps, B=THREADS // shapes.cp, CP=shapes.cp,
-                C=shapes.layout.channels, R=128,
-            )  # fmt: skip
+                partial,
+                values.norm_weight,
+                values.norm_bias,
+                norm.running_mean,
+                norm.running_var,
+                scale,
+                shift,
+                mean,
+                inverse,
+                n,
+                blocks,
+                norm.momentum,
+                norm.eps,
+                B=THREADS // shapes.cp,
+                CP=shapes.cp,
+                C=shapes.layout.channels,
+                R=128,
+            )
         else:
             scale, shift, mean, inverse = running(shapes, norm)
         after = torch.empty_like(mixed)
@@ -141,11 +178,19 @@ class LayerPass:
         return after, [mask, affine, sums, mixed, scale, mean, inverse]
 
     def backward(
-        self, grad: torch.Tensor, packed: torch.Tensor, before: torch.Tensor, scalars: torch.Tensor,
-        basis: torch.Tensor, state: list[torch.Tensor], gradients: torch.Tensor, wants_harmonics: bool,
+        self,
+        grad: torch.Tensor,
+        packed: torch.Tensor,
+        before: torch.Tensor,
+        scalars: torch.Tensor,
+        basis: torch.Tensor,
+        state: list[torch.Tensor],
+        gradients: torch.Tensor,
+        wants_harmonics: bool,
         wants_basis: bool,
-    ) -> tuple[torch.Tensor | None, ...]:  # fmt: skip
-        """Gradients of the features before, harmonics and basis; those of the parameters go to ``gradients``."""
+    ) -> tuple[torch.Tensor | None, ...]:
+        """Gradients of the features before, harmonics and basis; those of the parameters go to
+        ``gradients``."""
         mask, affine, sums, mixed, scale, mean, inverse = state
         shapes, geometry = self.shapes, self.geometry
         values: Values = self.packing.values(packed, self.number)
@@ -168,44 +213,95 @@ class LayerPass:
         if n_edges:
             block = THREADS // cp
             shapes.kernels.backward[(-(-n_edges // block),)](
-                before, scalars, geometry.edges, weights, geometry.source, geometry.destination, grad_sums, grad_edges,
-                before if grad_harmonics is None else grad_harmonics, geometry.count, n, HARMONICS=wants_harmonics,
-                B=block, CP=cp, DQ=shapes.dq, PQ=shapes.pq, NQ=shapes.nq, EB=shapes.warp, num_warps=THREADS // 32,
-            )  # fmt: skip
+                before,
+                scalars,
+                geometry.edges,
+                weights,
+                geometry.source,
+                geometry.destination,
+                grad_sums,
+                grad_edges,
+                before if grad_harmonics is None else grad_harmonics,
+                geometry.count,
+                n,
+                HARMONICS=wants_harmonics,
+                B=block,
+                CP=cp,
+                DQ=shapes.dq,
+                PQ=shapes.pq,
+                NQ=shapes.nq,
+                EB=shapes.warp,
+                num_warps=THREADS // 32,
+            )
         del grad_sums
         grad_before = None
         if self.has_hidden:
             offsets, order = geometry.by_source
             grad_before = torch.empty_like(mixed)
             shapes.kernels.sum_by_source[(-(-n // 8),)](
-                grad_edges, offsets, order, grad_mixed, grad_before, n, B=8, W=1 << (shapes.width - 1).bit_length(),
-                WIDTH=shapes.width, num_warps=4,
-            )  # fmt: skip
+                grad_edges,
+                offsets,
+                order,
+                grad_mixed,
+                grad_before,
+                n,
+                B=8,
+                W=1 << (shapes.width - 1).bit_length(),
+                WIDTH=shapes.width,
+                num_warps=4,
+            )
         del grad_edges
         partial = self.radial.partial(self.packing.sizes[self.number])
         grad_basis = self.radial.backward(
             basis, mask, affine, values, weights, shapes.warp, partial, wanted, wants_basis
         )
         shapes.kernels.mix_gradient[(len(partial), shapes.layout.l_max + 1)](
-            sums, grad_mixed, partial, n, CP=cp, DQ=shapes.dq, START=partial.shape[1] - shapes.mix_size,
-            STRIDE=partial.shape[1], num_warps=4,
-        )  # fmt: skip
+            sums,
+            grad_mixed,
+            partial,
+            n,
+            CP=cp,
+            DQ=shapes.dq,
+            START=partial.shape[1] - shapes.mix_size,
+            STRIDE=partial.shape[1],
+            num_warps=4,
+        )
         total(shapes, partial, wanted.edges, self.radial.few, self.packing.sizes[self.number].outer)
         return grad_before, grad_harmonics, grad_basis
 
 
 def convolve(
-    shapes: Shapes, geometry: Geometry, before: torch.Tensor, scalars: torch.Tensor, radial: torch.Tensor, table: bool,
+    shapes: Shapes,
+    geometry: Geometry,
+    before: torch.Tensor,
+    scalars: torch.Tensor,
+    radial: torch.Tensor,
+    table: bool,
     part: slice,
-) -> torch.Tensor:  # fmt: skip
+) -> torch.Tensor:
     """Sums of the particles in ``part``."""
     n = part.stop - part.start
     sums = scalars.new_empty(n * shapes.sums)
     block = max(SUM_THREADS // shapes.cp, 1)
     shapes.kernels.forward[(-(-n // block), len(shapes.plan.groups))](
-        before, scalars, geometry.edges, radial, geometry.order[part], geometry.rows, geometry.source, sums, part.start, n,
-        TABLE=table, B=block, CP=shapes.cp, DQ=shapes.dq, PQ=shapes.pq, NQ=shapes.nq, num_warps=1,
-    )  # fmt: skip
+        before,
+        scalars,
+        geometry.edges,
+        radial,
+        geometry.order[part],
+        geometry.rows,
+        geometry.source,
+        sums,
+        part.start,
+        n,
+        TABLE=table,
+        B=block,
+        CP=shapes.cp,
+        DQ=shapes.dq,
+        PQ=shapes.pq,
+        NQ=shapes.nq,
+        num_warps=1,
+    )
     return sums
 
 

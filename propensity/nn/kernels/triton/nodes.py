@@ -39,11 +39,20 @@ def total(partial, out, first_rows, n_rows, split, width, T: tl.constexpr, R: tl
 
 
 def source(plan: Plan) -> str:
-    """Kernels ``mix``, ``statistics``, ``normalise``, ``norm_sums``, ``norm_backward``, ``spread``, ``mix_gradient`` and ``total``."""
+    """Kernels ``mix``, ``statistics``, ``normalise``, ``norm_sums``, ``norm_backward``, ``spread``,
+    ``mix_gradient`` and ``total``."""
     return "\n\n".join(
-        [_mix(plan), _statistics(plan), _normalise(plan), _norm_sums(plan), _norm_backward(plan), _spread(plan),
-         _mix_gradient(plan), _TOTAL]
-    )  # fmt: skip
+        [
+            _mix(plan),
+            _statistics(plan),
+            _normalise(plan),
+            _norm_sums(plan),
+            _norm_backward(plan),
+            _spread(plan),
+            _mix_gradient(plan),
+            _TOTAL,
+        ]
+    )
 
 
 def _degrees(plan: Plan) -> list[tuple[int, range]]:
@@ -69,8 +78,10 @@ def _store(name: str, pointer: str, plan: Plan) -> list[str]:
 def _mix(plan: Plan) -> str:
     lines = [
         "@triton.jit",
-        "def mix(sums, mixing, residual, scale, shift, out, partial, n_nodes, RESIDUAL: tl.constexpr, "
-        "AFFINE: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):",
+        (
+            "def mix(sums, mixing, residual, scale, shift, out, partial, n_nodes, RESIDUAL: tl.constexpr, "
+            "AFFINE: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):"
+        ),
         '    """Eq. 11 and the residual; then a given batch norm (AFFINE) or the statistics of this block."""'
         + _PROLOGUE,
     ]
@@ -79,7 +90,10 @@ def _mix(plan: Plan) -> str:
         rows = plan.quads_of(l) * plan.padded_channels
         lines += [f"    o{k} = zero" for k in components]
         lines += [
-            f"    line = sums + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + row * {(2 * l + 1) * plan.quads_of(l)}) * (CP * 4)",
+            (
+                f"    line = sums + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + row *"
+                f" {(2 * l + 1) * plan.quads_of(l)}) * (CP * 4)"
+            ),
             f"    matrix = mixing + {offset} * (CP * 4) + (own * 4)",
         ]
         step = math.gcd(rows, 4)
@@ -103,7 +117,10 @@ def _mix(plan: Plan) -> str:
         f"        target = partial + tl.program_id(0) * ({plan.layout.l_max + 2} * CP) + tl.arange(0, CP)",
         "        count = tl.minimum(n_nodes - tl.program_id(0) * B, B).to(tl.float32)",
         "        mean = tl.sum(tl.reshape(tl.where(inside, o0, 0.0), [B, CP]), axis=0) / count",
-        "        deviation = tl.where(tl.reshape(inside, [B, CP]), tl.reshape(o0, [B, CP]) - mean[None, :], 0.0)",
+        (
+            "        deviation = tl.where(tl.reshape(inside, [B, CP]), tl.reshape(o0, [B, CP]) - mean[None,"
+            " :], 0.0)"
+        ),
         "        tl.store(target, mean)",
         "        tl.store(target + CP, tl.sum(deviation * deviation, axis=0))",
     ]
@@ -120,8 +137,11 @@ def _statistics(plan: Plan) -> str:
     kinds = plan.layout.l_max + 2
     lines = [
         "@triton.jit",
-        "def statistics(partial, weight, bias, running_mean, running_var, scale, shift, mean, inverse, n_nodes, n_blocks, "
-        "momentum, eps, B: tl.constexpr, CP: tl.constexpr, C: tl.constexpr, R: tl.constexpr):",
+        (
+            "def statistics(partial, weight, bias, running_mean, running_var, scale, shift, mean, inverse,"
+            " n_nodes, n_blocks, momentum, eps, B: tl.constexpr, CP: tl.constexpr, C: tl.constexpr, R:"
+            " tl.constexpr):"
+        ),
         '    """Combine blocks into the batch norm\'s scale and shift; update the running statistics."""',
         "    c = tl.arange(0, CP)",
         "    held = c < C",
@@ -132,7 +152,10 @@ def _statistics(plan: Plan) -> str:
         "        block = start + r",
         "        count = tl.maximum(tl.minimum(n_nodes - block * B, B), 0).to(tl.float32)",
         f"        at = partial + (block * ({kinds} * CP))[:, None] + c[None, :]",
-        "        total += tl.sum(tl.load(at, mask=(block < n_blocks)[:, None], other=0.0) * count[:, None], axis=0)",
+        (
+            "        total += tl.sum(tl.load(at, mask=(block < n_blocks)[:, None], other=0.0) * count[:,"
+            " None], axis=0)"
+        ),
         "        start += R",
         "    average = total / n_nodes",
     ]
@@ -175,7 +198,10 @@ def _statistics(plan: Plan) -> str:
 def _normalise(plan: Plan) -> str:
     lines = [
         "@triton.jit",
-        "def normalise(features, scale, shift, out, n_nodes, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):",
+        (
+            "def normalise(features, scale, shift, out, n_nodes, B: tl.constexpr, CP: tl.constexpr, DQ:"
+            " tl.constexpr):"
+        ),
         '    """scale · features + shift."""' + _PROLOGUE,
         *_load("o", "features + at", plan),
     ]
@@ -188,7 +214,10 @@ def _normalise(plan: Plan) -> str:
 def _norm_sums(plan: Plan) -> str:
     lines = [
         "@triton.jit",
-        "def norm_sums(grad, features, mean, inverse, partial, n_nodes, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):",
+        (
+            "def norm_sums(grad, features, mean, inverse, partial, n_nodes, B: tl.constexpr, CP:"
+            " tl.constexpr, DQ: tl.constexpr):"
+        ),
         '    """Σ g and Σ g·û of a block: gradients of bias and weight of the batch norm."""' + _PROLOGUE,
         *_load("g", "grad + at", plan),
         *_load("u", "features + at", plan),
@@ -209,8 +238,10 @@ def _norm_backward(plan: Plan) -> str:
     kinds = plan.layout.l_max + 2
     lines = [
         "@triton.jit",
-        "def norm_backward(grad, features, mean, inverse, scale, totals, out, n_nodes, "
-        "B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):",
+        (
+            "def norm_backward(grad, features, mean, inverse, scale, totals, out, n_nodes, "
+            "B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):"
+        ),
         f'    """Gradient before the batch norm from the {kinds} totals of norm_sums."""' + _PROLOGUE,
         *_load("g", "grad + at", plan),
         *_load("u", "features + at", plan),
@@ -241,10 +272,14 @@ def _spread(plan: Plan) -> str:
         for m, k in enumerate(components):
             for d in range(cp):
                 lines.append(
-                    f"    g{m}_{d} = tl.load(grad + mine + {(k // 4 * cp + d) * 4 + k % 4}, mask=inside, other=0.0)"
+                    f"    g{m}_{d} = tl.load(grad + mine + {(k // 4 * cp + d) * 4 + k % 4}, mask=inside,"
+                    " other=0.0)"
                 )
         lines += [
-            f"    line = out + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + row * {(2 * l + 1) * n}) * (CP * 4) + (own * 4)",
+            (
+                f"    line = out + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + row * {(2 * l + 1) * n}) *"
+                " (CP * 4) + (own * 4)"
+            ),
             f"    matrix = mixing + {plan.first_mixing(l)} * (CP * 4) + (own * 4)",
             f"    for q in range({n}):",
         ]
@@ -264,8 +299,14 @@ def _mix_gradient(plan: Plan) -> str:
     cp = plan.padded_channels
     lines = [
         "@triton.jit",
-        "def mix_gradient(sums, grad, partial, n_nodes, CP: tl.constexpr, DQ: tl.constexpr, START: tl.constexpr, STRIDE: tl.constexpr):",
-        '    """Gradient of the mixing matrices from an equal share of the particles, one l_out a program."""',
+        (
+            "def mix_gradient(sums, grad, partial, n_nodes, CP: tl.constexpr, DQ: tl.constexpr, START:"
+            " tl.constexpr, STRIDE: tl.constexpr):"
+        ),
+        (
+            '    """Gradient of the mixing matrices from an equal share of the particles, one l_out a'
+            ' program."""'
+        ),
         "    share = (n_nodes + tl.num_programs(0) - 1) // tl.num_programs(0)",
         "    first = tl.program_id(0) * share",
         "    last = tl.minimum(first + share, n_nodes)",
@@ -280,15 +321,24 @@ def _mix_gradient(plan: Plan) -> str:
             "        node = first",
             "        while node < last:",
             "            at = node.to(tl.int64)",
-            f"            line = sums + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + at * {(2 * l + 1) * plan.quads_of(l)}) * (CP * 4) + r",
+            (
+                f"            line = sums + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + at *"
+                f" {(2 * l + 1) * plan.quads_of(l)}) * (CP * 4) + r"
+            ),
         ]
         for m, k in enumerate(components):
             lines += [
                 f"            s = tl.load(line + {m * rows}, mask=r < {rows}, other=0.0)",
-                f"            total += s * tl.load(grad + at * (DQ * CP * 4) + {k // 4} * (CP * 4) + d * 4 + {k % 4})",
+                (
+                    f"            total += s * tl.load(grad + at * (DQ * CP * 4) + {k // 4} * (CP * 4) + d *"
+                    f" 4 + {k % 4})"
+                ),
             ]
         lines += [
             "            node += 1",
-            f"        tl.store(partial + tl.program_id(0) * STRIDE + START + ({plan.first_mixing(l) * cp * 4} + r) * CP + d, total, mask=r < {rows})",
+            (
+                "        tl.store(partial + tl.program_id(0) * STRIDE + START +"
+                f" ({plan.first_mixing(l) * cp * 4} + r) * CP + d, total, mask=r < {rows})"
+            ),
         ]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,5 @@
-"""All parameters of the layers in one vector in the order of the kernels, and their gradients back: once a step."""
+"""All parameters of the layers in one vector in the order of the kernels, and their gradients back: once a
+step."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class Values(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Where the kernels write the gradients of one layer; ``edges`` holds ``outer``, ``inner`` and ``mix``."""
+    """Where the kernels write the gradients of one layer; ``edges`` holds ``outer``, ``inner`` and
+    ``mix``."""
 
     edges: torch.Tensor
     units: torch.Tensor  # Σ g and Σ g·x̂ of the hidden units: beta and gamma
@@ -108,7 +110,8 @@ class Packing:
     def unpack(
         self, packed: torch.Tensor, parameters: Sequence[torch.Size], layers: int
     ) -> list[torch.Tensor | None]:
-        """Gradient of each parameter, of the shapes given, from the vector of gradients; None after ``layers``."""
+        """Gradient of each parameter, of the shapes given, from the vector of gradients; None after
+        ``layers``."""
         flat = packed.index_select(0, self._back).mul_(self._back_scale)
         reached = len(self.lengths) // len(self.sizes) * layers
         parts = [part.view(shape) for part, shape in zip(flat.split(self.lengths), parameters, strict=True)]
@@ -122,8 +125,16 @@ def _values(
     layout = shapes.layout
     rows, features = layout.n_comb, (layout.l_max + 1) * layout.channels
     lengths = [
-        hidden * n_basis, hidden, hidden, hidden, rows * hidden, rows, features, layout.channels, *shapes.mix_lengths,
-    ]  # fmt: skip
+        hidden * n_basis,
+        hidden,
+        hidden,
+        hidden,
+        rows * hidden,
+        rows,
+        features,
+        layout.channels,
+        *shapes.mix_lengths,
+    ]
     starts = [sum(lengths[:k]) for k in range(len(lengths) + 1)]
     order = shapes.weights.cpu()
     held = (order < rows).float()
@@ -183,7 +194,14 @@ def parameters_of(network: object) -> list[torch.Tensor]:
     for convolution, norm in zip(network.convolutions, network.norms, strict=True):  # type: ignore[attr-defined]
         radial = convolution.radial
         found += [
-            radial.linear_in.weight, radial.linear_in.bias, radial.norm.weight, radial.norm.bias,
-            radial.linear_out.weight, radial.linear_out.bias, norm.weight, norm.bias, *convolution.mix,
-        ]  # fmt: skip
+            radial.linear_in.weight,
+            radial.linear_in.bias,
+            radial.norm.weight,
+            radial.norm.bias,
+            radial.linear_out.weight,
+            radial.linear_out.bias,
+            norm.weight,
+            norm.bias,
+            *convolution.mix,
+        ]
     return found

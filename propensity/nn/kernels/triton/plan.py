@@ -61,11 +61,16 @@ class Plan:
                 channels = range(start, min(start + cp, path.channels))
                 found.append(
                     KernelPath(
-                        path.l_in, path.l_filter, path.l_out, start // cp if path.block else -1, len(found),
+                        path.l_in,
+                        path.l_filter,
+                        path.l_out,
+                        start // cp if path.block else -1,
+                        len(found),
                         sum(other.l_out == path.l_out for other in found),
-                        tuple(path.weight + c for c in channels), tuple(path.row + c for c in channels),
+                        tuple(path.weight + c for c in channels),
+                        tuple(path.row + c for c in channels),
                     )
-                )  # fmt: skip
+                )
         return tuple(found)
 
     def quads_of(self, l_out: int) -> int:

@@ -158,7 +158,8 @@ def spans(width: int) -> int:
 
 
 def source(plan: Plan, ptx: bool) -> str:
-    """Kernels ``radial_sums``, ``_statistics``, ``_output`` forward and ``radial_gradient``, ``_input`` back."""
+    """Kernels ``radial_sums``, ``_statistics``, ``_output`` forward and ``radial_gradient``, ``_input``
+    back."""
     width = quads(len(plan.paths)) * plan.padded_channels * 4
     return (
         _HEADER + _output(width, plan.padded_channels) + "\n\n" + _gradient(width, plan.padded_channels, ptx)
@@ -168,8 +169,11 @@ def source(plan: Plan, ptx: bool) -> str:
 def _output(width: int, cp: int) -> str:
     lines = [
         "@triton.jit",
-        "def radial_output(basis, mask, weight_in, bias_in, affine, weight, bias, out, count, B: tl.constexpr, "
-        "NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr, EB: tl.constexpr):",
+        (
+            "def radial_output(basis, mask, weight_in, bias_in, affine, weight, bias, out, count, B:"
+            " tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr, EB:"
+            " tl.constexpr):"
+        ),
         '    """Radial weights before their ReLU, in blocks of EB edges."""',
         "    n_edges = tl.load(count)",
         "    edge = tl.program_id(0) * B + tl.arange(0, B)",
@@ -182,8 +186,14 @@ def _output(width: int, cp: int) -> str:
     for start, size in _tiles(width):
         lines += [
             f"    column = {start} + tl.arange(0, {size})",
-            f"    w = tl.load(weight + column[None, :] * H + h[:, None], mask=(column < {width})[None, :] & (h < H)[:, None], other=0.0)",
-            f'    z = tl.dot(d, w, input_precision="tf32x3") + tl.load(bias + column, mask=column < {width}, other=0.0)[None, :]',
+            (
+                f"    w = tl.load(weight + column[None, :] * H + h[:, None], mask=(column < {width})[None, :]"
+                " & (h < H)[:, None], other=0.0)"
+            ),
+            (
+                '    z = tl.dot(d, w, input_precision="tf32x3") + tl.load(bias + column, mask=column <'
+                f" {width}, other=0.0)[None, :]"
+            ),
             f"    place = column // {4 * cp} * (EB * {4 * cp}) + column % {4 * cp}",
             f"    tl.store(line + place[None, :], z, mask=live & (column < {width})[None, :])",
         ]
@@ -195,10 +205,15 @@ def _gradient(width: int, cp: int, ptx: bool) -> str:
     groups = spans(width)
     lines = [
         "@triton.jit",
-        "def radial_gradient(basis, mask, weight_in, bias_in, affine, weight, grad, grad_units, sums, partial, count, keep, "
-        "B: tl.constexpr, STRIDE: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr, "
-        "EB: tl.constexpr):",
-        '    """Gradients of the last layer and of the hidden units before dropout; Σ g and Σ g·x̂ for the batch norm."""',
+        (
+            "def radial_gradient(basis, mask, weight_in, bias_in, affine, weight, grad, grad_units, sums,"
+            " partial, count, keep, B: tl.constexpr, STRIDE: tl.constexpr, NB: tl.constexpr, NBP:"
+            " tl.constexpr, H: tl.constexpr, HP: tl.constexpr, EB: tl.constexpr):"
+        ),
+        (
+            '    """Gradients of the last layer and of the hidden units before dropout; Σ g and Σ g·x̂ for'
+            ' the batch norm."""'
+        ),
         "    n_edges = tl.load(count)",
         "    span = tl.program_id(1)",
         f"    base = span * {SPAN}",
@@ -215,7 +230,8 @@ def _gradient(width: int, cp: int, ptx: bool) -> str:
             f"    total{k} = tl.zeros([HP, {size}], tl.float32)",
             f"    bias{k} = tl.zeros([16, {size}], tl.float32)",
         ]
-    # Staged, so that the next edges arrive while these are worked on; the interpreter knows no range of tensors.
+    # Staged, so that the next edges arrive while these are worked on; the interpreter knows no range of
+    # tensors.
     lines += (
         ["    for start in tl.range(tl.program_id(0) * B, n_edges, tl.num_programs(0) * B, num_stages=3):"]
         if ptx
@@ -237,7 +253,10 @@ def _gradient(width: int, cp: int, ptx: bool) -> str:
             f"        inside = live & (column < {width})[None, :]",
             # Triton stages only what goes through arithmetic before it goes to matrix units.
             "        z = tl.where(inside, tl.load(line + place[None, :], mask=inside), 0.0)",
-            f"        w = tl.load(weight + column[None, :] * H + h[:, None], mask=(column < {width})[None, :] & (h < H)[:, None], other=0.0)",
+            (
+                "        w = tl.load(weight + column[None, :] * H + h[:, None], mask=(column <"
+                f" {width})[None, :] & (h < H)[:, None], other=0.0)"
+            ),
             f"        bias{k} += tl.sum(tl.reshape(z, [B // 16, 16, {size}]), axis=0)",
             "        z, z_rest = _split(z)",
             "        w, w_rest = _split(w)",
@@ -265,7 +284,10 @@ def _gradient(width: int, cp: int, ptx: bool) -> str:
     for k, (start, size) in tiles:
         lines += [
             f"    column = base + {start} + tl.arange(0, {size})",
-            f"    tl.store(target + column[None, :] * HP + h[:, None], total{k}, mask=(column < {width})[None, :])",
+            (
+                f"    tl.store(target + column[None, :] * HP + h[:, None], total{k}, mask=(column <"
+                f" {width})[None, :])"
+            ),
             f"    tl.store(target + {width} * HP + column, tl.sum(bias{k}, axis=0), mask=column < {width})",
         ]
     return "\n".join(lines) + "\n"

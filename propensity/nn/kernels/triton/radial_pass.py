@@ -35,7 +35,8 @@ class RadialPass:
     def statistics(
         self, radial: Any, basis: torch.Tensor, values: Values
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Dropout's choices, a bit for every hidden unit; mean, 1/σ, scale and shift of the batch norm, shape (4, HP).
+        """Dropout's choices, a bit for every hidden unit; mean, 1/σ, scale and shift of the batch norm, shape
+        (4, HP).
 
         Updates the running statistics.
         """
@@ -47,15 +48,35 @@ class RadialPass:
         partial = basis.new_empty(blocks, 2, self.hp)
         if self.n:
             self.kernels.radial_sums[(blocks,)](
-                basis, kept, mask, values.weight_in, values.bias_in, partial, self.count, B=STATISTICS_BLOCK,
+                basis,
+                kept,
+                mask,
+                values.weight_in,
+                values.bias_in,
+                partial,
+                self.count,
+                B=STATISTICS_BLOCK,
                 **self.constants,
-            )  # fmt: skip
+            )
         affine = basis.new_empty(4, self.hp)
         if self.batch:
             self.kernels.radial_statistics[(1,)](
-                partial, values.gamma, values.beta, norm.running_mean, norm.running_var, affine, self.count,
-                norm.momentum, norm.eps, self.keep, B=STATISTICS_BLOCK, H=self.hidden, HP=self.hp, R=256, num_warps=8,
-            )  # fmt: skip
+                partial,
+                values.gamma,
+                values.beta,
+                norm.running_mean,
+                norm.running_var,
+                affine,
+                self.count,
+                norm.momentum,
+                norm.eps,
+                self.keep,
+                B=STATISTICS_BLOCK,
+                H=self.hidden,
+                HP=self.hp,
+                R=256,
+                num_warps=8,
+            )
         else:
             inverse = torch.rsqrt(norm.running_var + norm.eps)
             scale = inverse * values.gamma
@@ -73,9 +94,19 @@ class RadialPass:
         out = basis.new_empty(-(-self.n // block) * block, self.width)
         if self.n:
             self.kernels.radial_output[(-(-self.n // OUTPUT_BLOCK),)](
-                basis, mask, values.weight_in, values.bias_in, affine, values.weight, values.bias, out, self.count,
-                EB=block, B=OUTPUT_BLOCK, **self.constants,
-            )  # fmt: skip
+                basis,
+                mask,
+                values.weight_in,
+                values.bias_in,
+                affine,
+                values.weight,
+                values.bias,
+                out,
+                self.count,
+                EB=block,
+                B=OUTPUT_BLOCK,
+                **self.constants,
+            )
         return out
 
     def partial(self, sizes: Sizes) -> torch.Tensor:
@@ -83,9 +114,17 @@ class RadialPass:
         return torch.empty(self.many, sum(sizes), device=self.count.device)
 
     def backward(
-        self, basis: torch.Tensor, mask: torch.Tensor, affine: torch.Tensor, values: Values, grad: torch.Tensor,
-        block: int, partial: torch.Tensor, wanted: Gradients, wants_basis: bool,
-    ) -> torch.Tensor | None:  # fmt: skip
+        self,
+        basis: torch.Tensor,
+        mask: torch.Tensor,
+        affine: torch.Tensor,
+        values: Values,
+        grad: torch.Tensor,
+        block: int,
+        partial: torch.Tensor,
+        wanted: Gradients,
+        wants_basis: bool,
+    ) -> torch.Tensor | None:
         """Gradient of the basis; those of the parameters go to the columns of ``partial``."""
         groups = spans(self.width)
         grad_units = basis.new_empty(self.n, groups, self.hp)
@@ -93,16 +132,37 @@ class RadialPass:
         state = basis, mask, values.weight_in, values.bias_in, affine
         stride = partial.shape[1]
         self.kernels.radial_gradient[(self.few, groups)](
-            *state, values.weight, grad, grad_units, sums, partial, self.count, self.keep, EB=block, B=GRADIENT_BLOCK,
-            STRIDE=stride, **self.constants,
-        )  # fmt: skip
+            *state,
+            values.weight,
+            grad,
+            grad_units,
+            sums,
+            partial,
+            self.count,
+            self.keep,
+            EB=block,
+            B=GRADIENT_BLOCK,
+            STRIDE=stride,
+            **self.constants,
+        )
         total(self, sums, wanted.units)
         grad_basis = torch.empty_like(basis) if wants_basis else None
         self.kernels.radial_input[(self.many,)](
-            *state, grad_units, wanted.units, partial, basis if grad_basis is None else grad_basis, self.count,
-            self.keep, BATCH=self.batch, BASIS=wants_basis, B=INPUT_BLOCK, SPANS=groups,
-            START=self.width * (self.hp + 1), STRIDE=stride, **self.constants,
-        )  # fmt: skip
+            *state,
+            grad_units,
+            wanted.units,
+            partial,
+            basis if grad_basis is None else grad_basis,
+            self.count,
+            self.keep,
+            BATCH=self.batch,
+            BASIS=wants_basis,
+            B=INPUT_BLOCK,
+            SPANS=groups,
+            START=self.width * (self.hp + 1),
+            STRIDE=stride,
+            **self.constants,
+        )
         return grad_basis
 
 

@@ -34,8 +34,10 @@ class Shapes:
 
         features = {
             place(k // 4, c, k % 4): layout.channels * l * l + c * (2 * l + 1) + k - l * l
-            for l in range(layout.l_max + 1) for k in range(l * l, (l + 1) ** 2) for c in range(layout.channels)
-        }  # fmt: skip
+            for l in range(layout.l_max + 1)
+            for k in range(l * l, (l + 1) ** 2)
+            for c in range(layout.channels)
+        }
         self.to_e3nn = _inverse(features, device)
         self.from_e3nn = _index(self.width, features, layout.dim_out, device)
         scalars = {place(s // cp // 4, s % cp, s // cp % 4): s for s in range(layout.n_scalars)}

@@ -7,7 +7,8 @@ groups of four, "quads", so that it reads 16 bytes at a time and the channels of
 - scalars            (N, quads of blocks of CP, CP, 4)
 - edges              (E, 4): unit vector and place in the table of radial weights
 - radial weights     (E / EB, quads of paths, EB, CP, 4): EB is 1, or the edges of a warp going backward
-- sums               (N, for each l_out one block (N, m_out, quads of its paths, CP, 4), which a matrix product mixes
+- sums               (N, for each l_out one block (N, m_out, quads of its paths, CP, 4), which a matrix
+product mixes
 
 CP is the number of channels rounded up to a power of two.
 """
@@ -59,7 +60,8 @@ def _store_quad(pointer, live, x0, x1, x2, x3):
 
 '''
 
-# The same in PTX.  Triton compiles a load in a time that grows with the square of the size of the whole kernel
+# The same in PTX.  Triton compiles a load in a time that grows with the square of the size of the whole
+# kernel
 # (its pass TritonGPUCoalesce: 200 s for ``backward`` at l_max = 5), and leaves these alone.
 _QUADS_PTX = '''
 @triton.jit
@@ -126,7 +128,8 @@ def sum_by_source(grad_edges, rows, edge_order, residual, grad, n_nodes, B: tl.c
 
 
 def source(plan: Plan, ptx: bool) -> str:
-    """Module text with the kernels ``forward`` and ``backward`` of a layout; ``ptx`` where they run on an NVIDIA GPU."""
+    """Module text with the kernels ``forward`` and ``backward`` of a layout; ``ptx`` where they run on an
+    NVIDIA GPU."""
     return _HEADER + (_QUADS_PTX if ptx else _QUADS) + _forward(plan) + "\n\n" + _backward(plan) + _SUM
 
 
@@ -152,8 +155,9 @@ def _forward(plan: Plan) -> str:
     w = _Writer()
     w.add("@triton.jit")
     w.add(
-        "def forward(hidden, scalars, edges, radial, order, rows, source, sums, first, n_nodes, "
-        "TABLE: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr, PQ: tl.constexpr, NQ: tl.constexpr):"
+        "def forward(hidden, scalars, edges, radial, order, rows, source, sums, first, n_nodes, TABLE:"
+        " tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr, PQ: tl.constexpr, NQ:"
+        " tl.constexpr):"
     )
     w.depth = 1
     w.add('"""Σ_j relu(φ) · (Y ⊗ h_j) for B particles of ``order``."""')
@@ -232,7 +236,8 @@ def _forward_group(plan: Plan, group: tuple[KernelPath, ...], w: _Writer) -> Non
     for start in {(path.l_out, path.rank // 4): path for path in reversed(group)}.values():
         rows = (2 * start.l_out + 1) * plan.quads_of(start.l_out)
         w.add(
-            f"target = sums + (n_nodes.to(tl.int64) * {plan.first_sum(start.l_out)} + row * {rows}) * (CP * 4) + ci"
+            f"target = sums + (n_nodes.to(tl.int64) * {plan.first_sum(start.l_out)} + row * {rows}) * (CP *"
+            " 4) + ci"
         )
         for m in range(2 * start.l_out + 1):
             held = {path.rank: f"s{path.index}_{m}" for path in group if path.l_out == start.l_out}
@@ -281,9 +286,9 @@ def _backward(plan: Plan) -> str:
     w = _Writer()
     w.add("@triton.jit")
     w.add(
-        "def backward(hidden, scalars, edges, radial, source, destination, grad, grad_hidden, grad_harmonics, "
-        "count, n_nodes, HARMONICS: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr, "
-        "PQ: tl.constexpr, NQ: tl.constexpr, EB: tl.constexpr):"
+        "def backward(hidden, scalars, edges, radial, source, destination, grad, grad_hidden, grad_harmonics,"
+        " count, n_nodes, HARMONICS: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr, PQ:"
+        " tl.constexpr, NQ: tl.constexpr, EB: tl.constexpr):"
     )
     w.depth = 1
     w.add('"""Edge by edge: ``radial`` becomes its gradient, and that of h_j is written for every edge."""')
@@ -332,7 +337,8 @@ def _backward(plan: Plan) -> str:
     w.add("own = tl.program_id(0).to(tl.int64) * B + tl.arange(0, B)")
     for k in range(plan.harmonics):
         w.add(
-            f"_store(grad_harmonics + own * {plan.harmonics} + {k}, own < n_edges, tl.sum(tl.reshape(dy{k}, [B, CP]), axis=1))"
+            f"_store(grad_harmonics + own * {plan.harmonics} + {k}, own < n_edges, tl.sum(tl.reshape(dy{k},"
+            " [B, CP]), axis=1))"
         )
     w.depth -= 1
     return w.text()
@@ -374,7 +380,8 @@ def _backward_path(path: KernelPath, w: _Writer) -> None:
     w.depth += 1
     for m in range(2 * path.l_filter + 1):
         inputs = [
-            f"({f'x{path.scalar}' if path.scalar >= 0 else f'h{path.l_in**2 + t.m_in}'} * {grad}_{t.m_out}) * {t.value!r}"
+            f"({f'x{path.scalar}' if path.scalar >= 0 else f'h{path.l_in**2 + t.m_in}'} * {grad}_{t.m_out}) *"
+            f" {t.value!r}"
             for t in found
             if t.m_filter == m
         ]
