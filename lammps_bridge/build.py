@@ -106,7 +106,8 @@ def find_compiler(own_mpi: bool = False) -> list[str]:
 
 def _links_mpi(compiler: str) -> bool:
     """False for Debian's wrapper where only the programs of MPI are installed, without headers and
-    libraries."""
+    libraries.
+    """
     with tempfile.TemporaryDirectory() as folder:
         line = [compiler, "-include", "mpi.h", "-shared", "-x", "c++", os.devnull, "-o", f"{folder}/probe.so"]
         return subprocess.run(line, capture_output=True, check=False).returncode == 0
@@ -164,7 +165,8 @@ def _sizes(lmp: Any) -> str:
 
 def _abi(home: Path) -> tuple[str, ...]:
     """Flag for the std::string that the library was compiled with; wheels differ from the system's
-    compiler."""
+    compiler.
+    """
     library = home / "liblammps.so"
     if not library.exists():
         return ()  # libc++ of macOS has one

@@ -117,7 +117,8 @@ class Predictor:
     @property
     def default_time_index(self) -> int:
         """Output that is meant where one number a particle is asked for; the last when it was not
-        selected."""
+        selected.
+        """
         where = np.flatnonzero(self._selected == self.card.default_time_index)
         return int(where[0]) if len(where) else len(self._selected) - 1
 

@@ -1,5 +1,6 @@
 """Pearson correlation from sums, so that pooling and bootstrapping never need the particles again; numpy
-only."""
+only.
+"""
 
 from __future__ import annotations
 

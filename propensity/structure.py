@@ -94,7 +94,8 @@ class Structure:
 
     def at_minimum(self, inherent_positions: Any) -> Structure:
         """Return this thermal structure at its inherent positions, shape (N, 3), with the displacement from
-        there."""
+        there.
+        """
         found = self.with_positions(inherent_positions)
         step = minimum_image(self.positions - found.positions, self.cell, self.pbc)
         return Structure(found.positions, self.types, self.cell, self.pbc, step)

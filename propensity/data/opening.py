@@ -65,7 +65,8 @@ def open_dataset(paths: Paths, *, labels: str | None = None) -> Dataset:
 
 def _entries(files: Sequence[tuple[Path, str]], labels: str | None, strict: bool) -> Iterator[Entry]:
     """Entries of files with the names for their structures; unknown npz archives end it only if
-    ``strict``."""
+    ``strict``.
+    """
     botan: dict[tuple[Path, str], list[Path]] = {}
     skipped: list[Path] = []
     for path, name in files:

@@ -1,5 +1,6 @@
 """A real configuration that comes with the package: DeepMind's Kob–Andersen liquid at T = 0.44 (see
-NOTICE)."""
+NOTICE).
+"""
 
 from __future__ import annotations
 

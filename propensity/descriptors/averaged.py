@@ -1,5 +1,6 @@
 """Averaged structural descriptors of Boattini, Smallenburg and Filion, Phys. Rev. Lett. 127, 088007
-(2021)."""
+(2021).
+"""
 
 from __future__ import annotations
 

@@ -47,5 +47,6 @@ class Estimator(ABC):
 
     def to(self, device: Any = None, dtype: Any = None, kernel: str | None = None) -> Self:
         """Move to a device, precision or kernel where the estimator has such a thing; otherwise do
-        nothing."""
+        nothing.
+        """
         return self

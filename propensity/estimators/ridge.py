@@ -1,5 +1,6 @@
 """Ridge regression on averaged structural descriptors, Boattini et al., Phys. Rev. Lett. 127, 088007
-(2021)."""
+(2021).
+"""
 
 from __future__ import annotations
 
@@ -64,7 +65,8 @@ class RidgeEstimator(Estimator):
 
     def fit(self, train: Sequence[Sample], valid: Sequence[Sample] = (), **options: Any) -> RidgeEstimator:
         """Fit with :class:`RidgeOptions`; ``valid`` is not used, the penalty is cross-validated in
-        ``train``."""
+        ``train``.
+        """
         opts = read_options(RidgeOptions, options)
         train = list(train)
         grid = {name: getattr(opts, name) for name in ("l_max", "generations", "averaging_length")}

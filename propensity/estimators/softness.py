@@ -122,7 +122,8 @@ class SoftnessEstimator(Estimator):
 
     def softness(self, structure: Structure) -> np.ndarray:
         """Signed distance of each particle to the hyperplane of its species, shape (N, n_times); soft is
-        positive."""
+        positive.
+        """
         check_types(structure, self.card.species)
         features = self._describe(structure)
         result = np.empty((len(structure), len(self.card.times)))
@@ -170,7 +171,8 @@ class SoftnessEstimator(Estimator):
 
 def hyperplane(x: np.ndarray, soft: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
     """Normal and offset in raw features, so that x·normal + offset is the signed distance in standardised
-    ones."""
+    ones.
+    """
     scaler = StandardScaler().fit(x)
     # A shell that is all but empty in training must not be blown up where it isn't.
     scale = np.where(scaler.scale_ > 1e-6, scaler.scale_, 1.0)

@@ -1,5 +1,6 @@
 """Models on disk: ``model.safetensors`` for numbers and ``model.json`` for the card; nothing is ever
-unpickled."""
+unpickled.
+"""
 
 from __future__ import annotations
 

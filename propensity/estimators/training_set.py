@@ -1,5 +1,6 @@
 """What estimators share when they are fitted: checks of the samples, label statistics, descriptors and the
-card."""
+card.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +88,8 @@ def training_card(
     citation: str = "",
 ) -> Card:
     """Card of an estimator fitted to ``train``: species, times, labels, density and where the data came
-    from."""
+    from.
+    """
     first, times = check_samples(train)
     for name in trained_species:
         if name not in first.species:
@@ -142,7 +144,8 @@ def describe_samples(
     chosen: Sequence[np.ndarray],
 ) -> list[np.ndarray]:
     """Features of the chosen particles of each sample, two structures at a time: compiled sums run side by
-    side."""
+    side.
+    """
 
     def one(sample: Sample, rows: np.ndarray) -> np.ndarray:
         return describe(input_structure(sample, positions))[rows].astype(np.float32)

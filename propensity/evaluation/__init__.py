@@ -1,5 +1,6 @@
 """Scores of a model: Pearson correlation pooled and per structure, confidence intervals, the noise
-ceiling."""
+ceiling.
+"""
 
 from propensity.evaluation.scores import Evaluation, evaluate
 from propensity.statistics import bootstrap, moments, noise_ceiling, pearson

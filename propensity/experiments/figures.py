@@ -54,7 +54,8 @@ def against_time(rows: Rows, path: Path) -> None:
 
 def against_value(rows: Rows, path: Path, xlabel: str, *, log: bool = False) -> None:
     """ρ at τ_α against what was varied, a line a label; pooled on the left, per structure on the right; a row
-    a species."""
+    a species.
+    """
     at_tau = [r for r in rows if r["is_tau"]]
     species, systems, labels = (_distinct(at_tau, name) for name in ("species", "system", "label"))
     # Where every system is one point of the curve, the systems are not curves of their own.

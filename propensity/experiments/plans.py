@@ -139,7 +139,8 @@ def lmax(systems: Systems, settings: Settings) -> list[Job]:
 
 def transfer(systems: Systems, settings: Settings) -> list[Job]:
     """Each network on every system, as it is and with a readout refitted to some or all structures of the
-    other."""
+    other.
+    """
     sizes = settings.values or (None,)
     if len(sizes) > 1:
         raise InputError(

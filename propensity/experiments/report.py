@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 def results_tables(rows: Sequence[dict[str, Any]]) -> Iterator[Table]:
     """One table a test system and species: a column a time, the pooled ρ of a model above its ρ per
-    structure."""
+    structure.
+    """
     for test, species in dict.fromkeys((row["test"], row["species"]) for row in rows):
         own = [row for row in rows if (row["test"], row["species"]) == (test, species)]
         yield _table(

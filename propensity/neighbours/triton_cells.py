@@ -87,12 +87,14 @@ class Found:
 
     def summary(self) -> torch.Tensor:
         """Number of edges and least squared distance (or the squared cutoff), float64 on the device, shape
-        (2,)."""
+        (2,).
+        """
         return torch.stack([self.counts.sum().double(), self.closest.min()])
 
     def fill(self, edge_index: torch.Tensor, edge_vec: torch.Tensor) -> None:
         """Write the edges that fit into ``edge_index`` (2, E) and ``edge_vec`` (E, 3); the rest stays as it
-        is."""
+        is.
+        """
         from propensity.neighbours import cell_kernels
 
         ends = torch.cumsum(self.counts, 0, dtype=torch.int64)

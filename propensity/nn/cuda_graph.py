@@ -1,5 +1,6 @@
 """Losses of graphs and their gradients recorded as one CUDA graph: a step then costs the processor one
-launch."""
+launch.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +120,8 @@ class Recording:
 
     def _put(self, graph: Any) -> None:
         """Copy a graph to where the recording reads, with edges to a particle that does not exist in the room
-        left."""
+        left.
+        """
         n_edges = most_edges(graph)
         if len(graph.types) != self.n_nodes or n_edges > self.max_edges:
             raise InputError(
@@ -142,7 +144,8 @@ def record(
     run: Callable[[], tuple[torch.Tensor, ...]], device: torch.device
 ) -> tuple[Callable[[], None], tuple[torch.Tensor, ...]]:
     """Record what ``run`` launches: a function that replays it, and the results that each replay
-    overwrites."""
+    overwrites.
+    """
     side = torch.cuda.Stream(device)
     side.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(side):

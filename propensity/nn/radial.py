@@ -61,7 +61,8 @@ class RadialMLP(nn.Module):
 
     def dropout_mask(self, hidden: torch.Tensor) -> torch.Tensor | None:
         """Which hidden units stay, shape (E, hidden), from torch's generator: the same draw for every
-        kernel."""
+        kernel.
+        """
         if not self.training or self.dropout.p == 0:
             return None
         shape = len(hidden), self.linear_in.out_features

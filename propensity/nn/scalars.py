@@ -12,7 +12,8 @@ from propensity.structure import Structure
 
 def learn_scalars(structures: Sequence[Structure], n_species: int, potential: str) -> dict[str, Any]:
     """What :func:`node_scalars` needs, for the card: the potential and its mean and spread for each
-    species."""
+    species.
+    """
     from propensity.physics.kob_andersen import local_potential_energy  # numba: only where it is needed
 
     energy = np.concatenate([local_potential_energy(structure, potential) for structure in structures])

@@ -16,7 +16,8 @@ WAVE_NUMBER = 7.25
 @dataclass(frozen=True, eq=False)
 class EnsembleAverages:
     """Averages at one time: ``propensity`` (N,), ``halves`` (2, N), ``squared_displacement`` (N,),
-    ``n_runs``, ``fs``."""
+    ``n_runs``, ``fs``.
+    """
 
     propensity: np.ndarray
     halves: np.ndarray

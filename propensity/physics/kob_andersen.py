@@ -1,5 +1,6 @@
 """The Kob–Andersen mixture: its pair potentials, local energies, and forces for ASE by a neighbour list with
-a skin."""
+a skin.
+"""
 
 # mypy: disable-error-code="misc"
 

@@ -1,5 +1,6 @@
 """Options of a run from a YAML file and from flags: one flat set of names for data, model and
-optimisation."""
+optimisation.
+"""
 
 from __future__ import annotations
 

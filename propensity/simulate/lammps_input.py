@@ -19,7 +19,8 @@ _FORCE_TOLERANCE = 1e-5
 
 def write(leg: Leg, folder: Path, first: str = "") -> None:
     """Write ``leg.in``, beginning with the commands ``first``, and the files that it reads into
-    ``folder``."""
+    ``folder``.
+    """
     (folder / "state.data").write_text(_data(leg))
     # One mark past the end: LAMMPS asks for the next one before each dump.
     marks = [*leg.frames, max(leg.frames, default=0) + leg.steps + 1_000_000_000]
@@ -83,7 +84,8 @@ def script(leg: Leg, folder: Path) -> str:
 
 def with_folder(commands: str, folder: str) -> str:
     """Replace words that begin with ``${here}`` by paths in ``folder``, quoted, as LAMMPS substitutes none in
-    quotes."""
+    quotes.
+    """
     return re.sub(r'"?\$\{here\}([^\s"]*)"?', lambda found: f'"{folder}{found[1]}"', commands)
 
 

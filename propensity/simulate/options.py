@@ -49,8 +49,9 @@ def make_settings(
         The liquid.
     times
         ``first:last:count`` or a list.
-    temperature, n_particles, density, structures, runs, timestep, chains, equilibration, max_equilibration,
-    wavenumber, seed
+    temperature, n_particles, density, structures, runs
+        As in :class:`Settings`; None takes the model's value.
+    timestep, chains, equilibration, max_equilibration, wavenumber, seed
         As in :class:`Settings`; None takes the model's value.
     start_from
         Data set whose first ``structures`` structures are labelled instead of melting new ones.

@@ -54,7 +54,8 @@ def call(words: Sequence[str], folder: Path) -> tuple[int, str]:
 
 def end_with_parent(parent: int, leash: Path) -> None:
     """Initialise a pool worker: leave signals to the parent, and stop when it or the folder ``leash`` is
-    gone."""
+    gone.
+    """
     global _leash
     _leash = leash
     for name in (signal.SIGINT, signal.SIGTERM):

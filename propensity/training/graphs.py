@@ -118,10 +118,10 @@ class GraphModule(LightningDataModule):
         rank, world = self._place()
         sampler = EpochSampler(len(self.graphs), self.config.seed, rank, world)
         return DataLoader(
-            self.graphs,
+            self.graphs,  # type: ignore[arg-type]
             batch_size=self.config.batch_size,
             sampler=sampler,
-            collate_fn=join_graphs,  # type: ignore[arg-type]
+            collate_fn=join_graphs,
             generator=torch.Generator(),  # else every new iterator would advance the generator of dropout
         )
 

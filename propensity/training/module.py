@@ -43,7 +43,8 @@ class PropensityModule(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Seed by epoch and process: a run resumed at an epoch repeats the dropout of an uninterrupted
-        one."""
+        one.
+        """
         torch.manual_seed(hash((self.config.seed, self.current_epoch, self.global_rank)) % 2**63)
         self._loss_sum, self._steps = torch.zeros((), device=self.device), 0
         last = self.current_epoch + 1 == self.trainer.max_epochs
@@ -183,7 +184,8 @@ def mean_squared_error(output: torch.Tensor, graph: Data) -> torch.Tensor:
 
 def torch_moments(x: torch.Tensor, y: torch.Tensor, types: torch.Tensor, n_species: int) -> torch.Tensor:
     """Moments for Pearson by species, shape (n_species, T, 6): :func:`propensity.evaluation.moments` on the
-    device."""
+    device.
+    """
     dtype = sum_dtype(x.device)
     x, y = x.to(dtype), y.to(dtype)
     terms = torch.stack([torch.ones_like(x), x, y, x * x, y * y, x * y], dim=-1)

@@ -73,7 +73,8 @@ def from_atoms(atoms: Any, number: int) -> Frame:
 
 def open_gsd(path: Path, start: int, stop: int | None, step: int) -> Frames:
     """Frames of HOOMD's GSD; MDAnalysis misreads the tilt of its boxes and takes types from the first
-    frame."""
+    frame.
+    """
     try:
         import gsd.hoomd
     except ImportError:

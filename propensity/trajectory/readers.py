@@ -1,5 +1,6 @@
 """Open any trajectory as a stream of frames: LAMMPS dump, extended XYZ, GSD, and all of ASE and
-MDAnalysis."""
+MDAnalysis.
+"""
 
 from __future__ import annotations
 

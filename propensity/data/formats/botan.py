@@ -1,5 +1,6 @@
 """Reader of the public data of BOTAN (Shiba et al. 2023), also in GlassBench: one npz a structure and
-time."""
+time.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,8 @@ def round_absolute(values: np.ndarray, bits: int = POSITION_BITS) -> np.ndarray:
 
 def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
     """float32 with ``bits`` mantissa bits, rounded to nearest; relative error ≤ 2^−(bits+1), NaN stays
-    NaN."""
+    NaN.
+    """
     with np.errstate(over="ignore"):
         single = np.ascontiguousarray(values, dtype=np.float32)
     if np.isinf(single).any():

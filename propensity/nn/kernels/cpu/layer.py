@@ -28,7 +28,8 @@ from propensity.threads import blocks_of, share
 
 def table(hidden: torch.Tensor, scalars: torch.Tensor) -> torch.Tensor:
     """Features (N+1, F) that the loops gather: both parts padded to whole vectors, a last row for idle
-    lanes."""
+    lanes.
+    """
     n, dim = hidden.shape
     wide = padded(dim)
     out = hidden.new_zeros(n + 1, wide + padded(scalars.shape[1]))
@@ -88,7 +89,8 @@ def forward(
     out: torch.Tensor,
 ) -> None:
     """Columns of ``out`` become scale · (convolved + residual · hidden features) + shift; ``sums`` may be
-    empty."""
+    empty.
+    """
     share(
         cpu_tiles.forward,
         blocks_of(geometry.slots.tiles),
@@ -222,7 +224,8 @@ class Convolve(torch.autograd.Function):
 
 def _batch_moments(mlp: Any, geometry: Geometry) -> torch.Tensor:
     """Mean and 1/σ of the hidden units over all edges; the running statistics move as in torch's batch
-    norm."""
+    norm.
+    """
     norm, slots, edges = mlp.norm, geometry.slots, geometry.edges
     zeros = torch.zeros_like(norm.running_mean)
     radial = radial_of(parameters_of(mlp), torch.stack([zeros, zeros]), slots.live, 1.0)

@@ -66,7 +66,8 @@ def scratch(vectors, like):
 @njit
 def dense(matrix, bias, vectors, at, n_in, first, last, out, to, relu):
     """Write bias + Σ_k matrix[k, o] · vectors[at + k] for first ≤ o < last, to vectors ``to`` + o of
-    ``out``."""
+    ``out``.
+    """
     width = matrix.shape[1]
     flat = matrix.reshape(-1)
     o = first
@@ -126,7 +127,8 @@ def dense(matrix, bias, vectors, at, n_in, first, last, out, to, relu):
 @njit
 def add_outer(rows, a, at_a, n_a, b, at_b, n_b, total):
     """Add Σ_row a[row, i] · b[row, j] to vector i·(n_b+1) + j of ``total``, and Σ_row a[row, i] to the one
-    after."""
+    after.
+    """
     for i in range(n_a):
         t = (i * (n_b + 1)) * LANES
         alone = load(total, t + n_b * LANES)
@@ -180,7 +182,8 @@ def add_outer(rows, a, at_a, n_a, b, at_b, n_b, total):
 @njit
 def hidden_units(radial, basis, row, x, at, u, to):
     """Hidden units of a slot row before batch norm, vectors ``at``.. of x, and after dropout, ``to``.. of
-    u."""
+    u.
+    """
     n_basis, hidden = radial.inner.shape
     dense(radial.inner, radial.inner_bias, basis, row * n_basis, n_basis, 0, hidden, x, at, True)
     for h in range(hidden):
@@ -198,7 +201,8 @@ def collect(vectors, partial):
 @njit(cache=True, nogil=True)
 def moments(first, last, blocks, edges, radial, centre, partial):
     """Σ (x − centre) and Σ (x − centre)² over edges of the hidden units before batch norm, ``partial``
-    (blocks, 2·hidden)."""
+    (blocks, 2·hidden).
+    """
     n_basis, hidden = radial.inner.shape
     x, total = scratch(hidden, centre), scratch(2 * hidden, centre)
     n_rows = len(edges.live)

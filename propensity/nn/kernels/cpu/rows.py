@@ -31,7 +31,8 @@ def padded(width: int) -> int:
 
 def sum_offsets(layout: ConvolutionLayout) -> list[int]:
     """Where the sums of each path start, channel by channel, 2·l_out+1 numbers each; the last entry is their
-    number."""
+    number.
+    """
     offsets = [0]
     for path in layout.paths:
         offsets.append(offsets[-1] + path.channels * (2 * path.l_out + 1))

@@ -187,7 +187,8 @@ def lane_sum(typingctx: Any, vector: Any) -> Any:
 
 def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
     """LANES vectors as the columns of a square: log₂ LANES rounds of interleaving row i with row i +
-    LANES/2."""
+    LANES/2.
+    """
     half, index = LANES // 2, ir.VectorType(ir.IntType(32), LANES)
     lower = ir.Constant(index, [k // 2 + LANES * (k % 2) for k in range(LANES)])
     upper = ir.Constant(index, [half + k // 2 + LANES * (k % 2) for k in range(LANES)])
@@ -211,7 +212,8 @@ def gather(
     typingctx: Any, table: Any, rows: Any, first: Any, stride: Any, column: Any, out: Any, at: Any
 ) -> Any:
     """Columns ``column``.. of LANES rows of a table, rows[first..]: column k to vector ``at`` + k·LANES of
-    ``out``."""
+    ``out``.
+    """
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         table, rows, first, stride, column, out, at = args

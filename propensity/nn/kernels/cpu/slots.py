@@ -1,5 +1,6 @@
 """Edges in the order of :mod:`propensity.nn.kernels.cpu.tiles`: tiles of 16 particles of like degree,
-neighbour by neighbour."""
+neighbour by neighbour.
+"""
 
 # mypy: disable-error-code="attr-defined"
 

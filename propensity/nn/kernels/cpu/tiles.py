@@ -135,7 +135,8 @@ def _mix(product, total, at, mixed):
 @njit
 def _mix_backward(product, total, at, grad, g, grad_mix):
     """From the gradient of the mixed features to that of the sums and, added to ``grad_mix``, of the
-    matrices."""
+    matrices.
+    """
     channels, s, w, o = product.channels, 0, 0, 0
     for l in range(product.l_max + 1):
         d = 2 * l + 1

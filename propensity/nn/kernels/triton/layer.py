@@ -24,7 +24,8 @@ def run_layers(
     network: Any, geometry: Geometry, scalars: torch.Tensor, first: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
     """Features after each layer, in the layout of the kernels, with gradients; ``first`` goes into the
-    first."""
+    first.
+    """
     parameters = parameters_of(network)
     return Layers.apply(network, geometry, scalars, first, geometry.harmonics, geometry.basis, *parameters)
 
@@ -190,7 +191,8 @@ class LayerPass:
         wants_basis: bool,
     ) -> tuple[torch.Tensor | None, ...]:
         """Gradients of the features before, harmonics and basis; those of the parameters go to
-        ``gradients``."""
+        ``gradients``.
+        """
         mask, affine, sums, mixed, scale, mean, inverse = state
         shapes, geometry = self.shapes, self.geometry
         values: Values = self.packing.values(packed, self.number)

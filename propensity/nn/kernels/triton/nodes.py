@@ -40,7 +40,8 @@ def total(partial, out, first_rows, n_rows, split, width, T: tl.constexpr, R: tl
 
 def source(plan: Plan) -> str:
     """Kernels ``mix``, ``statistics``, ``normalise``, ``norm_sums``, ``norm_backward``, ``spread``,
-    ``mix_gradient`` and ``total``."""
+    ``mix_gradient`` and ``total``.
+    """
     return "\n\n".join(
         [
             _mix(plan),

@@ -1,5 +1,6 @@
 """All parameters of the layers in one vector in the order of the kernels, and their gradients back: once a
-step."""
+step.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ class Values(NamedTuple):
 
 class Gradients(NamedTuple):
     """Where the kernels write the gradients of one layer; ``edges`` holds ``outer``, ``inner`` and
-    ``mix``."""
+    ``mix``.
+    """
 
     edges: torch.Tensor
     units: torch.Tensor  # Σ g and Σ g·x̂ of the hidden units: beta and gamma
@@ -111,7 +113,8 @@ class Packing:
         self, packed: torch.Tensor, parameters: Sequence[torch.Size], layers: int
     ) -> list[torch.Tensor | None]:
         """Gradient of each parameter, of the shapes given, from the vector of gradients; None after
-        ``layers``."""
+        ``layers``.
+        """
         flat = packed.index_select(0, self._back).mul_(self._back_scale)
         reached = len(self.lengths) // len(self.sizes) * layers
         parts = [part.view(shape) for part, shape in zip(flat.split(self.lengths), parameters, strict=True)]

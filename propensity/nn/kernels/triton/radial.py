@@ -159,7 +159,8 @@ def spans(width: int) -> int:
 
 def source(plan: Plan, ptx: bool) -> str:
     """Kernels ``radial_sums``, ``_statistics``, ``_output`` forward and ``radial_gradient``, ``_input``
-    back."""
+    back.
+    """
     width = quads(len(plan.paths)) * plan.padded_channels * 4
     return (
         _HEADER + _output(width, plan.padded_channels) + "\n\n" + _gradient(width, plan.padded_channels, ptx)

@@ -129,7 +129,8 @@ def sum_by_source(grad_edges, rows, edge_order, residual, grad, n_nodes, B: tl.c
 
 def source(plan: Plan, ptx: bool) -> str:
     """Module text with the kernels ``forward`` and ``backward`` of a layout; ``ptx`` where they run on an
-    NVIDIA GPU."""
+    NVIDIA GPU.
+    """
     return _HEADER + (_QUADS_PTX if ptx else _QUADS) + _forward(plan) + "\n\n" + _backward(plan) + _SUM
 
 
