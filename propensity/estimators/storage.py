@@ -19,7 +19,7 @@ from propensity.estimators.registry import estimator_class
 from propensity.files import replacing
 
 #: Models that are installed with the package.
-SHIPPED = Path(__file__).parent / "models"
+SHIPPED = Path(__file__).parent / "weights"
 
 
 def save_model(folder: str | os.PathLike, estimator: Estimator) -> Path:
