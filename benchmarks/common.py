@@ -14,7 +14,7 @@ from propensity.data import Sample
 from propensity.nn import SE3GNN
 from propensity.structure import Structure
 
-FIXTURE = Path(__file__).parents[1] / "tests" / "data" / "isoconfig_N4096T0.44_1_tc07.npz"
+FIXTURE = Path(__file__).parents[1] / "tests" / "fixtures" / "isoconfig_N4096T0.44_1_tc07.npz"
 BOX = 15.05658
 
 
