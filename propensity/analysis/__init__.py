@@ -18,6 +18,7 @@ from propensity.analysis.correlation import (
     average_correlation,
     correlation_length,
     spatial_correlation,
+    spatial_correlations,
 )
 from propensity.analysis.dynamics import (
     Relaxation,
@@ -54,5 +55,6 @@ __all__ = [
     "self_intermediate_scattering",
     "space_time_clusters",
     "spatial_correlation",
+    "spatial_correlations",
     "unwrap",
 ]

@@ -95,20 +95,52 @@ def spatial_correlation(
     -----
     Within one configuration δf sums to zero, which lowers C(r) by about ξ³/V at every distance.
     """
-    delta = fluctuation(values, types)
+    columns = np.asarray(values, dtype=np.float64)
+    if columns.ndim != 1:
+        raise InputError(f"values have shape {columns.shape}: give one a particle, shape (N,).")
+    found = spatial_correlations(
+        columns[:, None], positions, cell, pbc, types=types, r_max=r_max, bin_width=bin_width
+    )
+    return found[0]
+
+
+def spatial_correlations(
+    values: Any,
+    positions: Any,
+    cell: Any,
+    pbc: Any = True,
+    *,
+    types: Any = None,
+    r_max: float | None = None,
+    bin_width: float = 0.1,
+) -> list[SpatialCorrelation]:
+    """Spatial correlation of each column of ``values``, shape (N, K), from one search for pairs.
+
+    See :func:`spatial_correlation`.
+    """
+    columns = np.asarray(values, dtype=np.float64)
     structure, dimension = as_structure(positions, cell, pbc)
-    if len(delta) != len(structure):
-        raise InputError(f"there are {len(delta)} values for {len(structure)} particles: give one for each.")
+    if columns.ndim != 2 or len(columns) != len(structure):
+        raise InputError(
+            f"there are {len(columns)} values for {len(structure)} particles: give one for each particle."
+        )
     if not (np.isfinite(bin_width) and bin_width > 0):
         raise InputError(f"bin_width is {bin_width}: give a positive number.")
+    deltas = [fluctuation(column, types) for column in columns.T]
     r_max = min(longest_distance(structure), 6.0) if r_max is None else r_max
+    n_bins = max(1, round(r_max / bin_width))
     i, j, r = pairs_of(structure, r_max)
-    known = np.isfinite(delta[i]) & np.isfinite(delta[j])
-    edges = np.linspace(0, r_max, max(1, round(r_max / bin_width)) + 1)
-    count = np.histogram(r[known], edges)[0]
-    total = np.histogram(r[known], edges, weights=(delta[i] * delta[j])[known])[0]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return SpatialCorrelation((edges[1:] + edges[:-1]) / 2, total / count, count, dimension)
+    where = np.minimum((r / r_max * n_bins).astype(np.int64), n_bins - 1)
+    middle = (np.arange(n_bins) + 0.5) * r_max / n_bins
+    found = []
+    for delta in deltas:
+        product = delta[i] * delta[j]
+        known = np.isfinite(product)
+        count = np.bincount(where, known, n_bins)
+        total = np.bincount(where, np.where(known, product, 0.0), n_bins)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found.append(SpatialCorrelation(middle, total / count, count.astype(np.int64), dimension))
+    return found
 
 
 def average_correlation(parts: Sequence[SpatialCorrelation]) -> SpatialCorrelation:
