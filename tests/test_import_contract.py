@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("structure",),
     ("neighbours", "sample", "plotting"),
     ("graph", "physics"),
-    ("data", "nn"),
+    ("analysis", "data", "nn"),
     ("descriptors",),
     ("estimators",),
     ("training", "evaluation", "predictor"),
