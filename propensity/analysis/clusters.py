@@ -62,7 +62,7 @@ class Events:
     @property
     def durations(self) -> np.ndarray:
         """Frames from first to last, both counted, shape (E,)."""
-        return self.last - self.first + 1
+        return np.asarray(self.last - self.first + 1)
 
 
 def extreme_particles(
@@ -145,8 +145,8 @@ def space_time_clusters(
     """Connect chosen particles in space within a frame, and a particle with itself from frame to frame.
 
     A node is a particle in a frame; nodes are joined when they are closer than ``cutoff`` in the same frame,
-    or when they are the same particle in consecutive frames.  The components are events with a volume, a set of
-    particles and a duration, which may grow, merge and split on the way.
+    or when they are the same particle in consecutive frames.  The components are events with a volume, a set
+    of particles and a duration, which may grow, merge and split on the way.
 
     Parameters
     ----------
@@ -180,14 +180,14 @@ def space_time_clusters(
     if len(each) != n_frames:
         raise InputError(f"there are {len(each)} cells for {n_frames} frames: give one, or one for each.")
     rows, columns = [], []
-    for frame in range(n_frames):
-        i, j = _bonds(as_structure(positions[frame], each[frame], pbc)[0], chosen[frame], cutoff)
-        rows.append(i + frame * n)
-        columns.append(j + frame * n)
-        if frame:
-            stays = np.flatnonzero(chosen[frame] & chosen[frame - 1])
-            rows.append(stays + (frame - 1) * n)
-            columns.append(stays + frame * n)
+    for step in range(n_frames):
+        i, j = _bonds(as_structure(positions[step], each[step], pbc)[0], chosen[step], cutoff)
+        rows.append(i + step * n)
+        columns.append(j + step * n)
+        if step:
+            stays = np.flatnonzero(chosen[step] & chosen[step - 1])
+            rows.append(stays + (step - 1) * n)
+            columns.append(stays + step * n)
     i, j = np.concatenate(rows), np.concatenate(columns)
     graph = coo_array((np.ones(len(i), dtype=bool), (i, j)), shape=(n_frames * n,) * 2)
     _, component = connected_components(graph, directed=False)
@@ -206,8 +206,8 @@ def space_time_clusters(
 def persistence(chosen: Any) -> np.ndarray:
     """Share of the chosen particles of a frame that are chosen again k frames later, averaged over frames.
 
-    P(k) = ⟨n(s) · n(s + k)⟩_s / ⟨n(s) · n(s)⟩_s with n the mask; it falls from 1 to the chosen fraction, which
-    is chance.
+    P(k) = ⟨n(s) · n(s + k)⟩_s / ⟨n(s) · n(s)⟩_s with n the mask; it falls from 1 to the chosen fraction,
+    which is chance.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from propensity.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Relaxation:
-    """Decay of a trajectory by time difference, each of shape (K,) and averaged over ``n_origins`` start times.
+    """Decay of a trajectory by time difference, each of shape (K,), averaged over ``n_origins`` start times.
 
     Parameters
     ----------
@@ -67,7 +67,8 @@ def unwrap(positions: Any, cells: Any, pbc: Any = True) -> np.ndarray:
     steps = np.diff(fractions, axis=0)
     steps -= np.round(steps) * np.broadcast_to(np.asarray(pbc, dtype=bool), (d,))
     whole = np.concatenate([fractions[:1], fractions[:1] + np.cumsum(steps, axis=0)])
-    return np.einsum("fnd,fde->fne", whole, cells)
+    unwrapped: np.ndarray = np.einsum("fnd,fde->fne", whole, cells)
+    return unwrapped
 
 
 def self_intermediate_scattering(distances: Any, q: float, dimension: int) -> np.ndarray:
@@ -88,11 +89,11 @@ def self_intermediate_scattering(distances: Any, q: float, dimension: int) -> np
     if not (np.isfinite(q) and q > 0):
         raise InputError(f"q is {q}: give a positive number.")
     if dimension == 3:
-        return np.sinc(q * distances / np.pi).mean(axis=-1)
+        return np.asarray(np.sinc(q * distances / np.pi).mean(axis=-1))
     if dimension == 2:
         from scipy.special import j0
 
-        return j0(q * distances).mean(axis=-1)
+        return np.asarray(j0(q * distances).mean(axis=-1))
     raise InputError(f"dimension is {dimension}: give 2 or 3.")
 
 
@@ -111,7 +112,7 @@ def overlap(distances: Any, a: float = 0.3) -> np.ndarray:
     """
     if not (np.isfinite(a) and a > 0):
         raise InputError(f"the radius of the overlap is {a}: give a positive number.")
-    return (np.asarray(distances, dtype=np.float64) < a).mean(axis=-1)
+    return np.asarray((np.asarray(distances, dtype=np.float64) < a).mean(axis=-1))
 
 
 def four_point_susceptibility(overlaps: Any, n_particles: int) -> float:
@@ -183,9 +184,9 @@ def relaxation(positions: Any, times: Any, *, q: float = 7.2, a: float = 0.3, n_
 
 
 def _trajectory(positions: Any) -> np.ndarray:
-    positions = np.asarray(positions, dtype=np.float64)
-    if positions.ndim != 3 or positions.shape[2] not in (2, 3):
-        raise InputError(f"positions have shape {positions.shape}: give frames × particles × 2 or 3.")
-    if not np.isfinite(positions).all():
+    found: np.ndarray = np.asarray(positions, dtype=np.float64)
+    if found.ndim != 3 or found.shape[2] not in (2, 3):
+        raise InputError(f"positions have shape {found.shape}: give frames × particles × 2 or 3.")
+    if not np.isfinite(found).all():
         raise InputError("positions are NaN or infinite: repair or drop those frames.")
-    return positions
+    return found

@@ -37,9 +37,7 @@ def fluctuation(values: Any, types: Any = None, *, standardise: bool = True) -> 
     values = np.asarray(values, dtype=np.float64)
     types = np.zeros(len(values), dtype=np.int64) if types is None else np.asarray(types)
     if values.ndim != 1 or types.shape != values.shape:
-        raise InputError(
-            f"values have shape {values.shape} and types {types.shape}: give one of each a particle, shape (N,)."
-        )
+        raise InputError(f"values have shape {values.shape} and types {types.shape}: give both, shape (N,).")
     if np.isinf(values).any() or not np.isfinite(values).any():
         raise InputError("values are infinite or all unknown: give finite values, or NaN for some particles.")
     deviation = np.full(len(values), np.nan)

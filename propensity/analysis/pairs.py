@@ -37,11 +37,11 @@ def widths(structure: Structure) -> np.ndarray:
     if not structure.pbc.any():
         return np.array([])
     rows = structure.cell[structure.pbc]
-    return 1 / np.linalg.norm(np.linalg.pinv(rows), axis=0)
+    return np.asarray(1 / np.linalg.norm(np.linalg.pinv(rows), axis=0))
 
 
 def longest_distance(structure: Structure) -> float:
-    """Half the smallest width of the periodic cell: beyond it pairs would be counted twice; ∞ in open space."""
+    """Half the smallest width of the periodic cell, beyond which pairs have two images; ∞ in open space."""
     found = widths(structure)
     return float(found.min()) / 2 if len(found) else np.inf
 

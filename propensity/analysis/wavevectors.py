@@ -138,11 +138,11 @@ def ornstein_zernike(factor: FieldStructureFactor, *, q_fit: float = 1.5) -> tup
 
 
 def _half_space(cell: np.ndarray, q_max: float) -> np.ndarray:
-    """Wave vectors of the reciprocal lattice up to ``q_max``, one of each pair ±q, without 0; shape (Q, d)."""
+    """Wave vectors of the reciprocal lattice up to ``q_max``, one of each pair ±q, without 0, (Q, d)."""
     reciprocal = 2 * np.pi * np.linalg.inv(cell).T
     # |n_k| ≤ q L_k / 2π for the edge of length L_k, since n_k = q·a_k / 2π.
     reach = np.floor(q_max * np.linalg.norm(cell, axis=1) / (2 * np.pi)).astype(int)
     n = np.array(list(product(*(range(-m, m + 1) for m in reach))))
     first = np.array([row[np.flatnonzero(row)[0]] if row.any() else 0 for row in n])
     vectors = n[first > 0] @ reciprocal
-    return vectors[np.linalg.norm(vectors, axis=1) <= q_max]
+    return np.asarray(vectors[np.linalg.norm(vectors, axis=1) <= q_max])
