@@ -80,26 +80,25 @@ def convert(
     job: dict[str, Any] = {"sources": [str(path) for path in paths], "times": str(times), "labels": labels}
     if quench:  # absent otherwise, as from stores that are older than the option
         job["quench"] = True
-    writer = StoreWriter(destination, job=job, overwrite=overwrite)
-    done = writer.done()
-    entries = [entry for entry in dataset.entries if entry.name not in done]
-    total = len(dataset)
-    finished = total - len(entries)
-    failures: list[str] = []
-    if progress:
-        progress(finished, total)
-    for failure in _run(entries, _Task(writer, times, quench), workers):
-        finished += 1
-        if failure:
-            failures.append(failure)
+    with StoreWriter(destination, job=job, overwrite=overwrite) as writer:
+        done = writer.done()
+        entries = [entry for entry in dataset.entries if entry.name not in done]
+        total = len(dataset)
+        finished = total - len(entries)
+        failures: list[str] = []
         if progress:
             progress(finished, total)
-    if failures:
-        raise DataError(
-            f"{len(failures)} of {total} structures can't be converted; the others are kept in"
-            f" {writer.parts}. Repair or remove the file(s) and repeat the command. First: {failures[0]}"
-        )
-    writer.close()
+        for failure in _run(entries, _Task(writer, times, quench), workers):
+            finished += 1
+            if failure:
+                failures.append(failure)
+            if progress:
+                progress(finished, total)
+        if failures:
+            raise DataError(
+                f"{len(failures)} of {total} structures can't be converted; the others are kept in"
+                f" {writer.parts}. Repair or remove the file(s) and repeat the command. First: {failures[0]}"
+            )
     return destination
 
 

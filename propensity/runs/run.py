@@ -22,6 +22,7 @@ from propensity.estimators.storage import save_model
 from propensity.evaluation import Evaluation, evaluate
 from propensity.evaluation.report import plot_scatter
 from propensity.files import replacing
+from propensity.locks import FileLock
 from propensity.runs.curves import plot_learning_curve
 from propensity.runs.options import RunOptions, expanded, parse_options, read_yaml
 from propensity.training.interrupt import TrainingInterrupted
@@ -60,7 +61,21 @@ class Run:
         ------
         TrainingInterrupted
             After the model learned so far was saved.
+        PropensityError
+            When another process is training in the folder.
         """
+        lock = FileLock(self.folder / ".lock", passing=True)
+        if self.is_main and not lock.acquire(wait=False):
+            raise PropensityError(
+                f"another process is training in {self.folder}: wait until it is done, or choose another"
+                " --output."
+            )
+        try:
+            return self._train(progress)
+        finally:
+            lock.release()
+
+    def _train(self, progress: Callable[[Sequence[Sample]], Iterable[Sample]]) -> Estimator:
         cls = estimator_class(self.options.model)
         train, valid = self.parts["train"], self.parts["valid"]
         assert train is not None

@@ -113,12 +113,12 @@ def simulate(
                     flow.take_given()
                 else:
                     flow.sample(flow.equilibrate(flow.prepare()))
-                writer = StoreWriter(output, n_expected=settings.structures, job={"simulate": identity})
-                flow.ensembles(writer.done(), writer.add)
-                report = {"engine": engine_name, **flow.report}
-                with replacing(report_path(output)) as path:
-                    path.write_text(json.dumps(report, indent=1))
-                writer.close()
+                job = {"simulate": identity}
+                with StoreWriter(output, n_expected=settings.structures, job=job) as writer:
+                    flow.ensembles(writer.done(), writer.add)
+                    report = {"engine": engine_name, **flow.report}
+                    with replacing(report_path(output)) as path:
+                        path.write_text(json.dumps(report, indent=1))
                 for line in describe(report, settings):
                     progress.say(line)
         store.remove()

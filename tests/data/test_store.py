@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,7 +15,7 @@ from propensity.data import StoreWriter, open_dataset
 from propensity.data.store import reader as store
 from propensity.data.store import record, writer
 from propensity.data.store.rounding import round_absolute, round_mantissa
-from propensity.errors import DataError, InputError
+from propensity.errors import DataError, InputError, PropensityError
 from propensity.structure import Structure
 
 from .conftest import make_sample
@@ -206,6 +207,7 @@ def test_truncated_stores(tmp_path, keep):
 
 FLIP = """
 import sys
+from pathlib import Path
 import numpy as np
 from propensity.data import open_dataset
 from propensity.errors import DataError
@@ -343,3 +345,99 @@ def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(Exception, match="can't be written"):
         StoreWriter(tmp_path / "file" / "s.h5").add(make_sample("a"))
+
+
+# Several writers
+
+
+def test_a_writer_opened_before_another_closed_loses_nothing(tmp_path):
+    path = tmp_path / "s.h5"
+    first, second, third = (StoreWriter(path) for _ in range(3))
+    for i in range(11):
+        first.add(make_sample(f"first {i}"))
+    first.close()
+    second.add(make_sample("second"))
+    second.close()
+    assert len(open_dataset(path)) == 12 and third.done() == set(open_dataset(path).names)
+    third.close()
+    assert len(open_dataset(path)) == 12
+    assert [p.name for p in tmp_path.iterdir()] == ["s.h5"]
+
+
+def test_writers_mix_their_parts_and_whoever_closes_merges_them(tmp_path):
+    path = tmp_path / "s.h5"
+    with StoreWriter(path) as a, StoreWriter(path) as b:
+        a.add(make_sample("a"))
+        b.add(make_sample("b"))
+        a.close()
+        assert open_dataset(path).names == ("a", "b")
+        b.add(make_sample("c"))
+    assert open_dataset(path).names == ("a", "b", "c")
+
+
+def test_writers_of_different_jobs_refuse_each_other_early_and_late(tmp_path):
+    path = tmp_path / "s.h5"
+    first = StoreWriter(path, job={"times": "all"})
+    with pytest.raises(DataError, match=r"another job \(different times\)"):
+        StoreWriter(path, job={"times": "#1"})
+    first.add(make_sample("a"))
+    first.close()
+    with pytest.raises(DataError, match="another job"):
+        StoreWriter(path, job={"times": "#1"})
+    # An abandoned writer that added nothing is in nobody's way.
+    del first
+    StoreWriter(tmp_path / "t.h5", job={"times": "all"})
+    write(tmp_path / "t.h5", make_sample("b"), job={"times": "#1"})
+    assert open_dataset(tmp_path / "t.h5").names == ("b",)
+
+
+@pytest.mark.parametrize("second", [True, False])
+def test_starting_afresh_beside_another_writer_is_refused(tmp_path, second):
+    path = write(tmp_path / "s.h5", make_sample("old"))
+    first = StoreWriter(path, overwrite=not second)
+    first.add(make_sample("a"))
+    with pytest.raises(PropensityError, match=r"is being written by another process.*wait"):
+        StoreWriter(path, overwrite=second)
+    first.close()
+    assert open_dataset(path).names == (("a", "old") if second else ("a",))
+    write(path, make_sample("new"), overwrite=True)
+    assert open_dataset(path).names == ("new",)
+    assert [p.name for p in tmp_path.iterdir()] == ["s.h5"]
+
+
+WRITE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from propensity.data import StoreWriter
+from tests.data.conftest import make_sample
+with StoreWriter(sys.argv[2]) as out:
+    print(flush=True)
+    sys.stdin.readline()
+    for i in range(8):
+        out.add(make_sample(f"{sys.argv[3]} {i}"))
+"""
+
+
+def test_four_processes_fill_one_store(tmp_path):
+    path, root = tmp_path / "s.h5", str(Path(__file__).parents[2])
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITE, root, str(path), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in "abcd"
+    ]
+    for process in processes:
+        process.stdout.readline()  # all are open before any adds
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in processes:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    assert sorted(open_dataset(path).names) == sorted(f"{name} {i}" for name in "abcd" for i in range(8))
+    assert [p.name for p in tmp_path.iterdir()] == ["s.h5"]

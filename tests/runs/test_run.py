@@ -20,7 +20,9 @@ from propensity.cli.train import command as train_command
 from propensity.data import StoreWriter
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.estimators.storage import load_model
+from propensity.locks import FileLock
 from propensity.runs.curves import plot_learning_curve, read_log
+from propensity.runs.run import set_up
 from tests.training.conftest import make_sample
 
 FAST = [
@@ -228,3 +230,12 @@ def test_learning_curve_without_validation(tmp_path):
     (tmp_path / "log.csv").write_text("epoch,step,learning_rate,loss,seconds\n1,2,0.1,0.5,1\n2,4,0.1,0.4,2\n")
     plot_learning_curve(tmp_path / "log.csv", tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 1000
+
+
+def test_two_processes_do_not_train_in_one_folder(finished):
+    folder, _ = finished
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with FileLock(folder / ".lock", passing=True):
+        with pytest.raises(PropensityError, match="another process is training"):
+            set_up({}, folder).train()
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

@@ -26,14 +26,17 @@ from propensity.data.store.reader import (
     store_provenance,
 )
 from propensity.data.store.record import FORMAT_VERSION, read_record, read_text, write_record, write_text
-from propensity.errors import DataError, InputError
+from propensity.errors import DataError, InputError, PropensityError
 from propensity.files import replacing
+from propensity.locks import FileLock
 from propensity.sample import Sample
 from propensity.version import __version__
 
 # HDF5 1.10 and later read it, and its metadata are checksummed.
 _LIBVER = ("v110", "v110")
 _JOB = "job.json"
+#: Lock among the parts that all share who write the store; one who replaces it has it alone.
+_WRITERS = ".writers"
 
 
 class StoreWriter:
@@ -41,7 +44,8 @@ class StoreWriter:
 
     Each structure is a small file in ``<path>.parts`` until :meth:`close` merges them into ``path``
     by one rename.  Opened again after an interruption, it goes on where it stopped; opened on a
-    finished store, it extends it.  Several processes may add to one store at once; one of them closes.
+    finished store, it extends it.  Several writers may add to one store at once, in one process or many;
+    whoever closes merges what is there by then, and nothing that another added is lost.
 
     Parameters
     ----------
@@ -53,12 +57,14 @@ class StoreWriter:
         JSON-able description of what is written, kept in the store; a store or parts made by another
         job are refused, so that two jobs never mix.
     overwrite
-        Start afresh; an existing store stays until :meth:`close` replaces it.
+        Start afresh; an existing store stays until :meth:`close` replaces it.  Such a writer is alone.
 
     Raises
     ------
     DataError
         When parts or a store of another job are in the way.
+    PropensityError
+        When another writer is at work that starts afresh, or this one wants to start afresh beside others.
 
     Examples
     --------
@@ -81,18 +87,14 @@ class StoreWriter:
         self.parts = self.path.with_name(self.path.name + ".parts")
         self.n_expected = n_expected
         self.job = json.loads(json.dumps(job or {}))
+        self.overwrite = overwrite
         self._names: dict[Path, str] = {}
-        self._stored: list[str] = []
-        if overwrite:
-            _remove(self.parts)
-        elif self.path.exists():
-            self._same_job(store_provenance(self.path).get("job", {}), self.path)
-            self._stored = store_names(self.path)
-        self._check_parts()
+        self._writers = FileLock(self.parts / _WRITERS)
+        self._join()
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker needs to add; it asks the disk for the rest."""
-        return {**self.__dict__, "_names": {}}
+        return {**self.__dict__, "_names": {}, "_writers": None}
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -100,21 +102,34 @@ class StoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.close()
+        try:
+            if kind is None:
+                self.close()
+        finally:
+            self._leave()
 
     def done(self) -> set[str]:
         """Names of the structures that are safely on disk."""
-        return {*self._stored, *self._part_names()}
+        return {*self._stored(), *self._part_names()}
 
     def add(self, sample: Sample) -> None:
-        """Put one structure on disk, whole or not at all; one of the same name is replaced."""
-        if not (self.parts / _JOB).exists():
-            with replacing(self.parts / _JOB) as temporary:
-                temporary.write_text(json.dumps(self.job))
-        with replacing(self.parts / _part_file(sample.name)) as temporary, _created(temporary) as file:
-            _write_root(file, {"name": sample.name})
-            write_record(file.create_group("record"), sample)
+        """Put one structure on disk, whole or not at all; one of the same name is replaced.
+
+        Raises
+        ------
+        DataError
+            When another writer has begun another job on this store meanwhile.
+        """
+        changes = self._changes()
+        try:
+            with replacing(self.parts / _part_file(sample.name)) as temporary:
+                with _created(temporary) as file:
+                    _write_root(file, {"name": sample.name})
+                    write_record(file.create_group("record"), sample)
+                changes.acquire()
+                self._claim()
+        finally:
+            changes.release()
 
     def close(self) -> None:
         """Verify the parts and merge them into the store; with ``n_expected`` unmet, keep them for later.
@@ -124,18 +139,30 @@ class StoreWriter:
         DataError
             When nothing was added, or parts are damaged: these are removed, to be made again.
         """
-        parts = self._part_names()
+        if not self._writers.held:
+            self._join()
+        try:
+            with self._changes():
+                if self._merge():
+                    self.overwrite = False
+        finally:
+            self._leave()
+
+    def _merge(self) -> bool:
+        """Merge what is on disk now, whoever added it; False where it isn't enough."""
+        parts, stored = self._part_names(), self._stored()
         if not parts:
-            if not self._stored:
+            if not stored:
                 raise DataError(f"nothing was added to {self.path}: a store holds at least one structure.")
-            _remove(self.parts)
-            return
-        if self.n_expected is not None and len({*self._stored, *parts}) < self.n_expected:
-            return
+            return True
+        if self.n_expected is not None and len({*stored, *parts}) < self.n_expected:
+            return False
+        if stored:
+            self._same_job(store_provenance(self.path).get("job", {}), self.path)
         self._verify(parts)
         # Inside the folder of parts, so that an interrupted merge leaves nothing beside the store.
         merged = self.parts / f".merging-{os.getpid()}.h5"
-        names = sorted({*self._stored, *parts}, key=natural_key)
+        names = sorted({*stored, *parts}, key=natural_key)
         with _created(merged) as target:
             _write_root(target, {"job": self.job})
             structures = target.create_group("structures")
@@ -143,7 +170,7 @@ class StoreWriter:
                 source, inside = (
                     (parts[name], "record")
                     if name in parts
-                    else (self.path, f"structures/{key(self._stored.index(name))}")
+                    else (self.path, f"structures/{key(stored.index(name))}")
                 )
                 with reading(source) as file:
                     if file.attrs["format_version"] == FORMAT_VERSION:
@@ -157,19 +184,74 @@ class StoreWriter:
         with merged.open("rb") as stream:
             os.fsync(stream.fileno())
         os.replace(merged, self.path)
-        self._stored = names
-        _remove(self.parts)
+        for file in parts.values():
+            file.unlink(missing_ok=True)
+            self._names.pop(file, None)
+        return True
+
+    def _join(self) -> None:
+        """Enter among the writers of the store, or refuse."""
+        try:
+            with self._changes():
+                # Alone: what is left of another job without parts, or is to be replaced, goes.
+                free = self._writers.acquire(wait=False)
+                if free and (self.overwrite or not self._part_names()):
+                    for path in {*self.parts.iterdir()} - {self._writers.path}:
+                        path.unlink()
+                if not self.overwrite:
+                    free = self._writers.acquire(shared=True, wait=False)
+                if not free:
+                    raise PropensityError(
+                        f"{self.path} is being written by another process or StoreWriter: wait until it is"
+                        " done, or choose another name."
+                    )
+                if self._stored():
+                    self._same_job(store_provenance(self.path).get("job", {}), self.path)
+                self._claim()
+        except BaseException:
+            self._leave()
+            raise
+
+    def _leave(self) -> None:
+        """Leave the writers; the last one removes the folder when no parts are in it."""
+        if self._writers is None or not self._writers.held:
+            return
+        with self._changes():
+            if self._writers.acquire(wait=False) and not _part_files(self.parts):
+                shutil.rmtree(self.parts)
+            self._writers.release()
+
+    def _changes(self) -> FileLock:
+        """Lock to hold while parts are changed or merged."""
+        return FileLock(self.path.with_name(f".{self.path.name}.lock"), passing=True)
+
+    def _claim(self) -> None:
+        """Note the job with the parts, or check that it is the one they were made by."""
+        job = self.parts / _JOB
+        try:
+            theirs = json.loads(job.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            with replacing(job) as temporary:
+                temporary.write_text(json.dumps(self.job), encoding="utf-8")
+            return
+        except (OSError, ValueError) as error:
+            raise DataError(f"{job} can't be read ({error}): start afresh with overwrite.") from None
+        self._same_job(theirs, self.parts)
+
+    def _stored(self) -> list[str]:
+        """Names in the store as it is now; none when it is to be replaced."""
+        return store_names(self.path) if not self.overwrite and self.path.exists() else []
 
     def _part_names(self) -> dict[str, Path]:
         """Name → file of the parts; each file is opened once."""
-        files = sorted(self.parts.glob("[!.]*.h5")) if self.parts.is_dir() else []
+        files = _part_files(self.parts)
         for file in files:
             if file not in self._names:
                 try:
                     with reading(file) as part:
                         self._names[file] = json.loads(read_text(part, "provenance"))["name"]
                 except DataError:
-                    file.unlink()  # cut short by a power failure: made again
+                    file.unlink(missing_ok=True)  # cut short by a power failure: made again
         return {self._names[file]: file for file in files if file in self._names}
 
     def _verify(self, parts: dict[str, Path]) -> None:
@@ -187,17 +269,6 @@ class StoreWriter:
                 "run the same command again."
             )
 
-    def _check_parts(self) -> None:
-        try:
-            job = json.loads((self.parts / _JOB).read_text())
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{self.parts / _JOB} can't be read ({error}): start afresh with overwrite."
-            ) from None
-        self._same_job(job, self.parts)
-
     def _same_job(self, theirs: dict[str, Any], where: Path) -> None:
         if theirs != self.job:
             fields = sorted(k for k in {*theirs, *self.job} if theirs.get(k) != self.job.get(k))
@@ -213,9 +284,9 @@ def _part_file(name: str) -> str:
     return f"{safe}.{hashlib.sha256(name.encode()).hexdigest()[:12]}.h5"
 
 
-def _remove(folder: Path) -> None:
-    if folder.is_dir():
-        shutil.rmtree(folder)
+def _part_files(folder: Path) -> list[Path]:
+    """Files of finished parts."""
+    return sorted(folder.glob("[!.]*.h5")) if folder.is_dir() else []
 
 
 def _write_root(file: h5py.File, provenance: dict[str, Any]) -> None:
