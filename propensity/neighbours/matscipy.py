@@ -1,4 +1,4 @@
-"""Neighbour list on the CPU by matscipy: the default and the oracle of the other backends."""
+"""Neighbour list on the CPU by matscipy: the oracle of the other backends."""
 
 from __future__ import annotations
 

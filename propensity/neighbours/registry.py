@@ -16,6 +16,7 @@ Backend = Callable[[Structure, float, torch.device, torch.dtype], tuple[torch.Te
 
 #: Backends that ship with the package: name → module with ``build`` and ``is_available(device)``.
 _MODULES: dict[str, str] = {
+    "numba": "propensity.neighbours.numba_cells",
     "matscipy": "propensity.neighbours.matscipy",
     "torch": "propensity.neighbours.torch_cells",
     "triton": "propensity.neighbours.triton_cells",
@@ -87,5 +88,5 @@ def neighbour_list(
 
 def _fastest(device: torch.device) -> str:
     if device.type != "cuda":
-        return "matscipy"
+        return "numba"
     return "triton" if "triton" in available(device) else "torch"

@@ -7,7 +7,7 @@ import torch
 from propensity.errors import InputError
 from propensity.neighbours import available, neighbour_list
 from propensity.structure import Structure
-from tests.neighbours.test_torch_cells import CELLS, edges
+from tests.neighbours.test_cells import CELLS, edges
 
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 DEVICES = ["cpu", pytest.param("cuda", marks=GPU)]

@@ -1,4 +1,4 @@
-"""The torch neighbour list finds exactly the edges of matscipy's."""
+"""The neighbour lists for any cell find exactly the edges of matscipy's."""
 
 import numpy as np
 import pytest
@@ -25,10 +25,12 @@ def edges(structure, cutoff, backend, device="cpu"):
 
 
 def compare(structure, cutoff):
-    expected, found = edges(structure, cutoff, "matscipy"), edges(structure, cutoff, "torch")
-    assert found.shape == expected.shape
-    np.testing.assert_allclose(found, expected, atol=1e-9)
-    return len(found)
+    expected = edges(structure, cutoff, "matscipy")
+    for backend in ("torch", "numba"):
+        found = edges(structure, cutoff, backend)
+        assert found.shape == expected.shape, backend
+        np.testing.assert_allclose(found, expected, atol=1e-9, err_msg=backend)
+    return len(expected)
 
 
 @pytest.mark.parametrize("pbc", [(1, 1, 1), (1, 1, 0), (0, 1, 0), (0, 0, 0)], ids=str)
@@ -72,7 +74,29 @@ def test_chunks_make_no_difference(monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(whole, parts, strict=True))
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_make_no_difference(threads):
+    structure = Structure(np.random.default_rng(3).random((500, 3)) * 9, np.zeros(500, int), 9.0)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = neighbour_list(structure, 1.5, backend="numba")
+        torch.set_num_threads(threads)
+        together = neighbour_list(structure, 1.5, backend="numba")
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba", "matscipy"])
+@pytest.mark.parametrize("apart", [0.0, 5e-5, 9.99995], ids=["same", "close", "across the boundary"])
+def test_coincident_particles_are_named(backend, apart):
+    positions = np.array([[0.0, 3, 3], [5, 5, 5], [apart, 3, 3]])
+    with pytest.raises(InputError, match=r"particles (0 and 2|2 and 0) coincide"):
+        neighbour_list(Structure(positions, np.zeros(3, int), 10.0), 2.0, backend=backend)
+
+
 def test_registry():
-    assert available("cpu")[:2] == ["matscipy", "torch"]
+    assert available("cpu")[:3] == ["numba", "matscipy", "torch"]
     with pytest.raises(InputError, match=r"did you mean|choose from"):
         neighbour_list(Structure(np.zeros((1, 3)), np.zeros(1, int), 5.0), 1.0, backend="torhc")

@@ -1,0 +1,133 @@
+"""Neighbour list in two numba passes, the default on CPUs: for any cell, without OpenMP or the interpreter.
+
+Particles are sorted into bins at least a cutoff wide.  A bin gathers the particles around it once, images
+included, and each of its own particles looks through them: first to count, then to write where the sum of the
+counts says, so that edges come sorted by destination whatever the number of threads.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+
+from propensity.neighbours.cell import enclosing_cell
+from propensity.neighbours.coincidence import COINCIDENT, refuse_coincident
+from propensity.structure import Structure
+from propensity.threads import blocks_of, share
+
+#: Squared distance of two particles that are the same up to rounding.
+COINCIDENT2 = COINCIDENT**2
+#: The first pass sees coincident particles as it counts, which saves a pass over the edges.
+CHECKS_COINCIDENCE = True
+
+
+def is_available(device: torch.device) -> bool:
+    """Numba is a hard dependency: always available (edges are copied to the device)."""
+    return True
+
+
+def build(
+    structure: Structure, cutoff: float, device: torch.device, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """See :func:`propensity.neighbours.neighbour_list`."""
+    cell, positions = enclosing_cell(structure, cutoff)
+    n = len(positions)
+    inverse = np.linalg.inv(cell)
+    heights = 1 / np.linalg.norm(inverse, axis=0)
+    # Bins may be much wider where particles are few.
+    wide = cutoff * (1 + 1e-9)  # more than rounding can misplace a particle
+    bins = np.clip(heights // wide, 1, 2 * n ** (1 / 3) + 1).astype(np.int64)
+    reach = np.ceil(wide * bins / heights).astype(np.int64)
+    place = np.clip((positions @ inverse * bins).astype(np.int64), 0, bins - 1)
+    bin_of = (place[:, 0] * bins[1] + place[:, 1]) * bins[2] + place[:, 2]
+    order = np.argsort(bin_of, kind="stable")
+    n_bins = int(bins.prod())
+    starts = np.searchsorted(bin_of[order], np.arange(n_bins + 1))
+    ordered = positions[order]
+    degree, coincident = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    grid = (ordered, order, starts, bins, reach, cell, float(cutoff) ** 2)
+    share(_count, blocks_of(n_bins), *grid, degree, coincident)
+    ends = np.cumsum(degree)
+    edge_index = torch.empty(2, int(ends[-1]), dtype=torch.int64)
+    edge_vec = torch.empty(int(ends[-1]), 3, dtype=dtype)
+    arrays: tuple[Any, Any] = (edge_index.numpy(), edge_vec.numpy())
+    share(_fill, blocks_of(n_bins), *grid, ends - degree, *arrays)
+    if coincident.any():
+        refuse_coincident(edge_index, edge_vec)
+    return edge_index.to(device), edge_vec.to(device)
+
+
+@njit(cache=True, nogil=True)
+def _count(first, last, blocks, positions, order, starts, bins, reach, cell, cutoff2, degree, coincident):
+    """Of the particles in some blocks of bins: number of neighbours, and of those at no distance."""
+    n_bins = len(starts) - 1
+    for home in range(n_bins * first // blocks, n_bins * last // blocks):
+        x, y, z, u, v, w, who = _around(home, positions, order, starts, bins, reach, cell)
+        for slot in range(starts[home], starts[home + 1]):
+            a, b, c = positions[slot, 0], positions[slot, 1], positions[slot, 2]
+            near, same = 0, 0
+            for k in range(len(who)):
+                dx, dy, dz = x[k] - a + u[k], y[k] - b + v[k], z[k] - c + w[k]
+                squared = dx * dx + dy * dy + dz * dz
+                near += squared < cutoff2
+                same += squared < COINCIDENT2
+            # It is among those around it itself.
+            degree[order[slot]], coincident[order[slot]] = near - 1, same - 1
+
+
+@njit(cache=True, nogil=True)
+def _fill(first, last, blocks, positions, order, starts, bins, reach, cell, cutoff2, begin, edges, vectors):
+    """Write the edges of the same particles, those of particle i from ``begin[i]`` on."""
+    n_bins = len(starts) - 1
+    for home in range(n_bins * first // blocks, n_bins * last // blocks):
+        x, y, z, u, v, w, who = _around(home, positions, order, starts, bins, reach, cell)
+        squared = np.empty(len(who))
+        for slot in range(starts[home], starts[home + 1]):
+            a, b, c = positions[slot, 0], positions[slot, 1], positions[slot, 2]
+            for k in range(len(who)):
+                dx, dy, dz = x[k] - a + u[k], y[k] - b + v[k], z[k] - c + w[k]
+                squared[k] = dx * dx + dy * dy + dz * dz
+            node = order[slot]
+            at = begin[node]
+            for k in range(len(who)):
+                if squared[k] < cutoff2 and (who[k] != node or squared[k] > 0):
+                    edges[0, at], edges[1, at] = who[k], node
+                    vectors[at, 0], vectors[at, 1], vectors[at, 2] = (
+                        x[k] - a + u[k],
+                        y[k] - b + v[k],
+                        z[k] - c + w[k],
+                    )
+                    at += 1
+
+
+@njit(cache=True, nogil=True)
+def _around(home, positions, order, starts, bins, reach, cell):
+    """Positions (x, y, z), shifts of the image (u, v, w) and numbers of the particles in the bins around."""
+    p, q, r = home // (bins[1] * bins[2]), home // bins[2] % bins[1], home % bins[2]
+    n = 0
+    for i in range(p - reach[0], p + reach[0] + 1):
+        for j in range(q - reach[1], q + reach[1] + 1):
+            for k in range(r - reach[2], r + reach[2] + 1):
+                near = (i % bins[0] * bins[1] + j % bins[1]) * bins[2] + k % bins[2]
+                n += starts[near + 1] - starts[near]
+    x, y, z, u, v, w = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    who = np.empty(n, dtype=np.int64)
+    at = 0
+    for i in range(p - reach[0], p + reach[0] + 1):
+        for j in range(q - reach[1], q + reach[1] + 1):
+            for k in range(r - reach[2], r + reach[2] + 1):
+                near = (i % bins[0] * bins[1] + j % bins[1]) * bins[2] + k % bins[2]
+                a, b, c = i // bins[0], j // bins[1], k // bins[2]
+                for slot in range(starts[near], starts[near + 1]):
+                    x[at], y[at], z[at] = positions[slot, 0], positions[slot, 1], positions[slot, 2]
+                    u[at] = a * cell[0, 0] + b * cell[1, 0] + c * cell[2, 0]
+                    v[at] = a * cell[0, 1] + b * cell[1, 1] + c * cell[2, 1]
+                    w[at] = a * cell[0, 2] + b * cell[1, 2] + c * cell[2, 2]
+                    who[at] = order[slot]
+                    at += 1
+    return x, y, z, u, v, w, who
