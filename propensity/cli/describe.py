@@ -152,8 +152,8 @@ def _structures(
 
 
 def _is_labelled(file: Path) -> bool:
-    from propensity.data.opening import SUFFIXES
+    from propensity.data.opening import suffixes
     from propensity.data.store.reader import is_store
 
     suffix = file.suffix.lower()
-    return file.is_file() and suffix in SUFFIXES and (suffix not in (".h5", ".hdf5") or is_store(file))
+    return file.is_file() and suffix in suffixes() and (suffix not in (".h5", ".hdf5") or is_store(file))

@@ -52,11 +52,11 @@ def _is_model(path: str) -> bool:
 
 
 def _is_data(path: Path) -> bool:
-    from propensity.data.opening import SUFFIXES
+    from propensity.data.opening import suffixes
     from propensity.data.store.reader import is_store
 
     suffix = path.suffix.lower()
-    return path.is_file() and suffix in SUFFIXES and (suffix not in (".h5", ".hdf5") or is_store(path))
+    return path.is_file() and suffix in suffixes() and (suffix not in (".h5", ".hdf5") or is_store(path))
 
 
 def _data(path: str, labels: str | None, console: Console) -> None:

@@ -9,16 +9,11 @@ from pathlib import Path
 
 from propensity.data.dataset import Dataset
 from propensity.data.entry import Entry
+from propensity.data.formats import FORMATS
 from propensity.data.formats.archive import npz_keys
-from propensity.data.formats.bapst import SUFFIXES as PICKLES
-from propensity.data.formats.bapst import bapst_entries
-from propensity.data.formats.botan import botan_entry, is_botan, structure_name
-from propensity.data.formats.npz import is_ka3d, ka3d_entries
-from propensity.data.store.reader import SUFFIXES as STORES
-from propensity.data.store.reader import natural_key, store_entries
+from propensity.data.formats.base import Format
+from propensity.data.store.reader import natural_key
 from propensity.errors import DataError, InputError, PropensityWarning
-
-SUFFIXES = (*STORES, *PICKLES, ".npz")
 
 Paths = str | os.PathLike | Sequence[str | os.PathLike]
 
@@ -63,37 +58,43 @@ def open_dataset(paths: Paths, *, labels: str | None = None) -> Dataset:
     return Dataset(entries, source)
 
 
+def suffixes() -> list[str]:
+    """Endings of the files of every known format."""
+    return list(dict.fromkeys(suffix for name in FORMATS for suffix in FORMATS[name].suffixes))
+
+
 def _entries(files: Sequence[tuple[Path, str]], labels: str | None, strict: bool) -> Iterator[Entry]:
-    """Entries of files with the names for their structures; unknown npz archives end it only if
-    ``strict``.
+    """Entries of files with the names for their structures.
+
+    Archives of an unknown layout end it only if ``strict``.
     """
-    botan: dict[tuple[Path, str], list[Path]] = {}
+    known = suffixes()
+    groups: dict[tuple[str, Path, str, int], list[Path]] = {}
     skipped: list[Path] = []
     for path, name in files:
-        suffix = path.suffix.lower()
-        if suffix not in SUFFIXES:
-            raise DataError(f"{path} is of no known format: give {', '.join(SUFFIXES)} or a folder of them.")
-        keys = npz_keys(path) if suffix == ".npz" else []
-        if is_ka3d(keys):
-            yield from ka3d_entries(path, labels)
-            continue
-        if labels is not None:
-            raise InputError(
-                f"{path} has one set of labels: labels={labels!r} is for npz archives that hold two."
-            )
-        if suffix in STORES:
-            yield from store_entries(path)
-        elif suffix in PICKLES:
-            yield from bapst_entries(path, name)
-        elif is_botan(keys):
-            botan.setdefault((path.parent, structure_name(name)), []).append(path)
-        elif strict:
-            shown = ", ".join(keys[:6]) + (", ..." if len(keys) > 6 else "")
-            raise DataError(f"{path} is an npz archive of no known format: it holds {shown or 'nothing'}.")
-        else:
+        if path.suffix.lower() not in known:
+            raise DataError(f"{path} is of no known format: give {', '.join(known)} or a folder of them.")
+        keys = npz_keys(path) if path.suffix.lower() == ".npz" else []
+        kind = next((kind for kind in FORMATS if _fits(FORMATS[kind], path, keys)), None)
+        if kind is None:
+            if strict:
+                shown = ", ".join(keys[:6]) + (", ..." if len(keys) > 6 else "")
+                raise DataError(
+                    f"{path} is an npz archive of no known format: it holds {shown or 'nothing'}."
+                )
             skipped.append(path)
-    for (_, name), paths in botan.items():
-        yield botan_entry(paths, name)
+            continue
+        siblings = FORMATS[kind].siblings
+        # Only siblings share an entry: the same file given twice must be seen twice.
+        where = (kind, path.parent, siblings(name), 0) if siblings else (kind, path, name, len(groups))
+        groups.setdefault(where, []).append(path)
+    for (kind, _, name, _), paths in groups.items():
+        layout = FORMATS[kind]
+        if labels is not None and not layout.label_sets:
+            raise InputError(
+                f"{paths[0]} has one set of labels: labels={labels!r} is for npz archives that hold two."
+            )
+        yield from layout.entries(paths, name, labels)
     if skipped:
         warnings.warn(
             f"skipped {len(skipped)} npz archive(s) that hold no labelled structures, e.g. {skipped[0]}.",
@@ -102,18 +103,22 @@ def _entries(files: Sequence[tuple[Path, str]], labels: str | None, strict: bool
         )
 
 
+def _fits(layout: Format, path: Path, keys: Sequence[str]) -> bool:
+    return path.suffix.lower() in layout.suffixes and layout.recognises(path, keys)
+
+
 def _folder_files(folder: Path) -> list[tuple[Path, str]]:
     """Data files below a folder, each with its path inside the folder as name."""
     files = [
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in suffixes()
         and path.is_file()
         # Work files: hidden, or parts of an unfinished store.
         and not path.name.startswith(".")
         and not path.parent.name.endswith(".parts")
     ]
     if not files:
-        raise DataError(f"{folder} holds no data files ({', '.join(SUFFIXES)}).")
+        raise DataError(f"{folder} holds no data files ({', '.join(suffixes())}).")
     files.sort(key=natural_key)
     return [(path, path.relative_to(folder).with_suffix("").as_posix()) for path in files]

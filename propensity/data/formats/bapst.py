@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from propensity.data.entry import Entry, structure_of
+from propensity.data.formats.base import Format, split_of
 from propensity.data.formats.pickles import load_pickle
 from propensity.errors import DataError
 from propensity.physics.isoconfigurational import average_runs
@@ -23,8 +24,7 @@ POTENTIAL = "lj/cut"
 def bapst_entries(path: str | os.PathLike, name: str | None = None) -> list[Entry]:
     """The one structure of a file; train or test is read from the names of its folders."""
     path = Path(path)
-    split = next((part for part in reversed(path.parts[:-1]) if part in ("train", "test", "valid")), None)
-    name = name or path.stem
+    split, name = split_of(path), name or path.stem
     return [Entry(name, partial(read_bapst, path, name, split), split=split)]
 
 
@@ -140,3 +140,10 @@ def _numbers(raw: dict[str, Any], key: str, where: str) -> Any:
     if isinstance(value, list) and all(isinstance(item, (int, float, np.number)) for item in value):
         return value
     raise DataError(f"{where} has no list of numbers {key!r}: it is not a structure of the Bapst data set.")
+
+
+FORMAT = Format(
+    suffixes=SUFFIXES,
+    recognises=lambda path, keys: path.suffix.lower() in SUFFIXES,
+    entries=lambda paths, name, labels: bapst_entries(paths[0], name),
+)

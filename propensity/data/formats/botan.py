@@ -13,6 +13,7 @@ import numpy as np
 
 from propensity.data.entry import Entry, structure_of
 from propensity.data.formats.archive import read_npz
+from propensity.data.formats.base import Format, split_of
 from propensity.data.formats.npz import group_name
 from propensity.errors import DataError
 from propensity.physics.isoconfigurational import average_runs
@@ -41,7 +42,7 @@ def structure_name(name: str) -> str:
 
 def botan_entry(paths: Sequence[Path], name: str) -> Entry:
     """One structure from its files, one for each time."""
-    split = next((part for part in reversed(paths[0].parts[:-1]) if part in ("train", "test", "valid")), None)
+    split = split_of(paths[0])
     match = _NAME.match(paths[0].stem)
     group = group_name(float(match["T"]), int(match["id"])) if match else None
     return Entry(name, partial(read_botan, tuple(paths), name, split), split, group)
@@ -121,3 +122,11 @@ def _time(path: Path, data: dict[str, np.ndarray]) -> float:
             f"{', '.join(f'{t:g}' for t in TIMES)}, tc01 to tc07) or add an array 'time'."
         )
     return known[int(match["tc"]) - 1]
+
+
+FORMAT = Format(
+    suffixes=(".npz",),
+    recognises=lambda path, keys: is_botan(keys),
+    entries=lambda paths, name, labels: [botan_entry(paths, name)],
+    siblings=structure_name,
+)

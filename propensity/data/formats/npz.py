@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,13 +11,14 @@ import numpy as np
 
 from propensity.data.entry import Entry, Header, structure_of
 from propensity.data.formats.archive import read_npz
+from propensity.data.formats.base import Format
 from propensity.errors import DataError, InputError
 from propensity.sample import Sample
 
 REQUIRED = ("positions", "types", "box", "times", "propensity")
 
 
-def is_ka3d(keys: list[str]) -> bool:
+def is_ka3d(keys: Sequence[str]) -> bool:
     """Whether an archive with these arrays is of this format."""
     return set(REQUIRED) <= set(keys)
 
@@ -165,3 +167,11 @@ def _text(data: dict[str, np.ndarray], key: str) -> str | None:
 
 def _optional(data: dict[str, np.ndarray], key: str, index: int) -> np.ndarray | None:
     return np.asarray(data[key][index], dtype=np.float64) if key in data else None
+
+
+FORMAT = Format(
+    suffixes=(".npz",),
+    recognises=lambda path, keys: is_ka3d(keys),
+    entries=lambda paths, name, labels: ka3d_entries(paths[0], labels),
+    label_sets=("published",),
+)
