@@ -20,7 +20,8 @@ class Frame:
     """All atoms of a LAMMPS run at one step, in any order.
 
     ``tags``, ``types`` and ``selected`` have shape (N,); ``positions`` (N, 3) count from the lower
-    corner of the box; ``cell`` (3, 3) has the edges as rows; ``pbc`` (3,).
+    corner of the box; ``cell`` (3, 3) has the edges as rows; ``pbc`` (3,); ``dimension`` is that of LAMMPS,
+    None where it isn't known.
     """
 
     tags: np.ndarray
@@ -29,6 +30,7 @@ class Frame:
     cell: np.ndarray
     pbc: np.ndarray
     selected: np.ndarray
+    dimension: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +65,7 @@ def annotate(predictor: Predictor, frame: Frame, indices: Sequence[int]) -> Anno
         )
     present, inverse = np.unique(frame.types[order], return_inverse=True)
     types = map_species({"type": present}, predictor.species, predictor.species_map)[inverse]
-    structure = Structure(frame.positions[order], types, frame.cell, frame.pbc)
+    structure = Structure(frame.positions[order], types, frame.cell, frame.pbc, dimension=frame.dimension)
     predicted = predictor.predict(structure)[:, list(indices)]
     selected = frame.selected[order]
     groups = [selected] + [selected & (types == k) for k in range(len(predictor.species))]

@@ -65,8 +65,7 @@ class LiveAnnotation:
         low, high, xy, yz, xz, periodic, _ = lmp.extract_box()
         lx, ly, lz = np.subtract(high, low)
         pbc = np.array(periodic, dtype=bool)
-        if lmp.extract_setting("dimension") == 2:
-            pbc[2] = False  # LAMMPS calls the third direction periodic, though nothing lies there
+        dimension = int(lmp.extract_setting("dimension"))
         local = [
             _column(lmp, "id", n).astype(np.int64),
             _column(lmp, "type", n).astype(np.int64),
@@ -76,7 +75,7 @@ class LiveAnnotation:
         if tags is None or types is None or positions is None:
             return None
         cell = np.array([[lx, 0, 0], [xy, ly, 0], [xz, yz, lz]])
-        return Frame(tags, types, positions, cell, pbc, np.ones(len(tags), dtype=bool))
+        return Frame(tags, types, positions, cell, pbc, np.ones(len(tags), dtype=bool), dimension)
 
     def _check_property(self, lmp: Any) -> None:
         """Raise on every rank, also on one without atoms, when the property is not defined."""

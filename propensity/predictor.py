@@ -12,6 +12,7 @@ import torch
 
 from propensity.errors import InputError, PropensityError, PropensityWarning
 from propensity.estimators.card import Card
+from propensity.estimators.inputs import check_dimension
 from propensity.estimators.storage import load_model
 from propensity.species import SpeciesMap
 from propensity.structure import Structure
@@ -142,6 +143,7 @@ class Predictor:
                 "the structure is an inherent one with the displacement to the thermal positions, and the"
                 " model sees thermal positions: give the thermal structure."
             )
+        check_dimension(self.card, structure)
         reduced = structure if self.length_scale == 1.0 else structure.scaled(1 / self.length_scale)
         self._check_like_training(reduced)
         if self.quench is not None and reduced.displacement is None:
@@ -184,19 +186,14 @@ class Predictor:
         return columns
 
     def _check_like_training(self, structure: Structure) -> None:
-        card = self.card
+        card, exponent = self.card, "⁻²" if self.card.dimension == 2 else "⁻³"
         if card.positions == "inherent" and self.quench is None and structure.displacement is None:
             self._warn_once(
                 "positions",
                 "the model was trained on inherent structures: give energy minima, or have thermal positions"
                 " minimised by quench (Kob–Andersen mixtures).",
             )
-        if not structure.pbc.any():
-            self._warn_once(
-                "boundaries",
-                "the structure has no periodic box, so particles at its surface lack neighbours: predictions "
-                "may mislead (does the file hold a cell?).",
-            )
+        self._check_boundaries(structure)
         if (
             card.density
             and structure.density
@@ -204,7 +201,7 @@ class Predictor:
         ):
             self._warn_once(
                 "density",
-                f"number density is {structure.density:.4g} σ⁻³ and the model was trained at"
+                f"number density is {structure.density:.4g} σ{exponent} and the model was trained at"
                 f" {card.density:.4g}: predictions may mislead (is length_scale right?).",
             )
         if card.composition:
@@ -215,6 +212,32 @@ class Predictor:
                     f"composition is {np.round(here, 3).tolist()} of {list(self.species)} and the model was"
                     f" trained at {np.round(card.composition, 3).tolist()}: predictions may mislead (is"
                     " species_map right?).",
+                )
+
+    def _check_boundaries(self, structure: Structure) -> None:
+        own = structure.directions
+        if not structure.pbc.any():
+            self._warn_once(
+                "boundaries",
+                "the structure has no periodic box, so particles at its surface lack neighbours: predictions "
+                "may mislead (does the file hold a cell?).",
+            )
+        elif not structure.is_periodic:
+            open_ones = [int(k) for k in own if not structure.pbc[k]]
+            self._warn_once(
+                "boundaries",
+                f"the structure is open along cell vector(s) {open_ones}, so particles at its surfaces lack"
+                " neighbours: predictions may mislead there.",
+            )
+        elif structure.dimension == 3 and self.card.cutoff:
+            heights = 1 / np.linalg.norm(np.linalg.inv(structure.cell), axis=0)
+            if heights.min() < self.card.cutoff < heights.max() / 4:
+                self._warn_once(
+                    "boundaries",
+                    f"the periodic cell is {heights.min():.3g} σ thin along vector {int(heights.argmin())},"
+                    f" under the range {self.card.cutoff:g} of the model, so that particles are their own"
+                    " neighbours: set pbc=False there for a film, or give planar positions for a liquid in"
+                    " two dimensions.",
                 )
 
     def _warn_once(self, topic: str, message: str) -> None:

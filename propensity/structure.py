@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from propensity.dimension import in_space, is_planar, out_of_plane, planar_cell, planar_pbc
 from propensity.errors import InputError
 from propensity.species import SpeciesMap, map_species
 
@@ -20,26 +21,32 @@ if TYPE_CHECKING:
 class Structure:
     """A particle configuration, checked on construction.
 
+    Particles that lie in one plane are a two-dimensional liquid, whatever the file says of the third
+    direction: it is open then, no particle is its own neighbour there, and densities are those of an area.
+
     Parameters
     ----------
     positions
-        Coordinates, shape (N, 3), in units of σ_AA unless a length scale is applied.
+        Coordinates, shape (N, 3), in units of σ_AA unless a length scale is applied; (N, 2) in a plane.
     types
         Species of each particle as integers 0..n_species−1, shape (N,).
     cell
         Three cell vectors as rows, shape (3, 3); a (3,) sequence is read as the edges of an
-        orthorhombic box and a number as a cubic one.  Vectors of open directions may be zero.
+        orthorhombic box and a number as a cubic one.  Vectors of open directions may be zero.  With planar
+        positions (N, 2) also two vectors (2, 2) or two edges.
     pbc
         Periodic directions, shape (3,) or one value for all.
     displacement
         Where positions are those of an inherent structure: vectors from them to the thermal positions,
         shape (N, 3), which some models see as well.
+    dimension
+        2 or 3; None sees it from the positions.
 
     Raises
     ------
     InputError
         For NaN or infinite coordinates, a singular cell, an empty structure, negative types,
-        wrong shapes or arrays of unequal length.
+        wrong shapes or arrays of unequal length, or a dimension of 2 for particles in no plane.
     """
 
     positions: np.ndarray
@@ -47,16 +54,30 @@ class Structure:
     cell: np.ndarray
     pbc: np.ndarray
     displacement: np.ndarray | None
+    #: Cell vector that leads out of the plane of a two-dimensional liquid; None in three dimensions.
+    normal: int | None
 
     def __init__(
-        self, positions: Any, types: Any, cell: Any, pbc: Any = True, displacement: Any = None
+        self,
+        positions: Any,
+        types: Any,
+        cell: Any,
+        pbc: Any = True,
+        displacement: Any = None,
+        dimension: int | None = None,
     ) -> None:
+        if is_planar(positions):
+            positions, cell, pbc, dimension = in_space(positions), planar_cell(cell), planar_pbc(pbc), 2
         object.__setattr__(self, "positions", _vectors(positions, "positions"))
         object.__setattr__(self, "types", _types(types, len(self.positions)))
         object.__setattr__(self, "pbc", _pbc(pbc))
-        object.__setattr__(self, "cell", _cell(cell, self.pbc))
+        object.__setattr__(self, "cell", _cell(cell))
+        object.__setattr__(self, "normal", out_of_plane(self.positions, self.cell, self.pbc, dimension))
+        if self.normal is not None:
+            self.pbc[self.normal] = False
+        _refuse_singular(self.cell, self.pbc)
         if displacement is not None:
-            displacement = _vectors(displacement, "displacement vectors")
+            displacement = _vectors(in_space(displacement), "displacement vectors")
             if len(displacement) != len(self):
                 raise InputError(
                     f"displacement has shape {displacement.shape} for {len(self)} particles: give a vector"
@@ -68,13 +89,34 @@ class Structure:
         return len(self.positions)
 
     @property
+    def dimension(self) -> int:
+        """2 where the particles lie in one plane, else 3."""
+        return 3 if self.normal is None else 2
+
+    @property
+    def directions(self) -> np.ndarray:
+        """Indices of the cell vectors of the liquid's own space, shape (dimension,)."""
+        return np.delete(np.arange(3), [] if self.normal is None else self.normal)
+
+    @property
+    def is_periodic(self) -> bool:
+        """Whether every direction of the liquid's own space is periodic."""
+        return bool(self.pbc[self.directions].all())
+
+    @property
     def volume(self) -> float | None:
-        """Volume of a fully periodic cell in σ³; None when a direction is open."""
-        return float(abs(np.linalg.det(self.cell))) if self.pbc.all() else None
+        """Volume of a fully periodic cell in σ³, area in σ² in two dimensions; None when a direction is
+        open.
+        """
+        if not self.is_periodic:
+            return None
+        # Gram's determinant: the volume that vectors span in a space of any higher dimension.
+        own = self.cell[self.directions]
+        return float(abs(np.linalg.det(own)) if len(own) == 3 else np.sqrt(np.linalg.det(own @ own.T)))
 
     @property
     def density(self) -> float | None:
-        """Number density N/V in σ⁻³; None when a direction is open."""
+        """Number density N/V in σ⁻³, N/A in σ⁻² in two dimensions; None when a direction is open."""
         return None if self.volume is None else len(self) / self.volume
 
     def composition(self, n_species: int) -> np.ndarray:
@@ -86,11 +128,13 @@ class Structure:
         if not np.isfinite(factor) or factor <= 0:
             raise InputError(f"length scale factor is {factor}: give a positive finite number.")
         moved = None if self.displacement is None else self.displacement * factor
-        return Structure(self.positions * factor, self.types, self.cell * factor, self.pbc, moved)
+        return Structure(
+            self.positions * factor, self.types, self.cell * factor, self.pbc, moved, self.dimension
+        )
 
     def with_positions(self, positions: Any) -> Structure:
         """Return the same particles and cell at other positions, shape (N, 3)."""
-        return Structure(positions, self.types, self.cell, self.pbc)
+        return Structure(in_space(positions), self.types, self.cell, self.pbc, dimension=self.dimension)
 
     def at_minimum(self, inherent_positions: Any) -> Structure:
         """Return this thermal structure at its inherent positions, shape (N, 3), with the displacement from
@@ -98,7 +142,7 @@ class Structure:
         """
         found = self.with_positions(inherent_positions)
         step = minimum_image(self.positions - found.positions, self.cell, self.pbc)
-        return Structure(found.positions, self.types, self.cell, self.pbc, step)
+        return Structure(found.positions, self.types, self.cell, self.pbc, step, self.dimension)
 
     @classmethod
     def from_ase(
@@ -160,6 +204,12 @@ class Structure:
                 "MDAnalysis reads the tilt of this GSD box as angles, which gives a wrong cell: "
                 "use `propensity annotate` (reads GSD itself) or convert the file to a LAMMPS dump."
             )
+        if timestep.dimensions[2] == 0:
+            # A planar box of no height, of which MDAnalysis makes no vectors at all.
+            from MDAnalysis.lib.mdamath import triclinic_vectors
+
+            cell = triclinic_vectors([*timestep.dimensions[:2], 1.0, *timestep.dimensions[3:]])
+            return cls(atomgroup.positions, types, cell, _pbc(pbc) & [True, True, False])
         return cls(atomgroup.positions, types, timestep.triclinic_dimensions, pbc)
 
 
@@ -181,10 +231,12 @@ def _vectors(vectors: Any, what: str) -> np.ndarray:
         array = np.array(vectors, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{what} can't be read as numbers ({error}): give an array of shape (N, 3)."
+            f"{what} can't be read as numbers ({error}): give an array of shape (N, 3), or (N, 2) in a plane."
         ) from None
     if array.ndim != 2 or array.shape[1] != 3:
-        raise InputError(f"{what} have shape {array.shape}: give an array of shape (N, 3).")
+        raise InputError(
+            f"{what} have shape {array.shape}: give an array of shape (N, 3), or (N, 2) in a plane."
+        )
     if len(array) == 0:
         raise InputError("the structure is empty: give at least one particle.")
     bad = ~np.isfinite(array).all(axis=1)
@@ -217,7 +269,7 @@ def _pbc(pbc: Any) -> np.ndarray:
     return np.broadcast_to(array.astype(bool), (3,)).copy()
 
 
-def _cell(cell: Any, pbc: np.ndarray) -> np.ndarray:
+def _cell(cell: Any) -> np.ndarray:
     try:
         array = np.asarray(cell, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -232,13 +284,17 @@ def _cell(cell: Any, pbc: np.ndarray) -> np.ndarray:
         )
     if not np.isfinite(array).all():
         raise InputError("cell has NaN or infinite entries: give three finite vectors.")
-    periodic = array[pbc]
-    if len(periodic):
-        lengths = np.linalg.norm(periodic, axis=1)
-        # Scale-free test: unit vectors that span no volume (area, length) are linearly dependent.
-        if lengths.min() == 0 or np.linalg.svd(periodic / lengths[:, None], compute_uv=False).min() < 1e-8:
-            raise InputError(
-                f"cell {array.tolist()} is singular along periodic directions {np.flatnonzero(pbc).tolist()}:"
-                " give linearly independent vectors or set pbc=False there."
-            )
     return array.copy()
+
+
+def _refuse_singular(cell: np.ndarray, pbc: np.ndarray) -> None:
+    periodic = cell[pbc]
+    if not len(periodic):
+        return
+    lengths = np.linalg.norm(periodic, axis=1)
+    # Scale-free test: unit vectors that span no volume (area, length) are linearly dependent.
+    if lengths.min() == 0 or np.linalg.svd(periodic / lengths[:, None], compute_uv=False).min() < 1e-8:
+        raise InputError(
+            f"cell {cell.tolist()} is singular along periodic directions {np.flatnonzero(pbc).tolist()}:"
+            " give linearly independent vectors or set pbc=False there."
+        )

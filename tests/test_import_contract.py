@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 #: Rooms (a package or module under ``propensity``, or a top-level package) by floor, from the ground up.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "threads", "version"),
-    ("registry", "files", "locks", "species", "statistics"),
+    ("registry", "files", "locks", "species", "statistics", "dimension"),
     ("structure",),
     ("neighbours", "sample", "plotting"),
     ("graph", "physics"),

@@ -61,7 +61,7 @@ def with_value(value):
         (with_value(np.nan), [0, 1], 2.0, True, "1 particle.*NaN or infinite.*particle 1"),
         (with_value(np.inf), [0, 1], 2.0, True, "NaN or infinite"),
         (np.zeros((0, 3)), [], 2.0, True, "empty"),
-        (np.zeros((2, 2)), [0, 1], 2.0, True, r"shape \(2, 2\)"),
+        (np.zeros((2, 4)), [0, 1], 2.0, True, r"shape \(2, 4\)"),
         (np.zeros(3), [0], 2.0, True, r"shape \(3,\)"),
         ([[0, 0, "x"]], [0], 2.0, True, "can't be read as numbers"),
         ([[0, 0, 0], [1, 1]], [0, 1], 2.0, True, "can't be read as numbers"),

@@ -69,14 +69,15 @@ def _facts(summary: Summary) -> dict[str, str]:
         if summary.n_groups < summary.n_structures
         else ""
     )
+    per = "σ⁻²" if summary.dimension == 2 else "σ⁻³"
     inherent = {0: "no", summary.n_structures: "yes"}.get(
         summary.with_inherent, f"for {summary.with_inherent} structures"
     )
     return {
         "structures": f"{summary.n_structures}{f' ({splits})' if splits else ''}{groups}",
         "particles": f"{_range(summary.n_particles)} ({composition})",
-        "box": f"{_range(summary.edges)} σ",
-        "density": "open boundaries" if summary.density is None else f"{_range(summary.density)} σ⁻³",
+        "box": f"{_range(summary.edges)} σ{' in two dimensions' if summary.dimension == 2 else ''}",
+        "density": "open boundaries" if summary.density is None else f"{_range(summary.density)} {per}",
         "temperature": "unknown or mixed" if summary.temperature is None else f"{summary.temperature:g}",
         "potential": summary.potential or "unknown or mixed",
         "runs": "unknown" if summary.n_runs is None else f"{_range(summary.n_runs)} for each structure",

@@ -139,7 +139,7 @@ def _read_ase(path: Path) -> tuple[int | None, Counter[str] | None, str | None]:
         raise DataError(f"{path} can't be read by ASE ({_short(error)}).") from None
     if first is None:
         raise DataError(f"{path} holds no frames.")
-    box = " × ".join(f"{edge:.6g}" for edge in first.cell.lengths()) if first.cell.rank else None
+    box = _box(first.positions, first.cell.array, first.pbc) if first.cell.rank else None
     return n, Counter(first.get_chemical_symbols()), box
 
 
@@ -168,8 +168,24 @@ def _read_mdanalysis(path: Path, topology: Path | None) -> tuple[int, Counter[st
         raise DataError(
             f"{path} is neither data, a model nor a trajectory that can be read{hint}: {_short(error)}."
         ) from None
-    box = None if ts.dimensions is None else " × ".join(f"{edge:.6g}" for edge in ts.dimensions[:3])
+    boxed = ts.dimensions is not None and ts.triclinic_dimensions.any()
+    box = _box(ts.positions, ts.triclinic_dimensions, True) if boxed else None
     return frames, species, box
+
+
+def _box(positions: Any, cell: Any, pbc: Any) -> str:
+    """Edges of the box, and the density where it is periodic."""
+    import numpy as np
+
+    from propensity.structure import Structure
+
+    structure = Structure(positions, np.zeros(len(positions), int), cell, pbc)
+    edges = np.linalg.norm(structure.cell[structure.directions], axis=1)
+    text = " × ".join(f"{edge:.6g}" for edge in edges)
+    flat = structure.dimension == 2
+    if structure.density is not None:
+        text += f" (density {structure.density:.5g} {'per area' if flat else 'per volume'})"
+    return text + (", two dimensions" if flat else "")
 
 
 def _short(error: Exception) -> str:

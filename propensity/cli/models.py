@@ -73,7 +73,7 @@ def _details(card: Any, weights: Any) -> Any:
             + f" (default {card.times[card.default_time_index]:g})"
         ),
         "temperature": _number(card.temperature),
-        "density": _number(card.density),
+        "density": _number(card.density) + (" σ⁻² in two dimensions" if card.dimension == 2 else " σ⁻³"),
         "composition": ", ".join(f"{x:.3g}" for x in card.composition),
         "training": (
             ", ".join(str(x) for x in training.get("data", training.get("sources", []))[:4])

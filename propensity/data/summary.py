@@ -26,6 +26,7 @@ class Summary:
     n_particles: tuple[int, int]
     species: tuple[str, ...]
     composition: np.ndarray
+    dimension: int
     edges: tuple[float, float]
     density: tuple[float, float] | None
     temperature: float | None
@@ -67,7 +68,7 @@ def summarise(samples: Iterable[Sample], each: Callable[[Sample], None] | None =
             if state.fits(sample, header):
                 break
         else:
-            state = _State(sample.species)
+            state = _State(sample.species, sample.structure.dimension)
             states.append(state)
         state.add(sample, header)
     if not states:
@@ -80,6 +81,7 @@ class _State:
     """Running sums over the samples of one state point."""
 
     species: tuple[str, ...]
+    dimension: int
     headers: list[Header] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     edges: list[np.ndarray] = field(default_factory=list)
@@ -98,6 +100,7 @@ class _State:
         return (
             sample.species == self.species
             and (first.temperature, first.potential) == (header.temperature, header.potential)
+            and self.dimension == sample.structure.dimension
             and aligned([first, header])
         )
 
@@ -105,7 +108,7 @@ class _State:
         structure = sample.structure
         self.headers.append(header)
         self.sizes.append(len(structure))
-        self.edges.append(np.linalg.norm(structure.cell, axis=1))
+        self.edges.append(np.linalg.norm(structure.cell[structure.directions], axis=1))
         if structure.density is not None:
             self.densities.append(structure.density)
         if sample.n_runs is not None:
@@ -143,6 +146,7 @@ class _State:
             n_particles=(min(self.sizes), max(self.sizes)),
             species=self.species,
             composition=n[:, 0] / sum(self.sizes),
+            dimension=self.dimension,
             edges=(float(np.min(self.edges)), float(np.max(self.edges))),
             density=(min(self.densities), max(self.densities)) if self.densities else None,
             temperature=first.temperature,

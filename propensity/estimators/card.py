@@ -54,7 +54,10 @@ class Card(BaseModel):
         default_factory=list, description="Standard deviation of the labels, (n_species, n_times)."
     )
     temperature: float | None = Field(None, description="k_B T/ε_AA of the training data.")
-    density: float | None = Field(None, description="Number density of the training data in σ_AA⁻³.")
+    dimension: Literal[2, 3] = Field(3, description="Dimension of the liquid.")
+    density: float | None = Field(
+        None, description="Number density of the training data in σ_AA⁻³, σ_AA⁻² in two dimensions."
+    )
     composition: tuple[float, ...] = Field((), description="Fraction of each species in the training data.")
     training: dict[str, Any] = Field(
         default_factory=dict, description="Data, splits and options of the training."

@@ -56,6 +56,23 @@ def check_arrays(card: Card, arrays: Mapping[str, np.ndarray], shapes: Mapping[s
             )
 
 
+def check_dimension(card: Card, structure: Structure) -> None:
+    """Refuse a planar structure to a model of three dimensions, and the other way round.
+
+    Raises
+    ------
+    InputError
+        When dimensions differ.
+    """
+    if structure.dimension != card.dimension:
+        what = {2: "lie in one plane", 3: "fill three dimensions"}
+        raise InputError(
+            f"the particles {what[structure.dimension]} and the model {card.name} was trained in"
+            f" {card.dimension} dimensions: choose a model of {structure.dimension} dimensions, or pass the"
+            f" structure with dimension={card.dimension} if it is one."
+        )
+
+
 def check_types(structure: Structure, species: Sequence[str]) -> None:
     """Refuse a structure with more species than the model knows.
 

@@ -25,12 +25,17 @@ def check_samples(train: Sequence[Sample]) -> tuple[Sample, np.ndarray]:
     Raises
     ------
     DataError
-        When there is no sample, or times or species differ.
+        When there is no sample, or times, species or dimensions differ.
     """
     if len(train) == 0:
         raise DataError("there are no training structures: give at least one.")
     first = train[0]
     for sample in train:
+        if sample.structure.dimension != first.structure.dimension:
+            raise DataError(
+                f"{sample.name} has {sample.structure.dimension} dimensions and {first.name} has"
+                f" {first.structure.dimension}: train on one liquid at a time."
+            )
         if sample.species != first.species:
             raise DataError(
                 f"{sample.name} has species {sample.species} and {first.name} has {first.species}: "
@@ -111,6 +116,7 @@ def training_card(
         target_mean=mean.tolist(),
         target_std=std.tolist(),
         temperature=temperatures.pop() if len(temperatures) == 1 else None,
+        dimension=first.structure.dimension,
         density=float(np.mean(densities)) if densities else None,
         composition=tuple(
             float(x) for x in np.mean([x.structure.composition(n_species) for x in train], axis=0)

@@ -67,4 +67,5 @@ def _structure(data: DataCollection, species: Sequence[str], species_map: Specie
     positions = np.array(particles.positions)
     if data.cell is None:
         return Structure(positions, types, 0.0, False)
-    return Structure(positions, types, np.array(data.cell)[:, :3].T, data.cell.pbc)
+    flat = 2 if data.cell.is2D else None
+    return Structure(positions, types, np.array(data.cell)[:, :3].T, data.cell.pbc, dimension=flat)

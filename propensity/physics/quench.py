@@ -53,11 +53,11 @@ def inherent_structure(structure: Structure, potential: str = "lj/cut", *, force
 
     from propensity.physics.kob_andersen import KobAndersen
 
-    if not structure.pbc.all():
+    if not structure.is_periodic:
         raise InputError(
             f"pbc is {structure.pbc.tolist()}: a quench needs a box that is periodic in every direction."
         )
-    atoms = Atoms(structure.types + 1, structure.positions, cell=structure.cell, pbc=True)
+    atoms = Atoms(structure.types + 1, structure.positions, cell=structure.cell, pbc=structure.pbc)
     atoms.calc = KobAndersen(potential)
     if not LBFGS(atoms, logfile=None, **SETTINGS).run(fmax=force, steps=MAX_STEPS):  # type: ignore[arg-type]
         found = float(np.linalg.norm(atoms.get_forces(), axis=1).max())

@@ -63,9 +63,9 @@ def ensemble_sample(
         temperatures.append(run["temperatures"])
     first = settings.runs // 2
     sizes = np.array([first, settings.runs - first])
-    flat = settings.model.dimension == 2
+    dimension = settings.model.dimension
     sample = Sample(
-        structure=Structure(start.positions, start.types, start.box, (True, True, not flat)),
+        structure=Structure(start.positions, start.types, start.box, dimension=dimension),
         times=np.array(settings.times),
         propensity=(total.sum(axis=0) / settings.runs).T.copy(),
         name=name,

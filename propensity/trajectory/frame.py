@@ -51,6 +51,8 @@ class Frame:
         of the same format.
     atoms
         The ``ase.Atoms`` that were read, for writers that speak ASE.
+    dimension
+        2 or 3 where the file says it; None to see it from the positions.
     """
 
     number: int
@@ -65,13 +67,15 @@ class Frame:
     origin: np.ndarray | None = None
     text: tuple[list[str], list[str]] | None = None
     atoms: ase.Atoms | None = None
+    dimension: int | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def structure(self, species: Sequence[str], species_map: SpeciesMap | None = None) -> Structure:
         """Return what a network reads of this frame."""
-        return Structure(self.positions, map_species(self.labels, species, species_map), self.cell, self.pbc)
+        types = map_species(self.labels, species, species_map)
+        return Structure(self.positions, types, self.cell, self.pbc, dimension=self.dimension)
 
 
 @contextmanager

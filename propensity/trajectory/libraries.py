@@ -109,6 +109,7 @@ def _from_gsd(snapshot: Any, number: int) -> Frame:
         arrays,
         step=int(snapshot.configuration.step),
         origin=-cell.sum(axis=0) / 2,
+        dimension=2 if flat else 3,
     )
 
 

@@ -40,6 +40,7 @@ def write_record(group: h5py.Group, sample: Sample) -> None:
     """Fill an empty group; precision as in :mod:`propensity.data.store.rounding`."""
     arrays = _encode(sample)
     metadata = {key: getattr(sample, key) for key in _METADATA}
+    metadata["dimension"] = sample.structure.dimension
     for key in ("times", "fs"):
         metadata[key] = None if metadata[key] is None else np.asarray(metadata[key], dtype=float).tolist()
     for name, array in arrays.items():
@@ -117,11 +118,13 @@ def _decode(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> Sample:
         )
 
     positions = arrays["positions"].astype(np.float64)
+    # Records of older releases don't say it.
+    dimension = metadata.pop("dimension", None)
     inherent = double("inherent_displacement", 0, 1)
     propensity = double("propensity", 1, 0)
     assert propensity is not None
     return Sample(
-        structure=Structure(positions, arrays["types"], arrays["cell"], arrays["pbc"]),
+        structure=Structure(positions, arrays["types"], arrays["cell"], arrays["pbc"], dimension=dimension),
         propensity=propensity,
         inherent_positions=None if inherent is None else positions + inherent,
         halves=double("halves", 0, 2, 1),
