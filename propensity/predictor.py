@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -104,6 +105,7 @@ class Predictor:
                 )
         self._selected = _select_times(np.array(self.card.times), times)
         self._warned: set[str] = set()
+        self._warning = threading.Lock()
 
     @property
     def species(self) -> tuple[str, ...]:
@@ -241,8 +243,10 @@ class Predictor:
                 )
 
     def _warn_once(self, topic: str, message: str) -> None:
-        if topic not in self._warned:
+        with self._warning:  # frames may be predicted side by side
+            new = topic not in self._warned
             self._warned.add(topic)
+        if new:
             warnings.warn(message, PropensityWarning, stacklevel=4)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -52,6 +52,11 @@ def parse_times(text: str | None) -> list[float] | None:
 @click.option(
     "--step", type=click.IntRange(min=1), default=1, show_default=True, help="Every how many frames."
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Frames in work at once.  [default: one a core; one at a time on a GPU or above 50,000 particles]",
+)
 @click.option("--device", help="cpu, cuda, ...; default: CUDA where there is one.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
 def command(
@@ -66,6 +71,7 @@ def command(
     start: int,
     stop: int | None,
     step: int,
+    workers: int | None,
     device: str | None,
     quiet: bool,
 ) -> None:
@@ -95,7 +101,15 @@ def command(
     try:
         with frame_progress(quiet) as progress:
             summary = annotate(
-                trajectory, output, predictor, topology, start=start, stop=stop, step=step, progress=progress
+                trajectory,
+                output,
+                predictor,
+                topology,
+                start=start,
+                stop=stop,
+                step=step,
+                workers=workers,
+                progress=progress,
             )
     except (BrokenFrameError, AnnotationInterrupted) as error:
         if not quiet:

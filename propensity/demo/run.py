@@ -91,7 +91,7 @@ def _write(
         {"source": demo.source, "propensity_time": predictor.times[k]},
     )
     with open_writer(path, predictor) as writer:
-        writer.add(frame, structure.types, columns)
+        writer.append(writer.prepare(frame, structure.types, columns))
 
 
 def _draw(

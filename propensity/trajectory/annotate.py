@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from propensity.errors import DataError, InputError
 from propensity.predictor import Predictor
 from propensity.trajectory.frame import Frame
+from propensity.trajectory.pipeline import in_order, threads_side_by_side
 from propensity.trajectory.readers import open_trajectory
 from propensity.trajectory.stream import Frames
-from propensity.trajectory.writers import open_writer
+from propensity.trajectory.writers import Writer, open_writer
+
+#: Particles above which the threads work within a frame, whose memory is then needed once.
+LARGE = 50_000
 
 
 class Summary:
@@ -89,6 +97,7 @@ def annotate(
     start: int = 0,
     stop: int | None = None,
     step: int = 1,
+    workers: int | None = None,
     progress: Callable[[Frames, Summary], None] | None = None,
 ) -> Summary:
     """Write every frame of a trajectory with its propensities.
@@ -101,6 +110,9 @@ def annotate(
         Extended XYZ, LAMMPS dump or HDF5 by extension; it appears when all is written.
     predictor
         Model or committee, with its species map and length scale.
+    workers
+        Frames in work at once, on as many threads; None: one a thread of torch on a CPU, or one where frames
+        are so large (``LARGE``) that threads within them pay.  Reading and writing go on beside them.
     progress
         Called after each frame.
 
@@ -125,12 +137,10 @@ def annotate(
     failure: BaseException | None = None
     with open_writer(output, predictor) as writer:
         try:
-            for frame in frames:
-                with _naming(frame):
-                    structure = frame.structure(predictor.species, predictor.species_map)
-                    columns = predictor.columns(structure)
-                    writer.add(frame, structure.types, columns)
-                summary.add(structure.types, columns["propensities"])
+            for done in _annotated(iter(frames), predictor, writer, workers):
+                with _naming(done.number):
+                    writer.append(done.prepared)
+                summary.add(done.types, done.propensities)
                 if progress is not None:
                     progress(frames, summary)
         except (DataError, KeyboardInterrupt) as error:
@@ -147,10 +157,46 @@ def annotate(
     return summary
 
 
+@dataclass(frozen=True)
+class _Done:
+    """A frame ready to be written."""
+
+    number: int
+    types: np.ndarray
+    propensities: np.ndarray
+    prepared: Any
+
+
+def _annotated(
+    frames: Iterator[Frame], predictor: Predictor, writer: Writer, workers: int | None
+) -> Iterator[_Done]:
+    """Predict and format frames on threads, in order."""
+
+    def work(frame: Frame) -> _Done:
+        with _naming(frame.number):
+            structure = frame.structure(predictor.species, predictor.species_map)
+            columns = predictor.columns(structure)
+            prepared = writer.prepare(frame, structure.types, columns)
+        return _Done(frame.number, structure.types, columns["propensities"], prepared)
+
+    first = next(frames, None)
+    if first is None:
+        return
+    side_by_side = workers or _side_by_side(len(first), predictor)
+    with threads_side_by_side(side_by_side) as submit:
+        yield from in_order(chain([first], frames), work, submit, lambda: side_by_side + 2)
+
+
+def _side_by_side(n_particles: int, predictor: Predictor) -> int:
+    if predictor.device.type != "cpu" or n_particles > LARGE:
+        return 1
+    return torch.get_num_threads()
+
+
 @contextmanager
-def _naming(frame: Frame) -> Iterator[None]:
+def _naming(number: int) -> Iterator[None]:
     """Name the frame in errors of its structure."""
     try:
         yield
     except InputError as error:
-        raise DataError(f"frame {frame.number}: {error}") from None
+        raise DataError(f"frame {number}: {error}") from None

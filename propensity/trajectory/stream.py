@@ -34,8 +34,10 @@ class Frames:
     @property
     def done(self) -> float | None:
         """Fraction of the file that is read, or None."""
-        if self._stream is None or self._stream.closed or not self._size:
+        if self._stream is None or not self._size:
             return None
+        if self._stream.closed:
+            return 1.0
         return min(1.0, self._stream.tell() / self._size)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,10 +42,15 @@ _ELEMENTS = {"id": "id", "velocity": "velocities", "force": "forces", "image": "
 
 
 class Writer(Protocol):
-    """What every format offers."""
+    """What every format offers: the work on a frame, which any thread or machine may do, and its place in the
+    file.
+    """
 
-    def add(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> None:
-        """Append a frame with its types 0..n−1 and the columns of a predictor."""
+    def prepare(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> Any:
+        """What a frame with its types 0..n−1 and the columns of a predictor becomes."""
+
+    def append(self, prepared: Any) -> None:
+        """Write what ``prepare`` gave."""
 
 
 @contextmanager
@@ -86,13 +93,16 @@ class _ExtXYZ:
     def __init__(self, stream: Any, predictor: Predictor) -> None:
         self._stream, self._times = stream, predictor.times
 
-    def add(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> None:
+    def prepare(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> str:
         atoms = _atoms(frame, types) if frame.atoms is None else frame.atoms
         atoms.arrays = {name: a for name, a in atoms.arrays.items() if not _STALE.fullmatch(name)} | columns
         atoms.info["propensity_times"] = self._times
         text = io.StringIO()
         write_xyz(text, [atoms])
-        self._stream.write(text.getvalue())
+        return text.getvalue()
+
+    def append(self, prepared: str) -> None:
+        self._stream.write(prepared)
 
 
 def _atoms(frame: Frame, types: np.ndarray) -> ase.Atoms:
@@ -130,7 +140,7 @@ class _Dump:
     def __init__(self, stream: Any, predictor: Predictor) -> None:
         self._stream, self._times = stream, predictor.times
 
-    def add(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> None:
+    def prepare(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> str:
         scalars: dict[str, np.ndarray] = {}
         for name, array in columns.items():
             if array.ndim == 1:
@@ -138,7 +148,10 @@ class _Dump:
             elif len(self._times) > 1:
                 stem = name.replace("propensities", "propensity")
                 scalars |= {f"{stem}_t{t:g}": array[:, k] for k, t in enumerate(self._times)}
-        self._stream.write(format_dump(frame, scalars, types, drop=_STALE))
+        return format_dump(frame, scalars, types, drop=_STALE)
+
+    def append(self, prepared: str) -> None:
+        self._stream.write(prepared)
 
 
 class _H5MD:
@@ -155,25 +168,31 @@ class _H5MD:
         file.create_group("h5md/author").attrs["name"] = "unknown"
         file["h5md"].create_group("creator").attrs.update(name="propensity", version=__version__)
 
-    def add(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> None:
-        particles = self._file.require_group("particles/all")
-        if self._n is None:
-            self._n = len(frame)
-            box = particles.create_group("box")
-            box.attrs["dimension"] = 3
-            box.attrs["boundary"] = ["periodic" if periodic else "none" for periodic in frame.pbc]
-        if len(frame) != self._n:
-            raise InputError(
-                f"it has {len(frame)} particles and the first {self._n}, which HDF5 output can't hold: "
-                "write .extxyz or .dump."
-            )
+    def prepare(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> _Prepared:
         values = {"box/edges": frame.cell, "position": frame.positions, "species": types.astype(np.int32)}
         values |= {name: frame.arrays[c] for name, c in _ELEMENTS.items() if c in frame.arrays}
         values["propensity"] = columns["propensities"].astype(np.float32)
         if "propensities_std" in columns:
             values["propensity_std"] = columns["propensities_std"].astype(np.float32)
-        for name, value in values.items():
-            _append(particles, name, value, frame)
+        step = frame.number if frame.step is None else frame.step
+        time = float(step) if frame.time is None else frame.time
+        chunks = {name: _Chunk.of(np.asarray(value)) for name, value in values.items()}
+        return _Prepared(len(frame), step, time, frame.pbc, chunks)
+
+    def append(self, prepared: _Prepared) -> None:
+        particles = self._file.require_group("particles/all")
+        if self._n is None:
+            self._n = prepared.n
+            box = particles.create_group("box")
+            box.attrs["dimension"] = 3
+            box.attrs["boundary"] = ["periodic" if periodic else "none" for periodic in prepared.pbc]
+        if prepared.n != self._n:
+            raise InputError(
+                f"it has {prepared.n} particles and the first {self._n}, which HDF5 output can't hold: "
+                "write .extxyz or .dump."
+            )
+        for name, chunk in prepared.chunks.items():
+            _append(particles, name, chunk, prepared)
             if name.startswith("propensity") and f"observables/{name}" not in self._file:
                 particles[name].attrs.update(
                     times=self._predictor.times,
@@ -187,27 +206,61 @@ class _H5MD:
         self._frames += 1
 
     def trim(self) -> None:
-        """Drop what an interrupted ``add`` left."""
+        """Drop what an interrupted ``append`` left."""
         for group in self._file["particles/all"].values() if self._frames else ():
             group = group["edges"] if "edges" in group else group
             for key in ("value", "step", "time"):
                 group[key].resize(self._frames, axis=0)
 
 
-def _append(particles: h5py.Group, name: str, value: np.ndarray, frame: Frame) -> None:
+@dataclass(frozen=True)
+class _Chunk:
+    """A value as HDF5 stores it: bytes of equal weight together (shuffle), then deflated."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    data: bytes
+
+    @classmethod
+    def of(cls, value: np.ndarray) -> _Chunk:
+        """Compress; zlib lets other threads run meanwhile, which h5py does not."""
+        flat = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+        shuffled = flat.reshape(-1, value.dtype.itemsize).T.tobytes()
+        return cls(value.shape, value.dtype, zlib.compress(shuffled, 4))
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    n: int
+    step: int
+    time: float
+    pbc: np.ndarray
+    chunks: dict[str, _Chunk]
+
+
+def _append(particles: h5py.Group, name: str, chunk: _Chunk, prepared: _Prepared) -> None:
     group = particles.require_group(name)
-    step = frame.number if frame.step is None else frame.step
-    time = float(step) if frame.time is None else frame.time
-    for key, item in (("value", np.asarray(value)), ("step", np.int64(step)), ("time", np.float64(time))):
+    for key, item in (("step", np.int64(prepared.step)), ("time", np.float64(prepared.time))):
         if key not in group:
-            options = {"compression": "gzip", "shuffle": True} if key == "value" else {}
-            group.create_dataset(
-                key,
-                shape=(0, *np.shape(item)),
-                maxshape=(None, *np.shape(item)),
-                chunks=(1, *np.shape(item)) if key == "value" else (1024,),
-                dtype=item.dtype,
-                **options,
-            )
+            group.create_dataset(key, shape=(0,), maxshape=(None,), chunks=(1024,), dtype=item.dtype)
         group[key].resize(len(group[key]) + 1, axis=0)
         group[key][-1] = item
+    if "value" not in group:
+        group.create_dataset(
+            "value",
+            shape=(0, *chunk.shape),
+            maxshape=(None, *chunk.shape),
+            chunks=(1, *chunk.shape),
+            dtype=chunk.dtype,
+            compression="gzip",
+            shuffle=True,
+        )
+    value = group["value"]
+    if value.shape[1:] != chunk.shape:
+        raise InputError(
+            f"its {name} has shape {chunk.shape} and that of the first frame {value.shape[1:]}, which HDF5"
+            " output can't hold: write .extxyz or .dump."
+        )
+    at = len(value)
+    value.resize(at + 1, axis=0)
+    value.id.write_direct_chunk((at, *[0] * len(chunk.shape)), chunk.data)
