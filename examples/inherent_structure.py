@@ -27,7 +27,7 @@ demo = load_demo()
 thermal = demo.structure
 minimum = inherent_structure(thermal, "lj/cut")  # the potential of these dynamics
 both = thermal.at_minimum(minimum.positions)
-distance = np.linalg.norm(both.displacement, axis=1)
+distance = np.linalg.norm(both.thermal_offset, axis=1)
 
 plain, full = Predictor(args.thermal_model), Predictor(args.model)
 predicted = {

@@ -30,7 +30,7 @@ model = fit_network(
     train,
     valid,
     epochs=args.epochs,
-    positions="inherent",
+    input_positions="inherent",
     trained_species=("A", "B"),
     readout="species",
     l_max=1,

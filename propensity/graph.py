@@ -47,21 +47,21 @@ def network_graph(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Data:
-    """Graph that a network reads: that of :func:`build_graph` and what a structure with a displacement adds.
+    """Graph that a network reads: that of :func:`build_graph` and what its thermal offset adds.
 
     Further fields
     --------------
-    displacement : float, (N, 3)
+    thermal_offset : float, (N, 3)
         Vectors from the inherent to the thermal positions.
     thermal_edge_index : int64, (2, E′), and thermal_edge_vec : float, (E′, 3)
         Edges between the thermal positions, with ``thermal``.
     """
     graph = build_graph(structure, cutoff, device=device, dtype=dtype)
-    if structure.displacement is None:
+    if structure.thermal_offset is None:
         return graph
-    graph.displacement = torch.from_numpy(structure.displacement).to(graph.edge_vec)
+    graph.thermal_offset = torch.from_numpy(structure.thermal_offset).to(graph.edge_vec)
     if thermal:
-        moved = structure.with_positions(structure.positions + structure.displacement)
+        moved = structure.with_positions(structure.positions + structure.thermal_offset)
         found = build_graph(moved, cutoff, device=device, dtype=dtype)
         graph.thermal_edge_index, graph.thermal_edge_vec = found.edge_index, found.edge_vec
     return graph

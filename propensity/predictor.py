@@ -51,7 +51,7 @@ class Predictor:
         For models of inherent structures: the potential of a Kob–Andersen mixture (``"lj/cut"`` or
         ``"lj/cut force-shifted"``) in which thermal structures are minimised before the network sees
         them, see :func:`propensity.inherent_structure`; None where they are minima already.  A structure
-        with its displacement is one.
+        with its thermal offset is one.
 
     Raises
     ------
@@ -87,7 +87,7 @@ class Predictor:
         self.estimators = [load_model(path).to(self.device, self.dtype, kernel) for path in paths]
         self.card: Card = self.estimators[0].card
         for path, estimator in zip(paths[1:], self.estimators[1:], strict=True):
-            for field in ("species", "times", "positions"):
+            for field in ("species", "times", "input_positions"):
                 ours, theirs = getattr(self.card, field), getattr(estimator.card, field)
                 if ours != theirs:
                     raise InputError(
@@ -98,9 +98,9 @@ class Predictor:
             from propensity.physics.kob_andersen import check_potential
 
             check_potential(quench)
-            if self.card.positions == "thermal":
+            if self.card.input_positions == "thermal":
                 raise InputError(
-                    f"{paths[0]} was trained on {self.card.positions} positions: leave quench out, or choose"
+                    f"{paths[0]} was trained on thermal positions: leave quench out, or choose"
                     " a model of inherent structures."
                 )
         self._selected = _select_times(np.array(self.card.times), times)
@@ -140,15 +140,15 @@ class Predictor:
             raise InputError(
                 f"the structure has type {structure.types.max()}, but the model knows {list(self.species)}."
             )
-        if structure.displacement is not None and self.card.positions == "thermal":
+        if structure.thermal_offset is not None and self.card.input_positions == "thermal":
             raise InputError(
-                "the structure is an inherent one with the displacement to the thermal positions, and the"
+                "the structure is an inherent one with the offset to the thermal positions, and the"
                 " model sees thermal positions: give the thermal structure."
             )
         check_dimension(self.card, structure)
         reduced = structure if self.length_scale == 1.0 else structure.scaled(1 / self.length_scale)
         self._check_like_training(reduced)
-        if self.quench is not None and reduced.displacement is None:
+        if self.quench is not None and reduced.thermal_offset is None:
             from propensity.physics.quench import inherent_structure
 
             reduced = reduced.at_minimum(inherent_structure(reduced, self.quench).positions)
@@ -189,7 +189,7 @@ class Predictor:
 
     def _check_like_training(self, structure: Structure) -> None:
         card, exponent = self.card, "⁻²" if self.card.dimension == 2 else "⁻³"
-        if card.positions == "inherent" and self.quench is None and structure.displacement is None:
+        if card.input_positions == "inherent" and self.quench is None and structure.thermal_offset is None:
             self._warn_once(
                 "positions",
                 "the model was trained on inherent structures: give energy minima, or have thermal positions"

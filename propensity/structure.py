@@ -36,7 +36,7 @@ class Structure:
         positions (N, 2) also two vectors (2, 2) or two edges.
     pbc
         Periodic directions, shape (3,) or one value for all.
-    displacement
+    thermal_offset
         Where positions are those of an inherent structure: vectors from them to the thermal positions,
         shape (N, 3), which some models see as well.
     dimension
@@ -53,7 +53,7 @@ class Structure:
     types: np.ndarray
     cell: np.ndarray
     pbc: np.ndarray
-    displacement: np.ndarray | None
+    thermal_offset: np.ndarray | None
     #: Cell vector that leads out of the plane of a two-dimensional liquid; None in three dimensions.
     normal: int | None
 
@@ -63,7 +63,7 @@ class Structure:
         types: Any,
         cell: Any,
         pbc: Any = True,
-        displacement: Any = None,
+        thermal_offset: Any = None,
         dimension: int | None = None,
     ) -> None:
         if is_planar(positions):
@@ -76,14 +76,14 @@ class Structure:
         if self.normal is not None:
             self.pbc[self.normal] = False
         _refuse_singular(self.cell, self.pbc)
-        if displacement is not None:
-            displacement = _vectors(in_space(displacement), "displacement vectors")
-            if len(displacement) != len(self):
+        if thermal_offset is not None:
+            thermal_offset = _vectors(in_space(thermal_offset), "vectors of thermal_offset")
+            if len(thermal_offset) != len(self):
                 raise InputError(
-                    f"displacement has shape {displacement.shape} for {len(self)} particles: give a vector"
-                    " for each."
+                    f"thermal_offset has shape {thermal_offset.shape} for {len(self)} particles: give a"
+                    " vector for each."
                 )
-        object.__setattr__(self, "displacement", displacement)
+        object.__setattr__(self, "thermal_offset", thermal_offset)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -127,7 +127,7 @@ class Structure:
         """Return the structure with every length multiplied by ``factor``."""
         if not np.isfinite(factor) or factor <= 0:
             raise InputError(f"length scale factor is {factor}: give a positive finite number.")
-        moved = None if self.displacement is None else self.displacement * factor
+        moved = None if self.thermal_offset is None else self.thermal_offset * factor
         return Structure(
             self.positions * factor, self.types, self.cell * factor, self.pbc, moved, self.dimension
         )
@@ -137,9 +137,7 @@ class Structure:
         return Structure(in_space(positions), self.types, self.cell, self.pbc, dimension=self.dimension)
 
     def at_minimum(self, inherent_positions: Any) -> Structure:
-        """Return this thermal structure at its inherent positions, shape (N, 3), with the displacement from
-        there.
-        """
+        """Return this thermal structure at its inherent positions, shape (N, 3), with the offset back."""
         found = self.with_positions(inherent_positions)
         step = minimum_image(self.positions - found.positions, self.cell, self.pbc)
         return Structure(found.positions, self.types, self.cell, self.pbc, step, self.dimension)

@@ -73,7 +73,7 @@ def test_each_doubt_is_uttered_once(tiny_model, liquid):
 
 
 def test_a_model_of_inherent_structures_says_so(tmp_path, liquid):
-    (message,) = warned(Predictor(make_tiny_model(tmp_path, positions="inherent")), liquid, liquid)
+    (message,) = warned(Predictor(make_tiny_model(tmp_path, input_positions="inherent")), liquid, liquid)
     assert "inherent structures" in message
 
 

@@ -118,6 +118,7 @@ def command(
 
 def _options(given: tuple[str, ...]) -> dict[str, str]:
     from propensity.errors import InputError
+    from propensity.estimators.options import current_names
 
     options = {}
     for item in given:
@@ -125,7 +126,7 @@ def _options(given: tuple[str, ...]) -> dict[str, str]:
         if not separator or not name or not value:
             raise InputError(f"--set is {item!r}: write NAME=VALUE, e.g. epochs=20.")
         options[name.replace("-", "_")] = value
-    return options
+    return current_names(options)
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:

@@ -42,7 +42,7 @@ def _list(cards: dict[str, Any]) -> Any:
         shown.add_row(
             name,
             card.kind,
-            card.positions,
+            card.input_positions,
             " ".join(card.trained_species or card.species),
             _number(card.temperature),
             f"{card.times[card.default_time_index]:g}",
@@ -66,7 +66,7 @@ def _details(card: Any, weights: Any) -> Any:
             else f"{weights} is missing"
         ),
         "species": f"{' '.join(card.species)} (trained: {' '.join(card.trained_species or card.species)})",
-        "positions": card.positions,
+        "input positions": card.input_positions,
         "cutoff": _number(card.cutoff) + " σ",
         "times": (
             ", ".join(f"{time:g}" for time in card.times)

@@ -49,7 +49,7 @@ def run_demo(folder: Path, model: str | os.PathLike = "ka-default", device: str 
 
     For a model of inherent structures the configuration is quenched first, in the potential of its dynamics.
     """
-    inherent = load_card(model_files(model)[1]).positions != "thermal"
+    inherent = load_card(model_files(model)[1]).input_positions != "thermal"
     predictor = Predictor(model, device=device, quench="lj/cut" if inherent else None)
     demo = load_demo()
     columns = predictor.columns(demo.structure)

@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
-from propensity.estimators.inputs import Positions, check_types, input_structure
+from propensity.estimators.inputs import OnePositions, check_types, input_structure
 from propensity.estimators.options import Options, read_options
 from propensity.estimators.training_set import training_card
 from propensity.graph import build_graph
@@ -35,7 +35,7 @@ class BapstOptions(Options):
     trained_species: tuple[str, ...] = Field(
         ("A",), min_length=1, description="Species in the loss; the model predicts NaN for the others."
     )
-    positions: Positions = Field("thermal", description="Positions that the model sees.")
+    input_positions: OnePositions = Field("thermal", description="Positions that the model sees.")
     n_recurrences: int = Field(7, ge=1, description="Steps of message passing.")
     width: int = Field(64, ge=1, description="Width of the hidden layers.")
     cutoff: float = Field(2.0, gt=0, description="Edges join particles closer than this, in σ_AA.")
@@ -68,7 +68,7 @@ class BapstEstimator(Estimator):
             train,
             config={**config, "predicts_untrained": False},
             options=opts.model_dump(mode="json"),
-            positions=opts.positions,
+            input_positions=opts.input_positions,
             cutoff=opts.cutoff,
             trained_species=opts.trained_species,
             citation=CITATION,
@@ -134,7 +134,7 @@ def published_estimator(variables: Mapping[str, np.ndarray]) -> BapstEstimator:
         cutoff=2.0,
         times=(0.132,),
         default_time_index=0,
-        positions="thermal",
+        input_positions="thermal",
         target_mean=[[0.0], [0.0]],
         target_std=[[1.0], [1.0]],
         temperature=0.44,
@@ -159,7 +159,7 @@ def _train(
     mean, std = (torch.tensor(x, device=device) for x in (card.target_mean, card.target_std))
     graphs: list[Data] = []
     for sample in train:
-        graph = build_graph(input_structure(sample, opts.positions), network.cutoff, device=device)
+        graph = build_graph(input_structure(sample, opts.input_positions), network.cutoff, device=device)
         labels = torch.as_tensor(np.asarray(sample.propensity, dtype=np.float32), device=device)
         graph.labels = (labels - mean[graph.types]) / std[graph.types]
         graphs.append(graph)

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from propensity.errors import DataError
-
-#: Raised with every change that old files don't meet; each step has a migration below.
-FORMAT_VERSION = 1
-
-#: version → function that turns a card of that version into the next one.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+from propensity.estimators.migrations import FORMAT_VERSION, MIGRATIONS
 
 
 class Card(BaseModel):
@@ -21,7 +15,7 @@ class Card(BaseModel):
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     kind: str = Field(description="Estimator class, as registered in propensity.estimators.registry.")
     name: str = Field("", description="Name under which the model is known.")
     description: str = ""
@@ -35,16 +29,15 @@ class Card(BaseModel):
     default_time_index: int = Field(
         0, description="Output that is meant where one number a particle is asked for."
     )
-    positions: Literal["thermal", "inherent", "both"] = Field(
+    input_positions: Literal["thermal", "inherent", "both"] = Field(
         "thermal",
         description=(
-            "Positions the model was trained on; both: inherent ones, with the displacement to the thermal"
-            " ones."
+            "Positions the model was trained on; both: inherent ones, with the offsets to the thermal ones."
         ),
     )
-    node_scalars: dict[str, Any] = Field(
+    scalar_recipe: dict[str, Any] = Field(
         default_factory=dict,
-        description="Further inputs of each particle and their scales; empty: species only.",
+        description="How the scalars beside the species are measured, and their scales; empty: none.",
     )
     target_mean: list[list[float]] = Field(
         default_factory=list,

@@ -12,7 +12,7 @@ from pydantic import Field
 from propensity.descriptors.fields import REACH, coarse_grain, local_density
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
-from propensity.estimators.inputs import Positions, check_arrays, check_types, input_structure
+from propensity.estimators.inputs import OnePositions, check_arrays, check_types, input_structure
 from propensity.estimators.options import Options, read_options
 from propensity.estimators.training_set import common_potential, per_species, training_card
 from propensity.physics.kob_andersen import local_potential_energy
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class FieldOptions(Options):
     """Options of the one-number baselines."""
 
-    positions: Positions = Field("thermal", description="Positions that the model sees.")
+    input_positions: OnePositions = Field("thermal", description="Positions that the model sees.")
     lengths: tuple[float, ...] = Field(
         (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0),
         min_length=1,
@@ -67,11 +67,13 @@ class FieldEstimator(Estimator):
             train,
             config=self._config(train, opts),
             options=opts.model_dump(mode="json"),
-            positions=opts.positions,
+            input_positions=opts.input_positions,
             cutoff=REACH,
         )
         lengths = np.array(opts.lengths, dtype=float)
-        features = [self.fields(input_structure(sample, opts.positions), opts.lengths) for sample in train]
+        features = [
+            self.fields(input_structure(sample, opts.input_positions), opts.lengths) for sample in train
+        ]
         mean = np.array(self.card.target_mean)
         self.slope, self.intercept, self.length = np.zeros_like(mean), mean, np.full_like(mean, lengths[0])
         times = np.arange(mean.shape[1])

@@ -12,29 +12,29 @@ from propensity.estimators.card import Card
 from propensity.sample import Sample
 from propensity.structure import Structure
 
-Positions = Literal["thermal", "inherent"]
-#: "both": the inherent positions, with the displacement from there to the thermal ones.
-AllPositions = Literal["thermal", "inherent", "both"]
+OnePositions = Literal["thermal", "inherent"]
+#: "both": the inherent positions, with the offset from there to the thermal ones.
+InputPositions = Literal["thermal", "inherent", "both"]
 
 
-def input_structure(sample: Sample, positions: AllPositions) -> Structure:
+def input_structure(sample: Sample, input_positions: InputPositions) -> Structure:
     """Structure that a model sees: the thermal one, or the same particles at the inherent positions.
 
-    With ``"both"`` it holds the displacement to the thermal positions too.
+    With ``"both"`` it holds the offset to the thermal positions too.
 
     Raises
     ------
     DataError
         When inherent positions are asked for and the sample has none.
     """
-    if positions == "thermal":
+    if input_positions == "thermal":
         return sample.structure
     if sample.inherent_positions is None:
         raise DataError(
             f"{sample.name} has no inherent positions: add them by `propensity convert --quench`, or train on"
-            " positions='thermal'."
+            " input_positions='thermal'."
         )
-    if positions == "inherent":
+    if input_positions == "inherent":
         return sample.structure.with_positions(sample.inherent_positions)
     return sample.structure.at_minimum(sample.inherent_positions)
 

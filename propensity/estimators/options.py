@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -15,6 +16,24 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+#: Names of options in files and scripts from before a renaming → their names now.
+RENAMED = {"positions": "input_positions"}
+
+
+def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options under the names that they have now.
+
+    Raises
+    ------
+    InputError
+        For an option that is given under both names.
+    """
+    for old, new in RENAMED.items():
+        if old in values and new in values:
+            raise InputError(f"options {old!r} and {new!r} are the same: give {new!r} alone.")
+    return {RENAMED.get(name, name): value for name, value in values.items()}
+
+
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 
@@ -26,6 +45,7 @@ def read_options(cls: type[AnyOptions], values: dict[str, Any]) -> AnyOptions:
     InputError
         For a name that doesn't exist or a value that can't be used.
     """
+    values = current_names(values)
     for name in values:
         if name not in cls.model_fields:
             raise InputError(

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from propensity.descriptors.averaged import DescriptorGrid, averaged_descriptors
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
-from propensity.estimators.inputs import Positions, check_arrays, check_types
+from propensity.estimators.inputs import OnePositions, check_arrays, check_types
 from propensity.estimators.options import Options, read_options
 from propensity.estimators.training_set import describe_samples, per_species, some_particles, training_card
 from propensity.structure import Structure
@@ -30,7 +30,7 @@ CITATION = "E. Boattini, F. Smallenburg, L. Filion, Phys. Rev. Lett. 127, 088007
 class RidgeOptions(Options):
     """Options of :meth:`RidgeEstimator.fit`."""
 
-    positions: Positions = Field("thermal", description="Positions that the model sees.")
+    input_positions: OnePositions = Field("thermal", description="Positions that the model sees.")
     alphas: tuple[float, ...] = Field(
         (10.0, 100.0, 1e3, 1e4, 1e5, 1e6),
         min_length=1,
@@ -75,12 +75,12 @@ class RidgeEstimator(Estimator):
             train,
             config=grid,
             options=opts.model_dump(mode="json"),
-            positions=opts.positions,
+            input_positions=opts.input_positions,
             cutoff=max(r for r, _ in DescriptorGrid().radial),
             citation=CITATION,
         )
         chosen = some_particles(train, opts.max_particles, opts.seed)
-        features = describe_samples(self._describe, train, opts.positions, chosen)
+        features = describe_samples(self._describe, train, opts.input_positions, chosen)
         n_species, n_times = len(self.card.species), len(self.card.times)
         self.weights = np.zeros((n_species, features[0].shape[1], n_times))
         self.intercept = np.array(self.card.target_mean)

@@ -15,7 +15,7 @@ from propensity.estimators.training_config import TrainingConfig
 from propensity.graph import network_graph
 from propensity.nn.network import SE3GNN
 from propensity.nn.replay import replayed
-from propensity.nn.scalars import node_scalars
+from propensity.nn.scalars import scalars_of
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
@@ -69,17 +69,17 @@ class SE3Estimator(Estimator):
 
     def _outputs(self, structure: Structure) -> np.ndarray:
         weight = self.network.readout.weight
-        if self.network.displacement and structure.displacement is None:
+        if self.network.offset_scale and structure.thermal_offset is None:
             raise InputError(
-                "the model sees inherent structures with the displacement to the thermal positions: give"
-                " quench and thermal positions, or a Structure with its displacement (Structure.at_minimum)."
+                "the model sees inherent structures with the offset to the thermal positions: give"
+                " quench and thermal positions, or a Structure with thermal_offset (Structure.at_minimum)."
             )
         network = self.network
         graph = network_graph(
             structure, network.cutoff, network.thermal is not None, device=weight.device, dtype=weight.dtype
         )
-        if self.card.node_scalars:
-            graph.extra = torch.from_numpy(node_scalars(structure, self.card.node_scalars)).to(weight)
+        if self.card.scalar_recipe:
+            graph.scalars = torch.from_numpy(scalars_of(structure, self.card.scalar_recipe)).to(weight)
         return self.network(graph).cpu().double().numpy()
 
     def arrays(self) -> dict[str, np.ndarray]:

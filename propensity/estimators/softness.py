@@ -21,7 +21,7 @@ from propensity.descriptors.structure_functions import (
 from propensity.errors import DataError, InputError
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
-from propensity.estimators.inputs import Positions, check_arrays, check_types
+from propensity.estimators.inputs import OnePositions, check_arrays, check_types
 from propensity.estimators.options import Options, read_options
 from propensity.estimators.training_set import describe_samples, per_species, some_particles, training_card
 from propensity.structure import Structure
@@ -38,7 +38,7 @@ CITATION = (
 class SoftnessOptions(Options):
     """Options of :meth:`SoftnessEstimator.fit`."""
 
-    positions: Positions = Field("thermal", description="Positions that the model sees.")
+    input_positions: OnePositions = Field("thermal", description="Positions that the model sees.")
     fraction: float = Field(
         0.5,
         gt=0,
@@ -94,12 +94,12 @@ class SoftnessEstimator(Estimator):
             train,
             config={"angular_cutoff": opts.angular_cutoff, "radial_width": WIDTH},
             options={**opts.model_dump(mode="json"), "labels": "propensity" if labels is None else "given"},
-            positions=opts.positions,
+            input_positions=opts.input_positions,
             cutoff=max(RADIAL),
             citation=CITATION,
         )
         chosen = some_particles(train, opts.max_particles, opts.seed)
-        features = describe_samples(self._describe, train, opts.positions, chosen)
+        features = describe_samples(self._describe, train, opts.input_positions, chosen)
         given = None if labels is None else _given_labels(train, labels, chosen, len(self.card.times))
         shape = (len(self.card.species), len(self.card.times))
         self.normal = np.zeros((*shape, features[0].shape[1]))

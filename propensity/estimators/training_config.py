@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from propensity.estimators.inputs import AllPositions
+from propensity.estimators.inputs import InputPositions
 from propensity.estimators.options import Options
 
 
@@ -14,10 +14,10 @@ class TrainingConfig(Options):
     """Options of :func:`propensity.training.fit_network`; the defaults are those of arXiv:2211.03226."""
 
     # What the network sees and predicts
-    positions: AllPositions = Field(
+    input_positions: InputPositions = Field(
         "thermal",
         description=(
-            "Positions that the network sees; both: inherent ones, and the displacement from there to the"
+            "Positions that the network sees; both: inherent ones, and the offsets from there to the"
             " thermal ones."
         ),
     )
@@ -32,7 +32,7 @@ class TrainingConfig(Options):
         0,
         ge=0,
         description=(
-            "With positions=both: layers of a second network, which sees the thermal positions; outputs add."
+            "With input_positions=both: layers of a second network, of the thermal positions; outputs add."
         ),
     )
     n_basis: int = Field(10, ge=1, description="Bessel functions of the radial basis.")
@@ -83,8 +83,9 @@ class TrainingConfig(Options):
         0.0,
         ge=0,
         description=(
-            "Weight of an auxiliary loss: the displacement to the inherent structure, read from the "
-            "vectors of the middle layer. It helps thermal input; the extra readout is not part of the model."
+            "Weight of an auxiliary loss, the way to the inherent structure (minus the thermal offset), read"
+            " from the vectors of the middle layer. It helps thermal input; that readout is not part of the"
+            " model."
         ),
     )
     validate_every: int = Field(
@@ -118,18 +119,18 @@ class TrainingConfig(Options):
             raise ValueError("milestones must be rising positive epochs")
         if self.inherent_weight and self.l_max < 1:
             raise ValueError("inherent_weight needs vectors: l_max must be at least 1")
-        if self.inherent_weight and self.positions == "both":
+        if self.inherent_weight and self.input_positions == "both":
             raise ValueError(
-                "inherent_weight asks for the displacement that positions='both' shows: set it to 0"
+                "inherent_weight asks for the thermal offset that input_positions='both' shows: set it to 0"
             )
-        if self.positions == "both" and self.l_max < 1:
-            raise ValueError("positions='both' needs vectors: l_max must be at least 1")
-        if self.thermal_layers and self.positions != "both":
-            raise ValueError("thermal_layers needs positions='both'")
+        if self.input_positions == "both" and self.l_max < 1:
+            raise ValueError("input_positions='both' needs vectors: l_max must be at least 1")
+        if self.thermal_layers and self.input_positions != "both":
+            raise ValueError("thermal_layers needs input_positions='both'")
         return self
 
-    def network_options(self, n_species: int, n_outputs: int, displacement: float = 0.0) -> dict[str, Any]:
-        """Keyword arguments of :class:`propensity.nn.SE3GNN`; ``displacement`` as there."""
+    def network_options(self, n_species: int, n_outputs: int, offset_scale: float = 0.0) -> dict[str, Any]:
+        """Keyword arguments of :class:`propensity.nn.SE3GNN`; ``offset_scale`` as there."""
         names = (
             "l_max",
             "channels",
@@ -145,7 +146,7 @@ class TrainingConfig(Options):
         return {
             "n_species": n_species,
             "n_outputs": n_outputs,
-            "extra_scalars": int(self.potential_energy),
-            "displacement": displacement,
+            "n_extra": int(self.potential_energy),
+            "offset_scale": offset_scale,
             **{name: getattr(self, name) for name in names},
         }

@@ -14,7 +14,7 @@ import numpy as np
 
 from propensity.errors import DataError, InputError
 from propensity.estimators.card import Card
-from propensity.estimators.inputs import AllPositions, Positions, input_structure
+from propensity.estimators.inputs import InputPositions, OnePositions, input_structure
 from propensity.sample import Sample
 from propensity.structure import Structure
 
@@ -87,7 +87,7 @@ def training_card(
     *,
     config: dict[str, Any],
     options: dict[str, Any],
-    positions: AllPositions = "thermal",
+    input_positions: InputPositions = "thermal",
     cutoff: float | None = None,
     trained_species: Sequence[str] = (),
     citation: str = "",
@@ -112,7 +112,7 @@ def training_card(
         cutoff=cutoff,
         times=tuple(float(t) for t in times),
         default_time_index=time_nearest(times, first.tau_alpha),
-        positions=positions,
+        input_positions=input_positions,
         target_mean=mean.tolist(),
         target_std=std.tolist(),
         temperature=temperatures.pop() if len(temperatures) == 1 else None,
@@ -146,7 +146,7 @@ def time_nearest(times: np.ndarray, tau_alpha: float | None) -> int:
 def describe_samples(
     describe: Callable[[Structure], np.ndarray],
     train: Sequence[Sample],
-    positions: Positions,
+    input_positions: OnePositions,
     chosen: Sequence[np.ndarray],
 ) -> list[np.ndarray]:
     """Features of the chosen particles of each sample, two structures at a time: compiled sums run side by
@@ -154,7 +154,7 @@ def describe_samples(
     """
 
     def one(sample: Sample, rows: np.ndarray) -> np.ndarray:
-        return describe(input_structure(sample, positions))[rows].astype(np.float32)
+        return describe(input_structure(sample, input_positions))[rows].astype(np.float32)
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         return list(pool.map(one, train, chosen))

@@ -127,7 +127,7 @@ def evaluate(
     share = max(1, SCATTER // len(samples))
     for sample in progress(samples):
         _check_alike(sample, data_times, card.species)
-        predicted = estimator.predict(input_structure(sample, card.positions))[:, model_index]
+        predicted = estimator.predict(input_structure(sample, card.input_positions))[:, model_index]
         true = np.asarray(sample.propensity, dtype=np.float64)[:, data_index]
         shape = (len(chosen), len(pairs), 6)
         ours, half = np.zeros(shape), np.full(shape, np.nan)

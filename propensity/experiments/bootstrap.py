@@ -28,7 +28,7 @@ def structure_moments(estimator: Estimator, system: System, species: str) -> tup
     sums = []
     for sample in system.test:
         mask = sample.structure.types == index
-        predicted = estimator.predict(input_structure(sample, estimator.card.positions))
+        predicted = estimator.predict(input_structure(sample, estimator.card.input_positions))
         sums.append(moments(predicted[mask][:, model], sample.propensity[mask][:, data]))
     return np.array(sums), np.asarray(system.test.times)[data]
 

@@ -214,9 +214,9 @@ def bootstrap(systems: Systems, settings: Settings) -> list[Job]:
 def additions(systems: Systems, settings: Settings) -> list[Job]:
     """What the second version of the method adds, one thing at a time: SciPost Phys. 16, 136."""
     base = settings.of_kind("se3gnn")
-    inherent = {**base, "positions": "inherent"}
+    inherent = {**base, "input_positions": "inherent"}
     variants: list[tuple[str, dict[str, Any]]] = [
-        ("thermal positions", {**base, "positions": "thermal"}),
+        ("thermal positions", {**base, "input_positions": "thermal"}),
         ("inherent positions", inherent),
         ("inherent, energy", {**inherent, "potential_energy": True}),
         ("inherent, A and B share a readout", {**inherent, "trained_species": ["A", "B"]}),

@@ -42,12 +42,12 @@ def refit_readout(estimator: Estimator, train: Sequence[Sample], alpha: float = 
         train,
         config=config,
         options={"readout_of": old.name, "alpha": alpha},
-        positions=old.positions,
+        input_positions=old.input_positions,
         cutoff=old.cutoff,
         trained_species=old.trained_species,
         citation=old.citation,
     )
-    card.node_scalars = old.node_scalars
+    card.scalar_recipe = old.scalar_recipe
     features = [node_features(estimator, input_structure(sample, old.positions)) for sample in train]
     types = np.concatenate([sample.structure.types for sample in train])
     labels = np.concatenate([sample.propensity for sample in train])

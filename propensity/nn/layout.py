@@ -37,7 +37,7 @@ class ConvolutionLayout:
     channels_in
         Equivariant channels of each l from the layer before (0 at the first layer).
     n_scalars
-        Node scalars (one-hot species and extras) that join every layer.
+        Scalars of each particle that join every layer: one-hot species and ``n_extra`` more.
     channels
         Channels of each l in the output.
     l_max

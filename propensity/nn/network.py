@@ -43,10 +43,11 @@ class SE3GNN(nn.Module):
         Width of the radial MLP.
     dropout
         Dropout probability inside the radial MLP.
-    extra_scalars
-        Further node scalars, such as the local potential energy, given as ``graph.extra`` (N, extra_scalars).
-    displacement
-        Root mean square of ``graph.displacement`` (N, 3), vectors that the first layer sees divided by it,
+    n_extra
+        Scalars of each particle beside its species, such as the local potential energy, given as
+        ``graph.scalars`` (N, n_extra).
+    offset_scale
+        Root mean square of ``graph.thermal_offset`` (N, 3), vectors that the first layer sees divided by it,
         and the readout their length; 0: the network sees none.
     thermal_layers
         Layers of a second network, whose outputs are added: it reads ``graph.thermal_edge_index`` (2, E′) and
@@ -71,8 +72,8 @@ class SE3GNN(nn.Module):
         cutoff: float = 2.0,
         radial_hidden: int = 16,
         dropout: float = 0.5,
-        extra_scalars: int = 0,
-        displacement: float = 0.0,
+        n_extra: int = 0,
+        offset_scale: float = 0.0,
         thermal_layers: int = 0,
         readout: str = "shared",
         kernel: str = "auto",
@@ -90,9 +91,9 @@ class SE3GNN(nn.Module):
             raise InputError(f"cutoff is {cutoff}: give a positive number.")
         if not 0 <= dropout < 1:
             raise InputError(f"dropout is {dropout}: give a probability in [0, 1).")
-        if not displacement >= 0 or (displacement and l_max < 1):
+        if not offset_scale >= 0 or (offset_scale and l_max < 1):
             raise InputError(
-                f"displacement is {displacement} at l_max {l_max}: give 0, or a length where l_max ≥ 1."
+                f"offset_scale is {offset_scale} at l_max {l_max}: give 0, or a length where l_max ≥ 1."
             )
         if not isinstance(thermal_layers, int) or thermal_layers < 0:
             raise InputError(f"thermal_layers is {thermal_layers!r}: give an integer, 0 or more.")
@@ -108,18 +109,18 @@ class SE3GNN(nn.Module):
             "cutoff": float(cutoff),
             "radial_hidden": radial_hidden,
             "dropout": dropout,
-            "extra_scalars": extra_scalars,
-            "displacement": float(displacement),
+            "n_extra": n_extra,
+            "offset_scale": float(offset_scale),
             "thermal_layers": thermal_layers,
             "readout": readout,
         }
         self.n_species, self.n_outputs, self.l_max, self.cutoff = n_species, n_outputs, l_max, float(cutoff)
-        self.extra_scalars, self.displacement, self.kernel = extra_scalars, float(displacement), kernel
+        self.n_extra, self.offset_scale, self.kernel = n_extra, float(offset_scale), kernel
         self.irreps = Irreps([(channels, (l, 1)) for l in range(l_max + 1)])
-        n_scalars = n_species + extra_scalars
+        n_scalars = n_species + n_extra
         self.convolutions = nn.ModuleList(
             Convolution(
-                ConvolutionLayout(channels if k or displacement else 0, n_scalars, channels, l_max),
+                ConvolutionLayout(channels if k or offset_scale else 0, n_scalars, channels, l_max),
                 n_basis=n_basis,
                 cutoff=float(cutoff),
                 radial_hidden=radial_hidden,
@@ -129,10 +130,10 @@ class SE3GNN(nn.Module):
         )
         self.norms = nn.ModuleList(BatchNorm(self.irreps, momentum=0.5) for _ in range(n_layers))
         n_readouts = n_species if readout == "species" else 1
-        self.readout = nn.Linear(channels * (l_max + 1) + bool(displacement), n_outputs * n_readouts)
+        self.readout = nn.Linear(channels * (l_max + 1) + bool(offset_scale), n_outputs * n_readouts)
         self.thermal: SE3GNN | None = None
         if thermal_layers:
-            own = {"n_layers": thermal_layers, "displacement": 0.0, "thermal_layers": 0}
+            own = {"n_layers": thermal_layers, "offset_scale": 0.0, "thermal_layers": 0}
             self.thermal = SE3GNN(**{**self.config, **own})
 
     def forward(self, graph: Any) -> torch.Tensor:
@@ -146,7 +147,7 @@ class SE3GNN(nn.Module):
             types=graph.types,
             edge_index=graph.thermal_edge_index,
             edge_vec=graph.thermal_edge_vec,
-            extra=graph.extra if self.extra_scalars else None,
+            scalars=graph.scalars if self.n_extra else None,
         )
         return output + self.thermal.read_out(kernel.last_features(self.thermal, seen), seen)
 
@@ -158,29 +159,29 @@ class SE3GNN(nn.Module):
         weight = self.readout.weight
         return get_kernel(self.kernel, weight.device, weight.dtype)
 
-    def node_scalars(self, graph: Any) -> torch.Tensor:
-        """One-hot species and extra scalars, shape (N, n_species + extra_scalars)."""
+    def layer_scalars(self, graph: Any) -> torch.Tensor:
+        """What joins every layer: one-hot species and the graph's scalars, shape (N, n_species + n_extra)."""
         one_hot = nn.functional.one_hot(graph.types, self.n_species).to(self.readout.weight.dtype)
-        if not self.extra_scalars:
+        if not self.n_extra:
             return one_hot
-        return torch.cat([one_hot, graph.extra.to(one_hot.dtype)], dim=1)
+        return torch.cat([one_hot, graph.scalars.to(one_hot.dtype)], dim=1)
 
     def first_features(self, graph: Any) -> torch.Tensor:
-        """Features before the first layer: shape (N, 0), or the displacement as the first of the vectors."""
+        """Features before the first layer: shape (N, 0), or thermal offsets as the first of the vectors."""
         weight = self.readout.weight
-        if not self.displacement:
+        if not self.offset_scale:
             return weight.new_empty(len(graph.types), 0)
-        vectors = graph.displacement.to(weight.dtype) / self.displacement
+        vectors = graph.thermal_offset.to(weight.dtype) / self.offset_scale
         first = self.config["channels"]
         return nn.functional.pad(vectors, (first, self.irreps.dim - first - 3))
 
     def read_out(self, hidden: torch.Tensor, graph: Any) -> torch.Tensor:
-        """Linear map of scalars and norms, and of the length of the displacement, shape (N, n_outputs)."""
+        """Linear map of scalars and norms, and of the length of the thermal offset, shape (N, n_outputs)."""
         invariants, types = [], graph.types
-        if self.displacement:
+        if self.offset_scale:
             # Layers see it too, but a particle hears of its own only through what they add to it.
-            length = torch.linalg.vector_norm(graph.displacement.to(hidden.dtype), dim=1, keepdim=True)
-            invariants.append(length / self.displacement)
+            length = torch.linalg.vector_norm(graph.thermal_offset.to(hidden.dtype), dim=1, keepdim=True)
+            invariants.append(length / self.offset_scale)
         for (mul, ir), part in zip(
             self.irreps, torch.split(hidden, [m * ir.dim for m, ir in self.irreps], 1), strict=True
         ):

@@ -39,14 +39,13 @@ def replayed(network: SE3GNN, structure: Structure) -> np.ndarray | None:
     itself.
 
     None comes back for the first structure of a size, those that are not worth a recording or cannot have
-    one (above ``LARGEST`` particles, open boundaries, small cells, extra scalars or displacements, kernels
-    other than
-    Triton), for more edges than there is room for, and for coincident particles.
+    one (above ``LARGEST`` particles, open boundaries, small cells, scalars beside the species, thermal
+    offsets, kernels other than Triton), for more edges than there is room for, and for coincident particles.
     """
     weight = network.readout.weight
     if not weight.is_cuda or len(structure) > LARGEST or not structure.pbc.all():
         return None
-    if network.training or network.extra_scalars or network.displacement or torch.is_grad_enabled():
+    if network.training or network.n_extra or network.offset_scale or torch.is_grad_enabled():
         return None
     if get_kernel(network.kernel, weight.device, weight.dtype).name != "triton":
         return None

@@ -10,8 +10,8 @@ import numpy as np
 from propensity.structure import Structure
 
 
-def learn_scalars(structures: Sequence[Structure], n_species: int, potential: str) -> dict[str, Any]:
-    """What :func:`node_scalars` needs, for the card: the potential and its mean and spread for each
+def learn_scalar_recipe(structures: Sequence[Structure], n_species: int, potential: str) -> dict[str, Any]:
+    """What :func:`scalars_of` needs, for the card: the potential and its mean and spread for each
     species.
     """
     from propensity.physics.kob_andersen import local_potential_energy  # numba: only where it is needed
@@ -26,7 +26,7 @@ def learn_scalars(structures: Sequence[Structure], n_species: int, potential: st
     }
 
 
-def node_scalars(structure: Structure, learned: dict[str, Any]) -> np.ndarray:
+def scalars_of(structure: Structure, learned: dict[str, Any]) -> np.ndarray:
     """Local potential energy standardised for each species, shape (N, 1)."""
     from propensity.physics.kob_andersen import local_potential_energy
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
 from propensity.errors import InputError, suggest
-from propensity.estimators.options import Options, read_options
+from propensity.estimators.options import RENAMED, Options, current_names, read_options
 from propensity.estimators.registry import ESTIMATORS, estimator_class
 
 #: Second names of flags, for options whose own name is long.
@@ -85,6 +85,7 @@ def parse_options(values: Mapping[str, Any]) -> tuple[RunOptions, BaseModel]:
     InputError
         For an unknown name, with the nearest known one, or a value that can't be used.
     """
+    values = current_names(values)
     kind = str(values.get("model", RunOptions.model_fields["model"].default))
     cls = options_class(kind)
     known = [*RunOptions.model_fields, *cls.model_fields]
@@ -113,7 +114,10 @@ def flags(kind: str) -> list[click.Option]:
     """Command-line options of a kind of model, one for each typed option."""
     cls = options_class(kind)
     both = {**RunOptions.model_fields, **cls.model_fields}
-    return [_flag(name, field) for name, field in both.items() if name not in ("data", "model")]
+    shown = [_flag(name, field) for name, field in both.items() if name not in ("data", "model")]
+    # Names from before a renaming go on working, but are not advertised.
+    old = [click.Option([f"--{old.replace('_', '-')}", old], hidden=True) for old in RENAMED]
+    return [*shown, *old]
 
 
 def _flag(name: str, field: FieldInfo) -> click.Option:

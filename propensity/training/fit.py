@@ -26,7 +26,7 @@ from propensity.estimators.storage import load_model
 from propensity.estimators.training_config import TrainingConfig
 from propensity.estimators.training_set import common_potential, training_card
 from propensity.nn import SE3GNN
-from propensity.nn.scalars import learn_scalars
+from propensity.nn.scalars import learn_scalar_recipe
 from propensity.training.callbacks import History, WeightAverage, apply_average
 from propensity.training.checkpoints import SafeCheckpointIO, read_checkpoint
 from propensity.training.graphs import GraphModule, labelled_graph
@@ -112,7 +112,7 @@ def _fit(
     dtype = torch.float64 if config.precision == "float64" else torch.float32
     card = _card(train, config)
     torch.manual_seed(config.seed)
-    size = typical_displacement(train) if config.positions == "both" else 0.0
+    size = typical_offset(train) if config.input_positions == "both" else 0.0
     network = SE3GNN(**config.network_options(len(card.species), len(card.times), size)).to(dtype)
     card.config = network.config
     if config.init:
@@ -177,7 +177,7 @@ def _card(train: Sequence[Sample], config: TrainingConfig) -> Card:
         train,
         config={},
         options=config.model_dump(mode="json"),
-        positions=config.positions,
+        input_positions=config.input_positions,
         cutoff=config.cutoff,
         citation=CITATION,
     )
@@ -191,17 +191,17 @@ def _card(train: Sequence[Sample], config: TrainingConfig) -> Card:
             raise DataError(f"no training structure has a particle of species {name!r}: leave it out.")
     card.trained_species = config.trained_species
     if config.potential_energy:
-        card.node_scalars = learn_scalars(
-            [input_structure(sample, config.positions) for sample in train],
+        card.scalar_recipe = learn_scalar_recipe(
+            [input_structure(sample, config.input_positions) for sample in train],
             len(card.species),
             common_potential(train, config.potential),
         )
     return card
 
 
-def typical_displacement(train: Sequence[Sample]) -> float:
-    """Root mean square of a component of the displacement from inherent to thermal positions, in σ."""
-    squares = [np.mean(np.square(input_structure(sample, "both").displacement)) for sample in train]  # type: ignore[arg-type]
+def typical_offset(train: Sequence[Sample]) -> float:
+    """Root mean square of a component of the offset from inherent to thermal positions, in σ."""
+    squares = [np.mean(np.square(input_structure(sample, "both").thermal_offset)) for sample in train]  # type: ignore[arg-type]
     return float(np.sqrt(np.mean(squares))) or 1.0
 
 

@@ -15,7 +15,7 @@ from propensity.errors import DataError
 from propensity.estimators.inputs import input_structure
 from propensity.estimators.training_config import TrainingConfig
 from propensity.graph import network_graph
-from propensity.nn.scalars import node_scalars
+from propensity.nn.scalars import scalars_of
 
 if TYPE_CHECKING:
     from propensity.estimators.card import Card
@@ -29,25 +29,25 @@ def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: to
     """Graph with ``labels`` (N, T) standardised by the card, ``trained`` (N,) 1 where the loss counts, 0
     elsewhere.
 
-    With ``config.inherent_weight`` also ``to_inherent`` (N, 3), the displacement to the inherent structure.
+    With ``config.inherent_weight`` also ``offset_label`` (N, 3), the thermal offset as a label.
     """
-    structure = input_structure(sample, config.positions)
+    structure = input_structure(sample, config.input_positions)
     graph = network_graph(structure, config.cutoff, config.thermal_layers > 0, dtype=dtype)
     types = structure.types
     mean, std = np.array(card.target_mean), np.array(card.target_std)
     graph.labels = torch.from_numpy((sample.propensity - mean[types]) / std[types]).to(dtype)
     counts = np.array([name in card.trained_species for name in card.species])
     graph.trained = torch.from_numpy(counts[types]).to(dtype)
-    if card.node_scalars:
-        graph.extra = torch.from_numpy(node_scalars(structure, card.node_scalars)).to(dtype)
+    if card.scalar_recipe:
+        graph.scalars = torch.from_numpy(scalars_of(structure, card.scalar_recipe)).to(dtype)
     if config.inherent_weight:
         if sample.inherent_positions is None:
             raise DataError(
                 f"{sample.name} has no inherent positions, which inherent_weight needs: add them by"
                 " `propensity convert --quench`, or set it to 0."
             )
-        away = sample.structure.at_minimum(sample.inherent_positions).displacement
-        graph.to_inherent = torch.from_numpy(-away).to(dtype)  # type: ignore[operator]
+        offset = sample.structure.at_minimum(sample.inherent_positions).thermal_offset
+        graph.offset_label = torch.from_numpy(offset).to(dtype)  # type: ignore[arg-type]
     return graph
 
 

@@ -166,14 +166,13 @@ class TrainingLoss(nn.Module):
         )
 
     def _inherent(self, hidden: torch.Tensor, graph: Any) -> torch.Tensor:
-        """Squared error of the displacement to the inherent structure, relative to its mean square."""
+        """Squared error of the way to the inherent structure, relative to its mean square."""
         assert self.to_inherent is not None
         channels = self.config.channels
         vectors = hidden[:, channels : 4 * channels].view(-1, channels, 3)
         predicted = self.to_inherent(vectors.transpose(1, 2)).squeeze(2)
-        return (predicted - graph.to_inherent).square().mean() / graph.to_inherent.square().mean().clamp_min(
-            1e-9
-        )
+        offset = graph.offset_label
+        return (predicted + offset).square().mean() / offset.square().mean().clamp_min(1e-9)
 
 
 def mean_squared_error(output: torch.Tensor, graph: Data) -> torch.Tensor:

@@ -34,15 +34,15 @@ def test_penalty_is_chosen_on_left_out_structures():
     assert alphas.tolist() == [0.01, 1e5]
 
 
-@pytest.mark.parametrize("positions", ["thermal", "inherent"])
-def test_fit_predicts_held_out_structures_and_survives_the_disk(samples, tmp_path, positions):
-    model = RidgeEstimator().fit(samples[:3], positions=positions, **FEW)
+@pytest.mark.parametrize("input_positions", ["thermal", "inherent"])
+def test_fit_predicts_held_out_structures_and_survives_the_disk(samples, tmp_path, input_positions):
+    model = RidgeEstimator().fit(samples[:3], input_positions=input_positions, **FEW)
     scores = evaluate(model, samples[3:])
     assert scores.species == ("A", "B") and (scores.pooled[0] > 0.6).all()
     again = load_model(save_model(tmp_path / "ridge", model))
     structure = samples[3].structure
     np.testing.assert_array_equal(again.predict(structure), model.predict(structure))
-    assert again.card.positions == positions and len(again.feature_names) == len(model.weights[0])
+    assert again.card.input_positions == input_positions and len(again.feature_names) == len(model.weights[0])
 
 
 def test_fewer_particles(samples):

@@ -8,7 +8,8 @@ from safetensors.numpy import load_file, save_file
 
 from propensity import Predictor, load_model, save_model
 from propensity.errors import DataError, InputError, PropensityWarning
-from propensity.estimators.card import FORMAT_VERSION, Card
+from propensity.estimators.card import Card
+from propensity.estimators.migrations import FORMAT_VERSION
 from propensity.structure import Structure
 from tests.conftest import make_liquid, make_tiny_model
 
@@ -42,7 +43,7 @@ def test_unknown_name_lists_what_is_shipped():
 
 def test_newer_version_is_refused(copy):
     edit_card(copy, format_version=FORMAT_VERSION + 1)
-    with pytest.raises(DataError, match=r"format version 2 and this release reads 1\.\.1: update propensity"):
+    with pytest.raises(DataError, match=r"format version 3 and this release reads 1\.\.2: update propensity"):
         load_model(copy)
 
 

@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from propensity.errors import DataError, InputError
+from propensity.estimators.migrations import FORMAT_VERSION
 from propensity.estimators.registry import ESTIMATORS, estimator_class
 from propensity.estimators.storage import load_model, save_model
 from propensity.structure import Structure
@@ -28,11 +29,11 @@ def model(request, samples):
 
 def test_card_says_what_it_is(model, samples):
     card = model.card
-    assert card.kind == model.kind and card.format_version == 1
+    assert card.kind == model.kind and card.format_version == FORMAT_VERSION
     assert card.species == ("A", "B") and card.times == tuple(samples[0].times)
     assert card.density == pytest.approx(1.2) and card.temperature == 0.5
     assert card.training["n_structures"] == 2 and card.default_time_index == 1
-    assert set(card.training["options"]) >= {"positions"}
+    assert set(card.training["options"]) >= {"input_positions"}
 
 
 def test_predictions_have_the_shape_and_units(model, samples):

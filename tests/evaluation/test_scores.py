@@ -23,18 +23,18 @@ class Oracle(Estimator):
 
     kind = "oracle"
 
-    def __init__(self, samples, noise=0.0, positions="thermal", **card):
+    def __init__(self, samples, noise=0.0, input_positions="thermal", **card):
         values = {
             "kind": "oracle",
             "species": ("A", "B"),
             "times": (1.0, 10.0),
-            "positions": positions,
+            "input_positions": input_positions,
             **card,
         }
         self.card, self.noise = Card(**values), noise
         self.known = {}
         for sample in samples:
-            places = sample.structure.positions if positions == "thermal" else sample.inherent_positions
+            places = sample.structure.positions if input_positions == "thermal" else sample.inherent_positions
             self.known[float(places[0, 0])] = sample.propensity
 
     def fit(self, train, valid=(), **options):
@@ -58,9 +58,9 @@ def samples():
     return [make_sample(seed) for seed in range(4)]
 
 
-@pytest.mark.parametrize("positions", ["thermal", "inherent"])
-def test_perfect_predictions_score_one(samples, positions):
-    score = evaluate(Oracle(samples, positions=positions), samples)
+@pytest.mark.parametrize("input_positions", ["thermal", "inherent"])
+def test_perfect_predictions_score_one(samples, input_positions):
+    score = evaluate(Oracle(samples, input_positions=input_positions), samples)
     for values in (score.pooled, score.per_structure, score.pooled_interval, score.per_structure_interval):
         np.testing.assert_allclose(values, 1.0)
     assert score.species == ("A", "B") and score.n_particles.tolist() == [384, 96]
@@ -103,7 +103,7 @@ def test_samples_that_differ_are_refused(samples, change, message):
 def test_missing_inherent_positions_are_named(samples):
     bare = [replace(s, inherent_positions=None) for s in samples]
     with pytest.raises(DataError, match=r"toy/0 has no inherent positions"):
-        evaluate(Oracle(samples, positions="inherent"), bare)
+        evaluate(Oracle(samples, input_positions="inherent"), bare)
 
 
 @pytest.mark.parametrize(

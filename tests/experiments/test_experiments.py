@@ -79,7 +79,7 @@ def test_it_goes_on_where_it_stopped(hot, tmp_path):
     assert (model / "model.safetensors").stat().st_mtime_ns == before[0]
     assert [r for r in rows(tmp_path) if r["kind"] == "density"] == before[1]
     assert len(list((tmp_path / "models").iterdir())) == 2
-    run(*arguments, "--set", "positions=inherent")
+    run(*arguments, "--set", "input_positions=inherent")
     assert len(list((tmp_path / "models").iterdir())) == 3
 
 
@@ -164,8 +164,8 @@ def test_table_keeps_sources_of_a_transfer_apart():
 
 def test_additions(hot, tmp_path):
     # The shared option must not turn the thermal variant into an inherent one.
-    run("additions", hot, *tiny("positions=inherent"), "-o", tmp_path)
-    seen = [load_model(path).card.positions for path in (tmp_path / "models").iterdir()]
+    run("additions", hot, *tiny("input_positions=inherent"), "-o", tmp_path)
+    seen = [load_model(path).card.input_positions for path in (tmp_path / "models").iterdir()]
     assert sorted(seen) == ["inherent"] * 5 + ["thermal"]
     by_label = {r["label"]: r for r in rows(tmp_path)}
     assert len(by_label) == 6
@@ -213,7 +213,7 @@ def test_resampling_agrees_with_the_evaluation(network):
 
 def test_scores_are_those_of_evaluate(hot, tmp_path):
     systems = {"T=0.6": open_system(hot, n_train=2, n_test=2)}
-    job = Job("density", "density", "T=0.6", ("T=0.6",), {"positions": "inherent"})
+    job = Job("density", "density", "T=0.6", ("T=0.6",), {"input_positions": "inherent"})
     scored = run_job(job, systems, tmp_path)
     score = evaluate(trained(job, systems, tmp_path), systems["T=0.6"].test)
     assert [r["pooled"] for r in scored if r["species"] == "A"] == pytest.approx(score.pooled[0].tolist())
@@ -227,7 +227,10 @@ def test_scores_are_those_of_evaluate(hot, tmp_path):
         (["timescales", "--model", "rigde"], "the nearest is 'ridge'"),
         (["timescales", "--model", "density", "--set", "epochs=3"], "option 'epochs' is unknown to density"),
         (["timescales", "--model", "density", "--set", "ridge.folds=3"], "names 'ridge'"),
-        (["timescales", "--model", "density", "--set", "positions=thermla"], "option positions is 'thermla'"),
+        (
+            ["timescales", "--model", "density", "--set", "input_positions=thermla"],
+            "option input_positions is",
+        ),
         (["timescales", "--values", "3"], "--values means nothing"),
         (["lmax", "--model", "ridge"], "is about the network"),
         (["lmax", "--values", "a"], "write integers"),
@@ -254,7 +257,9 @@ def test_one_data_set_is_split(stores, tmp_path):
 
 
 def test_settings_reach_the_right_models():
-    settings = Settings(("ridge", "density"), {"positions": "inherent", "ridge.folds": "3", "alphas": "1,2"})
+    settings = Settings(
+        ("ridge", "density"), {"input_positions": "inherent", "ridge.folds": "3", "alphas": "1,2"}
+    )
     settings.check()
-    assert settings.of_kind("ridge") == {"positions": "inherent", "folds": "3", "alphas": ["1", "2"]}
-    assert settings.of_kind("density") == {"positions": "inherent"}
+    assert settings.of_kind("ridge") == {"input_positions": "inherent", "folds": "3", "alphas": ["1", "2"]}
+    assert settings.of_kind("density") == {"input_positions": "inherent"}

@@ -146,7 +146,7 @@ def test_values_travel_with_their_atoms(
 
 
 def test_minima_are_made_where_asked(lmp: Callable, server: str, tmp_path: Path) -> None:
-    model, potential = make_tiny_model(tmp_path / "model", positions="inherent"), "lj/cut force-shifted"
+    model, potential = make_tiny_model(tmp_path / "model", input_positions="inherent"), "lj/cut force-shifted"
     fix = f"fix p all propensity 10 species A B model {model} server {server}"
     lmp(f"{fix} quench {potential} device cpu\n{dump(tmp_path / 'd')}run 0")
     (frame,) = read_dump(tmp_path / "d")

@@ -32,7 +32,7 @@ def estimator_of(device="cuda", **options):
     torch.manual_seed(0)
     network = SE3GNN(2, 3, l_max=1, n_layers=2, readout="species", **options).to(device)
     network.train()
-    if not options.get("extra_scalars"):
+    if not options.get("n_extra"):
         for seed in range(3):
             network(build_graph(frame(seed=seed), 2.0, device=device))
     card = Card(

@@ -44,17 +44,19 @@ def dtype(request):
 
 
 def moved_liquid(seed=0):
-    """Inherent positions of a sort, with a displacement, which networks that don't see it ignore."""
+    """Inherent positions of a sort, with a thermal offset, which networks that don't see it ignore."""
     liquid, rng = make_liquid(N, seed=seed), np.random.default_rng(seed)
-    return Structure(liquid.positions, liquid.types, liquid.cell, displacement=0.1 * rng.normal(size=(N, 3)))
+    return Structure(
+        liquid.positions, liquid.types, liquid.cell, thermal_offset=0.1 * rng.normal(size=(N, 3))
+    )
 
 
 @pytest.fixture(scope="module", params=["random", "norms filled", "thermal layer"])
 def network(request, dtype):
     """Network in eval mode, at random weights, or after training mode has filled the batch-norm buffers."""
     torch.manual_seed(3)
-    extra = {"displacement": 0.1, "thermal_layers": 1} if request.param == "thermal layer" else {}
-    network = SE3GNN(2, 3, l_max=3, n_layers=3, readout="species", kernel="reference", **extra).to(dtype)
+    more = {"offset_scale": 0.1, "thermal_layers": 1} if request.param == "thermal layer" else {}
+    network = SE3GNN(2, 3, l_max=3, n_layers=3, readout="species", kernel="reference", **more).to(dtype)
     if request.param != "random":
         network.train()
         with torch.no_grad():
@@ -98,7 +100,7 @@ def test_hidden_features_of_every_l_rotate(network, dtype):
         liquid.positions @ rotation.numpy().T,
         liquid.types,
         liquid.cell @ rotation.numpy().T,
-        displacement=liquid.displacement @ rotation.numpy().T,
+        thermal_offset=liquid.thermal_offset @ rotation.numpy().T,
     )
     layers, output = outputs(network, liquid)
     turned_layers, turned_output = outputs(network, turned)
@@ -117,7 +119,7 @@ def test_hidden_features_of_every_l_rotate(network, dtype):
 def test_output_is_invariant_under_translation(network):
     liquid = moved_liquid()
     moved = Structure(
-        liquid.positions + [0.3, -7.1, 2.2], liquid.types, liquid.cell, displacement=liquid.displacement
+        liquid.positions + [0.3, -7.1, 2.2], liquid.types, liquid.cell, thermal_offset=liquid.thermal_offset
     )
     assert_close(outputs(network, moved)[1], outputs(network, liquid)[1])
 
@@ -125,7 +127,7 @@ def test_output_is_invariant_under_translation(network):
 def test_output_follows_a_permutation(network):
     liquid, order = moved_liquid(), np.random.default_rng(1).permutation(N)
     shuffled = Structure(
-        liquid.positions[order], liquid.types[order], liquid.cell, displacement=liquid.displacement[order]
+        liquid.positions[order], liquid.types[order], liquid.cell, thermal_offset=liquid.thermal_offset[order]
     )
     assert_close(outputs(network, shuffled)[1], outputs(network, liquid)[1][order])
 
@@ -136,7 +138,7 @@ def test_output_is_invariant_under_periodic_wrapping(network):
         liquid.positions + rng.integers(-3, 4, (N, 3)) @ liquid.cell,
         liquid.types,
         liquid.cell,
-        displacement=liquid.displacement,
+        thermal_offset=liquid.thermal_offset,
     )
     assert_close(outputs(network, wrapped)[1], outputs(network, liquid)[1])
 
@@ -147,7 +149,7 @@ def test_supercell_repeats_the_values(network):
         np.concatenate([liquid.positions, liquid.positions + liquid.cell[0]]),
         np.tile(liquid.types, 2),
         liquid.cell * [[2], [1], [1]],
-        displacement=np.tile(liquid.displacement, (2, 1)),
+        thermal_offset=np.tile(liquid.thermal_offset, (2, 1)),
     )
     single = outputs(network, liquid)[1]
     assert_close(outputs(network, double)[1], torch.cat([single, single]))

@@ -125,7 +125,7 @@ def test_minimum_of_the_data_set():
 
 @pytest.fixture
 def model(tmp_path) -> Path:
-    return make_tiny_model(tmp_path / "model", positions="inherent")
+    return make_tiny_model(tmp_path / "model", input_positions="inherent")
 
 
 @pytest.mark.filterwarnings("ignore:the model was trained on inherent")

@@ -1,4 +1,4 @@
-"""Models that see inherent structures with the displacement from there to the thermal positions."""
+"""Models that see inherent structures with the offset from there to the thermal positions."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from propensity.training.graphs import join_graphs, labelled_graph
 from tests.conftest import make_liquid
 from tests.training.conftest import SMALL, make_sample
 
-BOTH = {**SMALL, "positions": "both", "kernel": "cpu"}
+BOTH = {**SMALL, "input_positions": "both", "kernel": "cpu"}
 
 
 @pytest.fixture(scope="module")
 def telling():
-    """Samples whose labels are the length of the displacement."""
+    """Samples whose labels are the length of the offset."""
     samples = []
     for seed in range(6):
         sample = make_sample(seed)
@@ -53,8 +53,8 @@ def trained(telling):
 
 
 def test_what_the_displacement_tells_is_learned(telling, trained):
-    assert trained.card.positions == "both"
-    assert trained.network.displacement == pytest.approx(0.1, rel=0.1)
+    assert trained.card.input_positions == "both"
+    assert trained.network.offset_scale == pytest.approx(0.1, rel=0.1)
     assert (evaluate(trained, telling[5:], n_resamples=1).pooled[0] > 0.8).all()
 
 
@@ -69,8 +69,8 @@ def test_the_displacement_is_the_short_way_to_the_thermal_positions(telling):
     away = sample.inherent_positions + sample.structure.cell[0]  # the same minimum, in the next cell
     found = input_structure(replace(sample, inherent_positions=away), "both")
     step = sample.structure.positions - sample.inherent_positions
-    np.testing.assert_allclose(found.displacement, step, atol=1e-12)
-    assert input_structure(sample, "inherent").displacement is None
+    np.testing.assert_allclose(found.thermal_offset, step, atol=1e-12)
+    assert input_structure(sample, "inherent").thermal_offset is None
     assert typical_displacement([sample]) == pytest.approx(np.sqrt(np.mean(step**2)))
 
 
@@ -82,17 +82,17 @@ def test_rotations_turn_the_displacement_too(telling, trained):
         structure.positions @ rotation,
         structure.types,
         structure.cell @ rotation,
-        displacement=structure.displacement @ rotation,
+        thermal_offset=structure.thermal_offset @ rotation,
     )
     expected = trained.predict(structure)
     np.testing.assert_allclose(trained.predict(turned), expected, rtol=1e-3, atol=1e-4)
-    still = Structure(turned.positions, turned.types, turned.cell, displacement=structure.displacement)
+    still = Structure(turned.positions, turned.types, turned.cell, thermal_offset=structure.thermal_offset)
     assert np.nanmax(np.abs(trained.predict(still) - expected)) > 1e-2
 
 
 def test_lengths_scale_with_the_structure(telling):
     structure = input_structure(telling[0], "both")
-    np.testing.assert_allclose(structure.scaled(2.5).displacement, 2.5 * structure.displacement)
+    np.testing.assert_allclose(structure.scaled(2.5).thermal_offset, 2.5 * structure.thermal_offset)
 
 
 def test_a_predictor_quenches_and_keeps_the_way_back(telling, trained, tmp_path, monkeypatch):
@@ -152,8 +152,8 @@ def test_batches_hold_it(telling):
     config = TrainingConfig(**options, thermal_layers=1)
     graphs = [labelled_graph(s, config, _card(telling, config), torch.float32) for s in telling[:2]]
     joined = join_graphs(graphs)
-    np.testing.assert_array_equal(joined.displacement, torch.cat([g.displacement for g in graphs]))
-    network = SE3GNN(2, 2, l_max=1, n_layers=2, displacement=0.1, thermal_layers=1).eval()
+    np.testing.assert_array_equal(joined.thermal_offset, torch.cat([g.thermal_offset for g in graphs]))
+    network = SE3GNN(2, 2, l_max=1, n_layers=2, offset_scale=0.1, thermal_layers=1).eval()
     with torch.no_grad():
         torch.testing.assert_close(network(joined), torch.cat([network(graph) for graph in graphs]))
 
@@ -161,9 +161,9 @@ def test_batches_hold_it(telling):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"inherent_weight": 0.5}, "inherent_weight asks for the displacement"),
-        ({"l_max": 0}, "positions='both' needs vectors"),
-        ({"thermal_layers": 1, "positions": "inherent"}, "thermal_layers needs positions='both'"),
+        ({"inherent_weight": 0.5}, "inherent_weight asks for the thermal offset"),
+        ({"l_max": 0}, "input_positions='both' needs vectors"),
+        ({"thermal_layers": 1, "input_positions": "inherent"}, "thermal_layers needs input_positions='both'"),
     ],
 )
 def test_options_that_contradict_it(telling, options, message):
@@ -180,19 +180,19 @@ def test_data_without_minima(telling):
 
 @pytest.mark.parametrize("value", [-0.1, float("nan"), 0.1])
 def test_networks_that_cannot_take_it(value):
-    with pytest.raises(InputError, match="displacement is"):
-        SE3GNN(displacement=value, l_max=0)
+    with pytest.raises(InputError, match="offset_scale is"):
+        SE3GNN(offset_scale=value, l_max=0)
 
 
 @pytest.mark.parametrize(
-    ("displacement", "message"),
+    ("thermal_offset", "message"),
     [
-        (np.zeros((3, 3)), r"displacement has shape \(3, 3\) for 120 particles"),
-        (np.full((120, 3), np.nan), "displacement vectors of 120 particle"),
-        (np.zeros(120), r"displacement vectors have shape \(120,\)"),
+        (np.zeros((3, 3)), r"thermal_offset has shape \(3, 3\) for 120 particles"),
+        (np.full((120, 3), np.nan), "vectors of thermal_offset of 120 particle"),
+        (np.zeros(120), r"vectors of thermal_offset have shape \(120,\)"),
     ],
 )
-def test_structures_that_cannot_hold_it(displacement, message):
+def test_structures_that_cannot_hold_it(thermal_offset, message):
     liquid = make_liquid()
     with pytest.raises(InputError, match=message):
-        Structure(liquid.positions, liquid.types, liquid.cell, displacement=displacement)
+        Structure(liquid.positions, liquid.types, liquid.cell, thermal_offset=thermal_offset)

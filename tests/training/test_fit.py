@@ -77,10 +77,10 @@ def test_seed_decides(samples):
     assert any(not np.array_equal(a[name], c[name]) for name in a)
 
 
-@pytest.mark.parametrize("positions", ["thermal", "inherent"])
-def test_positions_are_those_asked_for(samples, positions):
-    estimator = fit_network(samples[:2], **{**SMALL, "epochs": 1, "positions": positions})
-    assert estimator.card.positions == positions
+@pytest.mark.parametrize("input_positions", ["thermal", "inherent"])
+def test_positions_are_those_asked_for(samples, input_positions):
+    estimator = fit_network(samples[:2], **{**SMALL, "epochs": 1, "input_positions": input_positions})
+    assert estimator.card.input_positions == input_positions
 
 
 @pytest.mark.parametrize("precision, tolerance", [("float64", 1e-3), ("mixed", 0.05)])
@@ -153,7 +153,7 @@ def spoiled(sample, **changes):
     [
         (
             lambda s: spoiled(s, inherent_positions=None),
-            {"positions": "inherent"},
+            {"input_positions": "inherent"},
             r"toy/0 has no inherent positions",
         ),
         (

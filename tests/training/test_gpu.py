@@ -34,7 +34,7 @@ def train(samples, **options):
         {"batch_size": 4},
         {"inherent_weight": 0.5, "ema": 0.9},
         {"readout": "species", "trained_species": ("A", "B")},
-        {"positions": "both", "thermal_layers": 1},
+        {"input_positions": "both", "thermal_layers": 1},
     ],
     ids=["plain", "batches and a remainder", "auxiliary loss", "readouts", "both positions"],
 )

@@ -49,7 +49,7 @@ def alike(seeds):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"batch_size": 2}, {"positions": "both", "thermal_layers": 1}],
+    [{}, {"batch_size": 2}, {"input_positions": "both", "thermal_layers": 1}],
     ids=["", "batches", "both"],
 )
 def test_recorded_is_eager(options, request):

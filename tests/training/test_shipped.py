@@ -29,7 +29,7 @@ def test_model_is_small_and_names_no_private_path(name):
 def test_card_is_complete(name):
     card = load_card(SHIPPED / name / "model.json")
     assert card.temperature == 0.44 and card.trained_species == ("A", "B")
-    assert card.positions == {"ka-inherent": "inherent", "ka-both": "both"}.get(name, "thermal")
+    assert card.input_positions == {"ka-inherent": "inherent", "ka-both": "both"}.get(name, "thermal")
     assert card.times[card.default_time_index] == 4120 and card.training["n_structures"] == 132
     valid = card.metrics["valid"]
     assert valid["n_structures"] == 10 and valid["species"]["A"]["noise_ceiling_pooled"][-1] > 0.85

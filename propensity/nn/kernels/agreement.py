@@ -54,8 +54,8 @@ def _graph(network: SE3GNN, weight: torch.Tensor) -> Any:
         "edge_vec": directions * length,
         "thermal_edge_index": torch.stack([source.flip(0), destination]),
         "thermal_edge_vec": directions.flip(0) * length,
-        "displacement": (network.displacement or 1.0) * torch.randn(n, 3, generator=random),
-        "extra": torch.randn(n, max(network.extra_scalars, 1), generator=random)[:, : network.extra_scalars],
+        "thermal_offset": (network.offset_scale or 1.0) * torch.randn(n, 3, generator=random),
+        "scalars": torch.randn(n, max(network.n_extra, 1), generator=random)[:, : network.n_extra],
     }
     return SimpleNamespace(
         **{

@@ -39,7 +39,7 @@ class LayerwiseKernel:
 
     def features(self, network: Any, graph: Any) -> list[torch.Tensor]:
         """See :class:`Kernel`."""
-        scalars = network.node_scalars(graph)
+        scalars = network.layer_scalars(graph)
         geometry = self.prepare(graph, network.convolutions[-1])
         hidden = network.first_features(graph)
         layers = []

@@ -21,8 +21,8 @@ def random_graph(n, n_edges, seed=0, dtype=torch.float64, degree_of_first=0):
     generator = torch.Generator().manual_seed(seed)
     edge_index, edge_vec = random_edges(n, n_edges, generator, dtype, degree_of_first)
     types = torch.randint(2, (n,), generator=generator)
-    extra = torch.randn(n, 3, generator=generator, dtype=torch.float64).to(dtype)
-    displacement = torch.randn(n, 3, generator=generator, dtype=torch.float64).to(dtype)
+    scalars = torch.randn(n, 3, generator=generator, dtype=torch.float64).to(dtype)
+    thermal_offset = torch.randn(n, 3, generator=generator, dtype=torch.float64).to(dtype)
     n_thermal = n_edges - n_edges // 4
     thermal_index, thermal_vec = random_edges(n, n_thermal, generator, dtype, degree_of_first)
     return Data(
@@ -31,8 +31,8 @@ def random_graph(n, n_edges, seed=0, dtype=torch.float64, degree_of_first=0):
         edge_vec=edge_vec,
         thermal_edge_index=thermal_index,
         thermal_edge_vec=thermal_vec,
-        extra=extra,
-        displacement=displacement,
+        scalars=scalars,
+        thermal_offset=thermal_offset,
         num_nodes=n,
     )
 

@@ -29,13 +29,13 @@ def passes(network, kernel, graph, train):
     graph = copy.copy(graph)
     graph.edge_vec = graph.edge_vec.clone().requires_grad_()
     graph.thermal_edge_vec = graph.thermal_edge_vec.clone().requires_grad_()
-    graph.displacement = graph.displacement.clone().requires_grad_()
+    graph.thermal_offset = graph.thermal_offset.clone().requires_grad_()
     torch.manual_seed(5)
     output = network(graph)
     torch.sum(output * torch.linspace(-1, 2, output.numel()).to(output).view_as(output)).backward()
     found = {"output": output.detach(), "positions": graph.edge_vec.grad}
-    if network.displacement:
-        found["displacement"] = graph.displacement.grad
+    if network.offset_scale:
+        found["thermal_offset"] = graph.thermal_offset.grad
     if network.thermal is not None:
         found["thermal positions"] = graph.thermal_edge_vec.grad
     found |= {f"gradient of {name}": value.grad for name, value in network.named_parameters()}
@@ -90,10 +90,10 @@ def test_every_l_max_in_triton(l_max):
         {"channels": 1},
         {"channels": 3, "radial_hidden": 5},
         {"channels": 6},
-        {"extra_scalars": 3, "dropout": 0.0},
+        {"n_extra": 3, "dropout": 0.0},
         {"n_basis": 19},
-        {"displacement": 0.4, "channels": 3},
-        {"displacement": 0.4, "thermal_layers": 1},
+        {"offset_scale": 0.4, "channels": 3},
+        {"offset_scale": 0.4, "thermal_layers": 1},
     ],
     ids=str,
 )
@@ -104,7 +104,7 @@ def test_sizes(kernel, dtype, options):
 
 
 @pytest.mark.parametrize("kernel", ["cpu", "triton"])
-@pytest.mark.parametrize("options", [{}, {"displacement": 0.3}, {"displacement": 0.3, "thermal_layers": 1}])
+@pytest.mark.parametrize("options", [{}, {"offset_scale": 0.3}, {"offset_scale": 0.3, "thermal_layers": 1}])
 def test_inference_without_gradients(kernel, options):
     needs(kernel, torch.float32)
     graph = random_graph(12, 60, dtype=torch.float32)

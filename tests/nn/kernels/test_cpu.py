@@ -105,12 +105,12 @@ def test_inference_is_exact_in_float64(l_max):
 
 
 def test_gradient_of_extra_scalars():
-    graph, network = random_graph(9, 40), network_of(2, extra_scalars=3).double().eval()
-    graph.extra.requires_grad_()
+    graph, network = random_graph(9, 40), network_of(2, n_extra=3).double().eval()
+    graph.scalars.requires_grad_()
     found = []
     for kernel in ("cpu", "reference"):
         network.kernel = kernel
-        found.append(torch.autograd.grad(network(graph).square().sum(), graph.extra)[0])
+        found.append(torch.autograd.grad(network(graph).square().sum(), graph.scalars)[0])
     assert found[1].abs().max() > 1e-3
     torch.testing.assert_close(*found, rtol=1e-10, atol=1e-12)
 

@@ -17,11 +17,11 @@ from propensity.nn.kernels.cpu.kernel import KERNEL as CPU
     "options",
     [
         {},
-        {"extra_scalars": 1, "readout": "species"},
-        {"displacement": 0.1},
-        {"displacement": 0.1, "thermal_layers": 1},
+        {"n_extra": 1, "readout": "species"},
+        {"offset_scale": 0.1},
+        {"offset_scale": 0.1, "thermal_layers": 1},
     ],
-    ids=["plain", "scalars", "displacement", "thermal"],
+    ids=["plain", "scalars", "offset", "thermal"],
 )
 def test_right_kernels_pass_and_nothing_changes(kernel, options):
     if kernel not in available_kernels("cpu"):

@@ -81,7 +81,7 @@ class CPUKernel(LayerwiseKernel):
         """Features after each layer; what one layer wrote is written over by the next but one."""
         from propensity.nn.kernels.cpu.layer import forward, parameters_of, radial_of, running, table
 
-        scalars = network.node_scalars(graph)
+        scalars = network.layer_scalars(graph)
         geometry = self.prepare(graph, network.convolutions[-1])
         features = table(network.first_features(graph), scalars)
         blank = scalars.new_zeros(len(scalars), network.convolutions[-1].layout.dim_out)

@@ -144,14 +144,14 @@ class TritonKernel:
 def _scalars(network: Any, graph: Any) -> torch.Tensor:
     """Node scalars in the layout of the kernels: rows of a table, where they are species only."""
     shapes = _shapes(network.convolutions[-1])
-    if network.extra_scalars:
-        return shapes.pack_scalars(network.node_scalars(graph))
+    if network.n_extra:
+        return shapes.pack_scalars(network.layer_scalars(graph))
     return shapes.one_hot.index_select(0, graph.types)
 
 
 def _first_features(network: Any, graph: Any, scalars: torch.Tensor) -> torch.Tensor:
     """What the first layer reads in the layout of the kernels; ``scalars``, unread, where that is nothing."""
-    if not network.displacement:
+    if not network.offset_scale:
         return scalars
     return _shapes(network.convolutions[0]).pack_features(network.first_features(graph))
 
