@@ -49,7 +49,7 @@ def main() -> None:
     print("time   F_s    mean ratio  Pearson  expected from label noise (A particles)")
     for k, axis in enumerate(axes[0]):
         there = int(np.argmin(abs(np.log(theirs.times / ours.times[k]))))
-        x, y = theirs.propensity[a, there], ours.propensity[a, k]
+        x, y = theirs.propensities[a, there], ours.propensities[a, k]
         r = np.corrcoef(x, y)[0, 1]
         half = np.corrcoef(ours.halves[:, a, k])[0, 1]
         expected = 2 * half / (1 + half)

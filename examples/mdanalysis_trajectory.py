@@ -31,7 +31,7 @@ species_map = {1: "A", 2: "B"}
 analysis = PropensityAnalysis(universe, args.model, species_map=species_map).run(
     backend="multiprocessing", n_workers=2
 )
-propensity, times = analysis.results.propensity, analysis.results.times
+propensities, times = analysis.results.propensities, analysis.results.times
 steps = [ts.data["step"] * 0.005 for ts in universe.trajectory]
 paths = np.stack([ts.positions.copy() for ts in universe.trajectory])
 a = universe.atoms.types == "1"
@@ -41,13 +41,13 @@ last = len(times) - 1
 for k, t in enumerate(steps):
     moved = np.linalg.norm(paths[k] - paths[0], axis=1)
     nearest = np.abs(np.log(times / t)).argmin() if t else last
-    persistence = np.corrcoef(propensity[0, a, last], propensity[k, a, last])[0, 1]
-    success = np.corrcoef(propensity[0, a, nearest], moved[a])[0, 1] if t else np.nan
-    mean = propensity[k, a, last].mean()
+    persistence = np.corrcoef(propensities[0, a, last], propensities[k, a, last])[0, 1]
+    success = np.corrcoef(propensities[0, a, nearest], moved[a])[0, 1] if t else np.nan
+    mean = propensities[k, a, last].mean()
     print(f"{t:12.1f}{mean:20.4f}{persistence:21.2f}{success:25.2f} (t = {times[nearest]:g})")
 
 universe.trajectory[0]
 first = Structure.from_mdanalysis(universe.atoms, ("A", "B"), species_map)
-panels = {f"predicted for t = {times[nearest]:g}": propensity[0, :, nearest], f"moved by t = {t:g}": moved}
+panels = {f"predicted for t = {times[nearest]:g}": propensities[0, :, nearest], f"moved by t = {t:g}": moved}
 picture = plot_propensity(first, panels, relative=True, label="relative to the mean of the species")
 picture.savefig(args.output / "mdanalysis_trajectory.png", dpi=150)

@@ -54,8 +54,8 @@ predicted = model.predict(sample.structure.with_positions(sample.inherent_positi
 figure, axes = plt.subplots(figsize=(4, 4), layout="constrained")
 for k, (name, colour) in enumerate(zip(scores.species, ("tab:blue", "tab:orange"), strict=True)):
     chosen = sample.structure.types == k
-    axes.plot(sample.propensity[chosen, 0], predicted[chosen], ".", ms=2, color=colour, label=name)
-limits = np.percentile(sample.propensity, [0.1, 99.9])
+    axes.plot(sample.propensities[chosen, 0], predicted[chosen], ".", ms=2, color=colour, label=name)
+limits = np.percentile(sample.propensities, [0.1, 99.9])
 axes.plot(limits, limits, "k-", lw=0.8)
 axes.set(xlabel="simulated propensity (σ)", ylabel="predicted propensity (σ)")
 axes.legend(markerscale=5)

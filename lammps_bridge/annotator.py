@@ -43,7 +43,7 @@ class Annotator:
     species_map
         From LAMMPS types to species of the model, e.g. ``{1: "A", 2: "B"}``.
     times
-        None: the default time of the model; ``"all"``; or times in LJ units (with a Predictor: its own).
+        ``"default"``: that of the model; None or ``"all"``; or times in LJ units (with a Predictor: its own).
     device, dtype, length_scale, quench
         See :class:`~propensity.Predictor`.
     name
@@ -69,7 +69,7 @@ class Annotator:
         every: int = 100,
         *,
         species_map: SpeciesMap | None = None,
-        times: str | Sequence[float] | None = None,
+        times: str | Sequence[float] | float | None = "default",
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         length_scale: float = 1.0,

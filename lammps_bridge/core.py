@@ -77,7 +77,7 @@ def annotate(predictor: Predictor, frame: Frame, indices: Sequence[int]) -> Anno
 
 def open_predictor(
     model: str | os.PathLike | Sequence[str | os.PathLike] | Predictor,
-    times: str | Sequence[float] | None,
+    times: str | Sequence[float] | float | None,
     **options: Any,
 ) -> tuple[Predictor, list[int]]:
     """Predictor, and the indices of the times that are meant.
@@ -87,7 +87,7 @@ def open_predictor(
     model
         As :class:`~propensity.Predictor` takes it, or one that is open already.
     times
-        None: the default time of the model; ``"all"``: every one; or times in LJ units.
+        ``"default"``: that of the model; None or ``"all"``: every one; or times in LJ units.
     options
         Of :class:`~propensity.Predictor`.
 
@@ -96,15 +96,15 @@ def open_predictor(
     InputError
         For times that the model doesn't have.
     """
-    chosen = None if times is None or isinstance(times, str) else times
-    if isinstance(times, str) and times != "all":
-        raise InputError(f"times is {times!r}: give 'all', numbers, or nothing for the default of the model.")
+    chosen = None if isinstance(times, str) else times
+    if isinstance(times, str) and times not in ("all", "default"):
+        raise InputError(f"times is {times!r}: give 'default' (that of the model), 'all' or numbers.")
     if isinstance(model, Predictor) and chosen is not None:
         raise InputError(
-            f"times is {times}, but the predictor is open: give times to the Predictor, and 'all' here."
+            f"times is {times}, but the predictor is open: give them to the Predictor, and 'all' here."
         )
     predictor = model if isinstance(model, Predictor) else Predictor(model, times=chosen, **options)
-    indices = [predictor.default_time_index] if times is None else list(range(len(predictor.times)))
+    indices = [predictor.default_time_index] if times == "default" else list(range(len(predictor.times)))
     return predictor, indices
 
 

@@ -28,7 +28,7 @@ def callback(
     model: str | os.PathLike | Sequence[str | os.PathLike] = "ka-default",
     species: Sequence[str] = ("A", "B"),
     *,
-    times: str | Sequence[float] | None = None,
+    times: str | Sequence[float] | float | None = "default",
     device: str | None = None,
     length_scale: float = 1.0,
     quench: str | None = None,
@@ -43,7 +43,7 @@ def callback(
     species
         Species of the model for atom types 1, 2, ...
     times
-        None: the default time of the model; ``"all"``; or times in LJ units.
+        ``"default"``: that of the model; None or ``"all"``; or times in LJ units.
     name
         The input defines ``fix property/atom d_<name>``, or ``d2_<name> T`` for T > 1 times.
 

@@ -123,10 +123,11 @@ def _converse(connection: socket.socket, device: str | None) -> None:
 
 def open_for(options: dict[str, list[str]], device: str | None = None) -> tuple[Predictor, list[int]]:
     """Predictor and indices of its times for the keywords of a fix; ``device`` goes before the fix's."""
-    species, times = options.get("species", []), options.get("times")
+    species, times = options.get("species", []), options.get("times", ["default"])
+    named = times in (["all"], ["default"])
     predictor, indices = open_predictor(
         options.get("model", DEFAULT),
-        None if times is None else "all" if times == ["all"] else [_number("times", t) for t in times],
+        times[0] if named else [_number("times", t) for t in times],
         device=device or options.get("device", [None])[0],
         species_map=dict(enumerate(species, 1)),
         length_scale=_number("length_scale", options.get("length_scale", ["1"])[0]),

@@ -131,11 +131,11 @@ class Predictor:
         return len(self.estimators) > 1
 
     def predict(self, structure: Structure) -> np.ndarray:
-        """Propensity of each particle, float64, shape (N, n_times), in the length units of the structure."""
+        """Propensities of each particle, float64, shape (N, n_times), in the units of the structure."""
         return self.predict_committee(structure).mean(axis=0)
 
     def predict_committee(self, structure: Structure) -> np.ndarray:
-        """Propensity by each model of the committee, float64, shape (n_models, N, n_times)."""
+        """Propensities by each model of the committee, float64, shape (n_models, N, n_times)."""
         if structure.types.max() >= len(self.species):
             raise InputError(
                 f"the structure has type {structure.types.max()}, but the model knows {list(self.species)}."

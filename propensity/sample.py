@@ -21,14 +21,15 @@ class Sample:
         Thermal configuration.
     times
         Times of the labels, shape (T,).
-    propensity
+    propensities
         Mean displacement of each particle over the runs, in σ, shape (N, T).
     name
         Unique within a data set.
     inherent_positions
         Positions of the inherent structure, shape (N, 3).
     halves
-        Propensity from each half of the runs, shape (2, N, T), NaN where unknown; gives the noise ceiling.
+        Propensities from runs 0, 2, 4, ... and from runs 1, 3, 5, ..., shape (2, N, T), NaN where unknown;
+        their correlation gives the noise ceiling.
     squared_displacement
         Mean squared displacement of each particle over the runs, shape (N, T), NaN where unknown.
     n_runs
@@ -53,7 +54,7 @@ class Sample:
 
     structure: Structure
     times: np.ndarray
-    propensity: np.ndarray
+    propensities: np.ndarray
     name: str
     inherent_positions: np.ndarray | None = None
     halves: np.ndarray | None = None
@@ -71,7 +72,7 @@ class Sample:
     def __post_init__(self) -> None:
         n, t = len(self.structure), len(self.times)
         expected = {
-            "propensity": (n, t),
+            "propensities": (n, t),
             "inherent_positions": (n, 3),
             "halves": (2, n, t),
             "squared_displacement": (n, t),
@@ -81,9 +82,9 @@ class Sample:
             array = getattr(self, name)
             if array is not None and np.shape(array) != shape:
                 raise DataError(f"{self.name}: {name} has shape {np.shape(array)} instead of {shape}.")
-        if not np.isfinite(self.propensity).all():
+        if not np.isfinite(self.propensities).all():
             raise DataError(
-                f"{self.name}: propensity has NaN or infinite entries: drop this structure or those times."
+                f"{self.name}: propensities have NaN or infinite entries: drop this structure or those times."
             )
         if len(self.species) <= self.structure.types.max():
             raise DataError(
@@ -103,7 +104,7 @@ class Sample:
         return replace(
             self,
             times=np.asarray(self.times)[columns] if times is None else np.asarray(times, dtype=float),
-            propensity=self.propensity[..., columns],
+            propensities=self.propensities[..., columns],
             halves=pick(self.halves),
             squared_displacement=pick(self.squared_displacement),
             fs=pick(self.fs),

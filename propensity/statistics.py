@@ -42,13 +42,13 @@ def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return pearson_of_moments(moments(x, y))
 
 
-def noise_ceiling(halves: np.ndarray) -> np.ndarray:
+def noise_ceiling(r: np.ndarray) -> np.ndarray:
     """Largest ρ that a perfect model can reach against noisy labels: √(2r/(1+r)).
 
-    ``halves`` is the correlation r between labels from each half of the runs (Spearman–Brown: the
+    ``r`` is the correlation of the labels from each half of the runs (Spearman–Brown: the
     full ensemble has reliability 2r/(1+r), and ρ with the truth is its root).  Zero for r ≤ 0.
     """
-    r = np.asarray(halves, dtype=np.float64)
+    r = np.asarray(r, dtype=np.float64)
     positive = np.maximum(r, 0.0)
     return np.where(np.isnan(r), np.nan, np.sqrt(2 * positive / (1 + positive)))
 

@@ -118,13 +118,13 @@ class _State:
             self.splits[sample.split] += 1
         self.with_inherent += sample.inherent_positions is not None
         masks = [structure.types == s for s in range(len(self.species))]
-        labels = [sample.propensity[mask] for mask in masks]
-        counts = [np.full(sample.propensity.shape[1], mask.sum()) for mask in masks]
+        labels = [sample.propensities[mask] for mask in masks]
+        counts = [np.full(sample.propensities.shape[1], mask.sum()) for mask in masks]
         self.sums = self.sums + np.array(
             [counts, [p.sum(0) for p in labels], [np.square(p).sum(0) for p in labels]]
         )
         if sample.halves is None:
-            self.halves.append(np.full((len(masks), sample.propensity.shape[1], 6), np.nan))
+            self.halves.append(np.full((len(masks), sample.propensities.shape[1], 6), np.nan))
         else:
             self.halves.append(np.array([moments(*sample.halves[:, mask]) for mask in masks]))
 

@@ -24,7 +24,7 @@ class Configuration:
         4096 particles, A as type 0 and B as type 1, in units of σ_AA.
     times
         Times of the labels in LJ units, shape (10,).
-    propensity
+    propensities
         Mean displacement over 30 runs, shape (N, 10).
     source
         Where it came from.
@@ -32,14 +32,14 @@ class Configuration:
 
     structure: Structure
     times: np.ndarray
-    propensity: np.ndarray
+    propensities: np.ndarray
     source: str = "Bapst et al., Nature Physics 16, 448 (2020), test configuration at T = 0.44, Apache-2.0"
 
     def propensity_at(self, time: float) -> np.ndarray:
         """Published propensity interpolated to a time in ln t, shape (N,)."""
         k = int(np.clip(np.searchsorted(self.times, time), 1, len(self.times) - 1))
         weight = np.clip(np.log(time / self.times[k - 1]) / np.log(self.times[k] / self.times[k - 1]), 0, 1)
-        return (1 - weight) * self.propensity[:, k - 1] + weight * self.propensity[:, k]
+        return (1 - weight) * self.propensities[:, k - 1] + weight * self.propensities[:, k]
 
 
 def load_demo() -> Configuration:

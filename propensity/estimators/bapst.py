@@ -90,12 +90,12 @@ class BapstEstimator(Estimator):
         graph = build_graph(structure, self.network.cutoff, device=weight.device, dtype=weight.dtype)
         output = self.network(graph).double().cpu().numpy()
         mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
-        propensity = output * std[structure.types] + mean[structure.types]
+        propensities = output * std[structure.types] + mean[structure.types]
         if not self.card.config["predicts_untrained"]:
             trained = self.card.trained_species or self.card.species
             known = np.array([name in trained for name in self.card.species])
-            propensity[~known[structure.types]] = np.nan
-        return propensity
+            propensities[~known[structure.types]] = np.nan
+        return propensities
 
     def arrays(self) -> dict[str, np.ndarray]:
         """State dict of the network as numpy arrays."""
@@ -160,7 +160,7 @@ def _train(
     graphs: list[Data] = []
     for sample in train:
         graph = build_graph(input_structure(sample, opts.input_positions), network.cutoff, device=device)
-        labels = torch.as_tensor(np.asarray(sample.propensity, dtype=np.float32), device=device)
+        labels = torch.as_tensor(np.asarray(sample.propensities, dtype=np.float32), device=device)
         graph.labels = (labels - mean[graph.types]) / std[graph.types]
         graphs.append(graph)
     optimizer = torch.optim.Adam(network.parameters(), lr=opts.learning_rate)

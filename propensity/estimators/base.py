@@ -34,7 +34,7 @@ class Estimator(ABC):
 
     @abstractmethod
     def predict(self, structure: Structure) -> np.ndarray:
-        """Propensity of each particle at each time of the card, float64, shape (N, n_times), in σ_AA."""
+        """Propensities of each particle at the times of the card, float64, shape (N, n_times), in σ_AA."""
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:

@@ -96,11 +96,11 @@ class RidgeEstimator(Estimator):
         """See :meth:`propensity.estimators.base.Estimator.predict`."""
         check_types(structure, self.card.species)
         features = self._describe(structure)
-        propensity = np.empty((len(structure), len(self.card.times)))
+        propensities = np.empty((len(structure), len(self.card.times)))
         for s in range(len(self.card.species)):
             mask = structure.types == s
-            propensity[mask] = features[mask] @ self.weights[s] + self.intercept[s]
-        return propensity
+            propensities[mask] = features[mask] @ self.weights[s] + self.intercept[s]
+        return propensities
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Weights (n_species, n_features, n_times) and intercept (n_species, n_times)."""

@@ -63,9 +63,9 @@ class SE3Estimator(Estimator):
         if standardised is None:
             standardised = self._outputs(structure)
         mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
-        propensity = standardised * std[structure.types] + mean[structure.types]
-        propensity[~self._trained[structure.types]] = np.nan
-        return propensity
+        propensities = standardised * std[structure.types] + mean[structure.types]
+        propensities[~self._trained[structure.types]] = np.nan
+        return propensities
 
     def _outputs(self, structure: Structure) -> np.ndarray:
         weight = self.network.readout.weight

@@ -70,10 +70,10 @@ def common_potential(train: Sequence[Sample], given: str | None = None) -> str:
 def label_statistics(train: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of the labels, each of shape (n_species, n_times); 0 and 1 where absent."""
     n_species = len(train[0].species)
-    mean = np.zeros((n_species, train[0].propensity.shape[1]))
+    mean = np.zeros((n_species, train[0].propensities.shape[1]))
     std = np.ones_like(mean)
     for s in range(n_species):
-        labels = np.concatenate([x.propensity[x.structure.types == s] for x in train]).astype(np.float64)
+        labels = np.concatenate([x.propensities[x.structure.types == s] for x in train]).astype(np.float64)
         if len(labels):
             mean[s] = labels.mean(axis=0)
             spread = labels.std(axis=0)
@@ -186,7 +186,7 @@ def per_species(
     """
     number = {name: k for k, name in enumerate(dict.fromkeys(x.group or x.name for x in train))}
     types = np.concatenate([x.structure.types[rows] for x, rows in zip(train, chosen, strict=True)])
-    labels = np.concatenate([x.propensity[rows] for x, rows in zip(train, chosen, strict=True)])
+    labels = np.concatenate([x.propensities[rows] for x, rows in zip(train, chosen, strict=True)])
     group = np.concatenate(
         [np.full(len(rows), number[x.group or x.name]) for x, rows in zip(train, chosen, strict=True)]
     )

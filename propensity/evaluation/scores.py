@@ -128,7 +128,7 @@ def evaluate(
     for sample in progress(samples):
         _check_alike(sample, data_times, card.species)
         predicted = estimator.predict(input_structure(sample, card.input_positions))[:, model_index]
-        true = np.asarray(sample.propensity, dtype=np.float64)[:, data_index]
+        true = np.asarray(sample.propensities, dtype=np.float64)[:, data_index]
         shape = (len(chosen), len(pairs), 6)
         ours, half = np.zeros(shape), np.full(shape, np.nan)
         for s, name in enumerate(chosen):

@@ -29,7 +29,7 @@ def structure_moments(estimator: Estimator, system: System, species: str) -> tup
     for sample in system.test:
         mask = sample.structure.types == index
         predicted = estimator.predict(input_structure(sample, estimator.card.input_positions))
-        sums.append(moments(predicted[mask][:, model], sample.propensity[mask][:, data]))
+        sums.append(moments(predicted[mask][:, model], sample.propensities[mask][:, data]))
     return np.array(sums), np.asarray(system.test.times)[data]
 
 

@@ -21,8 +21,8 @@ from propensity.predictor import Predictor
 from propensity.species import SpeciesMap
 from propensity.structure import Structure
 
-#: Name in ``results`` → name among the columns of a predictor, both for all times.
-_COLUMNS = {"propensity": "propensities", "propensity_std": "propensities_std"}
+#: Results at all times → results at the default time.
+_AT_DEFAULT = {"propensities": "propensity", "propensities_std": "propensity_std"}
 
 
 class _Processes(BackendMultiprocessing):
@@ -57,10 +57,12 @@ class PropensityAnalysis(AnalysisBase):
 
     Attributes
     ----------
-    results.propensity : float64, (n_frames, n_atoms, n_times)
-        Propensity in the length units of the positions (MDAnalysis says Å; in reduced units read σ).
-    results.propensity_std : float64, (n_frames, n_atoms, n_times)
-        Standard deviation between the models of a committee; only there.
+    results.propensities : float64, (n_frames, n_atoms, n_times)
+        Propensities in the length units of the positions (MDAnalysis says Å; in reduced units read σ).
+    results.propensity : float64, (n_frames, n_atoms)
+        Those at the default time of the model.
+    results.propensities_std, results.propensity_std : float64
+        Standard deviations between the models of a committee, of the same shapes; only there.
     results.times : float64, (n_times,)
         Times of the predictions in LJ units.  (``times`` itself holds the times of the frames.)
 
@@ -131,7 +133,8 @@ class PropensityAnalysis(AnalysisBase):
         predictor = Predictor(self._model, **{**self._options, "device": "cpu"})
         self._structure(predictor)
         self._times = predictor.times
-        self._names = list(_COLUMNS) if predictor.is_committee else ["propensity"]
+        self._default = predictor.default_time_index
+        self._names = list(_AT_DEFAULT) if predictor.is_committee else ["propensities"]
 
     @classmethod
     def get_supported_backends(cls) -> tuple[str, ...]:
@@ -166,10 +169,11 @@ class PropensityAnalysis(AnalysisBase):
         except InputError as error:
             raise InputError(f"frame {self._ts.frame}: {error}") from None
         for name in self._names:
-            values = columns[_COLUMNS[name]][self._rows]
+            values = columns[name][self._rows]
             self.results[name].append(values)
             if self._store:
                 self._ts.data[name] = values
+                self._ts.data[_AT_DEFAULT[name]] = values[:, self._default]
 
     def _get_aggregator(self) -> ResultsGroup:
         return ResultsGroup(lookup={name: ResultsGroup.flatten_sequence for name in self._names})
@@ -178,6 +182,7 @@ class PropensityAnalysis(AnalysisBase):
         shape = (self.n_frames, len(self.atomgroup), len(self._times))
         for name in self._names:
             self.results[name] = np.asarray(self.results[name], dtype=np.float64).reshape(shape)
+            self.results[_AT_DEFAULT[name]] = self.results[name][:, :, self._default].copy()
         self.results.times = self._times.copy()
 
     def __getstate__(self) -> dict[str, Any]:

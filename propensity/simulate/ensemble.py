@@ -56,18 +56,17 @@ def ensemble_sample(
     fs, drifts, temperatures = [], [], []
     for r, run in enumerate(runs):
         displacement = run["displacements"].astype(np.float64)
-        total[int(r >= settings.runs // 2)] += displacement
+        total[r % 2] += displacement
         squared += displacement**2
         fs.append(run["fs"])
         drifts.append(energy_drift(run["potential"] + run["kinetic"]))
         temperatures.append(run["temperatures"])
-    first = settings.runs // 2
-    sizes = np.array([first, settings.runs - first])
+    sizes = np.array([-(-settings.runs // 2), settings.runs // 2])
     dimension = settings.model.dimension
     sample = Sample(
         structure=Structure(start.positions, start.types, start.box, dimension=dimension),
         times=np.array(settings.times),
-        propensity=(total.sum(axis=0) / settings.runs).T.copy(),
+        propensities=(total.sum(axis=0) / settings.runs).T.copy(),
         name=name,
         inherent_positions=nearest_image(inherent.positions, start.positions, start.box),
         halves=(total / sizes[:, None, None]).transpose(0, 2, 1).copy(),

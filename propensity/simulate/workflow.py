@@ -18,6 +18,7 @@ from propensity.simulate.physics import generator, lattice, maxwell_boltzmann, w
 from propensity.simulate.pieces import PieceStore, pack_state, unpack_state
 from propensity.simulate.runner import Runner, Trajectory
 from propensity.simulate.settings import Settings
+from propensity.statistics import noise_ceiling, pearson
 
 #: FIRE iterations that take particles off the lattice and apart, before melting.
 RELAX_ITERATIONS = 200
@@ -225,7 +226,8 @@ class Workflow:
             "inherent_energy": float(np.mean([r["inherent_energy"] for r in summaries])),
             "residual_force": float(max(r["residual_force"] for r in summaries)),
         }
-        self.report["noise_ceiling"] = noise_ceiling(np.concatenate([r["halves"] for r in summaries], axis=1))
+        halves = np.concatenate([r["halves"] for r in summaries], axis=1)
+        self.report["noise_ceiling"] = noise_ceiling(pearson(*halves)).tolist()
 
     def name(self, i: int) -> str:
         """Name of a structure, unique among data sets of other temperatures and seeds."""
@@ -322,19 +324,6 @@ class Workflow:
         inside = wrap(state.positions, state.box)
         start = State(inside, np.zeros_like(inside), state.types, state.box, state.masses)
         self.store.save(f"structures/{i:04d}/start", pack_state(start))
-
-
-def noise_ceiling(halves: np.ndarray) -> list[float]:
-    """Best Pearson correlation that a prediction can have with noisy labels, √(2r/(1+r)), pooled, at each
-    time.
-
-    Parameters
-    ----------
-    halves
-        Propensities from the two halves of the runs, shape (2, N, T); r is their correlation.
-    """
-    r = [np.corrcoef(halves[0, :, k], halves[1, :, k])[0, 1] for k in range(halves.shape[2])]
-    return [float(np.sqrt(max(0.0, 2 * x / (1 + x)))) for x in r]
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float]:

@@ -35,7 +35,7 @@ def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: to
     graph = network_graph(structure, config.cutoff, config.thermal_layers > 0, dtype=dtype)
     types = structure.types
     mean, std = np.array(card.target_mean), np.array(card.target_std)
-    graph.labels = torch.from_numpy((sample.propensity - mean[types]) / std[types]).to(dtype)
+    graph.labels = torch.from_numpy((sample.propensities - mean[types]) / std[types]).to(dtype)
     counts = np.array([name in card.trained_species for name in card.species])
     graph.trained = torch.from_numpy(counts[types]).to(dtype)
     if card.scalar_recipe:

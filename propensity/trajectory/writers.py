@@ -157,7 +157,8 @@ class _Dump:
 class _H5MD:
     """H5MD 1.1 (https://www.nongnu.org/h5md): per-particle data below ``particles/all``.
 
-    ``observables/propensity`` is the same data under the name where MDAnalysis looks for it.
+    ``observables/propensity`` (F, N) and ``observables/propensities`` (F, N, T) are the same data under the
+    names where MDAnalysis looks for them.
     """
 
     def __init__(self, file: h5py.File, predictor: Predictor) -> None:
@@ -171,9 +172,7 @@ class _H5MD:
     def prepare(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> _Prepared:
         values = {"box/edges": frame.cell, "position": frame.positions, "species": types.astype(np.int32)}
         values |= {name: frame.arrays[c] for name, c in _ELEMENTS.items() if c in frame.arrays}
-        values["propensity"] = columns["propensities"].astype(np.float32)
-        if "propensities_std" in columns:
-            values["propensity_std"] = columns["propensities_std"].astype(np.float32)
+        values |= {name: column.astype(np.float32) for name, column in columns.items()}
         step = frame.number if frame.step is None else frame.step
         time = float(step) if frame.time is None else frame.time
         chunks = {name: _Chunk.of(np.asarray(value)) for name, value in values.items()}
@@ -193,7 +192,7 @@ class _H5MD:
             )
         for name, chunk in prepared.chunks.items():
             _append(particles, name, chunk, prepared)
-            if name.startswith("propensity") and f"observables/{name}" not in self._file:
+            if name.startswith("propensit") and f"observables/{name}" not in self._file:
                 particles[name].attrs.update(
                     times=self._predictor.times,
                     default_time_index=self._predictor.default_time_index,

@@ -192,12 +192,12 @@ def test_the_configuration_is_deepminds():
     assert demo.structure.types.sum() == 819
     assert demo.structure.cell[0, 0] == pytest.approx(15.04333156)
     assert demo.times[[0, -1]] == pytest.approx([0.132, 19327.089])
-    assert np.all(np.diff(demo.propensity.mean(axis=0)) > 0)
-    assert np.array_equal(demo.propensity_at(demo.times[3]), demo.propensity[:, 3])
+    assert np.all(np.diff(demo.propensities.mean(axis=0)) > 0)
+    assert np.array_equal(demo.propensity_at(demo.times[3]), demo.propensities[:, 3])
     middle = demo.propensity_at(np.sqrt(demo.times[3] * demo.times[4]))
-    assert np.allclose(middle, demo.propensity[:, 3:5].mean(axis=1))
-    assert np.array_equal(demo.propensity_at(1e-3), demo.propensity[:, 0])
-    assert np.array_equal(demo.propensity_at(1e9), demo.propensity[:, -1])
+    assert np.allclose(middle, demo.propensities[:, 3:5].mean(axis=1))
+    assert np.array_equal(demo.propensity_at(1e-3), demo.propensities[:, 0])
+    assert np.array_equal(demo.propensity_at(1e9), demo.propensities[:, -1])
 
 
 def test_the_configuration_is_that_of_the_published_file(shared):
@@ -208,7 +208,7 @@ def test_the_configuration_is_that_of_the_published_file(shared):
     assert np.abs(sample.structure.positions - demo.structure.positions).max() < 1e-4
     for time in (0.132, 5889.603):
         ours, theirs = np.abs(demo.times - time).argmin(), np.abs(np.asarray(sample.times) - time).argmin()
-        assert np.allclose(sample.propensity[:, theirs], demo.propensity[:, ours], rtol=3e-3)
+        assert np.allclose(sample.propensities[:, theirs], demo.propensities[:, ours], rtol=3e-3)
 
 
 def test_demo_leaves_a_file_and_a_picture(run, tmp_path, tiny_model):

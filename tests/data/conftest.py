@@ -29,7 +29,7 @@ def make_sample(
     values = {
         "structure": Structure(positions, np.arange(n) % 5 // 4, 5.0),
         "times": np.array(times),
-        "propensity": p,
+        "propensities": p,
         "name": name,
         "inherent_positions": positions + 0.1 * rng.standard_normal((n, 3)),
         "halves": np.stack([p + noise, p - noise]),

@@ -58,7 +58,7 @@ def test_map_and_pickling(data):
     copy = pickle.loads(pickle.dumps(dataset))
     assert copy.times.tolist() == [0.13] and len(copy) == 6
     np.testing.assert_array_equal(
-        copy[2].propensity, open_dataset(data / "ka3d_few_train.npz")[2].propensity[:, :1]
+        copy[2].propensities, open_dataset(data / "ka3d_few_train.npz")[2].propensities[:, :1]
     )
 
 
@@ -114,7 +114,7 @@ def test_choices_of_times(choice, columns):
     chosen = select_times(dataset, choice)
     np.testing.assert_array_equal(chosen.times, dataset.times[columns])
     sample, original = chosen[1], dataset[1]
-    np.testing.assert_array_equal(sample.propensity, original.propensity[:, columns])
+    np.testing.assert_array_equal(sample.propensities, original.propensities[:, columns])
     np.testing.assert_array_equal(sample.halves, original.halves[..., columns])
     np.testing.assert_array_equal(sample.squared_displacement, original.squared_displacement[:, columns])
     np.testing.assert_array_equal(sample.fs, original.fs[columns])
@@ -160,12 +160,12 @@ def test_times_of_own_are_called_by_their_medians():
         assert chosen.times.tolist() == pytest.approx(expected)
         for sample in chosen:
             assert sample.times.tolist() == pytest.approx(expected)
-    np.testing.assert_array_equal(select_times(own, 240)[2].propensity, own[2].propensity[:, [2]])
+    np.testing.assert_array_equal(select_times(own, 240)[2].propensities, own[2].propensities[:, [2]])
 
 
 def test_tau_alpha_joins_temperatures():
     mixed = from_samples([make_sample("a"), make_sample("b", times=(1.0, 7.0), fs=None, tau_alpha=7.0)])
-    assert select_times(mixed, "tau_alpha")[1].propensity.shape == (40, 1)
+    assert select_times(mixed, "tau_alpha")[1].propensities.shape == (40, 1)
     assert select_times(mixed, 1.0).times.tolist() == [1.0]
     with pytest.raises(DataError, match="different times"):
         select_times(mixed, "all")
@@ -178,7 +178,7 @@ def test_files_whose_times_differ(data):
     assert (both[0].times != both[1].times).any()
     at = select_times(both, "fs=1/e")
     assert at.fs[0] == pytest.approx(np.exp(-1))
-    np.testing.assert_array_equal(at[1].propensity[:, 0], both[1].propensity[:, 6])
+    np.testing.assert_array_equal(at[1].propensities[:, 0], both[1].propensities[:, 6])
 
 
 # Splits
@@ -266,7 +266,7 @@ def test_summary_equals_plain_numpy():
     samples = [make_sample("a"), make_sample("b", n=30), make_sample("c", halves=None)]
     summary = from_samples(samples).summary()
     types = np.concatenate([s.structure.types for s in samples])
-    p = np.concatenate([s.propensity for s in samples])
+    p = np.concatenate([s.propensities for s in samples])
     for species in (0, 1):
         np.testing.assert_allclose(summary.mean[species], p[types == species].mean(0))
         np.testing.assert_allclose(summary.std[species], p[types == species].std(0))

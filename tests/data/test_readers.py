@@ -32,14 +32,14 @@ def write(path: Path, raw) -> Path:
 def test_bapst_propensities_from_runs(data):
     raw = bapst(data / "bapst_small.pickle")
     sample = open_dataset(data / "bapst_small.pickle")[0]
-    assert sample.propensity.shape == (20, 10)
+    assert sample.propensities.shape == (20, 10)
     assert (np.diff(sample.times) > 0).all() and (np.diff(sample.fs) < 0).all()
     # 1/e is stored last and belongs between 0.4 and 0.3.
     assert sample.fs[6] == pytest.approx(np.exp(-1)) and sample.tau_alpha == sample.times[6]
     assert sample.times[6] == raw["time"][raw["time_indices"][9]]
     runs = np.array(raw["trajectory_target_positions"][9])
     steps = np.linalg.norm(runs - raw["positions"], axis=-1)
-    np.testing.assert_allclose(sample.propensity[:, 6], steps.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(sample.propensities[:, 6], steps.mean(0), rtol=1e-12)
     np.testing.assert_allclose(sample.halves[0, :, 6], steps[::2].mean(0), rtol=1e-12)
     np.testing.assert_allclose(sample.halves[1, :, 6], steps[1::2].mean(0), rtol=1e-12)
     np.testing.assert_allclose(sample.squared_displacement[:, 6], (steps**2).mean(0), rtol=1e-12)
@@ -50,17 +50,17 @@ def test_bapst_propensities_from_runs(data):
 def test_bapst_ready_targets_and_runs_for_one_time_only(data):
     raw = bapst(data / "bapst_targets.pickle")
     sample = open_dataset(data / "bapst_targets.pickle")[0]
-    assert sample.propensity.shape == (30, 10)
-    np.testing.assert_array_equal(sample.propensity[:, 6], raw["targets"][9])
+    assert sample.propensities.shape == (30, 10)
+    np.testing.assert_array_equal(sample.propensities[:, 6], raw["targets"][9])
     known = ~np.isnan(sample.halves).any(axis=(0, 1))
     np.testing.assert_array_equal(known, [True] + [False] * 9)
-    np.testing.assert_allclose(sample.halves[..., 0].mean(0), sample.propensity[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(sample.halves[..., 0].mean(0), sample.propensities[:, 0], rtol=1e-12)
 
 
 def test_bapst_targets_without_runs(data, tmp_path):
     raw = bapst(data / "bapst_targets.pickle", trajectory_target_positions=None, metadata=None)
     sample = open_dataset(write(tmp_path / "t.pickle", raw))[0]
-    assert sample.propensity.shape == (30, 10) and sample.halves is None
+    assert sample.propensities.shape == (30, 10) and sample.halves is None
     assert sample.n_runs is None and sample.temperature is None
 
 
@@ -186,8 +186,8 @@ def test_botan_agrees_with_the_published_labels(shared):
     published = open_dataset(shared / "data/ka3d_fs_T0.44_valid.npz", labels="published")[0]
     # Particles are in another order there.
     for species in (0, 1):
-        ours = np.sort(sample.propensity[sample.structure.types == species, 0])
-        theirs = np.sort(published.propensity[published.structure.types == species, 0])
+        ours = np.sort(sample.propensities[sample.structure.types == species, 0])
+        theirs = np.sort(published.propensities[published.structure.types == species, 0])
         np.testing.assert_allclose(ours, theirs, rtol=1e-3)
 
 
@@ -209,7 +209,7 @@ def test_botan_files_of_one_structure_become_one_sample(data, tmp_path):
     assert dataset.names == ("train/isoconfig_N4096T0.44_2", "train/isoconfig_N4096T0.44_10")
     assert dataset.times.tolist() == [130.0, 4120.0]
     sample = dataset[1]
-    np.testing.assert_allclose(sample.propensity[:, 0] * 10, sample.propensity[:, 1])
+    np.testing.assert_allclose(sample.propensities[:, 0] * 10, sample.propensities[:, 1])
     assert sample.split == "train"
 
 
@@ -241,13 +241,13 @@ def test_ka3d(data):
     with np.load(data / "ka3d_one_valid.npz") as archive:
         raw = dict(archive)
     sample = dataset[0]
-    np.testing.assert_array_equal(sample.propensity, raw["propensity"][0].T)
+    np.testing.assert_array_equal(sample.propensities, raw["propensity"][0].T)
     np.testing.assert_array_equal(sample.inherent_positions, raw["inherent_positions"][0])
     known = ~np.isnan(sample.halves).any(axis=(0, 1))
     assert np.flatnonzero(known).tolist() == [6] == [int(raw["tau_index"])]
-    np.testing.assert_allclose(sample.halves[..., 6].mean(0), sample.propensity[:, 6], rtol=4e-3)
+    np.testing.assert_allclose(sample.halves[..., 6].mean(0), sample.propensities[:, 6], rtol=4e-3)
     # ⟨r²⟩ ≥ ⟨r⟩², but for the rounding of the file
-    assert (sample.squared_displacement[:, 6] > 0.99 * sample.propensity[:, 6] ** 2).all()
+    assert (sample.squared_displacement[:, 6] > 0.99 * sample.propensities[:, 6] ** 2).all()
     assert (sample.n_runs, sample.tau_alpha, sample.temperature) == (16, 4120.0, 0.44)
     assert (sample.split, sample.group) == ("valid", "T0.44 structure 1")
 
@@ -256,7 +256,7 @@ def test_published_labels_are_a_choice(data):
     path = data / "ka3d_one_valid.npz"
     ours, published = open_dataset(path), open_dataset(path, labels="published")
     assert published.times.tolist() == [4120.0] and published[0].n_runs == 32
-    a, b = ours[0].propensity[:, 6], published[0].propensity[:, 0]
+    a, b = ours[0].propensities[:, 6], published[0].propensities[:, 0]
     assert 0.6 < np.corrcoef(a, b)[0, 1] < 0.99
     assert "published" in published[0].source
     with pytest.raises(InputError, match="no published labels"):

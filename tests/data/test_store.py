@@ -47,7 +47,7 @@ def assert_close(a, b):
     np.testing.assert_array_equal(a.structure.pbc, b.structure.pbc)
     np.testing.assert_array_equal(a.times, b.times)
     np.testing.assert_allclose(a.structure.positions, b.structure.positions, rtol=0, atol=2**-16)
-    np.testing.assert_allclose(a.propensity, b.propensity, rtol=2**-11)
+    np.testing.assert_allclose(a.propensities, b.propensities, rtol=2**-11)
     for name, tolerance in {
         "inherent_positions": {"rtol": 0, "atol": 2**-16},
         "halves": {"rtol": 2**-8},
@@ -121,7 +121,7 @@ def test_storing_again_changes_nothing(tmp_path):
     twice = open_dataset(write(tmp_path / "2.h5", once))[0]
     np.testing.assert_array_equal(once.structure.positions, twice.structure.positions)
     np.testing.assert_array_equal(once.inherent_positions, twice.inherent_positions)
-    np.testing.assert_array_equal(once.propensity, twice.propensity)
+    np.testing.assert_array_equal(once.propensities, twice.propensities)
     np.testing.assert_array_equal(once.halves, twice.halves)
 
 
@@ -129,14 +129,14 @@ def test_a_structure_of_4096_particles_at_ten_times_takes_less_than_300_kB(data,
     real = open_dataset(data / "ka3d_one_valid.npz")[0]
     rng = np.random.default_rng(0)
     columns = np.array([0, 1, 2, 3, 3, 4, 4, 5, 5, 6])
-    p = real.propensity[:, columns] * (1 + 0.05 * rng.standard_normal((4096, 10)))
+    p = real.propensities[:, columns] * (1 + 0.05 * rng.standard_normal((4096, 10)))
     noise = 0.08 * p * rng.standard_normal(p.shape)
     sample = make_sample(
         "a",
         n=4096,
         times=tuple(range(1, 11)),
         structure=real.structure,
-        propensity=p,
+        propensities=p,
         halves=np.stack([p + noise, p - noise]),
         inherent_positions=real.inherent_positions,
         squared_displacement=1.2 * p**2,
@@ -157,28 +157,28 @@ def test_store_of_the_first_release_is_read(data):
 
 
 def test_old_formats_are_migrated_step_by_step(data, tmp_path, monkeypatch):
-    def to_two(arrays, metadata):
-        return arrays, {**metadata, "source": metadata["source"] + " 2"}
-
     def to_three(arrays, metadata):
-        return {**arrays, "propensity": arrays["propensity"] * 2}, {
+        return arrays, {**metadata, "source": metadata["source"] + " 3"}
+
+    def to_four(arrays, metadata):
+        return {**arrays, "propensities": arrays["propensities"] * 2}, {
             **metadata,
-            "source": metadata["source"] + " 3",
+            "source": metadata["source"] + " 4",
         }
 
     for module in (record, store, writer):
-        monkeypatch.setattr(module, "FORMAT_VERSION", 3)
-    monkeypatch.setattr(record, "MIGRATIONS", {1: to_two, 2: to_three})
+        monkeypatch.setattr(module, "FORMAT_VERSION", 4)
+    monkeypatch.setattr(record, "MIGRATIONS", {**record.MIGRATIONS, 2: to_three, 3: to_four})
     original = open_dataset(data / "bapst_small.pickle")[0]
     by_name = open_dataset(data / "store_v1.h5").by_name("bapst_small")
-    assert by_name.source == original.source + " 2 3"
-    np.testing.assert_allclose(by_name.propensity, 2 * original.propensity, rtol=1e-3)
+    assert by_name.source == original.source + " 3 4"
+    np.testing.assert_allclose(by_name.propensities, 2 * original.propensities, rtol=1e-3)
     # An old store that is extended becomes a new one as a whole.
     extended = shutil.copy(data / "store_v1.h5", tmp_path / "old.h5")
     write(extended, make_sample("new"), job=store.store_provenance(extended)["job"])
     again = open_dataset(extended)
     assert again.by_name("new").source == "made up"
-    assert again.by_name("bapst_small").source == original.source + " 2 3"
+    assert again.by_name("bapst_small").source == original.source + " 3 4"
 
 
 def test_newer_formats_and_other_hdf5_files(tmp_path):
@@ -224,7 +224,7 @@ for _ in range(300):
     try:
         sample = open_dataset(bad)[0]
         assert sample.name == reference.name
-        for field in ('propensity', 'halves', 'inherent_positions', 'squared_displacement', 'fs', 'times'):
+        for field in ('propensities', 'halves', 'inherent_positions', 'squared_displacement', 'fs', 'times'):
             np.testing.assert_array_equal(getattr(sample, field), getattr(reference, field))
         np.testing.assert_array_equal(sample.structure.positions, reference.structure.positions)
         np.testing.assert_array_equal(sample.structure.cell, reference.structure.cell)

@@ -62,6 +62,6 @@ def test_snippet(number, here):
     if "pipeline" in names:
         assert "Color" in names["pipeline"].compute().particles
     if "analysis" in names:
-        assert names["analysis"].results.propensity.shape == (2, 120, 3)
+        assert names["analysis"].results.propensities.shape == (2, 120, 3)
     if "calc" in names:
         assert ase.io.read("annotated.extxyz").arrays["propensities"].shape == (120, 3)

@@ -67,7 +67,7 @@ def test_published_behaviour(shared):
 
     sample = open_dataset(shared / "bapst" / "test_large.pickle")[0]
     k = int(np.argmin(np.abs(sample.times - 0.13)))
-    predicted, label = load_model("bapst-t044-s09").predict(sample.structure)[:, 0], sample.propensity[:, k]
+    predicted, label = load_model("bapst-t044-s09").predict(sample.structure)[:, 0], sample.propensities[:, k]
     a = sample.structure.types == 0
     assert np.corrcoef(predicted, label)[0, 1] == pytest.approx(0.567, abs=2e-3)
     assert np.corrcoef(predicted[a], label[a])[0, 1] == pytest.approx(0.9346, abs=1e-3)
@@ -117,7 +117,7 @@ def test_fit_learns():
     train, test = [make_sample(k, n=343) for k in range(2)], make_sample(7, n=343)
     model = BapstEstimator().fit(train, epochs=100, width=32, n_recurrences=2, device="cpu")
     a = test.structure.types == 0
-    assert np.corrcoef(model.predict(test.structure)[a, 1], test.propensity[a, 1])[0, 1] > 0.35
+    assert np.corrcoef(model.predict(test.structure)[a, 1], test.propensities[a, 1])[0, 1] > 0.35
 
 
 def test_fit_is_reproducible_and_survives_the_disk(samples, tmp_path):

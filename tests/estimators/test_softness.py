@@ -95,7 +95,7 @@ def test_fit_predict_and_disk(samples, tmp_path):
 
 def test_given_labels_are_used(samples):
     flipped = [
-        np.where(s.propensity[:, 0] > np.median(s.propensity[s.structure.types == 0, 0]), 0, 1)
+        np.where(s.propensities[:, 0] > np.median(s.propensities[s.structure.types == 0, 0]), 0, 1)
         for s in samples[:3]
     ]
     for label, sample in zip(flipped, samples, strict=False):

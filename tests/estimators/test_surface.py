@@ -42,7 +42,7 @@ def test_predictions_have_the_shape_and_units(model, samples):
     assert predicted.shape == (len(a), 2) and predicted.dtype == np.float64
     assert np.isfinite(predicted[a]).all()
     # Not standardised: on average near the labels.
-    assert np.abs(predicted[a].mean(0) - samples[2].propensity[a].mean(0)).max() < 0.2
+    assert np.abs(predicted[a].mean(0) - samples[2].propensities[a].mean(0)).max() < 0.2
 
 
 def test_order_of_particles_does_not_matter(model, samples):
@@ -87,7 +87,7 @@ def test_a_species_that_is_absent_from_training(samples):
         type(s)(
             Structure(s.structure.positions, np.zeros(len(s), int), s.structure.cell),
             s.times,
-            s.propensity,
+            s.propensities,
             s.name,
             potential="lj/cut",
         )

@@ -35,7 +35,7 @@ class Oracle(Estimator):
         self.known = {}
         for sample in samples:
             places = sample.structure.positions if input_positions == "thermal" else sample.inherent_positions
-            self.known[float(places[0, 0])] = sample.propensity
+            self.known[float(places[0, 0])] = sample.propensities
 
     def fit(self, train, valid=(), **options):
         return self
@@ -70,7 +70,7 @@ def test_scores_are_those_of_all_particles_and_of_each_structure(samples):
     oracle = Oracle(samples, noise=0.05)
     score = evaluate(oracle, samples, species=["B"])
     pairs = [
-        (oracle.predict(s.structure)[s.structure.types == 1], s.propensity[s.structure.types == 1])
+        (oracle.predict(s.structure)[s.structure.types == 1], s.propensities[s.structure.types == 1])
         for s in samples
     ]
     pooled = pearson(*(np.concatenate(side) for side in zip(*pairs, strict=True)))

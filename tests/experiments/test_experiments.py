@@ -191,7 +191,7 @@ def test_refitted_readout_is_the_best_linear_map_of_frozen_features(network):
     )
     a = structure.types == 0
     x = np.concatenate([node_features(estimator, s.structure)[s.structure.types == 0] for s in samples])
-    y = np.concatenate([s.propensity[s.structure.types == 0] for s in samples])
+    y = np.concatenate([s.propensities[s.structure.types == 0] for s in samples])
     # One layer with two species makes collinear features: directions of rounding noise are cut.
     solution = np.linalg.lstsq((x - x.mean(0)) / x.std(0), y - y.mean(0), rcond=1e-4)[0]
     expected = (node_features(estimator, structure)[a] - x.mean(0)) / x.std(0) @ solution + y.mean(0)

@@ -54,7 +54,7 @@ def test_mdanalysis_gives_the_same_up_to_float32_positions(tmp_path, demo, direc
 
     path = write_dump(tmp_path / "t.lammpsdump", [demo.structure], origin=0.0)
     universe = MDAnalysis.Universe(str(path), format="LAMMPSDUMP", dt=1.0)
-    found = PropensityAnalysis(universe, species_map={1: "A", 2: "B"}).run().results.propensity[0]
+    found = PropensityAnalysis(universe, species_map={1: "A", 2: "B"}).run().results.propensities[0]
     error = np.abs(found - direct) / direct.std(axis=0)
     # A neighbour at the cutoff may be in or out once positions are rounded: rare, and seen by few.
     assert np.quantile(error, 0.99) < 1e-3

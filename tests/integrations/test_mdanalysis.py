@@ -49,11 +49,12 @@ def expected(tiny_model, frames):
 
 def test_results_are_those_of_the_predictor(u, tiny_model, expected):
     analysis = PropensityAnalysis(u, tiny_model, species_map=MAP, dtype="float64").run()
-    assert analysis.results.propensity.shape == (5, 120, 3)
-    assert analysis.results.propensity.dtype == np.float64
+    assert analysis.results.propensities.shape == (5, 120, 3)
+    assert analysis.results.propensities.dtype == np.float64
+    assert np.array_equal(analysis.results.propensity, analysis.results.propensities[:, :, 2])
     assert analysis.results.times.tolist() == [1, 10, 100]
     # Positions are float32 in MDAnalysis.
-    assert np.abs((analysis.results.propensity - expected) / expected.std(axis=(0, 1))).max() < 1e-4
+    assert np.abs((analysis.results.propensities - expected) / expected.std(axis=(0, 1))).max() < 1e-4
 
 
 def test_the_same_float32_frame_gives_the_same_numbers_everywhere(u, tiny_model):
@@ -67,26 +68,26 @@ def test_the_same_float32_frame_gives_the_same_numbers_everywhere(u, tiny_model)
     direct = Predictor(tiny_model).predict(Structure(u.atoms.positions, types, cell))
     atoms = ase.Atoms(types + 1, u.atoms.positions, cell=cell, pbc=True)
     calculator = PropensityCalculator(tiny_model, species_map=MAP)
-    assert np.array_equal(analysis.results.propensity[0], direct)
+    assert np.array_equal(analysis.results.propensities[0], direct)
     assert np.array_equal(calculator.get_property("propensities", atoms), direct)
 
 
 def test_a_lammps_dump_whose_particles_are_shuffled(dumped, tiny_model, expected):
     analysis = PropensityAnalysis(dumped, tiny_model, species_map=MAP, dtype="float64").run()
-    assert np.abs((analysis.results.propensity - expected) / expected.std(axis=(0, 1))).max() < 1e-3
+    assert np.abs((analysis.results.propensities - expected) / expected.std(axis=(0, 1))).max() < 1e-3
 
 
 @pytest.mark.parametrize("selection", [{"start": 1, "stop": 5, "step": 2}, {"frames": [3, 0]}])
 def test_frames_are_selected_as_usual(selection, u, tiny_model):
-    everything = PropensityAnalysis(u, tiny_model, species_map=MAP).run().results.propensity
+    everything = PropensityAnalysis(u, tiny_model, species_map=MAP).run().results.propensities
     analysis = PropensityAnalysis(u, tiny_model, species_map=MAP).run(**selection)
-    assert np.array_equal(analysis.results.propensity, everything[analysis.frames])
+    assert np.array_equal(analysis.results.propensities, everything[analysis.frames])
     assert analysis.frames.tolist() == ([1, 3] if "start" in selection else [3, 0])
 
 
 def test_no_frames_give_empty_results(u, tiny_model):
     analysis = PropensityAnalysis(u, tiny_model, species_map=MAP).run(stop=0)
-    assert analysis.results.propensity.shape == (0, 120, 3)
+    assert analysis.results.propensities.shape == (0, 120, 3)
 
 
 def test_processes_give_the_same_numbers(dumped, tiny_model):
@@ -95,7 +96,7 @@ def test_processes_give_the_same_numbers(dumped, tiny_model):
     parallel = PropensityAnalysis(dumped, tiny_model, species_map=MAP).run(
         backend="multiprocessing", n_workers=2
     )
-    assert np.array_equal(serial.results.propensity, parallel.results.propensity)
+    assert np.array_equal(serial.results.propensities, parallel.results.propensities)
     assert np.array_equal(serial.frames, parallel.frames)
     assert np.array_equal(serial.results.times, parallel.results.times)
 
@@ -105,7 +106,7 @@ def test_dask_gives_the_same_numbers(dumped, tiny_model):
     pytest.importorskip("dask")
     serial = PropensityAnalysis(dumped, tiny_model, species_map=MAP).run()
     dask = PropensityAnalysis(dumped, tiny_model, species_map=MAP).run(backend="dask", n_workers=2)
-    assert np.array_equal(serial.results.propensity, dask.results.propensity)
+    assert np.array_equal(serial.results.propensities, dask.results.propensities)
 
 
 def test_backends_and_parts_are_declared(u, tiny_model):
@@ -117,25 +118,25 @@ def test_backends_and_parts_are_declared(u, tiny_model):
     analysis._setup_frames(u.trajectory)
     parts = [pickle.loads(pickle.dumps(analysis))._compute(group).results for group in groups]
     merged = analysis._get_aggregator().merge(parts)
-    assert np.array_equal(np.array(merged.propensity), analysis.run().results.propensity)
+    assert np.array_equal(np.array(merged.propensities), analysis.run().results.propensities)
 
 
 def test_a_pickled_analysis_holds_no_network(u, tiny_model):
     analysis = PropensityAnalysis(u, tiny_model, species_map=MAP).run(stop=1)
     clone = pickle.loads(pickle.dumps(analysis))
     assert clone._predictor is None
-    assert np.array_equal(clone.run(stop=1).results.propensity, analysis.results.propensity)
+    assert np.array_equal(clone.run(stop=1).results.propensities, analysis.results.propensities)
 
 
 def test_a_selection_is_predicted_with_all_its_neighbours(u, tiny_model):
     everything = PropensityAnalysis(u, tiny_model, species_map=MAP).run(stop=2)
     chosen = u.select_atoms("type 2")
     part = PropensityAnalysis(chosen, tiny_model, species_map=MAP).run(stop=2)
-    assert part.results.propensity.shape == (2, 24, 3)
-    assert np.array_equal(part.results.propensity, everything.results.propensity[:, chosen.ix])
+    assert part.results.propensities.shape == (2, 24, 3)
+    assert np.array_equal(part.results.propensities, everything.results.propensities[:, chosen.ix])
     shuffled = u.atoms[[5, 2, 7]]
     analysis = PropensityAnalysis(shuffled, tiny_model, species_map=MAP).run(stop=2)
-    assert np.array_equal(analysis.results.propensity, everything.results.propensity[:, [5, 2, 7]])
+    assert np.array_equal(analysis.results.propensities, everything.results.propensities[:, [5, 2, 7]])
 
 
 @pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")
@@ -147,7 +148,7 @@ def test_an_environment_restricts_the_neighbours(u, tiny_model):
     direct = Predictor(tiny_model).predict(
         Structure(some.positions, types, u.trajectory.ts.triclinic_dimensions)
     )
-    assert np.array_equal(analysis.results.propensity[0], direct[10:20])
+    assert np.array_equal(analysis.results.propensities[0], direct[10:20])
     with pytest.raises(InputError, match="atom 95 is not part"):
         PropensityAnalysis(u.atoms[95:], tiny_model, environment=some, species_map=MAP)
 
@@ -156,19 +157,22 @@ def test_values_go_to_the_timestep_when_asked(u, tiny_model):
     seen = []
     analysis = PropensityAnalysis(u, tiny_model, species_map=MAP, store=True)
     single = analysis._single_frame
-    analysis._single_frame = lambda: (single(), seen.append(u.trajectory.ts.data["propensity"].copy()))
+    analysis._single_frame = lambda: (single(), seen.append(dict(u.trajectory.ts.data)))
     analysis.run()
-    assert np.array_equal(np.array(seen), analysis.results.propensity)
+    for name in ("propensity", "propensities"):
+        assert np.array_equal([data[name] for data in seen], analysis.results[name])
 
 
 def test_a_committee_has_standard_deviations(u, tiny_model, tmp_path):
     other = make_tiny_model(tmp_path / "other", seed=1)
     results = PropensityAnalysis(u, [tiny_model, other], species_map=MAP).run(stop=2).results
     single = [
-        PropensityAnalysis(u, m, species_map=MAP).run(stop=2).results.propensity for m in (tiny_model, other)
+        PropensityAnalysis(u, m, species_map=MAP).run(stop=2).results.propensities
+        for m in (tiny_model, other)
     ]
-    assert np.allclose(results.propensity, np.mean(single, axis=0))
-    assert np.allclose(results.propensity_std, np.std(single, axis=0, ddof=1))
+    assert np.allclose(results.propensities, np.mean(single, axis=0))
+    assert np.allclose(results.propensities_std, np.std(single, axis=0, ddof=1))
+    assert np.array_equal(results.propensity_std, results.propensities_std[:, :, 2])
 
 
 def test_types_that_change_in_time_are_used_where_they_are_read(tmp_path, frames, tiny_model):
@@ -177,7 +181,7 @@ def test_types_that_change_in_time_are_used_where_they_are_read(tmp_path, frames
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         u = MDAnalysis.Universe(str(path), format="LAMMPSDUMP", dt=1.0, additional_columns=["type"])
-    found = PropensityAnalysis(u, tiny_model, species_map=MAP, dtype="float64").run().results.propensity
+    found = PropensityAnalysis(u, tiny_model, species_map=MAP, dtype="float64").run().results.propensities
     predictor = Predictor(tiny_model, dtype="float64")
     right = predictor.predict(Structure(frames[1].positions, swapped[1], frames[1].cell))
     wrong = predictor.predict(frames[1])
@@ -198,7 +202,7 @@ def test_no_box_means_open_boundaries_and_a_warning(frames, tiny_model):
     u.load_new(u.atoms.positions[None].copy())
     analysis = PropensityAnalysis(u, tiny_model, species_map=MAP)
     with pytest.warns(UserWarning, match="no periodic box"):
-        found = analysis.run().results.propensity[0]
+        found = analysis.run().results.propensities[0]
     with pytest.warns(UserWarning, match="no periodic box"):
         direct = Predictor(tiny_model).predict(Structure(u.atoms.positions, frames[0].types, 0.0, False))
     assert np.array_equal(found, direct)
@@ -211,7 +215,7 @@ def test_periodic_directions_can_be_chosen(u, frames, tiny_model):
     slab = Structure(
         u.atoms.positions, frames[0].types, u.trajectory.ts.triclinic_dimensions, [True, True, False]
     )
-    assert np.array_equal(found.results.propensity[0], Predictor(tiny_model).predict(slab))
+    assert np.array_equal(found.results.propensities[0], Predictor(tiny_model).predict(slab))
 
 
 def test_errors_come_before_the_run(u, tiny_model):
@@ -236,7 +240,7 @@ def test_a_tilted_gsd_box_is_refused(tmp_path, frames, tiny_model):
     hoomd = pytest.importorskip("gsd.hoomd")
     path, _, _ = write(tmp_path, "gsd", frames[:1])
     u = MDAnalysis.Universe(str(path))
-    assert PropensityAnalysis(u, tiny_model).run().results.propensity.shape == (1, 120, 3)
+    assert PropensityAnalysis(u, tiny_model).run().results.propensities.shape == (1, 120, 3)
     snapshot = hoomd.open(str(path))[0]
     snapshot.configuration.box[3] = 0.3
     with hoomd.open(str(tmp_path / "tilted.gsd"), "w") as file:
@@ -255,7 +259,7 @@ def test_a_triclinic_dump_by_lammps(tiny_model):
     analysis = PropensityAnalysis(u, tiny_model, species_map=MAP, dtype="float64").run()
     predictor = Predictor(tiny_model, dtype="float64")
     for values, frame in zip(
-        analysis.results.propensity, open_trajectory(LAMMPS / "scaled.lammpstrj"), strict=True
+        analysis.results.propensities, open_trajectory(LAMMPS / "scaled.lammpstrj"), strict=True
     ):
         order = np.argsort(frame.arrays["id"])
         ours = predictor.predict(frame.structure(("A", "B"), MAP))[order]

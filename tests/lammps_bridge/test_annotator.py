@@ -81,7 +81,7 @@ def test_dump_equals_ase_and_mdanalysis(case: str, start: Callable, tiny_model: 
     )
     analysis = PropensityAnalysis(universe, tiny_model, species_map={"1": "A", "2": "B"}).run()
     last = np.array([frame.values[:, 0] for frame in frames])
-    assert np.abs(analysis.results.propensity[:, :, 2] - last).max() <= 1e-6
+    assert np.abs(analysis.results.propensities[:, :, 2] - last).max() <= 1e-6
 
 
 @pytest.mark.filterwarnings("ignore:number density")

@@ -153,4 +153,4 @@ def test_end_to_end(tmp_path):
     other = open_dataset(again)[0]
     assert other.name == sample.name and other.n_runs == 8
     np.testing.assert_allclose(other.structure.positions, sample.structure.positions, atol=1e-6)
-    np.testing.assert_allclose(other.propensity.mean(axis=0), sample.propensity.mean(axis=0), rtol=0.2)
+    np.testing.assert_allclose(other.propensities.mean(axis=0), sample.propensities.mean(axis=0), rtol=0.2)

@@ -10,7 +10,7 @@ from propensity.errors import InputError, PropensityError
 from propensity.simulate import make_engine, register_engine
 from propensity.simulate.pieces import PieceStore
 from propensity.simulate.runner import Runner
-from propensity.simulate.workflow import Workflow, noise_ceiling
+from propensity.simulate.workflow import Workflow
 from tests.simulate.helpers import FreeFlight, small_settings
 
 
@@ -35,10 +35,10 @@ def test_an_ideal_gas(tmp_path):
     times = np.array(settings.times)
     speed = np.sqrt(8 * 0.8 / np.pi)
     for sample in samples.values():
-        np.testing.assert_allclose(sample.propensity.mean(axis=0), speed * times, rtol=0.02)
+        np.testing.assert_allclose(sample.propensities.mean(axis=0), speed * times, rtol=0.02)
         np.testing.assert_allclose(sample.squared_displacement.mean(axis=0), 3 * 0.8 * times**2, rtol=0.04)
         np.testing.assert_allclose(sample.fs, np.exp(-0.5 * (7.25 * times) ** 2 * 0.8), atol=0.02)
-        np.testing.assert_allclose(sample.halves.mean(axis=0), sample.propensity, rtol=1e-12)
+        np.testing.assert_allclose(sample.halves.mean(axis=0), sample.propensities, rtol=1e-12)
         np.testing.assert_allclose(sample.inherent_positions, sample.structure.positions)
         assert sample.n_runs == 16 and sample.temperature == 0.8 and sample.species == ("A", "B")
     # F_s falls to 1/e where q² T t² / 2 = 1; a gas without a thermostat stays as hot as it was molten.
@@ -57,7 +57,7 @@ def test_pieces_join_to_the_same_trajectory(tmp_path):
     _, cut, stored = run_flow(tmp_path / "b", settings, FreeFlight(), length=70)
     assert "structures/0000/run0000/5" in stored
     for name, sample in whole.items():
-        np.testing.assert_allclose(cut[name].propensity, sample.propensity, rtol=1e-5)
+        np.testing.assert_allclose(cut[name].propensities, sample.propensities, rtol=1e-5)
         np.testing.assert_allclose(cut[name].fs, sample.fs, rtol=1e-9)
 
 
@@ -112,15 +112,6 @@ def test_energy_drift_is_refused(tmp_path, end):
 
     with pytest.raises(InputError, match=r"run000\d: the energy per particle drifts by .*--timestep"):
         run_flow(tmp_path / "w", small_settings(), Drifts())
-
-
-def test_noise_ceiling():
-    rng = np.random.default_rng(0)
-    signal = rng.standard_normal((20000, 1))
-    halves = signal + 0.5 * rng.standard_normal((2, 20000, 1))
-    # √(2r/(1+r)) is the correlation of the signal with the mean of the halves.
-    expected = np.corrcoef(signal[:, 0], halves.mean(axis=0)[:, 0])[0, 1]
-    assert noise_ceiling(halves)[0] == pytest.approx(expected, abs=0.01)
 
 
 def test_engines_are_found_by_name():

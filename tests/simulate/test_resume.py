@@ -47,7 +47,7 @@ def assert_same(a: Path, b: Path) -> None:
     first, second = open_dataset(a), open_dataset(b)
     assert first.names == second.names and len(first) == 3
     for x, y in zip(first, second, strict=True):
-        for name in ("propensity", "halves", "squared_displacement", "fs", "inherent_positions", "times"):
+        for name in ("propensities", "halves", "squared_displacement", "fs", "inherent_positions", "times"):
             np.testing.assert_array_equal(getattr(x, name), getattr(y, name), err_msg=name)
         np.testing.assert_array_equal(x.structure.positions, y.structure.positions)
         np.testing.assert_array_equal(x.structure.types, y.structure.types)

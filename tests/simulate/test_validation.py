@@ -129,7 +129,7 @@ def test_stored_propensities_of_bapst(engine, shared, tmp_path):
         assert ours.times[k] == pytest.approx(theirs.times[k], rel=1e-6)
         for species, few in ((0, 1), (1, 4)):
             of = ours.structure.types == species
-            a, b = ours.propensity[of, k], theirs.propensity[of, k]
+            a, b = ours.propensities[of, k], theirs.propensities[of, k]
             assert a.mean() == pytest.approx(b.mean(), rel=0.005 * few)
             half = np.corrcoef(ours.halves[:, of, k])[0, 1]
             # Both labels are means of 30 runs, so they correlate as two such means do: 2r/(1+r).

@@ -38,7 +38,7 @@ def make_sample(seed: int, **changes: Any) -> Sample:
     values = {
         "structure": structure,
         "times": np.array([1.0, 10.0]),
-        "propensity": labels,
+        "propensities": labels,
         "name": f"toy/{seed}",
         "inherent_positions": structure.positions + 0.02 * rng.normal(size=(len(structure), 3)),
         "halves": labels + 0.02 * rng.normal(size=(2, *labels.shape)),

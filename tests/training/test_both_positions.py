@@ -18,7 +18,7 @@ from propensity.evaluation import evaluate
 from propensity.nn import SE3GNN
 from propensity.structure import Structure
 from propensity.training import fit_network
-from propensity.training.fit import typical_displacement
+from propensity.training.fit import typical_offset
 from propensity.training.graphs import join_graphs, labelled_graph
 from tests.conftest import make_liquid
 from tests.training.conftest import SMALL, make_sample
@@ -37,7 +37,7 @@ def telling():
         samples.append(
             replace(
                 sample,
-                propensity=labels,
+                propensities=labels,
                 inherent_positions=sample.structure.positions - moved,
                 halves=None,
                 potential="lj/cut",
@@ -71,7 +71,7 @@ def test_the_displacement_is_the_short_way_to_the_thermal_positions(telling):
     step = sample.structure.positions - sample.inherent_positions
     np.testing.assert_allclose(found.thermal_offset, step, atol=1e-12)
     assert input_structure(sample, "inherent").thermal_offset is None
-    assert typical_displacement([sample]) == pytest.approx(np.sqrt(np.mean(step**2)))
+    assert typical_offset([sample]) == pytest.approx(np.sqrt(np.mean(step**2)))
 
 
 def test_rotations_turn_the_displacement_too(telling, trained):

@@ -86,7 +86,7 @@ def test_structures_of_different_sizes(samples, monkeypatch):
     smaller = type(cut)(
         type(structure)(structure.positions[:n], structure.types[:n], structure.cell),
         cut.times,
-        cut.propensity[:n],
+        cut.propensities[:n],
         "small",
         temperature=0.5,
     )

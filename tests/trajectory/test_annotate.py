@@ -33,7 +33,7 @@ def test_every_format_gives_what_the_predictor_gives(kind, tmp_path, tiny_model,
     summary = annotate(path, tmp_path / "out.h5", predictor, topology)
     assert summary.n_frames == 4
     with h5py.File(tmp_path / "out.h5") as file:
-        found = file["observables/propensity/value"][:] / scale
+        found = file["observables/propensities/value"][:] / scale
     if kind == "dump":  # whose particles come in an order of their own
         ids = np.stack([frame.arrays["id"] for frame in open_trajectory(path)]) - 1
         expected = np.take_along_axis(expected, ids[:, :, None], axis=1)
@@ -155,7 +155,7 @@ def test_frames_before_a_broken_one_are_saved(kind, output, tmp_path, frames, ti
     assert "\n" not in str(error.value)
     if output == "out.h5":
         with h5py.File(tmp_path / output) as file:
-            assert file["particles/all/propensity/value"].shape == (2, 120, 3)
+            assert file["particles/all/propensities/value"].shape == (2, 120, 3)
     else:
         assert len(list(open_trajectory(tmp_path / output))) == 2
 
@@ -239,7 +239,7 @@ def test_a_committee_adds_standard_deviations(tmp_path, tiny_model, frames):
     assert np.allclose(dumped.arrays["propensity_std"], std[:, 2], atol=1e-7)
     assert np.allclose(dumped.arrays["propensity_std_t10"], std[:, 1], atol=1e-7)
     with h5py.File(tmp_path / "out.h5") as file:
-        assert np.allclose(file["particles/all/propensity_std/value"][0], std, atol=1e-6)
+        assert np.allclose(file["particles/all/propensities_std/value"][0], std, atol=1e-6)
 
 
 def test_selected_times_are_the_columns(tmp_path, tiny_model, frames):
@@ -276,7 +276,7 @@ def test_hdf5_is_read_by_mdanalysis(tmp_path, predictor, frames):
     with h5py.File(tmp_path / "out.h5") as file:
         assert np.array_equal(file["particles/all/image/value"][2], original[2].arrays["image"])
         assert np.array_equal(file["particles/all/id/value"][2], original[2].arrays["id"])
-        assert file["observables/propensity"].attrs["times"].tolist() == [1, 10, 100]
+        assert file["observables/propensities"].attrs["times"].tolist() == [1, 10, 100]
 
 
 @pytest.mark.parametrize("kind", ["extxyz", "dump"])

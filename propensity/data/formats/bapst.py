@@ -62,7 +62,7 @@ def read_bapst(path: str | os.PathLike, name: str | None = None, split: str | No
             f"{where} has neither targets nor trajectory_target_positions: no propensities to read."
         )
     n = len(structure)
-    propensity = np.full((n, n_known), np.nan)
+    propensities = np.full((n, n_known), np.nan)
     halves = np.full((2, n, n_known), np.nan)
     squares = np.full((n, n_known), np.nan)
     n_runs: int | None = None
@@ -72,7 +72,7 @@ def read_bapst(path: str | os.PathLike, name: str | None = None, split: str | No
         averages = average_runs(
             structure.positions, positions_of_runs, structure.types, box, f"{where}, time {k}"
         )
-        propensity[:, k], halves[..., k] = averages.propensity, averages.halves
+        propensities[:, k], halves[..., k] = averages.propensity, averages.halves
         squares[:, k] = averages.squared_displacement
         if n_runs not in (None, averages.n_runs):
             raise DataError(f"{where}: {averages.n_runs} runs at time {k} and {n_runs} at time 0.")
@@ -81,9 +81,9 @@ def read_bapst(path: str | os.PathLike, name: str | None = None, split: str | No
         target = np.asarray(target, dtype=np.float64) if isinstance(target, np.ndarray) else np.zeros(0)
         if target.shape != (n,):
             raise DataError(f"{where}: targets[{k}] is not an array of {n} numbers.")
-        if k < len(runs or []) and not np.allclose(target, propensity[:, k], rtol=1e-3, atol=1e-3):
+        if k < len(runs or []) and not np.allclose(target, propensities[:, k], rtol=1e-3, atol=1e-3):
             raise DataError(f"{where}: targets[{k}] contradicts the propensities of the runs at that time.")
-        propensity[:, k] = target
+        propensities[:, k] = target
     order = np.argsort(times[:n_known])
     metadata = raw.get("metadata")
     temperature = metadata.get("temperature") if isinstance(metadata, dict) else None
@@ -92,7 +92,7 @@ def read_bapst(path: str | os.PathLike, name: str | None = None, split: str | No
     return Sample(
         structure=structure,
         times=times[order],
-        propensity=propensity[:, order],
+        propensities=propensities[:, order],
         name=name or path.stem,
         halves=halves[..., order] if runs else None,
         squared_displacement=squares[:, order] if runs else None,

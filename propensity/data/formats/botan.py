@@ -89,7 +89,7 @@ def read_botan(paths: Sequence[Path], name: str, split: str | None = None) -> Sa
     return Sample(
         structure=structure_of(str(paths[0]), first["initial_positions"], first["types"], _box(first)),
         times=np.array(times)[order],
-        propensity=np.stack([averages[k].propensity for k in order], axis=-1),
+        propensities=np.stack([averages[k].propensity for k in order], axis=-1),
         name=name,
         halves=np.stack([averages[k].halves for k in order], axis=-1),
         squared_displacement=np.stack([averages[k].squared_displacement for k in order], axis=-1),

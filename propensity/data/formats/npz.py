@@ -68,12 +68,12 @@ def read_ka3d(
     published = labels == "published"
     halves = squares = None
     if published:
-        propensity = data["published_propensity_tau"][index][:, None]
+        propensities = data["published_propensity_tau"][index][:, None]
         if "published_tau_halves" in data:
             halves = data["published_tau_halves"][index][:, :, None]
         n_runs = data.get("published_n_runs")
     else:
-        propensity = data["propensity"][index].T
+        propensities = data["propensity"][index].T
         n_runs = data.get("n_runs")
         if "propensity_halves" in data:
             halves = data["propensity_halves"][index].transpose(0, 2, 1)
@@ -96,7 +96,7 @@ def read_ka3d(
             data["box"],
         ),
         times=times,
-        propensity=np.array(propensity, dtype=np.float64),
+        propensities=np.array(propensities, dtype=np.float64),
         name=name,
         inherent_positions=_optional(data, "inherent_positions", index),
         halves=None if halves is None else np.array(halves, dtype=np.float64),

@@ -16,10 +16,21 @@ from propensity.sample import Sample
 from propensity.structure import Structure
 
 #: Raised with every change that old files don't meet; each step has a migration below.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+
+Parts = tuple[dict[str, Any], dict[str, Any]]
+
+
+def _one_word_one_meaning(arrays: dict[str, Any], metadata: dict[str, Any]) -> Parts:
+    """1 → 2: ``propensities``; ``thermal_offset``, which has the opposite sign of its predecessor."""
+    arrays = {("propensities" if name == "propensity" else name): array for name, array in arrays.items()}
+    if "inherent_displacement" in arrays:
+        arrays["thermal_offset"] = -arrays.pop("inherent_displacement")
+    return arrays, metadata
+
 
 #: version → function that turns the (arrays, metadata) of a record of that version into the next one's.
-MIGRATIONS: dict[int, Callable[[dict[str, Any], dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]] = {}
+MIGRATIONS: dict[int, Callable[[dict[str, Any], dict[str, Any]], Parts]] = {1: _one_word_one_meaning}
 
 _METADATA = (
     "name",
@@ -98,12 +109,12 @@ def _encode(sample: Sample) -> dict[str, np.ndarray]:
         "cell": structure.cell,
         "pbc": structure.pbc,
         # Particles last: neighbours in memory are alike and compress.
-        "propensity": round_mantissa(sample.propensity.T, LABEL_BITS),
+        "propensities": round_mantissa(sample.propensities.T, LABEL_BITS),
     }
     if sample.inherent_positions is not None:
-        # As a displacement: fewer digits.
-        shift = round_absolute(sample.inherent_positions) - arrays["positions"].astype(np.float64)
-        arrays["inherent_displacement"] = round_absolute(shift)
+        # As an offset: fewer digits.
+        offset = arrays["positions"].astype(np.float64) - round_absolute(sample.inherent_positions)
+        arrays["thermal_offset"] = round_absolute(offset)
     if sample.halves is not None:
         arrays["halves"] = round_mantissa(sample.halves.transpose(0, 2, 1), AUXILIARY_BITS)
     if sample.squared_displacement is not None:
@@ -120,13 +131,13 @@ def _decode(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> Sample:
     positions = arrays["positions"].astype(np.float64)
     # Records of older releases don't say it.
     dimension = metadata.pop("dimension", None)
-    inherent = double("inherent_displacement", 0, 1)
-    propensity = double("propensity", 1, 0)
-    assert propensity is not None
+    offset = double("thermal_offset", 0, 1)
+    propensities = double("propensities", 1, 0)
+    assert propensities is not None
     return Sample(
         structure=Structure(positions, arrays["types"], arrays["cell"], arrays["pbc"], dimension=dimension),
-        propensity=propensity,
-        inherent_positions=None if inherent is None else positions + inherent,
+        propensities=propensities,
+        inherent_positions=None if offset is None else positions - offset,
         halves=double("halves", 0, 2, 1),
         squared_displacement=double("squared_displacement", 1, 0),
         **{
