@@ -113,8 +113,8 @@ def test_scaling_and_minimum_keep_the_plane(reference):
     scaled = reference.scaled(2.7)
     assert scaled.dimension == 2 and scaled.density == pytest.approx(reference.density / 2.7**2)
     moved = reference.at_minimum(reference.positions + [EDGE, 0.01, 0])
-    assert moved.dimension == 2 and np.abs(moved.displacement[:, 1] + 0.01).max() < 1e-9
-    assert np.abs(moved.displacement[:, 0]).max() < 1e-9
+    assert moved.dimension == 2 and np.abs(moved.thermal_offset[:, 1] + 0.01).max() < 1e-9
+    assert np.abs(moved.thermal_offset[:, 0]).max() < 1e-9
 
 
 def test_ase_with_zero_third_vector_and_flags(reference):
