@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from propensity.data import open_dataset
-from propensity.simulate import load_preset, make_engine, simulate
+from propensity.simulate import load_preset, make_engine, simulate_propensities
 from propensity.simulate.options import make_settings
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "again.h5"
-        simulate(settings, path, make_engine("lammps"), given=given, workers=1)
+        simulate_propensities(settings, path, make_engine("lammps"), given=given, workers=1)
         ours, theirs = open_dataset(path)[0], given[0]
     a = ours.structure.types == 0
     figure, axes = plt.subplots(1, len(ours.times), figsize=(3.6 * len(ours.times), 3.6), squeeze=False)

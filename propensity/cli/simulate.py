@@ -96,7 +96,7 @@ def command(
     propensity simulate kob-andersen --temperature 0.56 --structures 20 --runs 30 --times 0.1:200:10 -o
     ka_T0.56.h5
     """  # noqa: D301
-    from propensity.simulate import make_engine, simulate
+    from propensity.simulate import make_engine, simulate_propensities
     from propensity.simulate.model import preset_text
     from propensity.simulate.options import choose_model, make_settings
 
@@ -125,7 +125,7 @@ def command(
         wavenumber=wavenumber,
         seed=seed,
     )
-    simulate(
+    simulate_propensities(
         settings,
         output or Path("estimate.h5"),
         make_engine(engine, exe=lammps_exe, suffix=suffix, ranks=ranks),

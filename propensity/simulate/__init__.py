@@ -4,7 +4,7 @@ from propensity.simulate.engine import Engine, Leg, LegResult, State
 from propensity.simulate.engines import make_engine, register_engine
 from propensity.simulate.given import with_given
 from propensity.simulate.model import Model, load_input, load_preset, presets
-from propensity.simulate.run import simulate
+from propensity.simulate.run import simulate_propensities
 from propensity.simulate.settings import Settings, parse_times
 
 __all__ = [
@@ -20,6 +20,6 @@ __all__ = [
     "parse_times",
     "presets",
     "register_engine",
-    "simulate",
+    "simulate_propensities",
     "with_given",
 ]

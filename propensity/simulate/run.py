@@ -28,7 +28,7 @@ from propensity.simulate.workflow import RELAX_ITERATIONS, Workflow, first_latti
 _TRIAL = 200
 
 
-def simulate(
+def simulate_propensities(
     settings: Settings,
     output: str | Path,
     engine: Engine,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -31,9 +29,9 @@ from propensity.training.callbacks import History, WeightAverage, apply_average
 from propensity.training.checkpoints import SafeCheckpointIO, read_checkpoint
 from propensity.training.graphs import GraphModule, labelled_graph
 from propensity.training.interrupt import Interrupted, TrainingInterrupted, interruptible
+from propensity.training.lightning_quirks import FlatDDPStrategy, leave_signals_alone, quiet
 from propensity.training.module import PropensityModule
 from propensity.training.norms import refresh_norms
-from propensity.training.parallel import FlatDDPStrategy, leave_signals_alone
 from propensity.training.progress import Bar
 
 if TYPE_CHECKING:
@@ -90,7 +88,7 @@ def fit_network(
     train, valid = list(train), list(valid)  # read once
     device = chosen_device(config.device)
     with (
-        _quiet(),
+        quiet(),
         _deterministic(device),
         _messages(config, len(train[0]) if len(train) else 0),
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
@@ -338,22 +336,3 @@ def _messages(config: TrainingConfig, n: int) -> Iterator[None]:
 def _is_memory(error: BaseException) -> bool:
     text = str(error).lower()
     return isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Lightning's remarks about loaders and devices; its errors stay."""
-    loggers = [
-        logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning_utilities")
-    ]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            warnings.filterwarnings("ignore", module="torch")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

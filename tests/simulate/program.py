@@ -6,7 +6,7 @@ from __future__ import annotations
 import shutil
 import sys
 
-from propensity.simulate import make_engine, simulate
+from propensity.simulate import make_engine, simulate_propensities
 from propensity.simulate.pieces import PieceStore
 from tests.simulate.helpers import small_settings
 
@@ -21,4 +21,6 @@ if __name__ == "__main__":
 
     if log:
         PieceStore.remove = keep_log
-    simulate(small_settings(), output, make_engine("lammps"), workers=2, scheduler=scheduler, quiet=True)
+    simulate_propensities(
+        small_settings(), output, make_engine("lammps"), workers=2, scheduler=scheduler, quiet=True
+    )

@@ -17,7 +17,7 @@ import pytest
 
 from propensity.data import open_dataset
 from propensity.errors import InputError
-from propensity.simulate import make_engine, simulate
+from propensity.simulate import make_engine, simulate_propensities
 from tests.simulate.helpers import lammps_engine, small_settings
 
 ROOT = Path(__file__).parents[2]
@@ -139,20 +139,20 @@ def test_killed_between_the_data_set_and_the_end(uninterrupted, tmp_path):
     work.mkdir()
     (work / "settings.json").write_text(json.dumps(settings.identity()))
     (work / "x.npz").write_bytes(b"")
-    simulate(settings, output, make_engine("lammps"), quiet=True)
+    simulate_propensities(settings, output, make_engine("lammps"), quiet=True)
     assert not work.exists() and output.read_bytes() == uninterrupted.read_bytes()
 
 
 def test_a_finished_data_set_is_left_alone(uninterrupted, tmp_path):
     before = uninterrupted.read_bytes()
-    report = simulate(small_settings(), uninterrupted, make_engine("lammps"), quiet=True)
+    report = simulate_propensities(small_settings(), uninterrupted, make_engine("lammps"), quiet=True)
     assert report["equilibration"]["tau_alpha"] > 0
     with pytest.raises(InputError, match="begun with runs 4, and now it is 6"):
-        simulate(small_settings(runs=6), uninterrupted, make_engine("lammps"), quiet=True)
+        simulate_propensities(small_settings(runs=6), uninterrupted, make_engine("lammps"), quiet=True)
     other = tmp_path / "other.h5"
     other.write_bytes(b"something")
     with pytest.raises(InputError, match="wasn't made by simulate"):
-        simulate(small_settings(), other, make_engine("lammps"), quiet=True)
+        simulate_propensities(small_settings(), other, make_engine("lammps"), quiet=True)
     assert uninterrupted.read_bytes() == before and other.read_bytes() == b"something"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from propensity.data import open_dataset
-from propensity.simulate import Leg, State, load_preset, simulate
+from propensity.simulate import Leg, State, load_preset, simulate_propensities
 from propensity.simulate.options import make_settings
 from propensity.simulate.physics import generator, maxwell_boltzmann, nearest_image
 from tests.simulate.helpers import lammps_engine
@@ -123,7 +123,7 @@ def test_stored_propensities_of_bapst(engine, shared, tmp_path):
         runs=30,
         start_from=source,
     )
-    simulate(settings, tmp_path / "a.h5", engine, given=given, workers=1, quiet=True)
+    simulate_propensities(settings, tmp_path / "a.h5", engine, given=given, workers=1, quiet=True)
     ours, theirs = open_dataset(tmp_path / "a.h5")[0], given[0]
     for k in range(2):
         assert ours.times[k] == pytest.approx(theirs.times[k], rel=1e-6)

@@ -1,13 +1,28 @@
-"""Several processes: one sum of all gradients a step."""
+"""Where we lean on what Lightning does not promise: everything private or overridden stands here.
+
+``pyproject.toml`` bounds Lightning's version from above; ``tests/training/test_lightning_quirks.py`` looks
+whether each name in :data:`LEANS_ON` is still there: when it passes with a new release, raise the bound.
+"""
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed, nn
+
+#: Object (of a trainer, or a class of Lightning) → names of it that are replaced or read below.
+LEANS_ON: dict[str, tuple[str, ...]] = {
+    "DDPStrategy": ("configure_ddp", "post_backward", "on_exception", "launcher"),
+    "trainer._signal_connector": ("register_signal_handlers",),
+    "trainer.fit_loop.epoch_loop": ("_broadcast_sigterm_tensor",),
+}
 
 
 class FlatDDPStrategy(DDPStrategy):
@@ -61,3 +76,22 @@ def join_gradients(module: nn.Module) -> torch.Tensor:
     for (parameter, _), part in zip(pairs, parts, strict=True):
         parameter.grad = part.view_as(parameter)
     return joined
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Lightning's remarks about loaders and devices; its errors stay."""
+    loggers = [
+        logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning_utilities")
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            warnings.filterwarnings("ignore", module="torch")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
