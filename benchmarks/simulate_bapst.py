@@ -17,7 +17,7 @@ import numpy as np
 
 from propensity.data import open_dataset
 from propensity.simulate import load_preset, make_engine, simulate_propensities
-from propensity.simulate.options import make_settings
+from propensity.simulate.arguments import make_settings
 
 
 def main() -> None:

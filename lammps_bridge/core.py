@@ -16,7 +16,7 @@ from propensity.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class LammpsFrame:
     """All atoms of a LAMMPS run at one step, in any order.
 
     ``tags``, ``types`` and ``selected`` have shape (N,); ``positions`` (N, 3) count from the lower
@@ -46,7 +46,7 @@ class Annotation:
     means: np.ndarray
 
 
-def annotate(predictor: Predictor, frame: Frame, indices: Sequence[int]) -> Annotation:
+def annotate(predictor: Predictor, frame: LammpsFrame, indices: Sequence[int]) -> Annotation:
     """Predict a frame at the given indices of ``predictor.times``.
 
     Atoms are sorted by tag first: summation order, and so the last digits, don't depend on how LAMMPS

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lammps_bridge.core import Frame, annotate
+from lammps_bridge.core import LammpsFrame, annotate
 from lammps_bridge.ranks import Ranks
 from propensity.errors import InputError
 from propensity.predictor import Predictor
@@ -61,7 +61,7 @@ class LiveAnnotation:
         self.means = self.ranks.on_root(work)
         self._write(lmp, self.ranks.scatter(values[0] if values else None, n))
 
-    def _frame(self, lmp: Any, n: int) -> Frame | None:
+    def _frame(self, lmp: Any, n: int) -> LammpsFrame | None:
         low, high, xy, yz, xz, periodic, _ = lmp.extract_box()
         lx, ly, lz = np.subtract(high, low)
         pbc = np.array(periodic, dtype=bool)
@@ -75,7 +75,7 @@ class LiveAnnotation:
         if tags is None or types is None or positions is None:
             return None
         cell = np.array([[lx, 0, 0], [xy, ly, 0], [xz, yz, lz]])
-        return Frame(tags, types, positions, cell, pbc, np.ones(len(tags), dtype=bool), dimension)
+        return LammpsFrame(tags, types, positions, cell, pbc, np.ones(len(tags), dtype=bool), dimension)
 
     def _check_property(self, lmp: Any) -> None:
         """Raise on every rank, also on one without atoms, when the property is not defined."""

@@ -21,7 +21,7 @@ import struct
 
 import numpy as np
 
-from lammps_bridge.core import Frame
+from lammps_bridge.core import LammpsFrame
 from propensity.errors import DataError
 
 VERSION = 1
@@ -47,7 +47,7 @@ def receive_hello(connection: socket.socket) -> dict[str, list[str]] | None:
     return {words[0]: words[1:] for words in (line.split("\t") for line in lines)}
 
 
-def receive_frame(connection: socket.socket) -> Frame | None:
+def receive_frame(connection: socket.socket) -> LammpsFrame | None:
     """Next configuration; None at the end of the run."""
     head = receive(connection, _FRAME.size)
     if not head:
@@ -63,7 +63,7 @@ def receive_frame(connection: socket.socket) -> Frame | None:
     cell = array("f8", 3, 3)
     tags, types, selected = array("i8", n), array("i4", n), array("i4", n).astype(bool)
     pbc = np.array([bool(periodic >> k & 1) for k in range(3)])
-    return Frame(tags, types, array("f8", n, 3), cell, pbc, selected)
+    return LammpsFrame(tags, types, array("f8", n, 3), cell, pbc, selected)
 
 
 def send_reply(connection: socket.socket, status: int, text: str = "", *values: np.ndarray) -> None:

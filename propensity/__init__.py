@@ -41,7 +41,7 @@ _PUBLIC = {
     "save_model": "propensity.estimators.storage",
     "select_times": "propensity.data",
     "shipped_models": "propensity.estimators.storage",
-    "simulate_propensities": "propensity.simulate.run",
+    "simulate_propensities": "propensity.simulate.simulation",
 }
 
 __all__ = ["__version__", *_PUBLIC]
@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from propensity.plotting import plot_propensity as plot_propensity
     from propensity.predictor import Predictor as Predictor
     from propensity.sample import Sample as Sample
-    from propensity.simulate.run import simulate_propensities as simulate_propensities
+    from propensity.simulate.simulation import simulate_propensities as simulate_propensities
     from propensity.statistics import noise_ceiling as noise_ceiling
     from propensity.statistics import pearson as pearson
     from propensity.structure import Structure as Structure

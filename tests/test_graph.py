@@ -140,9 +140,9 @@ def test_an_unknown_backend_names_those_that_exist(liquid):
 
 
 def test_a_registered_backend_is_used(liquid, monkeypatch):
-    from propensity.neighbours import registry
+    from propensity.neighbours import backends
 
-    monkeypatch.setattr(registry, "_REGISTERED", {})
+    monkeypatch.setattr(backends, "_REGISTERED", {})
     register(
         "none",
         lambda s, c, device, dtype: (torch.zeros(2, 0, dtype=torch.long), torch.zeros(0, 3, dtype=dtype)),

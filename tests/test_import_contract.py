@@ -51,7 +51,7 @@ ONLY = {
 }
 
 #: Files of other rooms that show something on screen.
-ON_SCREEN = {"report.py", "progress.py"}
+ON_SCREEN = {"report.py", "tables.py", "progress.py"}
 
 
 def sources() -> Iterator[Path]:

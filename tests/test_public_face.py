@@ -30,7 +30,7 @@ def test_types_and_names_agree():
 def test_import_is_instant_and_names_survive_modules_of_like_names():
     code = (
         "import sys, propensity; assert not {'torch', 'numpy', 'ase'} & set(sys.modules);"
-        "import propensity.simulate.run, propensity.predictor, propensity.evaluation;"
+        "import propensity.simulate.simulation, propensity.predictor, propensity.evaluation;"
         "from propensity import simulate_propensities, evaluate, describe, annotate, convert;"
         "assert all(map(callable, (simulate_propensities, evaluate, describe, annotate, convert)))"
     )

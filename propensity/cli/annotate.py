@@ -85,7 +85,7 @@ def command(
     propensity annotate dump.lammpstrj -o out.dump --species-map 1=A,2=B
     propensity annotate traj.xtc conf.gro -o out.h5 --species-map A=A,B=B --length-scale 10
     """  # noqa: D301
-    from propensity.cli.report import frame_progress, print_summary
+    from propensity.cli.summary_tables import frame_progress, print_summary
     from propensity.predictor import Predictor
     from propensity.species import parse_species_map
     from propensity.trajectory import AnnotationInterrupted, BrokenFrameError, annotate

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from propensity.data.summary import Summary
+from propensity.data.summary import DatasetSummary
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def facts(summary: Summary) -> Table:
+def facts(summary: DatasetSummary) -> Table:
     """Table of what is one number: structures, particles, box, state."""
     from rich.table import Table
 
@@ -24,7 +24,7 @@ def facts(summary: Summary) -> Table:
     return shown
 
 
-def labels(summary: Summary) -> Table:
+def labels(summary: DatasetSummary) -> Table:
     """Table of the propensities: one row a species and time."""
     from rich.table import Table
 
@@ -59,7 +59,7 @@ def number(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.3f}"
 
 
-def _facts(summary: Summary) -> dict[str, str]:
+def _facts(summary: DatasetSummary) -> dict[str, str]:
     composition = " ".join(
         f"{name} {share:.4g}" for name, share in zip(summary.species, summary.composition, strict=True)
     )

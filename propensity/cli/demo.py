@@ -24,7 +24,7 @@ def command(output: str, model: str, device: str | None) -> None:
     Prints the mean propensity per species and its correlation with the published one, and writes
     demo.extxyz (open it in OVITO and colour by propensity) and demo.png (a slab, predicted beside published).
     """
-    from propensity.cli.report import print_demo
-    from propensity.demo.run import run_demo
+    from propensity.cli.summary_tables import print_demo
+    from propensity.demo.demonstration import run_demo
 
     print_demo(run_demo(Path(output), model, device))

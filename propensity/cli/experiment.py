@@ -77,11 +77,11 @@ def command(
 
     from propensity.errors import InputError
     from propensity.experiments.jobs import open_system, run_job, write_rows
-    from propensity.experiments.plans import EXPERIMENTS, Settings
-    from propensity.experiments.report import results_tables
+    from propensity.experiments.plans import EXPERIMENTS, ExperimentSettings
+    from propensity.experiments.tables import results_tables
 
     experiment = EXPERIMENTS[name]
-    settings = Settings(kinds or experiment.kinds, _options(given), _numbers(values), per_time)
+    settings = ExperimentSettings(kinds or experiment.kinds, _options(given), _numbers(values), per_time)
     settings.check()
     if values and not experiment.varies:
         raise InputError(f"--values means nothing to {name}: leave it out.")

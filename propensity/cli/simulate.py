@@ -97,8 +97,8 @@ def command(
     ka_T0.56.h5
     """  # noqa: D301
     from propensity.simulate import make_engine, simulate_propensities
+    from propensity.simulate.arguments import choose_model, make_settings
     from propensity.simulate.model import preset_text
-    from propensity.simulate.options import choose_model, make_settings
 
     # Batch systems end a job with SIGTERM: stop as for Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

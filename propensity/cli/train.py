@@ -14,7 +14,7 @@ class TrainCommand(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Fixed parameters and the options of the model."""
-        from propensity.runs.options import flags
+        from propensity.runs.flags import flags
 
         kind = ctx.meta.get("kind", "se3gnn")
         fixed = super().get_params(ctx)
@@ -27,7 +27,7 @@ class TrainCommand(click.Command):
 
 
 def _kind(args: Sequence[str]) -> str:
-    from propensity.runs.options import read_yaml
+    from propensity.runs.flags import read_yaml
     from propensity.runs.run import CONFIG
 
     found = {}
@@ -65,7 +65,7 @@ def command(data: tuple[str, ...], config: str | None, resume: str | None, quiet
     propensity train --resume runs/first
     """  # noqa: D301
     from propensity.errors import InputError
-    from propensity.runs.options import read_yaml
+    from propensity.runs.flags import read_yaml
     from propensity.runs.run import set_up
     from propensity.training.interrupt import TrainingInterrupted
 

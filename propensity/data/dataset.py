@@ -15,7 +15,7 @@ from propensity.errors import DataError, InputError, suggest
 from propensity.sample import Sample
 
 if TYPE_CHECKING:
-    from propensity.data.summary import Summary
+    from propensity.data.summary import DatasetSummary
 
 
 class Dataset(Sequence[Sample]):
@@ -151,7 +151,7 @@ class Dataset(Sequence[Sample]):
         """The same data set with every sample loaded, once and now."""
         return from_samples(self, self.source)
 
-    def summary(self) -> Summary:
+    def summary(self) -> DatasetSummary:
         """Means, spreads and noise ceilings by species and time, in one pass over the samples.
 
         Raises

@@ -15,7 +15,7 @@ from propensity.statistics import mean_over_structures, moments, noise_ceiling, 
 
 
 @dataclass(frozen=True, eq=False)
-class Summary:
+class DatasetSummary:
     """Facts on samples of one state point: one temperature, potential and choice of times.
 
     Arrays by species and time have shape (n_species, n_times), in σ; ceilings are NaN where no halves
@@ -44,7 +44,9 @@ class Summary:
     n_groups: int
 
 
-def summarise(samples: Iterable[Sample], each: Callable[[Sample], None] | None = None) -> list[Summary]:
+def summarise(
+    samples: Iterable[Sample], each: Callable[[Sample], None] | None = None
+) -> list[DatasetSummary]:
     """Summaries by state point, in order of appearance, from one pass with one sample in memory.
 
     Parameters
@@ -56,7 +58,7 @@ def summarise(samples: Iterable[Sample], each: Callable[[Sample], None] | None =
 
     Returns
     -------
-    list of Summary
+    list of DatasetSummary
         The noise ceiling is √(2r/(1+r)), r the correlation of the propensities from both halves of the runs.
     """
     states: list[_State] = []
@@ -128,7 +130,7 @@ class _State:
         else:
             self.halves.append(np.array([moments(*sample.halves[:, mask]) for mask in masks]))
 
-    def result(self) -> Summary:
+    def result(self) -> DatasetSummary:
         n, total, squares = np.asarray(self.sums)
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = total / n
@@ -141,7 +143,7 @@ class _State:
         within = mean_over_structures(pearson_of_moments(halves))
         taus = [header.tau_alpha for header in self.headers if header.tau_alpha is not None]
         first = self.headers[0]
-        return Summary(
+        return DatasetSummary(
             n_structures=len(self.headers),
             n_particles=(min(self.sizes), max(self.sizes)),
             species=self.species,

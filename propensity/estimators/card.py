@@ -16,7 +16,7 @@ class Card(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
     format_version: Literal[2] = 2
-    kind: str = Field(description="Estimator class, as registered in propensity.estimators.registry.")
+    kind: str = Field(description="Estimator class, as registered in propensity.estimators.kinds.")
     name: str = Field("", description="Name under which the model is known.")
     description: str = ""
     config: dict[str, Any] = Field(default_factory=dict, description="Hyper-parameters of the estimator.")

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from propensity.errors import DataError, suggest
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
-from propensity.estimators.registry import estimator_class
+from propensity.estimators.kinds import estimator_class
 from propensity.files import replacing
 
 #: Models that are installed with the package.

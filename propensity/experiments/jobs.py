@@ -15,12 +15,12 @@ import numpy as np
 from propensity.data import Dataset, make_split, open_dataset, select_times
 from propensity.errors import DataError, InputError
 from propensity.estimators.base import Estimator
-from propensity.estimators.registry import estimator_class
+from propensity.estimators.kinds import estimator_class
 from propensity.estimators.storage import load_model, save_model
 from propensity.estimators.training_set import time_nearest
 from propensity.evaluation import evaluate
 from propensity.files import replacing
-from propensity.runs.options import parse_options
+from propensity.runs.flags import parse_options
 from propensity.version import __version__
 
 

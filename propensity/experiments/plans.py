@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from propensity.errors import InputError, suggest
-from propensity.estimators.registry import ESTIMATORS
+from propensity.estimators.kinds import ESTIMATORS
 from propensity.experiments import figures
 from propensity.experiments.bootstrap import draw_bootstrap
 from propensity.experiments.jobs import Job, System, trained
-from propensity.runs.options import options_class
+from propensity.runs.flags import options_class
 
 Systems = dict[str, System]
 
 
 @dataclass(frozen=True)
-class Settings:
+class ExperimentSettings:
     """What a user chose; each experiment uses what it varies.
 
     Parameters
@@ -85,7 +85,7 @@ def _value(text: str) -> Any:
     return text.split(",") if "," in text else text
 
 
-Plan = Callable[[Systems, Settings], list[Job]]
+Plan = Callable[[Systems, ExperimentSettings], list[Job]]
 Draw = Callable[[list[dict[str, Any]], list[Job], Systems, Path], None]
 
 
@@ -94,7 +94,7 @@ class Experiment:
     """An experiment: what it trains and what it draws.
 
     ``kinds`` are the models it compares unless told otherwise, ``min_systems`` how many state points it
-    needs and ``varies`` what ``Settings.values`` means, if anything.
+    needs and ``varies`` what ``ExperimentSettings.values`` means, if anything.
     """
 
     plan: Plan
@@ -104,7 +104,7 @@ class Experiment:
     varies: str = ""
 
 
-def timescales(systems: Systems, settings: Settings) -> list[Job]:
+def timescales(systems: Systems, settings: ExperimentSettings) -> list[Job]:
     """Each model on each system; with ``per_time`` also one model for each time."""
     jobs = []
     for name, system in systems.items():
@@ -119,7 +119,7 @@ def timescales(systems: Systems, settings: Settings) -> list[Job]:
     return jobs
 
 
-def temperature(systems: Systems, settings: Settings) -> list[Job]:
+def temperature(systems: Systems, settings: ExperimentSettings) -> list[Job]:
     """Each model trained and scored at each temperature."""
     return [
         Job(kind, kind, name, (name,), settings.of_kind(kind), x=system.temperature)
@@ -128,7 +128,7 @@ def temperature(systems: Systems, settings: Settings) -> list[Job]:
     ]
 
 
-def lmax(systems: Systems, settings: Settings) -> list[Job]:
+def lmax(systems: Systems, settings: ExperimentSettings) -> list[Job]:
     """The network at each l_max."""
     return [
         Job(f"l_max = {l}", "se3gnn", name, (name,), {**settings.of_kind("se3gnn"), "l_max": l}, x=l)
@@ -137,7 +137,7 @@ def lmax(systems: Systems, settings: Settings) -> list[Job]:
     ]
 
 
-def transfer(systems: Systems, settings: Settings) -> list[Job]:
+def transfer(systems: Systems, settings: ExperimentSettings) -> list[Job]:
     """Each network on every system, as it is and with a readout refitted to some or all structures of the
     other.
     """
@@ -158,7 +158,7 @@ def transfer(systems: Systems, settings: Settings) -> list[Job]:
     return jobs
 
 
-def seeds(systems: Systems, settings: Settings) -> list[Job]:
+def seeds(systems: Systems, settings: ExperimentSettings) -> list[Job]:
     """The same training from several seeds."""
     return [
         Job(kind, kind, name, (name,), {**settings.of_kind(kind), "seed": seed}, x=seed)
@@ -168,7 +168,7 @@ def seeds(systems: Systems, settings: Settings) -> list[Job]:
     ]
 
 
-def data_efficiency(systems: Systems, settings: Settings) -> list[Job]:
+def data_efficiency(systems: Systems, settings: ExperimentSettings) -> list[Job]:
     """Each model on growing numbers of structures, trained for equally many steps."""
     jobs = []
     for name, system in systems.items():
@@ -189,7 +189,7 @@ def data_efficiency(systems: Systems, settings: Settings) -> list[Job]:
     return jobs
 
 
-def _equal_steps(kind: str, settings: Settings, factor: float) -> dict[str, Any]:
+def _equal_steps(kind: str, settings: ExperimentSettings, factor: float) -> dict[str, Any]:
     """Options with more epochs for fewer structures, so that every training takes as many steps."""
     options = settings.of_kind(kind)
     fields = options_class(kind).model_fields
@@ -198,20 +198,20 @@ def _equal_steps(kind: str, settings: Settings, factor: float) -> dict[str, Any]
     return options
 
 
-def learning_curve(systems: Systems, settings: Settings) -> list[Job]:
+def learning_curve(systems: Systems, settings: ExperimentSettings) -> list[Job]:
     """One training that is scored after every epoch; its last weights are kept."""
     options = {**settings.of_kind("se3gnn"), "select": "last"}
     return [Job("se3gnn", "se3gnn", name, (name,), options, follow=True) for name in systems]
 
 
-def bootstrap(systems: Systems, settings: Settings) -> list[Job]:
+def bootstrap(systems: Systems, settings: ExperimentSettings) -> list[Job]:
     """One training of each model."""
     return [
         Job(kind, kind, name, (name,), settings.of_kind(kind)) for name in systems for kind in settings.kinds
     ]
 
 
-def additions(systems: Systems, settings: Settings) -> list[Job]:
+def additions(systems: Systems, settings: ExperimentSettings) -> list[Job]:
     """What the second version of the method adds, one thing at a time: SciPost Phys. 16, 136."""
     base = settings.of_kind("se3gnn")
     inherent = {**base, "input_positions": "inherent"}

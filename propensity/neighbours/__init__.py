@@ -1,5 +1,5 @@
 """Neighbour lists: one file a backend, chosen by name or by device."""
 
-from propensity.neighbours.registry import available, neighbour_list, register
+from propensity.neighbours.backends import available, neighbour_list, register
 
 __all__ = ["available", "neighbour_list", "register"]

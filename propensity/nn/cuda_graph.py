@@ -16,7 +16,7 @@ from propensity.errors import InputError
 
 def can_capture(network: Any) -> bool:
     """Whether the network runs on the Triton kernel of a CUDA device, which alone can be recorded."""
-    from propensity.nn.kernels.registry import get_kernel
+    from propensity.nn.kernels.choice import get_kernel
 
     weight = network.readout.weight
     return weight.is_cuda and get_kernel(network.kernel, weight.device, weight.dtype).name == "triton"

@@ -18,7 +18,7 @@ import torch
 
 from propensity.neighbours import triton_cells
 from propensity.neighbours.coincidence import COINCIDENT
-from propensity.nn.kernels.registry import get_kernel
+from propensity.nn.kernels.choice import get_kernel
 from propensity.structure import Structure
 
 if TYPE_CHECKING:

@@ -17,14 +17,14 @@ from pydantic import BaseModel
 from propensity.data import Dataset, Sample, Split, make_split, open_dataset, select_times
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.estimators.base import Estimator
-from propensity.estimators.registry import estimator_class
+from propensity.estimators.kinds import estimator_class
 from propensity.estimators.storage import save_model
 from propensity.evaluation import Evaluation, evaluate
 from propensity.evaluation.report import plot_scatter
 from propensity.files import replacing
 from propensity.locks import FileLock
 from propensity.runs.curves import plot_learning_curve
-from propensity.runs.options import RunOptions, expanded, parse_options, read_yaml
+from propensity.runs.flags import RunOptions, expanded, parse_options, read_yaml
 from propensity.training.interrupt import TrainingInterrupted
 from propensity.version import __version__
 

@@ -3,16 +3,16 @@
 from propensity.simulate.engine import Engine, Leg, LegResult, State
 from propensity.simulate.engines import make_engine, register_engine
 from propensity.simulate.given import with_given
-from propensity.simulate.model import Model, load_input, load_preset, presets
-from propensity.simulate.run import simulate_propensities
-from propensity.simulate.settings import Settings, parse_times
+from propensity.simulate.model import LiquidModel, load_input, load_preset, presets
+from propensity.simulate.settings import SimulationSettings, parse_times
+from propensity.simulate.simulation import simulate_propensities
 
 __all__ = [
     "Engine",
     "Leg",
     "LegResult",
-    "Model",
-    "Settings",
+    "LiquidModel",
+    "SimulationSettings",
     "State",
     "load_input",
     "load_preset",

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from propensity.simulate.model import Model
+from propensity.simulate.model import LiquidModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class Leg:
     """
 
     state: State
-    model: Model
+    model: LiquidModel
     ensemble: Literal["nve", "nvt", "minimise"]
     steps: int = 0
     timestep: float = 0.005

@@ -10,7 +10,7 @@ from propensity.errors import InputError
 from propensity.sample import Sample
 from propensity.simulate.engine import State
 from propensity.simulate.physics import energy_drift, nearest_image
-from propensity.simulate.settings import Settings
+from propensity.simulate.settings import SimulationSettings
 from propensity.structure import Structure
 
 #: Largest change of the total energy per particle over a run, in units of k_B T.
@@ -18,7 +18,7 @@ MAX_DRIFT = 0.02
 
 
 def ensemble_sample(
-    settings: Settings,
+    settings: SimulationSettings,
     name: str,
     group: str | None,
     tau_alpha: float | None,

@@ -12,11 +12,11 @@ import numpy as np
 from propensity.errors import InputError, PropensityWarning
 from propensity.sample import Sample
 from propensity.simulate.engine import State
-from propensity.simulate.settings import Settings
+from propensity.simulate.settings import SimulationSettings
 
 
-def with_given(settings: Settings, given: Sequence[Sample]) -> Settings:
-    """Settings that label given structures; their size and density replace those of ``settings``.
+def with_given(settings: SimulationSettings, given: Sequence[Sample]) -> SimulationSettings:
+    """SimulationSettings that label given structures; their size and density replace those of ``settings``.
 
     Warns
     -----

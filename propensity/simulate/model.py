@@ -42,7 +42,7 @@ KEYS = (
 
 
 @dataclass(frozen=True)
-class Model:
+class LiquidModel:
     """A liquid: its species and the LAMMPS commands of its interactions, in LJ units.
 
     Parameters
@@ -120,12 +120,12 @@ def preset_text(name: str) -> str:
     return (resources.files("propensity.simulate") / "presets" / f"{name}.in").read_text("utf-8")
 
 
-def load_preset(name: str) -> Model:
+def load_preset(name: str) -> LiquidModel:
     """Read a shipped model."""
     return parse_model(preset_text(name), name, folder=".", where=f"preset {name}")
 
 
-def load_input(path: str | Path) -> Model:
+def load_input(path: str | Path) -> LiquidModel:
     """Read a model from a user's file.
 
     Raises
@@ -142,7 +142,7 @@ def load_input(path: str | Path) -> Model:
     return parse_model(text, path.stem, folder=str(path.resolve().parent), where=str(path))
 
 
-def parse_model(text: str, name: str, folder: str, where: str) -> Model:
+def parse_model(text: str, name: str, folder: str, where: str) -> LiquidModel:
     """Check a fragment against the contract and read its ``# propensity:`` lines."""
     header: dict[str, str] = {}
     commands: list[str] = []
@@ -185,7 +185,7 @@ def parse_model(text: str, name: str, folder: str, where: str) -> Model:
     style = header.get("atom_style", "atomic")
     if style not in ("atomic", "charge"):
         raise InputError(f"{where}: atom_style is {style!r}: choose atomic or charge.")
-    return Model(
+    return LiquidModel(
         name=name,
         title=_title(text),
         commands="\n".join(commands),

@@ -25,7 +25,7 @@ class PieceStore:
     folder
         Made when absent.
     identity
-        Settings in JSON types; a folder begun with others is refused.
+        SimulationSettings in JSON types; a folder begun with others is refused.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from propensity.simulate import equilibration as eq
-from propensity.simulate.settings import Settings
+from propensity.simulate.settings import SimulationSettings
 
 
 def duration(seconds: float) -> str:
@@ -36,19 +36,19 @@ def plural(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def run_steps(settings: Settings) -> int:
+def run_steps(settings: SimulationSettings) -> int:
     """Steps of all isoconfigurational runs."""
     return settings.structures * settings.runs * settings.steps[-1]
 
 
-def preparation_steps(settings: Settings, tau: float) -> int:
+def preparation_steps(settings: SimulationSettings, tau: float) -> int:
     """Steps of melting, cooling, equilibration and sampling when τ_α is ``tau``."""
     each = settings.melt_time + settings.cool_time + eq.expected_time(tau, settings.equilibration)
     between = (settings.structures - settings.chains) * settings.equilibration * tau
     return int((settings.chains * each + between) / settings.timestep)
 
 
-def estimate(settings: Settings, speed: float, workers: int) -> list[str]:
+def estimate(settings: SimulationSettings, speed: float, workers: int) -> list[str]:
     """Lines that say what a data set will cost.
 
     Parameters

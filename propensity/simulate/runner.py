@@ -12,7 +12,7 @@ import numpy as np
 
 from propensity.errors import PropensityError
 from propensity.simulate.engine import Engine, Leg, LegResult, State, run_legs
-from propensity.simulate.model import Model
+from propensity.simulate.model import LiquidModel
 from propensity.simulate.physics import scattering, species_temperatures
 from propensity.simulate.pieces import PieceStore, pack_state, unpack_state
 
@@ -42,7 +42,7 @@ class Trajectory:
 
     key: str
     begin: Callable[[], State]
-    model: Model
+    model: LiquidModel
     ensemble: Literal["nve", "nvt", "minimise"]
     keep: Literal["displacements", "state"]
     steps: int = 0

@@ -1,4 +1,4 @@
-"""Settings of one data set, and the log-spaced times."""
+"""SimulationSettings of one data set, and the log-spaced times."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from propensity.errors import InputError
-from propensity.simulate.model import Model
+from propensity.simulate.model import LiquidModel
 
 
 @dataclass(frozen=True)
-class Settings:
+class SimulationSettings:
     """Everything that decides the numbers of a data set; how it is computed (workers, ranks) is not here.
 
     Parameters
@@ -46,7 +46,7 @@ class Settings:
         Names of given structures to label instead of melting new ones; empty for none.
     """
 
-    model: Model
+    model: LiquidModel
     temperature: float
     n_particles: int
     density: float

@@ -17,7 +17,7 @@ from propensity.simulate.given import given_state
 from propensity.simulate.physics import generator, lattice, maxwell_boltzmann, wrap
 from propensity.simulate.pieces import PieceStore, pack_state, unpack_state
 from propensity.simulate.runner import Runner, Trajectory
-from propensity.simulate.settings import Settings
+from propensity.simulate.settings import SimulationSettings
 from propensity.statistics import noise_ceiling, pearson
 
 #: FIRE iterations that take particles off the lattice and apart, before melting.
@@ -26,7 +26,7 @@ RELAX_ITERATIONS = 200
 _LATTICE, _MELT, _RUN = 1, 2, 3
 
 
-def first_lattice(settings: Settings, chain: int) -> State:
+def first_lattice(settings: SimulationSettings, chain: int) -> State:
     """Species at random on a lattice, at rest."""
     counts = settings.model.counts(settings.n_particles)
     positions, types = lattice(
@@ -56,7 +56,7 @@ class Workflow:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: SimulationSettings,
         runner: Runner,
         store: PieceStore,
         masses: np.ndarray,

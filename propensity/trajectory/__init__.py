@@ -1,6 +1,11 @@
 """Trajectories of any format, one frame at a time: read, predict, write."""
 
-from propensity.trajectory.annotate import AnnotationInterrupted, BrokenFrameError, Summary, annotate
+from propensity.trajectory.annotate import (
+    AnnotationInterrupted,
+    BrokenFrameError,
+    PropensitySummary,
+    annotate,
+)
 from propensity.trajectory.frame import Frame
 from propensity.trajectory.readers import open_trajectory
 from propensity.trajectory.writers import open_writer
@@ -9,7 +14,7 @@ __all__ = [
     "AnnotationInterrupted",
     "BrokenFrameError",
     "Frame",
-    "Summary",
+    "PropensitySummary",
     "annotate",
     "open_trajectory",
     "open_writer",

@@ -24,7 +24,7 @@ from propensity.trajectory.writers import Writer, open_writer
 LARGE = 50_000
 
 
-class Summary:
+class PropensitySummary:
     """Statistics of the propensity per species and time over all frames.
 
     Attributes
@@ -75,7 +75,7 @@ class Summary:
 class BrokenFrameError(DataError):
     """A frame could not be annotated; ``summary`` is of those before it, which are saved."""
 
-    def __init__(self, message: str, summary: Summary) -> None:
+    def __init__(self, message: str, summary: PropensitySummary) -> None:
         super().__init__(message)
         self.summary = summary
 
@@ -83,7 +83,7 @@ class BrokenFrameError(DataError):
 class AnnotationInterrupted(KeyboardInterrupt):
     """Ctrl-C; ``summary`` is of the frames before it, which are saved."""
 
-    def __init__(self, summary: Summary) -> None:
+    def __init__(self, summary: PropensitySummary) -> None:
         super().__init__()
         self.summary = summary
 
@@ -98,8 +98,8 @@ def annotate(
     stop: int | None = None,
     step: int = 1,
     workers: int | None = None,
-    progress: Callable[[Frames, Summary], None] | None = None,
-) -> Summary:
+    progress: Callable[[Frames, PropensitySummary], None] | None = None,
+) -> PropensitySummary:
     """Write every frame of a trajectory with its propensities.
 
     Parameters
@@ -118,7 +118,7 @@ def annotate(
 
     Returns
     -------
-    Summary
+    PropensitySummary
         Mean, smallest and largest propensity per species and time.
 
     Raises
@@ -133,7 +133,7 @@ def annotate(
     if Path(output).exists() and Path(output).samefile(trajectory):
         raise InputError(f"output {output} is the trajectory itself: give another name.")
     frames = open_trajectory(trajectory, topology, start=start, stop=stop, step=step)
-    summary = Summary(predictor.species, predictor.times)
+    summary = PropensitySummary(predictor.species, predictor.times)
     failure: BaseException | None = None
     with open_writer(output, predictor) as writer:
         try:

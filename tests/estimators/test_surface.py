@@ -10,8 +10,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from propensity.errors import DataError, InputError
+from propensity.estimators.kinds import ESTIMATORS, estimator_class
 from propensity.estimators.migrations import FORMAT_VERSION
-from propensity.estimators.registry import ESTIMATORS, estimator_class
 from propensity.estimators.storage import load_model, save_model
 from propensity.structure import Structure
 

@@ -14,9 +14,9 @@ from propensity.evaluation import evaluate
 from propensity.experiments import NAMES
 from propensity.experiments.bootstrap import resample, structure_moments
 from propensity.experiments.jobs import Job, open_system, run_job, trained
-from propensity.experiments.plans import EXPERIMENTS, Settings
+from propensity.experiments.plans import EXPERIMENTS, ExperimentSettings
 from propensity.experiments.readout import node_features, refit_readout
-from propensity.experiments.report import results_tables
+from propensity.experiments.tables import results_tables
 
 TINY = [
     "l_max=1",
@@ -257,7 +257,7 @@ def test_one_data_set_is_split(stores, tmp_path):
 
 
 def test_settings_reach_the_right_models():
-    settings = Settings(
+    settings = ExperimentSettings(
         ("ridge", "density"), {"input_positions": "inherent", "ridge.folds": "3", "alphas": "1,2"}
     )
     settings.check()

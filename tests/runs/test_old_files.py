@@ -17,7 +17,7 @@ from propensity.estimators.migrations import FORMAT_VERSION
 from propensity.estimators.options import read_options
 from propensity.estimators.storage import load_model, save_model
 from propensity.estimators.training_config import TrainingConfig
-from propensity.runs.options import parse_options
+from propensity.runs.flags import parse_options
 from propensity.runs.run import set_up
 from tests.training.test_resume import rows
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from propensity.errors import PropensityError
-from propensity.simulate import LegResult, Settings, State, load_preset
+from propensity.simulate import LegResult, SimulationSettings, State, load_preset
+from propensity.simulate.arguments import make_settings
 from propensity.simulate.lammps_engine import LammpsEngine
-from propensity.simulate.options import make_settings
 from propensity.simulate.physics import generator, lattice, maxwell_boltzmann
 
 N_SMALL = 64
 
 
-def small_settings(**changes) -> Settings:
+def small_settings(**changes) -> SimulationSettings:
     """A hot, tiny liquid: everything is over in a few seconds."""
     options = {
         "temperature": 1.5,

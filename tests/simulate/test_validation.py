@@ -10,7 +10,7 @@ import pytest
 
 from propensity.data import open_dataset
 from propensity.simulate import Leg, State, load_preset, simulate_propensities
-from propensity.simulate.options import make_settings
+from propensity.simulate.arguments import make_settings
 from propensity.simulate.physics import generator, maxwell_boltzmann, nearest_image
 from tests.simulate.helpers import lammps_engine
 from tests.simulate.liquid import EDGES, pair_distribution

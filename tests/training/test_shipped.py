@@ -12,7 +12,7 @@ from propensity.cli.models import command
 from propensity.data import open_dataset
 from propensity.estimators.storage import SHIPPED, load_card, load_model, shipped_models
 from propensity.evaluation import evaluate
-from propensity.runs.options import parse_options, read_yaml
+from propensity.runs.flags import parse_options, read_yaml
 
 MEMBERS = ("ka-default", "ka-member-2", "ka-member-3")
 

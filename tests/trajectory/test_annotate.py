@@ -269,7 +269,9 @@ def test_hdf5_is_read_by_mdanalysis(tmp_path, predictor, frames):
         assert np.allclose(ts.positions, frame.positions, atol=1e-6)
         assert np.allclose(ts.triclinic_dimensions, frame.cell, atol=1e-5)
         assert np.allclose(
-            ts.data["propensities"], predictor.predict(frame.structure(("A", "B"), {1: "A", 2: "B"})), rtol=1e-5
+            ts.data["propensities"],
+            predictor.predict(frame.structure(("A", "B"), {1: "A", 2: "B"})),
+            rtol=1e-5,
         )
         assert np.allclose(ts.velocities, frame.arrays["velocities"], atol=1e-6)
         assert np.allclose(ts.forces, frame.arrays["forces"], rtol=1e-5)

@@ -1,5 +1,5 @@
 """Implementations of the convolution: the e3nn reference and faster ones, chosen at run time."""
 
-from propensity.nn.kernels.registry import available_kernels, get_kernel
+from propensity.nn.kernels.choice import available_kernels, get_kernel
 
 __all__ = ["available_kernels", "get_kernel"]

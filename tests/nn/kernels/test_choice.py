@@ -6,7 +6,7 @@ import torch
 from propensity.errors import InputError
 from propensity.nn import SE3GNN
 from propensity.nn.kernels import available_kernels, get_kernel
-from propensity.nn.kernels.registry import _choose
+from propensity.nn.kernels.choice import _choose
 
 
 def test_cpu_is_chosen_on_a_cpu():

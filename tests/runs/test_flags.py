@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from propensity.cli.train import command
 from propensity.errors import InputError
-from propensity.estimators.registry import ESTIMATORS
-from propensity.runs.options import expanded, flags, options_class, parse_options, read_yaml
+from propensity.estimators.kinds import ESTIMATORS
+from propensity.runs.flags import expanded, flags, options_class, parse_options, read_yaml
 from propensity.training import TrainingConfig
 
 

@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from propensity.demo.run import DemoResult
-from propensity.trajectory import Summary
+from propensity.demo.demonstration import DemoResult
+from propensity.trajectory import PropensitySummary
 from propensity.trajectory.stream import Frames
 
 
 @contextmanager
-def frame_progress(quiet: bool) -> Iterator[Callable[[Frames, Summary], None] | None]:
+def frame_progress(quiet: bool) -> Iterator[Callable[[Frames, PropensitySummary], None] | None]:
     """Progress bar on stderr: by frames where their number is known, else by the part of the file read."""
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
@@ -31,14 +31,14 @@ def frame_progress(quiet: bool) -> Iterator[Callable[[Frames, Summary], None] | 
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("annotating", total=1.0, frames=0)
 
-        def update(frames: Frames, summary: Summary) -> None:
+        def update(frames: Frames, summary: PropensitySummary) -> None:
             fraction = summary.n_frames / frames.total if frames.total else frames.done or 0.0
             bar.update(task, completed=fraction, frames=summary.n_frames)
 
         yield update
 
 
-def print_summary(summary: Summary, output: str) -> None:
+def print_summary(summary: PropensitySummary, output: str) -> None:
     """Table of mean, smallest and largest propensity per time and species."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("t", "species", "particles", "mean", "min", "max"):

@@ -1,4 +1,4 @@
-"""Settings from what a user gives, with the model's defaults for the rest."""
+"""SimulationSettings from what a user gives, with the model's defaults for the rest."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from propensity.errors import InputError
 from propensity.sample import Sample
 from propensity.simulate.given import with_given
-from propensity.simulate.model import Model, load_input, load_preset, presets
-from propensity.simulate.settings import Settings, parse_times
+from propensity.simulate.model import LiquidModel, load_input, load_preset, presets
+from propensity.simulate.settings import SimulationSettings, parse_times
 
 
-def choose_model(name: str | None, input_file: Path | None) -> Model:
+def choose_model(name: str | None, input_file: Path | None) -> LiquidModel:
     """Read the preset called ``name`` or a user's file, one of the two."""
     if (name is None) == (input_file is None):
         raise InputError(f"give either a model ({', '.join(presets())}) or your own with --input.")
@@ -25,7 +25,7 @@ def choose_model(name: str | None, input_file: Path | None) -> Model:
 
 
 def make_settings(
-    model: Model,
+    model: LiquidModel,
     *,
     temperature: float,
     times: str,
@@ -40,8 +40,8 @@ def make_settings(
     max_equilibration: float | None = None,
     wavenumber: float | None = None,
     seed: int = 0,
-) -> tuple[Settings, Sequence[Sample]]:
-    """Fill in defaults; see :class:`Settings` for the meaning of each.
+) -> tuple[SimulationSettings, Sequence[Sample]]:
+    """Fill in defaults; see :class:`SimulationSettings` for the meaning of each.
 
     Parameters
     ----------
@@ -50,15 +50,15 @@ def make_settings(
     times
         ``first:last:count`` or a list.
     temperature, n_particles, density, structures, runs
-        As in :class:`Settings`; None takes the model's value.
+        As in :class:`SimulationSettings`; None takes the model's value.
     timestep, chains, equilibration, max_equilibration, wavenumber, seed
-        As in :class:`Settings`; None takes the model's value.
+        As in :class:`SimulationSettings`; None takes the model's value.
     start_from
         Data set whose first ``structures`` structures are labelled instead of melting new ones.
 
     Returns
     -------
-    Settings, sequence of Sample
+    SimulationSettings, sequence of Sample
         The samples are empty without ``start_from``.
     """
     step = model.timestep if timestep is None else timestep
@@ -70,7 +70,7 @@ def make_settings(
             f"the model {model.name} names no density: give --density or add a line '# propensity: density"
             " 1.2'."
         )
-    settings = Settings(
+    settings = SimulationSettings(
         model=model,
         temperature=temperature,
         n_particles=n_particles,

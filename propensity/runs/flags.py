@@ -16,8 +16,8 @@ from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
 from propensity.errors import InputError, suggest
+from propensity.estimators.kinds import ESTIMATORS, estimator_class
 from propensity.estimators.options import RENAMED, Options, current_names, read_options
-from propensity.estimators.registry import ESTIMATORS, estimator_class
 
 #: Second names of flags, for options whose own name is long.
 SHORT = {"output": "-o", "learning_rate": "--lr", "trained_species": "--species", "n_layers": "--layers"}

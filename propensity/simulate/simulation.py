@@ -21,7 +21,7 @@ from propensity.simulate.pieces import PieceStore, check_identity, writable
 from propensity.simulate.pool import Pool, open_pool
 from propensity.simulate.progress import Progress, estimate, plural
 from propensity.simulate.runner import Runner, piece_length
-from propensity.simulate.settings import Settings
+from propensity.simulate.settings import SimulationSettings
 from propensity.simulate.workflow import RELAX_ITERATIONS, Workflow, first_lattice
 
 #: Steps of the trial that measures the speed.
@@ -29,7 +29,7 @@ _TRIAL = 200
 
 
 def simulate_propensities(
-    settings: Settings,
+    settings: SimulationSettings,
     output: str | Path,
     engine: Engine,
     *,
@@ -158,7 +158,7 @@ def report_path(output: Path) -> Path:
     return output.with_name(output.name + ".report.json")
 
 
-def describe(report: dict[str, Any], settings: Settings) -> list[str]:
+def describe(report: dict[str, Any], settings: SimulationSettings) -> list[str]:
     """Report in words."""
     lines = []
     if "equilibration" in report:
@@ -181,7 +181,7 @@ def describe(report: dict[str, Any], settings: Settings) -> list[str]:
     return lines
 
 
-def _title(settings: Settings) -> str:
+def _title(settings: SimulationSettings) -> str:
     s = settings
     where = plural(s.structures, "given structure" if s.start_from else "structure")
     return (
@@ -191,7 +191,7 @@ def _title(settings: Settings) -> str:
 
 
 def _try_out(
-    settings: Settings, engine: Engine, pool: Pool, given: Sequence[Sample]
+    settings: SimulationSettings, engine: Engine, pool: Pool, given: Sequence[Sample]
 ) -> tuple[np.ndarray, float, str]:
     """Masses of the species, steps per second, and the engine's name; shows early that all of it works."""
     model = settings.model
