@@ -51,6 +51,9 @@ class Card(BaseModel):
     density: float | None = Field(
         None, description="Number density of the training data in σ_AA⁻³, σ_AA⁻² in two dimensions."
     )
+    mean_neighbours: float | None = Field(
+        None, description="Neighbours of a particle within the cutoff, on average over the training data."
+    )
     composition: tuple[float, ...] = Field((), description="Fraction of each species in the training data.")
     training: dict[str, Any] = Field(
         default_factory=dict, description="Data, splits and options of the training."

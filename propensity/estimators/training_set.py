@@ -15,8 +15,12 @@ import numpy as np
 from propensity.errors import DataError, InputError
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import InputPositions, OnePositions, input_structure
+from propensity.estimators.neighbourhood import mean_neighbours
 from propensity.sample import Sample
 from propensity.structure import Structure
+
+#: Range within which neighbours are counted at most, in σ: that of the networks.
+NEAR = 2.0
 
 
 def check_samples(train: Sequence[Sample]) -> tuple[Sample, np.ndarray]:
@@ -90,12 +94,19 @@ def training_card(
     input_positions: InputPositions = "thermal",
     cutoff: float | None = None,
     trained_species: Sequence[str] = (),
+    count_neighbours: bool = True,
     citation: str = "",
 ) -> Card:
     """Card of an estimator fitted to ``train``: species, times, labels, density and where the data came
     from.
+
+    Leave ``count_neighbours`` out where the caller has graphs to count in.
     """
     first, times = check_samples(train)
+    neighbours = None
+    if count_neighbours and cutoff is not None:
+        # Descriptors reach farther than a network sees; what they need is near.
+        neighbours = mean_neighbours(train, input_positions, min(cutoff, NEAR))
     for name in trained_species:
         if name not in first.species:
             raise InputError(f"trained_species has {name!r}: choose from {list(first.species)}.")
@@ -118,6 +129,7 @@ def training_card(
         temperature=temperatures.pop() if len(temperatures) == 1 else None,
         dimension=first.structure.dimension,
         density=float(np.mean(densities)) if densities else None,
+        mean_neighbours=neighbours,
         composition=tuple(
             float(x) for x in np.mean([x.structure.composition(n_species) for x in train], axis=0)
         ),

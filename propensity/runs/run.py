@@ -18,7 +18,9 @@ from propensity.data import Dataset, Sample, Split, make_split, open_dataset, se
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.estimators.base import Estimator
 from propensity.estimators.kinds import estimator_class
+from propensity.estimators.neighbourhood import mean_neighbours
 from propensity.estimators.storage import save_model
+from propensity.estimators.training_set import NEAR
 from propensity.evaluation import Evaluation, evaluate
 from propensity.evaluation.report import plot_scatter
 from propensity.files import replacing
@@ -31,6 +33,9 @@ from propensity.version import __version__
 CONFIG, SPLITS = "config.yaml", "splits.json"
 #: Options that may change when a run goes on: where it runs and how long.
 MAY_CHANGE = ("epochs", "device", "devices", "kernel", "patience")
+
+#: Structures whose neighbours are counted before a run starts.
+FIRST = 4
 
 #: Sources of structures named in the card; the split file names all.
 MAX_SOURCES = 10
@@ -48,6 +53,9 @@ class Run:
     resume: bool = False
     quiet: bool = False
     evaluations: dict[str, Evaluation] = field(default_factory=dict)
+    #: Range of the graph, and neighbours within it in the first structures.
+    cutoff: float = NEAR
+    neighbours: float = float("nan")
 
     @property
     def is_main(self) -> bool:
@@ -163,6 +171,10 @@ def set_up(values: dict[str, Any], resume: str | os.PathLike | None = None) -> R
             f"no structure is left for training of {len(everything)}: change --fractions or --split."
         )
     run = Run(options, fit, folder, split, parts, resume is not None)
+    run.cutoff = float(getattr(fit, "cutoff", NEAR))
+    first = [parts["train"][i] for i in range(min(FIRST, len(parts["train"])))]
+    # Refuses a wrong unit of length before there is a folder.
+    run.neighbours = mean_neighbours(first, getattr(fit, "input_positions", "thermal"), run.cutoff, warn=False)
     if run.is_main:
         _write_set_up(run, new=resume is None)
     return run

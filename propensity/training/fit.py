@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from propensity.errors import DataError, InputError, PropensityError, suggest
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import input_structure
+from propensity.estimators.neighbourhood import check_neighbours
 from propensity.estimators.options import read_options
 from propensity.estimators.se3gnn import SE3Estimator
 from propensity.estimators.storage import load_model
@@ -115,8 +116,11 @@ def _fit(
     card.config = network.config
     if config.init:
         start_from(network, config.init)
+    graphs = [labelled_graph(sample, config, card, dtype) for sample in train]
+    numbers = [graph.edge_index.shape[1] / graph.num_nodes for graph in graphs]
+    card.mean_neighbours = check_neighbours(train, numbers, config.cutoff)
     data = GraphModule(
-        [labelled_graph(sample, config, card, dtype) for sample in train],
+        graphs,
         [labelled_graph(sample, config, card, dtype) for sample in valid],
         config,
     )
@@ -177,6 +181,7 @@ def _card(train: Sequence[Sample], config: TrainingConfig) -> Card:
         options=config.model_dump(mode="json"),
         input_positions=config.input_positions,
         cutoff=config.cutoff,
+        count_neighbours=False,
         citation=CITATION,
     )
     for name in config.trained_species:
@@ -268,7 +273,11 @@ def _trainer(
     if has_valid and config.patience:
         callbacks.append(
             EarlyStopping(
-                "valid_pearson", mode="max", patience=config.patience, check_on_train_epoch_end=False
+                "valid_pearson",
+                mode="max",
+                patience=config.patience,
+                check_on_train_epoch_end=False,
+                check_finite=False,  # no score is no improvement, and the History stops at a lost loss
             )
         )
     # The last state after every epoch, and the best one where validation has just scored it.

@@ -123,13 +123,16 @@ class PropensityModule(LightningModule):
         total = self._all(self._sums).sum(0)
         trained = [self.card.species.index(name) for name in self.card.trained_species]
         total = total[trained].cpu()
-        n, sx, sy, sxx, syy, sxy = total.unbind(-1)
-        covariance = sxy / n - sx * sy / n**2
-        self.valid_pearson = covariance / ((sxx / n - (sx / n) ** 2) * (syy / n - (sy / n) ** 2)).sqrt()
+        n, _, _, sxx, syy, sxy = total.unbind(-1)
+        self.valid_pearson = torch_pearson(total)
         per_particle = ((sxx - 2 * sxy + syy).sum(0) / n.sum(0)).mean()
         self.log("valid_loss", per_particle.float(), rank_zero_only=False)
-        # A constant prediction has no correlation: score it as none.
-        self.log("valid_pearson", self.valid_pearson.nan_to_num(0.0).mean().float(), rank_zero_only=False)
+        # A constant prediction has no correlation: none where others have one, else no score, never a best.
+        known = self.valid_pearson.isfinite().any()
+        score = (
+            self.valid_pearson.nan_to_num(0.0).mean() if known else self.valid_pearson.new_tensor(math.nan)
+        )
+        self.log("valid_pearson", score.float(), rank_zero_only=False)
 
     def configure_optimizers(self) -> Any:
         """Adam and a rate that follows the step."""
@@ -189,6 +192,19 @@ def torch_moments(x: torch.Tensor, y: torch.Tensor, types: torch.Tensor, n_speci
     x, y = x.to(dtype), y.to(dtype)
     terms = torch.stack([torch.ones_like(x), x, y, x * x, y * y, x * y], dim=-1)
     return torch.einsum("ns,ntk->stk", nn.functional.one_hot(types, n_species).to(dtype), terms)
+
+
+def torch_pearson(sums: torch.Tensor) -> torch.Tensor:
+    """ρ from moments (..., 6) to (...), as :func:`propensity.statistics.pearson_of_moments`: NaN where one
+    side is constant.
+    """
+    n, sx, sy, sxx, syy, sxy = sums.unbind(-1)
+    var_x, var_y = sxx / n - (sx / n) ** 2, syy / n - (sy / n) ** 2
+    rho = (sxy / n - sx * sy / n**2) / (var_x * var_y).sqrt()
+    # Variance below the rounding of its two terms is that of a constant.
+    rounding = 1e-12 if sums.dtype == torch.float64 else 1e-6
+    constant = (var_x <= rounding * sxx / n) | (var_y <= rounding * syy / n) | (n < 2)
+    return rho.clamp(-1.0, 1.0).masked_fill(constant, math.nan)
 
 
 def sum_dtype(device: torch.device) -> torch.dtype:
