@@ -101,7 +101,8 @@ def _summary(run: Any) -> str:
     times = run.parts["train"].times
     return (
         f"{run.options.model}: {counts} structures; {len(times)} time(s) from {times[0]:g} to {times[-1]:g}; "
-        f"{run.neighbours:.3g} neighbours within {run.cutoff:g} σ; folder {run.folder}"
+        f"trained on species {', '.join(run.trained)}; {run.neighbours:.3g} neighbours within"
+        f" {run.cutoff:g} σ; folder {run.folder}"
     )
 
 

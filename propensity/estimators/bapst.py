@@ -14,7 +14,7 @@ from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import OnePositions, check_types, input_structure
 from propensity.estimators.options import Options, read_options
-from propensity.estimators.training_set import training_card
+from propensity.estimators.training_set import chosen_species, training_card
 from propensity.graph import build_graph
 from propensity.nn.bapst import BapstGNN, published_state, random_cube_symmetry
 from propensity.structure import Structure
@@ -33,7 +33,11 @@ class BapstOptions(Options):
     gradient_clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
     augment: bool = Field(True, description="Apply one of the 48 symmetries of the cube at random each step.")
     trained_species: tuple[str, ...] = Field(
-        ("A",), min_length=1, description="Species in the loss; the model predicts NaN for the others."
+        (),
+        description=(
+            "Species in the loss; the model predicts NaN for the others.  [default: A where most particles"
+            " are A, else all]"
+        ),
     )
     input_positions: OnePositions = Field("thermal", description="Positions that the model sees.")
     n_recurrences: int = Field(7, ge=1, description="Steps of message passing.")
@@ -70,7 +74,7 @@ class BapstEstimator(Estimator):
             options=opts.model_dump(mode="json"),
             input_positions=opts.input_positions,
             cutoff=opts.cutoff,
-            trained_species=opts.trained_species,
+            trained_species=chosen_species(train, opts.trained_species),
             citation=CITATION,
         )
         device = torch.device(opts.device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -155,7 +159,7 @@ def _train(
     network: BapstGNN, train: Sequence[Sample], opts: BapstOptions, device: torch.device, card: Card
 ) -> list[float]:
     """Adam over single structures; returns the mean loss of each epoch."""
-    trained = torch.tensor([name in opts.trained_species for name in card.species], device=device)
+    trained = torch.tensor([name in card.trained_species for name in card.species], device=device)
     mean, std = (torch.tensor(x, device=device) for x in (card.target_mean, card.target_std))
     graphs: list[Data] = []
     for sample in train:

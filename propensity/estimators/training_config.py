@@ -22,7 +22,11 @@ class TrainingConfig(Options):
         ),
     )
     trained_species: tuple[str, ...] = Field(
-        ("A",), description="Species in the loss; the model predicts NaN for the others."
+        (),
+        description=(
+            "Species in the loss; the model predicts NaN for the others.  [default: A where most particles"
+            " are A, else all]"
+        ),
     )
     # Network
     l_max: int = Field(3, ge=0, description="Largest order of the spherical harmonics and hidden features.")
@@ -111,8 +115,6 @@ class TrainingConfig(Options):
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingConfig:
-        if not self.trained_species:
-            raise ValueError("trained_species must name at least one species")
         if any(not 0 <= beta < 1 for beta in self.betas):
             raise ValueError("betas must lie in [0, 1)")
         if list(self.milestones) != sorted(set(self.milestones)) or any(m < 1 for m in self.milestones):

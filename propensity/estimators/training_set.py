@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from propensity.errors import DataError, InputError
+from propensity.errors import DataError, InputError, suggest
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import InputPositions, OnePositions, input_structure
 from propensity.estimators.neighbourhood import mean_neighbours
@@ -21,6 +21,8 @@ from propensity.structure import Structure
 
 #: Range within which neighbours are counted at most, in σ: that of the networks.
 NEAR = 2.0
+#: Share of A above which A alone is trained, as in the literature on Kob–Andersen mixtures.
+MAJORITY = 0.55
 
 
 def check_samples(train: Sequence[Sample]) -> tuple[Sample, np.ndarray]:
@@ -51,6 +53,37 @@ def check_samples(train: Sequence[Sample]) -> tuple[Sample, np.ndarray]:
                 "select common times first."
             )
     return first, np.asarray(first.times, dtype=float)
+
+
+def chosen_species(train: Sequence[Sample], asked: Sequence[str] = ()) -> tuple[str, ...]:
+    """Species in the loss: those asked for, else A where most particles are A, else all.
+
+    Raises
+    ------
+    InputError
+        For a species that the data don't know.
+    DataError
+        For one of which no structure has a particle.
+    """
+    species = check_samples(train)[0].species
+    share = np.mean([sample.structure.composition(len(species)) for sample in train], axis=0)
+    if not asked:
+        # Half and half has no majority, and small fluctuations of a composition make none.
+        if "A" in species and share[species.index("A")] > MAJORITY:
+            return ("A",)
+        return tuple(name for name, part in zip(species, share, strict=True) if part > 0)
+    for name in asked:
+        if name not in species:
+            raise InputError(
+                f"trained_species (--species) names {name!r}, but the data has species"
+                f" {list(species)}{suggest(name, species)}: choose from these."
+            )
+        if share[species.index(name)] == 0:
+            raise DataError(
+                f"no training structure has a particle of species {name!r}: leave it out of trained_species"
+                " (--species)."
+            )
+    return tuple(asked)
 
 
 def common_potential(train: Sequence[Sample], given: str | None = None) -> str:
@@ -107,9 +140,6 @@ def training_card(
     if count_neighbours and cutoff is not None:
         # Descriptors reach farther than a network sees; what they need is near.
         neighbours = mean_neighbours(train, input_positions, min(cutoff, NEAR))
-    for name in trained_species:
-        if name not in first.species:
-            raise InputError(f"trained_species has {name!r}: choose from {list(first.species)}.")
     mean, std = label_statistics(train)
     n_species = len(first.species)
     densities = [x.structure.density for x in train if x.structure.density is not None]

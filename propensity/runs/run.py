@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from propensity.estimators.base import Estimator
 from propensity.estimators.kinds import estimator_class
 from propensity.estimators.neighbourhood import mean_neighbours
 from propensity.estimators.storage import save_model
-from propensity.estimators.training_set import NEAR
+from propensity.estimators.training_set import NEAR, chosen_species
 from propensity.evaluation import Evaluation, evaluate
 from propensity.evaluation.report import plot_scatter
 from propensity.files import replacing
@@ -56,6 +58,8 @@ class Run:
     #: Range of the graph, and neighbours within it in the first structures.
     cutoff: float = NEAR
     neighbours: float = float("nan")
+    #: Species in the loss.
+    trained: tuple[str, ...] = ()
 
     @property
     def is_main(self) -> bool:
@@ -80,8 +84,24 @@ class Run:
             )
         try:
             return self._train(progress)
+        except PropensityError:
+            lock.release()
+            if self.is_main and not self.resume:
+                self._forget()
+            raise
         finally:
             lock.release()
+
+    def _forget(self) -> None:
+        """Take back what a start that failed has written, so that the next try finds the name free."""
+        if any(self.folder.glob("checkpoints/*.ckpt")) or (self.folder / "model.json").exists():
+            return  # it got somewhere: there is something to go on from
+        for name in (CONFIG, SPLITS):
+            (self.folder / name).unlink(missing_ok=True)
+        for name in ("tensorboard", "checkpoints"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        with suppress(OSError):  # something else is in it
+            self.folder.rmdir()
 
     def _train(self, progress: Callable[[Sequence[Sample]], Iterable[Sample]]) -> Estimator:
         cls = estimator_class(self.options.model)
@@ -173,8 +193,11 @@ def set_up(values: dict[str, Any], resume: str | os.PathLike | None = None) -> R
     run = Run(options, fit, folder, split, parts, resume is not None)
     run.cutoff = float(getattr(fit, "cutoff", NEAR))
     first = [parts["train"][i] for i in range(min(FIRST, len(parts["train"])))]
+    run.trained = chosen_species(first, getattr(fit, "trained_species", first[0].species))
     # Refuses a wrong unit of length before there is a folder.
-    run.neighbours = mean_neighbours(first, getattr(fit, "input_positions", "thermal"), run.cutoff, warn=False)
+    run.neighbours = mean_neighbours(
+        first, getattr(fit, "input_positions", "thermal"), run.cutoff, warn=False
+    )
     if run.is_main:
         _write_set_up(run, new=resume is None)
     return run

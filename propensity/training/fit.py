@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from propensity.errors import DataError, InputError, PropensityError, suggest
+from propensity.errors import InputError, PropensityError
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import input_structure
 from propensity.estimators.neighbourhood import check_neighbours
@@ -23,7 +23,7 @@ from propensity.estimators.options import read_options
 from propensity.estimators.se3gnn import SE3Estimator
 from propensity.estimators.storage import load_model
 from propensity.estimators.training_config import TrainingConfig
-from propensity.estimators.training_set import common_potential, training_card
+from propensity.estimators.training_set import chosen_species, common_potential, training_card
 from propensity.nn import SE3GNN
 from propensity.nn.scalars import learn_scalar_recipe
 from propensity.training.callbacks import History, WeightAverage, apply_average
@@ -184,15 +184,7 @@ def _card(train: Sequence[Sample], config: TrainingConfig) -> Card:
         count_neighbours=False,
         citation=CITATION,
     )
-    for name in config.trained_species:
-        if name not in card.species:
-            raise InputError(
-                f"trained_species names {name!r}, but the data has species {list(card.species)}"
-                f"{suggest(name, card.species)}."
-            )
-        if card.composition[card.species.index(name)] == 0:
-            raise DataError(f"no training structure has a particle of species {name!r}: leave it out.")
-    card.trained_species = config.trained_species
+    card.trained_species = chosen_species(train, config.trained_species)
     if config.potential_energy:
         card.scalar_recipe = learn_scalar_recipe(
             [input_structure(sample, config.input_positions) for sample in train],

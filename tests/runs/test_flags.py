@@ -17,7 +17,7 @@ def test_defaults_are_those_of_the_paper():
     config = TrainingConfig()
     assert (config.learning_rate, config.betas, config.weight_decay) == (1e-3, (0.95, 0.999), 1e-7)
     assert (config.l_max, config.channels, config.n_layers, config.dropout) == (3, 4, 8, 0.5)
-    assert config.trained_species == ("A",) and config.schedule == "milestones"
+    assert config.trained_species == () and config.schedule == "milestones"
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,6 @@ def test_defaults_are_those_of_the_paper():
         ({"betas": [0.9]}, "betas"),
         ({"betas": [0.9, 1.0]}, r"betas must lie in \[0, 1\)"),
         ({"milestones": [20, 10]}, "milestones must be rising"),
-        ({"trained_species": []}, "at least one species"),
         ({"inherent_weight": 1.0, "l_max": 0}, "l_max must be at least 1"),
         ({"model": "se3gn"}, r"'se3gn' is unknown.*nearest is 'se3gnn'"),
         ({"split": "random"}, "split is 'random'"),
