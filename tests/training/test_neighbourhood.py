@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from propensity.errors import DataError, PropensityWarning
+from propensity.estimators.kinds import estimator_class
 from propensity.estimators.neighbourhood import fitting_length_scale
-from propensity.estimators.registry import estimator_class
 from propensity.statistics import moments, pearson_of_moments
 from propensity.training import fit_network
 from propensity.training.module import torch_pearson
