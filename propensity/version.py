@@ -1,3 +1,8 @@
-"""The version, where every room can read it."""
+"""The version, where every room can read it: that of the installed package, which a tag gives."""
 
-__version__ = "0.1.0"
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("propensity")
+except PackageNotFoundError:  # run from its folder, without having been installed
+    __version__ = "0+unknown"
