@@ -11,6 +11,9 @@ from propensity.errors import InputError, suggest
 
 SpeciesMap = Mapping[Any, str]
 
+#: Columns that may name the species, in order of preference.
+LABELS = ("type", "types", "typelabel", "label", "particle", "species", "element", "name", "symbol", "number")
+
 
 def map_species(
     columns: Mapping[str, np.ndarray], species: Sequence[str], species_map: SpeciesMap | None = None

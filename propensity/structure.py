@@ -10,7 +10,7 @@ import numpy as np
 
 from propensity.dimension import in_space, is_planar, out_of_plane, planar_cell, planar_pbc
 from propensity.errors import InputError
-from propensity.species import SpeciesMap, map_species
+from propensity.species import LABELS, SpeciesMap, map_species
 
 if TYPE_CHECKING:
     import ase
@@ -146,7 +146,7 @@ class Structure:
     def from_ase(
         cls, atoms: ase.Atoms, species: Sequence[str], species_map: SpeciesMap | None = None
     ) -> Structure:
-        """Build from ``ase.Atoms``; species by symbol, atomic number or an integer ``type`` array.
+        """Build from ``ase.Atoms``; species by symbol, atomic number or an array ``type``, ``species``, ...
 
         Parameters
         ----------
@@ -165,6 +165,9 @@ class Structure:
             if key in atoms.arrays:
                 columns["type"] = np.asarray(atoms.arrays[key])
                 break
+        for key in LABELS[2:]:
+            if key in atoms.arrays and atoms.arrays[key].dtype.kind in "iuUSO":
+                columns[key] = np.asarray(atoms.arrays[key])
         columns["symbol"] = np.array(chemical_symbols)[atoms.numbers]
         if "type" not in columns:
             columns["number"] = atoms.get_atomic_numbers()

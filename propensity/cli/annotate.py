@@ -17,6 +17,17 @@ def parse_times(text: str | None) -> list[float] | None:
         raise InputError(f"times {text!r} can't be read: give numbers such as 130,4120.") from None
 
 
+def parse_box(text: str | None) -> float | list[float] | None:
+    """Read ``"9.4"`` or ``"9.4,9.4,20"``; None stays None."""
+    if text is None:
+        return None
+    try:
+        edges = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"box {text!r} can't be read: give edges such as 9.4 or 9.4,9.4,20.") from None
+    return edges[0] if len(edges) == 1 else edges
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("trajectory", type=click.Path())
 @click.argument("topology", type=click.Path(), required=False)
@@ -57,6 +68,7 @@ def parse_times(text: str | None) -> list[float] | None:
     type=click.IntRange(min=1),
     help="Frames in work at once.  [default: one a core; one at a time on a GPU or above 50,000 particles]",
 )
+@click.option("--box", metavar="L,L,L", help="Edges of the periodic box, or one, for files without a box.")
 @click.option("--device", help="cpu, cuda, ...; default: CUDA where there is one.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
 def command(
@@ -72,14 +84,15 @@ def command(
     stop: int | None,
     step: int,
     workers: int | None,
+    box: str | None,
     device: str | None,
     quiet: bool,
 ) -> None:
     """Add propensities to every frame of TRAJECTORY.
 
-    Reads LAMMPS dumps, extended XYZ, GSD and whatever ASE or MDAnalysis reads; formats that don't name
-    the particles (XTC, TRR, DCD) need a TOPOLOGY.  OVITO shows the columns of .extxyz and .dump; .h5 is
-    H5MD.  A broken frame ends the run, and the frames before it are saved.
+    Reads LAMMPS dumps and data files, XYZ, GSD and whatever ASE or MDAnalysis reads; formats that don't
+    name the particles (XTC, TRR, DCD) need a TOPOLOGY.  OVITO shows the columns of .extxyz and .dump; .h5
+    is H5MD.  A broken frame ends the run, and the frames before it are saved.
 
     \b
     propensity annotate dump.lammpstrj -o out.dump --species-map 1=A,2=B
@@ -109,6 +122,7 @@ def command(
                 stop=stop,
                 step=step,
                 workers=workers,
+                box=parse_box(box),
                 progress=progress,
             )
     except (BrokenFrameError, AnnotationInterrupted) as error:

@@ -13,11 +13,8 @@ from ase.calculators.calculator import Calculator, all_changes, equal
 
 from propensity.errors import InputError, PropensityError
 from propensity.predictor import COLUMNS, Predictor
-from propensity.species import SpeciesMap
+from propensity.species import LABELS, SpeciesMap
 from propensity.structure import Structure
-
-#: Arrays that may name the species (see ``Structure.from_ase``): a change of them invalidates results.
-_SPECIES_ARRAYS = ("type", "types")
 
 
 class PropensityCalculator(Calculator):
@@ -89,9 +86,7 @@ class PropensityCalculator(Calculator):
         changes = super().check_state(atoms, tol)
         if self.atoms is not None:
             changes += [
-                name
-                for name in _SPECIES_ARRAYS
-                if not equal(self.atoms.arrays.get(name), atoms.arrays.get(name))
+                name for name in LABELS if not equal(self.atoms.arrays.get(name), atoms.arrays.get(name))
             ]
         return changes
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -98,13 +98,14 @@ def annotate(
     stop: int | None = None,
     step: int = 1,
     workers: int | None = None,
+    box: float | Sequence[float] | None = None,
     progress: Callable[[Frames, PropensitySummary], None] | None = None,
 ) -> PropensitySummary:
     """Write every frame of a trajectory with its propensities.
 
     Parameters
     ----------
-    trajectory, topology, start, stop, step
+    trajectory, topology, start, stop, step, box
         See :func:`propensity.trajectory.open_trajectory`.
     output
         Extended XYZ, LAMMPS dump or HDF5 by extension; it appears when all is written.
@@ -132,7 +133,7 @@ def annotate(
     """
     if Path(output).exists() and Path(output).samefile(trajectory):
         raise InputError(f"output {output} is the trajectory itself: give another name.")
-    frames = open_trajectory(trajectory, topology, start=start, stop=stop, step=step)
+    frames = open_trajectory(trajectory, topology, start=start, stop=stop, step=step, box=box)
     summary = PropensitySummary(predictor.species, predictor.times)
     failure: BaseException | None = None
     with open_writer(output, predictor) as writer:

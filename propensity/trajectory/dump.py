@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Mapping
-from itertools import islice, pairwise
+from itertools import chain, pairwise
 from typing import TextIO
 
 import numpy as np
@@ -17,6 +17,7 @@ from ase.geometry import complete_cell
 
 from propensity.errors import DataError
 from propensity.trajectory.frame import VECTORS, Frame, reading
+from propensity.trajectory.text import Cut, Lines, at_most, count, go_on
 
 #: Coordinates in order of preference: columns, and whether they are fractions of the cell.
 _COORDINATES = (
@@ -26,6 +27,9 @@ _COORDINATES = (
     (("xsu", "ysu", "zsu"), True),
 )
 _INTEGERS = {"id", "type", "mol", "proc", "procp1", "ix", "iy", "iz"}
+#: Columns that name the species, read as they are written.
+_LONGEST = 64
+_NAMES = ("type", "typelabel", "element", "name", "label")
 
 
 def read_dump(stream: TextIO, start: int = 0, stop: int | None = None, step: int = 1) -> Iterator[Frame]:
@@ -36,41 +40,60 @@ def read_dump(stream: TextIO, start: int = 0, stop: int | None = None, step: int
     DataError
         At the first frame that is broken or cut short.
     """
-    number = 0
+    lines, number, parsed = Lines(stream), 0, True
     while stop is None or number < stop:
         wanted = number >= start and (number - start) % step == 0
+        frame = None
         with reading(number):
-            header = _read_header(stream)
-            if not header:
-                return
-            n = int(_entry(header, "ITEM: NUMBER OF ATOMS"))
-            rows = [row.rstrip("\n") for row in islice(stream, n)] if wanted else []
-            frame = _parse(number, header, rows, n) if wanted else None
-        if frame is None:
-            for _ in islice(stream, n):
-                pass
-        else:
+            try:
+                header = _read_header(lines, number, strict=parsed)
+                if not header:
+                    return
+                n = (count if wanted else at_most)(_entry(header, "ITEM: NUMBER OF ATOMS"))
+                rows = lines.rows(n, number, _begins, keep=wanted)
+                frame = _parse(number, header, rows, n) if wanted else None
+            except Cut:
+                if wanted:
+                    raise
+        if frame is not None:
             yield frame
-        number += 1
+        number, parsed = number + 1, wanted
 
 
-def _read_header(stream: TextIO) -> list[str]:
-    """Lines up to and including ``ITEM: ATOMS ...``; none at the end of the file."""
+def _begins(line: str) -> int:
+    """Where in a line another frame begins, −1 if none does; one that was appended after a cut starts
+    anywhere.
+    """
+    return line.find("ITEM:")
+
+
+def _read_header(lines: Lines, number: int, strict: bool) -> list[str]:
+    """Lines up to and including ``ITEM: ATOMS ...``; none at the end of the file.
+
+    Empty lines before it are passed over, and what a frame that was skipped has too much unless ``strict``.
+    """
     header: list[str] = []
-    for line in iter(stream.readline, ""):
+    for line in iter(lines.read, ""):
         text = line.strip()
-        if not text and not header:
+        if not header and (not text or (not strict and not text.startswith("ITEM:"))):
             continue
         if not text.startswith("ITEM:"):
             raise DataError(f"expected a line 'ITEM: ...' and found {text[:60]!r}")
+        if text in header:
+            lines.put_back(line)
+            raise Cut(f"it is cut inside its header, {go_on(number)}")
         header.append(text)
         if text.startswith("ITEM: ATOMS"):
-            if not _entry(header, "ITEM: NUMBER OF ATOMS").isdigit():
-                raise DataError(f"the number of atoms reads {_entry(header, 'ITEM: NUMBER OF ATOMS')[:40]!r}")
             return header
-        header += [stream.readline().strip() for _ in range(3 if text.startswith("ITEM: BOX") else 1)]
+        for _ in range(3 if text.startswith("ITEM: BOX") else 1):
+            line = lines.read()
+            at = _begins(line)
+            if at >= 0:
+                lines.put_back(line[at:])
+                break
+            header.append(line.strip())
     if header:
-        raise DataError("the file ends inside the header")
+        raise Cut("the file ends inside the header")
     return header
 
 
@@ -83,8 +106,6 @@ def _entry(header: list[str], key: str) -> str:
 
 
 def _parse(number: int, header: list[str], rows: list[str], n: int) -> Frame:
-    if len(rows) < n:
-        raise DataError(f"the file ends after {len(rows)} of {n} particles")
     if n == 0:
         raise DataError("it has no particles")
     names = header[-1].split()[2:]
@@ -97,7 +118,7 @@ def _parse(number: int, header: list[str], rows: list[str], n: int) -> Frame:
     time = float(header[header.index("ITEM: TIME") + 1]) if "ITEM: TIME" in header else None
     flags = [flag for flag in header[at].split()[3:] if len(flag) == 2 and set(flag) <= set("pfsm")]
     pbc = np.array([flag == "pp" for flag in flags]) if len(flags) == 3 else np.ones(3, bool)
-    labels = {str(key): table[key] for key in ("type", "element") if key in table}
+    labels = {key: table[key] for key in _NAMES if key in table}
     for columns, scaled in _COORDINATES:
         if all(name in table for name in columns):
             positions = np.stack([table.pop(name) for name in columns], axis=1).astype(float)
@@ -133,12 +154,28 @@ def _table(names: list[str], rows: list[str]) -> dict[str, np.ndarray]:
     first = rows[0].split()
     if len(first) != len(names):
         raise ValueError(f"{len(names)} columns are named and {len(first)} found")
-    kinds = ["i8" if name in _INTEGERS else _kind(text) for name, text in zip(names, first, strict=True)]
-    dtype = np.dtype([(f"f{k}", kind) for k, kind in enumerate(kinds)])
+    kinds = {
+        name: "i8" if name in _INTEGERS else _kind(text) for name, text in zip(names, first, strict=True)
+    }
+    for name in _NAMES:
+        if name in kinds and (name != "type" or not _all_integers(rows, names.index("type"))):
+            kinds[name] = f"U{_LONGEST}"
+    dtype = np.dtype([(f"f{k}", kinds[name]) for k, name in enumerate(names)])
     data = np.loadtxt(io.StringIO("\n".join(rows)), dtype=dtype, comments=None, ndmin=1)
     if len(data) != len(rows):
         raise ValueError(f"{len(data)} of {len(rows)} lines hold data")
-    return {name: data[f"f{k}"] for k, name in enumerate(names)}
+    table = {name: data[f"f{k}"] for k, name in enumerate(names)}
+    for name in _NAMES:
+        if name in table and table[name].dtype.kind == "U":
+            if np.char.str_len(table[name]).max() >= _LONGEST:
+                raise ValueError(f"a {name} has {_LONGEST} characters or more")
+    return table
+
+
+def _all_integers(rows: list[str], column: int) -> bool:
+    """Whether a column holds nothing else; rows without it are complained about elsewhere."""
+    fields = (row.split(None, column + 1)[column : column + 1] for row in rows)
+    return all(field.lstrip("-").isdecimal() for field in chain.from_iterable(fields))
 
 
 def _kind(text: str) -> str:

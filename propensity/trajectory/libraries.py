@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from propensity.errors import DataError, MissingDependencyError
+from propensity.species import LABELS
 from propensity.trajectory.frame import Frame, reading
 from propensity.trajectory.stream import Frames, each_frame
 
@@ -39,7 +40,8 @@ def open_ase(path: Path, start: int, stop: int | None, step: int) -> Frames | No
         except Exception as error:
             raise DataError(f"{path} is not a readable ASE trajectory ({_one_line(error)}).") from None
         numbers = range(len(trajectory))[start:stop:step]
-        return Frames(each_frame(numbers, lambda k: from_atoms(trajectory[k], k)), len(numbers))
+        n = len(trajectory)
+        return Frames(each_frame(numbers, lambda k: from_atoms(trajectory[k], k)), len(numbers), final=n - 1)
 
     def frames() -> Iterator[Frame]:
         reader = iread(str(path), slice(start, stop, step), format=format)
@@ -58,6 +60,7 @@ def from_atoms(atoms: Any, number: int) -> Frame:
     arrays = {k: v for k, v in atoms.arrays.items() if k not in ("positions", "numbers")}
     types = arrays.get("type", arrays.get("types"))
     labels = {} if types is None else {"type": types}
+    labels |= {k: arrays[k] for k in LABELS[2:] if k in arrays and arrays[k].dtype.kind in "iuUSO"}
     if atoms.numbers.any():
         labels["symbol"] = np.array(atoms.get_chemical_symbols())
         if types is None:
@@ -67,13 +70,29 @@ def from_atoms(atoms: Any, number: int) -> Frame:
     # Without elements there is nothing that ASE could write again.
     kept = atoms if atoms.numbers.any() else None
     return Frame(
-        number, atoms.positions, atoms.cell.array, atoms.pbc, labels, arrays, dict(atoms.info), atoms=kept
+        number,
+        atoms.positions,
+        atoms.cell.array,
+        atoms.pbc,
+        labels,
+        arrays,
+        dict(atoms.info),
+        origin=_origin(atoms),
+        atoms=kept,
     )
 
 
-def open_gsd(path: Path, start: int, stop: int | None, step: int) -> Frames:
-    """Frames of HOOMD's GSD; MDAnalysis misreads the tilt of its boxes and takes types from the first
-    frame.
+def _origin(atoms: Any) -> np.ndarray | None:
+    """Corner of the cell, as OVITO writes it to extended XYZ and ASE keeps it elsewhere."""
+    given = atoms.info.get("Origin", getattr(atoms, "_celldisp", None))
+    origin = np.asarray(0.0 if given is None else given, dtype=float).ravel()
+    return origin if origin.shape == (3,) and np.isfinite(origin).all() and origin.any() else None
+
+
+def open_gsd(path: Path, start: int, stop: int | None, step: int, boxed: bool = True) -> Frames:
+    """Frames of HOOMD's GSD, refused without a box if ``boxed``.
+
+    MDAnalysis misreads the tilt of its boxes and takes types from the first frame.
     """
     try:
         import gsd.hoomd
@@ -86,10 +105,18 @@ def open_gsd(path: Path, start: int, stop: int | None, step: int) -> Frames:
     except Exception as error:  # gsd raises RuntimeError, OSError, ... by the kind of damage.
         raise DataError(f"{path} is not a readable GSD file ({_one_line(error)}).") from None
     numbers = range(len(trajectory))[start:stop:step]
-    return Frames(each_frame(numbers, lambda k: _from_gsd(trajectory[k], k)), len(numbers))
+
+    def frame(k: int) -> Frame:
+        # gsd makes up a unit box where none is stored; a frame without has that of the first.
+        has = any(trajectory.file.chunk_exists(frame=i, name="configuration/box") for i in (k, 0))
+        if boxed and not has:
+            raise DataError("it has no box: give its edges by box")
+        return _from_gsd(trajectory[k], k, has)
+
+    return Frames(each_frame(numbers, frame), len(numbers))
 
 
-def _from_gsd(snapshot: Any, number: int) -> Frame:
+def _from_gsd(snapshot: Any, number: int, boxed: bool) -> Frame:
     particles, (lx, ly, lz, xy, xz, yz) = snapshot.particles, map(float, snapshot.configuration.box)
     flat = snapshot.configuration.dimensions == 2
     lz = lz or 1.0
@@ -103,12 +130,12 @@ def _from_gsd(snapshot: Any, number: int) -> Frame:
     return Frame(
         number,
         particles.position.astype(float),
-        cell,
-        np.array([True, True, not flat]),
+        cell if boxed else np.zeros((3, 3)),
+        np.array([True, True, not flat]) if boxed else np.zeros(3, bool),
         {"type": names},
         arrays,
         step=int(snapshot.configuration.step),
-        origin=-cell.sum(axis=0) / 2,
+        origin=-cell.sum(axis=0) / 2 if boxed else None,
         dimension=2 if flat else 3,
     )
 
@@ -120,39 +147,43 @@ def open_universe(first: Path, second: Path | None) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return MDAnalysis.Universe(*map(str, filter(None, (first, second))), **_atom_style(first))
+            return MDAnalysis.Universe(*map(str, filter(None, (first, second))))
         except Exception as error:  # MDAnalysis raises whatever its parsers meet.
             raise DataError(_why_not(first, second, error)) from None
 
 
-#: Columns of the section Atoms in LAMMPS data files, as MDAnalysis wants to be told them.
-_ATOM_STYLES = {
-    "atomic": "id type x y z",
-    "charge": "id type charge x y z",
-    "molecular": "id resid type x y z",
-    "bond": "id resid type x y z",
-    "angle": "id resid type x y z",
-    "full": "id resid type charge x y z",
-    "sphere": "id type diameter density x y z",
-}
-
-
-def _atom_style(path: Path) -> dict[str, str]:
-    """Style that ``write_data`` notes after "Atoms #"; MDAnalysis guesses it by counting columns."""
-    if path.suffix.lower() != ".data":
-        return {}
-    with path.open(errors="replace") as stream:
-        note = next((line.partition("#")[2].strip() for line in stream if line.startswith("Atoms")), "")
-    return {"atom_style": _ATOM_STYLES[note]} if note in _ATOM_STYLES else {}
-
-
-def open_mdanalysis(path: Path, topology: Path | None, start: int, stop: int | None, step: int) -> Frames:
-    """Frames by MDAnalysis."""
-    universe = open_universe(path, None) if topology is None else open_universe(topology, path)
+def open_mdanalysis(
+    path: Path, topology: Path | Frame | None, start: int, stop: int | None, step: int
+) -> Frames:
+    """Frames by MDAnalysis; a topology may be a frame whose ids are in the order of the particles."""
+    if isinstance(topology, Frame):
+        universe = _universe_of(topology, path)
+    else:
+        universe = open_universe(path, None) if topology is None else open_universe(topology, path)
     if not hasattr(universe, "trajectory"):
         raise DataError(f"{path} holds no positions: give a trajectory.")
-    numbers = range(len(universe.trajectory))[start:stop:step]
-    return Frames(each_frame(numbers, lambda k: _from_universe(universe, k)), len(numbers))
+    n = len(universe.trajectory)
+    numbers = range(n)[start:stop:step]
+    return Frames(each_frame(numbers, lambda k: _from_universe(universe, k)), len(numbers), final=n - 1)
+
+
+def _universe_of(frame: Frame, path: Path) -> Any:
+    """Universe of a trajectory whose particles are those of a frame, sorted by id as LAMMPS writes them."""
+    import MDAnalysis
+
+    order = np.argsort(frame.arrays["id"])
+    universe = MDAnalysis.Universe.empty(len(frame))
+    universe.add_TopologyAttr("ids", frame.arrays["id"][order])
+    for attribute, labels in zip(("types", "names"), frame.labels.values(), strict=False):
+        universe.add_TopologyAttr(attribute, labels[order].astype(str).astype(object))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return universe.load_new(str(path))
+        except Exception as error:  # MDAnalysis raises whatever its readers meet.
+            raise DataError(
+                f"{path} can't be opened with its topology ({type(error).__name__}: {_one_line(error)})."
+            ) from None
 
 
 def _why_not(first: Path, second: Path | None, error: Exception) -> str:

@@ -4,38 +4,23 @@ MDAnalysis.
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
-import lzma
-import zlib
-from collections.abc import Iterator
-from contextlib import closing
-from itertools import islice
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
 from propensity.errors import DataError, InputError
 from propensity.trajectory.dump import read_dump
 from propensity.trajectory.frame import Frame, reading
-from propensity.trajectory.libraries import (
-    from_atoms,
-    labels_of,
-    open_ase,
-    open_gsd,
-    open_mdanalysis,
-    open_universe,
-)
+from propensity.trajectory.lammps_data import is_lammps_data, read_data
+from propensity.trajectory.libraries import labels_of, open_ase, open_gsd, open_mdanalysis, open_universe
 from propensity.trajectory.stream import Frames
-
-if TYPE_CHECKING:
-    import ase
+from propensity.trajectory.text import COMPRESSED, ends_inside_a_line, head, open_frames
+from propensity.trajectory.xyz import read_xyz
 
 _DUMP = {".dump", ".lammpsdump", ".lammpstrj"}
 _XYZ = {".xyz", ".extxyz"}
-_COMPRESSED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 def open_trajectory(
@@ -45,19 +30,23 @@ def open_trajectory(
     start: int = 0,
     stop: int | None = None,
     step: int = 1,
+    box: float | Sequence[float] | None = None,
 ) -> Frames:
     """Open a trajectory; frames outside ``start:stop:step`` are skipped.
 
     Parameters
     ----------
     path
-        LAMMPS text dump (known by its first line or extension; ``.gz``, ``.bz2`` and ``.xz`` too),
-        extended XYZ, GSD, or anything that ASE or MDAnalysis reads.
+        LAMMPS text dump (known by its first line or extension) or data file (by its content), XYZ
+        (extended, of atooms, of RUMD), GSD, or anything that ASE or MDAnalysis reads; text may be
+        compressed (gzip, bzip2, xz, zstd).
     topology
-        File that names the particles where the trajectory doesn't (XTC, TRR, DCD, ...); MDAnalysis
-        reads both.
+        File that names the particles where the trajectory doesn't (XTC, TRR, DCD, ...): a LAMMPS data
+        file, or one that MDAnalysis reads.
     start, stop, step
         Frames to read, as in a slice; none may be negative.
+    box
+        Edges of the periodic box, three numbers or one, for files that hold none.
 
     Raises
     ------
@@ -77,23 +66,72 @@ def open_trajectory(
             f"frames {start}:{'' if stop is None else stop}:{step} are none: give 0 ≤ start < stop and step"
             " ≥ 1."
         )
+    frames = _open(path, topology, start, stop, step, boxed=box is None)
+    if box is not None:
+        frames.map(partial(_put_into, _edges(box)))
+    return frames
+
+
+def _open(
+    path: Path, topology: str | Path | None, start: int, stop: int | None, step: int, boxed: bool
+) -> Frames:
     suffix = _suffix(path)
-    if suffix in _DUMP or _first_line(path).startswith("ITEM:"):
-        frames = _open_text(path, read_dump, start, stop, step)
-        return frames if topology is None else _with_species(frames, Path(topology))
     if suffix == ".gsd":
-        return open_gsd(path, start, stop, step)
+        return open_gsd(path, start, stop, step, boxed)
+    if suffix in _DUMP or head(path)[0].startswith("ITEM:"):
+        frames = open_frames(path, read_dump, start, stop, step)
+        return frames if topology is None else _with_species(frames, Path(topology))
     if topology is not None:
-        return open_mdanalysis(path, Path(topology), start, stop, step)
+        known = _data(Path(topology)) or Path(topology)
+        return _whole(path, open_mdanalysis(path, known, start, stop, step))
     if suffix in _XYZ:
-        return _open_text(path, _read_xyz, start, stop, step)
-    return open_ase(path, start, stop, step) or open_mdanalysis(path, None, start, stop, step)
+        return open_frames(path, read_xyz, start, stop, step)
+    if is_lammps_data(path):
+        return open_frames(path, read_data, start, stop, step)
+    frames = open_ase(path, start, stop, step) or open_mdanalysis(path, None, start, stop, step)
+    return _whole(path, frames)
+
+
+def _edges(box: float | Sequence[float]) -> np.ndarray:
+    edges = np.asarray(box, dtype=float)
+    if edges.shape not in ((), (3,)) or not np.isfinite(edges).all() or (edges <= 0).any():
+        raise InputError(f"box is {box}: give three positive edges, or one for a cube.")
+    return np.broadcast_to(edges, (3,))
+
+
+def _put_into(edges: np.ndarray, frame: Frame) -> Frame:
+    """Give a frame without a box a periodic one."""
+    with reading(frame.number):
+        if np.any(frame.cell) and frame.pbc.any():
+            raise DataError("it has a box of its own: leave box out")
+        frame.cell, frame.pbc = np.diag(edges), np.ones(3, bool)
+        if frame.atoms is not None:
+            frame.atoms.set_cell(frame.cell)
+            frame.atoms.set_pbc(True)
+    return frame
+
+
+def _whole(path: Path, frames: Frames) -> Frames:
+    """Frames of a library's reader, the last refused where the file ends inside a line."""
+    if ends_inside_a_line(path):
+        frames.refuse_final("the file ends inside its last line, which has no line end: some may be missing")
+    return frames
+
+
+def _data(path: Path) -> Frame | None:
+    """The frame of a LAMMPS data file; None for other files."""
+    return next(iter(open_frames(path, read_data, 0, None, 1))) if is_lammps_data(path) else None
 
 
 def _with_species(frames: Frames, topology: Path) -> Frames:
     """Name the particles of dumps without types by their ids in a topology."""
-    known = open_universe(topology, None).atoms
-    labels, ids = labels_of(known), np.asarray(known.ids)
+    known = _data(topology)
+    if known is not None:
+        labels = {name: column.astype(str) for name, column in known.labels.items()}
+        ids = known.arrays["id"]
+    else:
+        atoms = open_universe(topology, None).atoms
+        labels, ids = labels_of(atoms), np.asarray(atoms.ids)
     order = np.argsort(ids)
 
     def named(frame: Frame) -> Frame:
@@ -113,71 +151,5 @@ def _with_species(frames: Frames, topology: Path) -> Frames:
 
 
 def _suffix(path: Path) -> str:
-    name = Path(path.stem) if path.suffix in _COMPRESSED else path
+    name = Path(path.stem) if path.suffix.lower() in COMPRESSED else path
     return name.suffix.lower()
-
-
-def _text(path: Path) -> tuple[TextIO, Any]:
-    """Text stream, and the raw stream below whose position says how much is read."""
-    try:
-        raw = path.open("rb")
-    except OSError as error:
-        raise DataError(f"{path} can't be opened ({error.strerror}).") from None
-    opener = _COMPRESSED.get(path.suffix)
-    return io.TextIOWrapper(raw if opener is None else opener(raw), errors="replace"), raw
-
-
-def _first_line(path: Path) -> str:
-    stream, raw = _text(path)
-    with raw, stream:
-        try:
-            return stream.readline(80)
-        except (OSError, EOFError, lzma.LZMAError, zlib.error):
-            raise DataError(f"{path} is not a readable {path.suffix} file: decompress it to see.") from None
-
-
-def _open_text(path: Path, read: Any, start: int, stop: int | None, step: int) -> Frames:
-    stream, raw = _text(path)
-
-    def frames() -> Iterator[Frame]:
-        with raw, closing(stream):
-            yield from read(stream, start, stop, step)
-
-    return Frames(frames(), None, raw, path.stat().st_size)
-
-
-def _read_xyz(stream: TextIO, start: int, stop: int | None, step: int) -> Iterator[Frame]:
-    """Frames of an XYZ file; ASE parses each, but its own reader scans the whole file first."""
-    number = 0
-    while stop is None or number < stop:
-        wanted = number >= start and (number - start) % step == 0
-        with reading(number):
-            first = stream.readline()
-            if not first.strip():
-                return
-            if not first.strip().isdigit():
-                raise DataError(f"the number of atoms reads {first.strip()[:40]!r}")
-            n = int(first)
-            lines = [first, *islice(stream, n + 1)] if wanted else []
-            if wanted and len(lines) < n + 2:
-                raise DataError(f"the file ends after {max(0, len(lines) - 2)} of {n} particles")
-            frame = from_atoms(_parse_xyz(lines), number) if wanted else None
-        if frame is None:
-            for _ in islice(stream, n + 1):
-                pass
-        else:
-            yield frame
-        number += 1
-
-
-def _parse_xyz(lines: list[str]) -> ase.Atoms:
-    """Atoms of one frame; particles called A, B or 1, 2 instead of by elements keep that as ``type``."""
-    from ase.io.extxyz import read_xyz
-
-    try:
-        return next(read_xyz(io.StringIO("".join(lines)), 0))
-    except KeyError:
-        comment = lines[1].rstrip("\n").replace("species:S:1", "type:S:1", 1)
-        if "Properties=" not in comment:
-            comment += " Properties=type:S:1:pos:R:3"
-        return next(read_xyz(io.StringIO("".join([lines[0], comment + "\n", *lines[2:]])), 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from propensity.errors import DataError
 from propensity.trajectory.frame import Frame, reading
 
 
@@ -17,12 +18,20 @@ class Frames:
         Number of frames selected, where that is known without reading the file.
     done : float or None
         Fraction of the file that is read, for text files, whose number of frames isn't known.
+    final : int or None
+        Number of the last frame of the file, selected or not, where that is known.
     """
 
     def __init__(
-        self, frames: Iterator[Frame], total: int | None = None, stream: Any = None, size: int = 0
+        self,
+        frames: Iterator[Frame],
+        total: int | None = None,
+        stream: Any = None,
+        size: int = 0,
+        final: int | None = None,
     ) -> None:
         self._frames, self.total, self._stream, self._size = frames, total, stream, size
+        self.final = final
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
@@ -30,6 +39,22 @@ class Frames:
     def map(self, change: Callable[[Frame], Frame]) -> None:
         """Pass every frame through ``change`` as it is read."""
         self._frames = map(change, self._frames)
+
+    def refuse_final(self, why: str) -> None:
+        """Raise a DataError in place of the last frame of the file, or the last selected where that isn't
+        known.
+        """
+        self._frames = self._but_final(self._frames, why)
+
+    def _but_final(self, frames: Iterator[Frame], why: str) -> Iterator[Frame]:
+        frame = next(frames, None)
+        while frame is not None:
+            following = next(frames, None)
+            if following is None and self.final in (None, frame.number):
+                with reading(frame.number):
+                    raise DataError(why)
+            yield frame
+            frame = following
 
     @property
     def done(self) -> float | None:

@@ -170,7 +170,10 @@ class _H5MD:
         file["h5md"].create_group("creator").attrs.update(name="propensity", version=__version__)
 
     def prepare(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> _Prepared:
-        values = {"box/edges": frame.cell, "position": frame.positions, "species": types.astype(np.int32)}
+        # The corner of the box is no part of H5MD, but positions mean little without.
+        origin = np.zeros(3) if frame.origin is None else frame.origin
+        values = {"box/edges": frame.cell, "box/origin": origin, "position": frame.positions}
+        values["species"] = types.astype(np.int32)
         values |= {name: frame.arrays[c] for name, c in _ELEMENTS.items() if c in frame.arrays}
         values |= {name: column.astype(np.float32) for name, column in columns.items()}
         step = frame.number if frame.step is None else frame.step
@@ -206,9 +209,10 @@ class _H5MD:
 
     def trim(self) -> None:
         """Drop what an interrupted ``append`` left."""
-        for group in self._file["particles/all"].values() if self._frames else ():
-            group = group["edges"] if "edges" in group else group
-            for key in ("value", "step", "time"):
+        groups = [*self._file["particles/all"].values()] if self._frames else []
+        groups += [*self._file["particles/all/box"].values()] if self._frames else []
+        for group in groups:
+            for key in ("value", "step", "time") if "value" in group else ():
                 group[key].resize(self._frames, axis=0)
 
 
