@@ -140,7 +140,7 @@ def own_target(headers: Path) -> Target:
     if not (headers / "fix.h").exists():
         raise InputError(f"{headers} has no fix.h: give the folder src of your LAMMPS.")
     try:
-        text = (headers / "version.h").read_text()
+        text = (headers / "version.h").read_text("utf-8", "replace")
     except OSError:
         raise InputError(f"{headers} has no version.h: give the folder src of your LAMMPS.") from None
     found = re.search(r'#define\s+LAMMPS_VERSION\s+"([^"]+)"', text)

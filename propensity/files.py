@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from propensity.errors import PropensityError
+from propensity.errors import DataError, PropensityError
+
+
+def regular(path: str | os.PathLike) -> Path:
+    """The path itself, which must be a plain file: a pipe or a terminal would be waited for without end.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is nothing.
+    DataError
+        When it is a folder, a pipe, a socket or a device.
+    """
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+    except ValueError as error:  # a null character in the name
+        raise DataError(f"{str(path)!r} is no path ({error}).") from None
+    if stat.S_ISREG(mode):
+        return path
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    raise DataError(
+        f"{path} can't be read: it is {kinds.get(stat.S_IFMT(mode), 'a device')}, so give a plain file."
+    )
 
 
 @contextmanager

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from MDAnalysis import AtomGroup
 
 
+#: Lattice vectors by which a cell may be sheared; more would cost the digits of the positions.
+MAX_SHEAR = 1e6
+
+
 @dataclass(frozen=True, eq=False)
 class Structure:
     """A particle configuration, checked on construction.
@@ -214,11 +218,30 @@ class Structure:
         return cls(atomgroup.positions, types, timestep.triclinic_dimensions, pbc)
 
 
+def reduced_cell(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+    """Rows that span the same lattice, the shortest there are where those of ``cell`` are sheared.
+
+    A cell that is not sheared by more than a lattice vector stays as it is, to the last digit.
+    """
+    from ase.geometry import minkowski_reduce
+
+    return cell if shear(cell, pbc) <= 1 + 1e-9 else np.asarray(minkowski_reduce(cell, pbc)[0])
+
+
+def shear(cell: np.ndarray, pbc: np.ndarray) -> float:
+    """Largest projection of one periodic cell vector on another, in lengths of that other."""
+    rows = np.asarray(cell, dtype=float)[np.asarray(pbc, dtype=bool)]
+    if len(rows) < 2:
+        return 0.0
+    products = np.abs(rows @ rows.T) / np.square(rows).sum(axis=1)
+    return float(products[~np.eye(len(rows), dtype=bool)].max())
+
+
 def minimum_image(vectors: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
     """Shift short displacements, shape (N, 3), to their nearest periodic image."""
     if not pbc.any():
         return vectors
-    rows = np.array(cell, dtype=float)
+    rows = np.array(reduced_cell(cell, pbc), dtype=float)
     # Open directions may have no cell vector; any independent one serves, since they are never shifted.
     for k in np.flatnonzero(~pbc):
         if not rows[k].any():
@@ -258,9 +281,10 @@ def _types(types: Any, n: int) -> np.ndarray:
         )
     if not np.issubdtype(array.dtype, np.integer):
         raise InputError(f"types have dtype {array.dtype}: give integers 0..n_species−1 (see SpeciesMap).")
+    array = array.astype(np.int64)  # before the test, since unsigned ones may wrap
     if array.min() < 0:
         raise InputError(f"the smallest type is {array.min()}: types are integers 0..n_species−1.")
-    return array.astype(np.int64)
+    return array
 
 
 def _pbc(pbc: Any) -> np.ndarray:
@@ -298,4 +322,9 @@ def _refuse_singular(cell: np.ndarray, pbc: np.ndarray) -> None:
         raise InputError(
             f"cell {cell.tolist()} is singular along periodic directions {np.flatnonzero(pbc).tolist()}:"
             " give linearly independent vectors or set pbc=False there."
+        )
+    if shear(cell, pbc) > MAX_SHEAR:
+        raise InputError(
+            f"the cell is sheared by {shear(cell, pbc):.0e} lattice vectors, beyond the precision of its"
+            " numbers: reduce it first."
         )

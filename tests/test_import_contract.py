@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[1]
 #: Rooms (a package or module under ``propensity``, or a top-level package) by floor, from the ground up.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "threads", "version"),
-    ("registry", "files", "locks", "species", "statistics", "dimension"),
-    ("structure",),
+    ("registry", "compiling", "files", "locks", "species", "statistics", "dimension"),
+    ("structure", "archive", "documents", "tensors"),
     ("neighbours", "sample", "plotting"),
     ("graph", "physics"),
     ("analysis", "data", "nn"),

@@ -39,7 +39,9 @@ def command(path: str, topology: Path | None, labels: str | None) -> None:
             f"{path} is neither a file or folder nor a shipped model ({', '.join(shipped_models())})."
         )
     else:
-        _trajectory(Path(path), topology, console)
+        from propensity.files import regular
+
+        _trajectory(regular(path), topology, console)
 
 
 def _is_model(path: str) -> bool:

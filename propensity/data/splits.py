@@ -61,7 +61,13 @@ class Split:
         """From :meth:`to_dict`."""
         try:
             train, valid, test = (tuple(values[part]) for part in PARTS)
+            if not all(isinstance(name, str) for name in (*train, *valid, *test)):
+                raise DataError("a split must name structures by text.")
             return cls(train, valid, test, dict(values.get("how", {})))
+        except (AttributeError, IndexError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError("a split must be an object with the lists train, valid and test.") from None
         except (KeyError, TypeError) as error:
             raise DataError(
                 f"a split must have the lists train, valid and test ({error} is missing)."

@@ -58,10 +58,11 @@ class DescriptorGrid:
             if any(r <= 0 or delta <= 0 for r, delta in shells):
                 raise InputError(f"{name} shells have r or δ ≤ 0: give positive distances and widths.")
             object.__setattr__(self, name, shells)
-        if self.l_max < 1 or self.generations < 0 or not self.averaging_length > 0:
+        if not (1 <= self.l_max <= 50 and 0 <= self.generations <= 20 and 0 < self.averaging_length <= 20):
             raise InputError(
                 f"l_max is {self.l_max}, generations {self.generations}, averaging_length"
-                f" {self.averaging_length}: give l_max ≥ 1, generations ≥ 0 and a positive length."
+                f" {self.averaging_length}: give l_max ≥ 1 (to 50), generations ≥ 0 (to 20) and a positive"
+                " length (to 20)."
             )
 
     def names(self, species: Sequence[str]) -> list[str]:

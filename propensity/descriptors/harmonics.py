@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from propensity.compiling import njit
 from propensity.descriptors.pairs import TAIL
 
 
@@ -27,7 +27,7 @@ def legendre_coefficients(l_max: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return diagonal, a, b
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def real_harmonics(x, y, z, l_max, diagonal, a, b, out):  # type: ignore[no-untyped-def]
     """Orthonormal real Y_lm of a unit vector into ``out``, at index l² + l + m."""
     root2 = math.sqrt(2.0)
@@ -46,7 +46,7 @@ def real_harmonics(x, y, z, l_max, diagonal, a, b, out):  # type: ignore[no-unty
         cosine, sine = cosine * x - sine * y, cosine * y + sine * x
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(nogil=True, fastmath=True)
 def angular_sums(start, r, vectors, grid, delta, l_max, diagonal, a, b):  # type: ignore[no-untyped-def]
     """q_i(l, r_k, δ_k) for l = 1..l_max, shape (N, n_grid·l_max); 0 where no neighbour is near r_k."""
     n, n_grid, size = len(start) - 1, len(grid), (l_max + 1) ** 2

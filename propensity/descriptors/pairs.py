@@ -10,8 +10,8 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from propensity.compiling import njit
 from propensity.errors import InputError
 from propensity.neighbours.cell import enclosing_cell
 from propensity.structure import Structure
@@ -110,7 +110,7 @@ def _refuse_coincident(pair: tuple[int, int]) -> None:
         )
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _later_neighbours(i, near, owner, distance):  # type: ignore[no-untyped-def]
     """Write particles j ≥ i within the cutoff of i and their distances; how many.  j = i is an image of i."""
     found, reach = 0, math.ceil(near.cutoff / near.width)
@@ -135,7 +135,7 @@ def _later_neighbours(i, near, owner, distance):  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _gaussian_sums(near, types, n_species, grid, delta, first, last):  # type: ignore[no-untyped-def]
     n, n_grid = len(near.home), len(grid)
     out = np.zeros((n, n_species * n_grid))
@@ -156,7 +156,7 @@ def _gaussian_sums(near, types, n_species, grid, delta, first, last):  # type: i
     return out, (-1, -1)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _exponential_sums(near, values, lengths):  # type: ignore[no-untyped-def]
     n, n_lengths = len(near.home), len(lengths)
     weights, weighted = np.zeros((n, n_lengths)), np.zeros((n, n_lengths))

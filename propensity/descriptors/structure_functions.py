@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from itertools import combinations_with_replacement
 
 import numpy as np
-from numba import njit
 
+from propensity.compiling import njit
 from propensity.descriptors.averaged import neighbours, radial_descriptors
 from propensity.errors import InputError
 from propensity.structure import Structure
@@ -94,7 +94,7 @@ def angular_functions(
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _triples(start, types, r, vectors, pair_of, inverse, width_of, zeta, lam, shape_of):  # type: ignore[no-untyped-def]
     n, n_functions = len(start) - 1, len(width_of)
     out = np.zeros((n, (pair_of.max() + 1) * n_functions))

@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
-from propensity.estimators.inputs import OnePositions, check_types, input_structure
+from propensity.estimators.inputs import OnePositions, check_outputs, check_types, input_structure
 from propensity.estimators.options import Options, read_options
 from propensity.estimators.training_set import chosen_species, training_card
 from propensity.graph import build_graph
@@ -95,7 +95,7 @@ class BapstEstimator(Estimator):
         output = self.network(graph).double().cpu().numpy()
         mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
         propensities = output * std[structure.types] + mean[structure.types]
-        if not self.card.config["predicts_untrained"]:
+        if not self.card.config.get("predicts_untrained", False):
             trained = self.card.trained_species or self.card.species
             known = np.array([name in trained for name in self.card.species])
             propensities[~known[structure.types]] = np.nan
@@ -108,6 +108,7 @@ class BapstEstimator(Estimator):
     @classmethod
     def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> BapstEstimator:
         """Rebuild the network from its card and state dict."""
+        check_outputs(card)
         config = {key: value for key, value in card.config.items() if key != "predicts_untrained"}
         network = BapstGNN(len(card.times), **config)
         network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})

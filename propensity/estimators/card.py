@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from propensity.errors import DataError
 from propensity.estimators.migrations import FORMAT_VERSION, MIGRATIONS
+
+#: What no model has more of; a card that says otherwise is damaged, or wants to exhaust the machine.
+MAX_SPECIES, MAX_TIMES, MAX_CUTOFF, MAX_NAME = 100, 10_000, 20.0, 1000
 
 
 class Card(BaseModel):
@@ -70,6 +74,23 @@ class Card(BaseModel):
             raise ValueError(
                 f"default_time_index {self.default_time_index} is not an index of {len(self.times)} times"
             )
+        if len(set(self.species)) < len(self.species) or len(self.species) > MAX_SPECIES:
+            raise ValueError(f"species must be at most {MAX_SPECIES} names, each once")
+        if len(self.times) > MAX_TIMES or not all(0 < time < math.inf for time in self.times):
+            raise ValueError(f"times must be at most {MAX_TIMES} positive finite numbers")
+        if self.composition and (
+            len(self.composition) != len(self.species) or not all(0 <= x <= 1 for x in self.composition)
+        ):
+            raise ValueError(f"composition must have a fraction for each of {len(self.species)} species")
+        for name in ("cutoff", "density", "temperature"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be a positive number")
+        if self.cutoff is not None and self.cutoff > MAX_CUTOFF:
+            raise ValueError(f"cutoff {self.cutoff:g} is beyond {MAX_CUTOFF:g} σ")
+        for text in (self.kind, self.name, *self.species):
+            if not text.isprintable() or len(text) > MAX_NAME:
+                raise ValueError(f"{text[:40]!r} is no name: names are printable and short")
         unknown = set(self.trained_species) - set(self.species)
         if unknown:
             raise ValueError(f"trained_species {sorted(unknown)} are not among species {self.species}")
@@ -94,12 +115,14 @@ class Card(BaseModel):
                 f"{source} has format version {version!r} and this release reads 1..{FORMAT_VERSION}: update"
                 " propensity."
             )
-        while version < FORMAT_VERSION:
-            values = MIGRATIONS[version](dict(values))
-            version = values["format_version"]
         try:
+            while version < FORMAT_VERSION:
+                values = MIGRATIONS[version](dict(values))
+                version = values["format_version"]
             return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "contents"
             raise DataError(f"{source} is not a valid model card: {where}: {first['msg']}.") from None
+        except (AttributeError, TypeError, ValueError) as error:  # of migrations, by values of other types
+            raise DataError(f"{source} is not a valid model card ({error}).") from None

@@ -10,12 +10,13 @@ import numpy as np
 from pydantic import Field
 
 from propensity.descriptors.fields import REACH, coarse_grain, local_density
+from propensity.errors import DataError
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import OnePositions, check_arrays, check_types, input_structure
 from propensity.estimators.options import Options, read_options
 from propensity.estimators.training_set import common_potential, per_species, training_card
-from propensity.physics.kob_andersen import local_potential_energy
+from propensity.physics.kob_andersen import check_potential, local_potential_energy
 from propensity.statistics import pearson
 from propensity.structure import Structure
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from propensity.sample import Sample
+
+
+#: Longest coarse-graining length of a model, in σ.
+MAX_LENGTH = 20.0
 
 
 class FieldOptions(Options):
@@ -110,6 +115,10 @@ class FieldEstimator(Estimator):
         check_arrays(card, arrays, dict.fromkeys(("slope", "intercept", "length"), shape))
         estimator.slope, estimator.intercept = arrays["slope"], arrays["intercept"]
         estimator.length = arrays["length"]
+        if not ((estimator.length > 0) & (estimator.length <= MAX_LENGTH)).all():
+            raise DataError(f"the coarse-graining lengths of the model are not in 0..{MAX_LENGTH:g} σ.")
+        if "potential" in card.config or card.kind == "energy":
+            check_potential(card.config.get("potential", ""))
         return estimator
 
     def _config(self, train: Sequence[Sample], opts: FieldOptions) -> dict[str, Any]:

@@ -73,6 +73,19 @@ def check_dimension(card: Card, structure: Structure) -> None:
         )
 
 
+def check_outputs(card: Card) -> None:
+    """Refuse a card without the constants that turn outputs into propensities.
+
+    Raises
+    ------
+    DataError
+        When they are missing.
+    """
+    for name in ("target_mean", "target_std"):
+        if not getattr(card, name):
+            raise DataError(f"the card has no {name}, by which outputs become propensities")
+
+
 def check_types(structure: Structure, species: Sequence[str]) -> None:
     """Refuse a structure with more species than the model knows.
 

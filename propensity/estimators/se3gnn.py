@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from propensity.errors import InputError
+from propensity.errors import DataError, InputError
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
+from propensity.estimators.inputs import check_outputs
 from propensity.estimators.training_config import TrainingConfig
 from propensity.graph import network_graph
 from propensity.nn.network import SE3GNN
@@ -89,7 +90,13 @@ class SE3Estimator(Estimator):
     @classmethod
     def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> SE3Estimator:
         """Rebuild the network from its card and state dict."""
+        check_outputs(card)
         network = SE3GNN(**card.config)
+        if (network.n_species, network.n_outputs) != (len(card.species), len(card.times)):
+            raise DataError(
+                f"its network is for {network.n_species} species and {network.n_outputs} times, the card for"
+                f" {len(card.species)} and {len(card.times)}"
+            )
         network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         return cls(network, card)
 

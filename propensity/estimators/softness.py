@@ -150,6 +150,9 @@ class SoftnessEstimator(Estimator):
         """Rebuild from a card and :meth:`arrays`."""
         estimator = cls()
         estimator.card = card
+        for name in ("angular_cutoff", "radial_width"):
+            if not 0 < float(card.config.get(name, 1.0 if name == "radial_width" else 0.0)) <= 20:
+                raise DataError(f"the card's {name} is {card.config.get(name)!r} instead of a length in σ.")
         shape = (len(card.species), len(card.times))
         names = dict.fromkeys(("offset", "slope", "intercept"), shape)
         check_arrays(card, arrays, {"normal": (*shape, len(estimator.feature_names)), **names})

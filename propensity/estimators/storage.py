@@ -9,14 +9,15 @@ import os
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
-from propensity.errors import DataError, suggest
+from propensity.documents import read_json
+from propensity.errors import DataError, MissingDependencyError, suggest
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.kinds import estimator_class
 from propensity.files import replacing
+from propensity.tensors import read_tensors
 
 #: Models that are installed with the package.
 SHIPPED = Path(__file__).parent / "weights"
@@ -30,7 +31,7 @@ def save_model(folder: str | os.PathLike, estimator: Estimator) -> Path:
         save_file(arrays, path)
     with replacing(folder / "model.json") as path:
         path.write_text(
-            json.dumps(estimator.card.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+            json.dumps(estimator.card.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n", "utf-8"
         )
     return folder
 
@@ -46,19 +47,19 @@ def load_model(model: str | os.PathLike) -> Estimator:
     weights, description = model_files(model)
     card = load_card(description)
     try:
-        arrays = load_file(weights)
+        arrays = {name: tensor.numpy() for name, tensor in read_tensors(weights).items()}
     except FileNotFoundError:
         raise DataError(
             f"{weights} is missing: a model is {weights.name} and {description.name} together."
         ) from None
-    except (SafetensorError, OSError) as error:
-        raise DataError(
-            f"{weights} is not a readable safetensors file ({error}): copy or train it again."
-        ) from None
+    except DataError as error:
+        raise DataError(f"{error}: copy or train it again.") from None
     try:
         return estimator_class(card.kind).restore(card, arrays)
-    except (KeyError, RuntimeError, TypeError) as error:
-        first = " ".join(str(error).split())[:200]
+    except MissingDependencyError:
+        raise
+    except Exception as error:  # a card may say anything of its model
+        first = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
         raise DataError(
             f"{weights} doesn't fit its card {description.name} ({first}): keep the two together."
         ) from None
@@ -68,13 +69,11 @@ def load_card(path: str | os.PathLike) -> Card:
     """Read a card from its JSON file, migrating old versions."""
     path = Path(path)
     try:
-        values = json.loads(path.read_text())
+        values = read_json(path, "model card")
     except FileNotFoundError:
         raise DataError(
             f"{path} is missing: a model is a .safetensors file with its .json card beside it."
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{path} is not a readable model card ({error}).") from None
     if not isinstance(values, dict):
         raise DataError(
             f"{path} is not a model card: it holds a {type(values).__name__} instead of an object."

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from propensity.data import Dataset, make_split, open_dataset, select_times
+from propensity.documents import read_json
 from propensity.errors import DataError, InputError
 from propensity.estimators.base import Estimator
 from propensity.estimators.kinds import estimator_class
@@ -171,12 +172,12 @@ def run_job(job: Job, systems: dict[str, System], folder: Path) -> list[dict[str
         what = json.dumps([job.key(systems), refitted, name, systems[name].test.names])
         stored = folder / "scores" / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
         if stored.exists():
-            found = json.loads(stored.read_text())
+            found = read_json(stored, "file of scores")
         else:
             models = models or [_ready(job, systems, folder)]
             found = list(_score(job, models[0], systems, name))
             with replacing(stored) as temporary:
-                temporary.write_text(json.dumps(found))
+                temporary.write_text(json.dumps(found), "utf-8")
         rows += [{"label": job.label, "x": job.x, **row} for row in found]
     return rows
 
@@ -238,7 +239,7 @@ def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
             return "" if np.isnan(value) else f"{value:.5g}"
         return "" if value is None else value
 
-    with replacing(path) as temporary, temporary.open("w", newline="") as stream:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows({key: plain(value) for key, value in row.items()} for row in rows)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from propensity.errors import InputError, suggest
+from propensity.neighbours.cell import enclosing_cell
 from propensity.neighbours.coincidence import refuse_coincident
 from propensity.structure import Structure
 
@@ -21,6 +23,8 @@ _MODULES: dict[str, str] = {
     "torch": "propensity.neighbours.torch_cells",
     "triton": "propensity.neighbours.triton_cells",
 }
+#: Where both are exceeded, the cutoff or the cell is not in the units of the other.
+MAX_NEIGHBOURS, MAX_EDGES = 10_000, 100_000_000
 _REGISTERED: dict[str, Backend] = {}
 
 
@@ -63,6 +67,7 @@ def neighbour_list(
     """
     if not cutoff > 0:
         raise InputError(f"cutoff is {cutoff}: give a positive number.")
+    _check_edges(structure, cutoff)
     device = torch.device(device)
     if backend == "auto":
         backend = _fastest(device)
@@ -84,6 +89,20 @@ def neighbour_list(
     if not getattr(module, "CHECKS_COINCIDENCE", False):
         refuse_coincident(edge_index, edge_vec)
     return edge_index, edge_vec
+
+
+def _check_edges(structure: Structure, cutoff: float) -> None:
+    """Refuse a cutoff whose edges no memory holds before any of it is taken."""
+    cell, _ = enclosing_cell(structure, cutoff)
+    # In an open direction the box grows with the cutoff, but no particle has more neighbours than there are.
+    each = len(structure) / abs(np.linalg.det(cell)) * 4 / 3 * np.pi * float(cutoff) ** 3
+    if not structure.pbc.any():
+        each = min(each, len(structure))
+    if not each < MAX_NEIGHBOURS and not each * len(structure) < MAX_EDGES:
+        raise InputError(
+            f"within the cutoff {cutoff:g} lie some {each:.0e} neighbours of each of {len(structure)}"
+            " particles: lower it, or check the units of positions and cell."
+        )
 
 
 def _fastest(device: torch.device) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from propensity.structure import Structure
+from propensity.structure import Structure, reduced_cell
 
 
 def enclosing_cell(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return a non-singular cell and positions inside it: wrapped if periodic, shifted if open."""
-    cell, pbc, positions = structure.cell.copy(), structure.pbc, structure.positions
+    """Return a non-singular cell and positions inside it: wrapped if periodic, shifted if open.
+
+    The vectors of a sheared cell are replaced by the shortest that span the same lattice.
+    """
+    pbc, positions = structure.pbc, structure.positions
+    cell = reduced_cell(structure.cell, pbc).copy()
     if not pbc.all():
         # Open directions get unit vectors orthogonal to the periodic ones, long enough to hold every
         # particle.

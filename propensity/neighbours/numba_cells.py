@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 
+from propensity.compiling import njit
 from propensity.neighbours.cell import enclosing_cell
 from propensity.neighbours.coincidence import COINCIDENT, refuse_coincident
 from propensity.structure import Structure
@@ -62,7 +62,7 @@ def build(
     return edge_index.to(device), edge_vec.to(device)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _count(first, last, blocks, positions, order, starts, bins, reach, cell, cutoff2, degree, coincident):
     """Of the particles in some blocks of bins: number of neighbours, and of those at no distance."""
     n_bins = len(starts) - 1
@@ -80,7 +80,7 @@ def _count(first, last, blocks, positions, order, starts, bins, reach, cell, cut
             degree[order[slot]], coincident[order[slot]] = near - 1, same - 1
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _fill(first, last, blocks, positions, order, starts, bins, reach, cell, cutoff2, begin, edges, vectors):
     """Write the edges of the same particles, those of particle i from ``begin[i]`` on."""
     n_bins = len(starts) - 1
@@ -105,7 +105,7 @@ def _fill(first, last, blocks, positions, order, starts, bins, reach, cell, cuto
                     at += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _around(home, positions, order, starts, bins, reach, cell):
     """Positions (x, y, z), shifts of the image (u, v, w) and numbers of the particles in the bins around."""
     p, q, r = home // (bins[1] * bins[2]), home // bins[2] % bins[1], home % bins[2]

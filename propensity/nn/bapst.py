@@ -22,6 +22,8 @@ _PUBLISHED = {
 }
 
 
+#: Beyond any network that has been trained; a description that asks for more is damaged or hostile.
+MAX_SIZE, MAX_CUTOFF = 2000, 20.0
 #: Neighbours within 2σ, and itself, in a Kob–Andersen liquid.
 USUAL_NEIGHBOURS = 42
 
@@ -51,10 +53,10 @@ class BapstGNN(nn.Module):
     ) -> None:
         super().__init__()
         for name, value in (("n_outputs", n_outputs), ("n_recurrences", n_recurrences), ("width", width)):
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} is {value!r}: give a positive integer.")
-        if not cutoff > 0:
-            raise InputError(f"cutoff is {cutoff}: give a positive number.")
+            if not isinstance(value, int) or not 1 <= value <= MAX_SIZE:
+                raise InputError(f"{name} is {value!r}: give a positive integer, at most {MAX_SIZE}.")
+        if not 0 < cutoff <= MAX_CUTOFF:
+            raise InputError(f"cutoff is {cutoff}: give a positive number, at most {MAX_CUTOFF:g}.")
         self.config: dict[str, Any] = {
             "n_outputs": n_outputs,
             "n_recurrences": n_recurrences,

@@ -16,6 +16,9 @@ from propensity.nn.kernels import get_kernel
 from propensity.nn.kernels.base import Kernel
 from propensity.nn.layout import ConvolutionLayout
 
+#: Beyond any network that has been trained; a description that asks for more is damaged or hostile.
+MAX_L, MAX_SIZE, MAX_WEIGHTS, MAX_CUTOFF = 11, 10_000, 50_000_000, 20.0
+
 
 class SE3GNN(nn.Module):
     """Per-particle regression from a particle graph, invariant under rotation, translation and permutation.
@@ -87,16 +90,21 @@ class SE3GNN(nn.Module):
             n_basis=n_basis,
             radial_hidden=radial_hidden,
         )
-        if not cutoff > 0:
-            raise InputError(f"cutoff is {cutoff}: give a positive number.")
+        if not isinstance(l_max, int) or not 0 <= l_max <= MAX_L:
+            raise InputError(f"l_max is {l_max!r}: give an integer, 0 to {MAX_L}.")
+        if not 0 < cutoff <= MAX_CUTOFF:
+            raise InputError(f"cutoff is {cutoff}: give a positive number, at most {MAX_CUTOFF:g}.")
         if not 0 <= dropout < 1:
             raise InputError(f"dropout is {dropout}: give a probability in [0, 1).")
         if not offset_scale >= 0 or (offset_scale and l_max < 1):
             raise InputError(
                 f"offset_scale is {offset_scale} at l_max {l_max}: give 0, or a length where l_max ≥ 1."
             )
-        if not isinstance(thermal_layers, int) or thermal_layers < 0:
-            raise InputError(f"thermal_layers is {thermal_layers!r}: give an integer, 0 or more.")
+        for name, count in (("thermal_layers", thermal_layers), ("n_extra", n_extra)):
+            if not isinstance(count, int) or not 0 <= count <= MAX_SIZE:
+                raise InputError(f"{name} is {count!r}: give an integer, 0 or more.")
+        layers = n_layers + thermal_layers
+        _check_size(layers, n_species + n_extra, channels, l_max, radial_hidden, n_basis)
         if readout not in ("shared", "species"):
             raise InputError(f"readout is {readout!r}: choose 'shared' or 'species'.")
         self.config: dict[str, Any] = {
@@ -197,5 +205,19 @@ class SE3GNN(nn.Module):
 
 def _check(**values: int) -> None:
     for name, value in values.items():
-        if not isinstance(value, int) or value < 1:
-            raise InputError(f"{name} is {value!r}: give a positive integer.")
+        if not isinstance(value, int) or not 1 <= value <= MAX_SIZE:
+            raise InputError(f"{name} is {value!r}: give a positive integer, at most {MAX_SIZE}.")
+
+
+def _check_size(n_layers: int, n_scalars: int, channels: int, l_max: int, hidden: int, n_basis: int) -> None:
+    """Refuse networks that no memory holds before any of it is taken."""
+    orders = range(l_max + 1)
+    # Each pair (l of features, l of harmonics) is coupled to every order between difference and sum.
+    triplets = sum(min(i + f, l_max) - abs(i - f) + 1 for i in orders for f in orders)
+    combinations = triplets * channels + n_scalars * (l_max + 1)
+    weights = n_layers * (combinations * (hidden + channels + 1) + hidden * (n_basis + 3))
+    if weights > MAX_WEIGHTS:
+        raise InputError(
+            f"a network of {n_layers} layers, {channels} channels and l_max {l_max} has some {weights:.0e}"
+            f" weights: at most {MAX_WEIGHTS:.0e} are possible."
+        )

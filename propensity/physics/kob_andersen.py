@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
-from numba import njit
 
+from propensity.compiling import njit
 from propensity.errors import InputError, suggest
 from propensity.neighbours import neighbour_list
 from propensity.structure import Structure
@@ -133,7 +133,7 @@ def pair_table(force_shifted: bool) -> np.ndarray:
     return np.stack([cut**2, SIGMA**2, four, energy, slope if force_shifted else 0 * slope], axis=-1)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _forces(first, last, blocks, start, source, vectors, step, types, pairs, forces, energies):  # type: ignore[no-untyped-def]
     """Of the particles of some blocks: force on each, and half of the energy of its pairs."""
     n = len(types)

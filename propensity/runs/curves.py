@@ -13,7 +13,7 @@ from propensity.files import replacing
 
 def read_log(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Columns of ``log.csv``, each of shape (epochs,), NaN where an epoch has no entry."""
-    with Path(path).open(newline="") as stream:
+    with Path(path).open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     names = list(rows[0]) if rows else []
     return {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}

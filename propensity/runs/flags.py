@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
-import yaml
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
+from propensity import documents
 from propensity.errors import InputError, suggest
 from propensity.estimators.kinds import ESTIMATORS, estimator_class
 from propensity.estimators.options import RENAMED, Options, current_names, read_options
@@ -62,12 +62,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     InputError
         When it can't be read or isn't a mapping of options.
     """
-    try:
-        values = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} can't be read ({getattr(error, 'strerror', None) or error}).") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
+    values = documents.read_yaml(path, InputError)
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold options as `name: value` lines.")
     return {str(name): value for name, value in values.items()}

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel
 
 from propensity.data import Dataset, Sample, Split, make_split, open_dataset, select_times
+from propensity.documents import read_json
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.estimators.base import Estimator
 from propensity.estimators.kinds import estimator_class
@@ -176,7 +177,7 @@ def set_up(values: dict[str, Any], resume: str | os.PathLike | None = None) -> R
     if resume is not None:
         folder = Path(resume)
         stored = (
-            Split.from_dict(json.loads((folder / SPLITS).read_text())) if (folder / SPLITS).exists() else None
+            Split.from_dict(read_json(folder / SPLITS, "split file")) if (folder / SPLITS).exists() else None
         )
     else:
         folder, stored = (
@@ -257,11 +258,13 @@ def _write_set_up(run: Run, new: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise PropensityError(f"{folder} is a file: choose another --output.")
     with replacing(folder / CONFIG) as path:
-        path.write_text(yaml.safe_dump(expanded(run.options, run.fit), sort_keys=False, allow_unicode=True))
+        path.write_text(
+            yaml.safe_dump(expanded(run.options, run.fit), sort_keys=False, allow_unicode=True), "utf-8"
+        )
     write_json(folder / SPLITS, run.split.to_dict())
 
 
 def write_json(path: Path, values: Any) -> None:
     """Write JSON, replacing the file at once."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+        temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8")

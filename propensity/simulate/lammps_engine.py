@@ -85,9 +85,9 @@ class LammpsEngine:
                 lmp.close()
             return f"LAMMPS {version} (Python module, suffix {self.suffix})"
         with processes.scratch() as folder:
-            (folder / "leg.in").write_text("print version:$(version)\n")
+            (folder / "leg.in").write_text("print version:$(version)\n", "utf-8")
             self._execute(folder)
-            found = re.search(r"version:(\d+)", (folder / "log.lammps").read_text())
+            found = re.search(r"version:(\d+)", (folder / "log.lammps").read_text("utf-8", "replace"))
         version = found[1] if found else "of unknown version"
         return f"LAMMPS {version} ({shlex.join(self.command())}, suffix {self.suffix})"
 
@@ -129,7 +129,7 @@ class LammpsEngine:
         code, output = processes.call(words, folder)
         log = folder / "log.lammps"
         if code or not log.exists():
-            raise _failure(output + (log.read_text(errors="replace") if log.exists() else ""), words, code)
+            raise _failure(output + (log.read_text("utf-8", "replace") if log.exists() else ""), words, code)
 
 
 def _open(words: list[str]):  # type: ignore[no-untyped-def]

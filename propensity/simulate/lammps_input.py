@@ -21,11 +21,11 @@ def write(leg: Leg, folder: Path, first: str = "") -> None:
     """Write ``leg.in``, beginning with the commands ``first``, and the files that it reads into
     ``folder``.
     """
-    (folder / "state.data").write_text(_data(leg))
+    (folder / "state.data").write_text(_data(leg), "utf-8")
     # One mark past the end: LAMMPS asks for the next one before each dump.
     marks = [*leg.frames, max(leg.frames, default=0) + leg.steps + 1_000_000_000]
-    (folder / "marks.txt").write_text("\n".join(map(str, marks)) + "\n")
-    (folder / "leg.in").write_text(first + script(leg, folder))
+    (folder / "marks.txt").write_text("\n".join(map(str, marks)) + "\n", "utf-8")
+    (folder / "leg.in").write_text(first + script(leg, folder), "utf-8")
 
 
 def script(leg: Leg, folder: Path) -> str:
@@ -105,7 +105,7 @@ def read(leg: Leg, folder: Path) -> LegResult:
         raise PropensityError("LAMMPS gave back NaN positions or velocities: try a smaller --timestep.")
     masses, positions, velocities = final[:, 2], final[:, 3:6], final[:, 6:9]
     state = State(positions, velocities, leg.state.types, leg.state.box, masses)
-    log = (folder / "log.lammps").read_text(errors="replace")
+    log = (folder / "log.lammps").read_text("utf-8", "replace")
     loop = re.search(r"Loop time of ([\d.eE+-]+)", log)
     seconds = float(loop[1]) if loop else 0.0
     if leg.ensemble == "minimise":
@@ -150,7 +150,7 @@ def _data(leg: Leg) -> str:
 def _frames(path: Path, n: int, columns: int) -> np.ndarray:
     """Frames of a text dump sorted by id, shape (F, n, columns)."""
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text("utf-8").splitlines()
     except OSError:
         raise PropensityError(f"LAMMPS wrote no {path.name}: check that it ran to its end.") from None
     each = n + 9

@@ -6,15 +6,32 @@ import fcntl
 import json
 import os
 import shutil
-import zipfile
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from propensity.errors import InputError, PropensityError
+from propensity.archive import read_archive
+from propensity.documents import read_json
+from propensity.errors import DataError, InputError, PropensityError
 from propensity.files import replacing
 from propensity.simulate.engine import State
+
+#: Member of a piece that holds the checksum of the others.
+_CHECKSUM = "crc32"
+
+
+class Piece(dict[str, np.ndarray]):
+    """Arrays of a stored piece; one that it should have and lacks is damage."""
+
+    def __init__(self, path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+        super().__init__(arrays)
+        self.path = path
+
+    def __missing__(self, name: str) -> np.ndarray:
+        raise _damaged(self.path, f"it has no {name}")
 
 
 class PieceStore:
@@ -39,7 +56,7 @@ class PieceStore:
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = open(folder / "lock", "w")
+            self._lock = open(folder / "lock", "w", encoding="utf-8")
         except OSError as error:
             raise PropensityError(
                 f"{folder} can't be written ({error.strerror}): choose a writable folder for -o."
@@ -55,10 +72,11 @@ class PieceStore:
             pass  # a file system without locks
         settings = folder / "settings.json"
         if settings.exists():
-            check_identity(json.loads(settings.read_text()), identity, str(folder))
+            begun = read_json(settings, "settings file", PropensityError)
+            check_identity(begun if isinstance(begun, dict) else {}, identity, str(folder))
         else:
             with replacing(settings) as path:
-                path.write_text(json.dumps(identity, indent=1))
+                path.write_text(json.dumps(identity, indent=1), "utf-8")
         self._done = {
             str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.npz") if p.name[0] != "."
         }
@@ -70,9 +88,9 @@ class PieceStore:
         """Store a piece; it is there whole or not at all."""
         try:
             with replacing(self.folder / f"{key}.npz") as path:
-                np.savez(path, **arrays)  # type: ignore[arg-type]
+                np.savez(path, **{**arrays, _CHECKSUM: _checksum(arrays)})  # type: ignore[arg-type]
             self._done.add(key)
-            with open(self.folder / "stored.log", "a") as log:
+            with open(self.folder / "stored.log", "a", encoding="utf-8") as log:
                 log.write(key + "\n")
         except OSError as error:
             raise PropensityError(
@@ -80,16 +98,19 @@ class PieceStore:
                 " the same command again."
             ) from None
 
-    def load(self, key: str) -> dict[str, np.ndarray]:
+    def load(self, key: str) -> Piece:
         """Read a piece."""
         path = self.folder / f"{key}.npz"
         try:
-            with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise PropensityError(
-                f"{path} is damaged ({error}): delete it and run the same command again."
-            ) from None
+            arrays = read_archive(path)
+        except (OSError, DataError) as error:
+            reason = str(error).rstrip(".").removesuffix(": copy it again")
+            raise PropensityError(f"{reason}: delete it and run the same command again.") from None
+        stored = arrays.pop(_CHECKSUM, None)
+        wrong = [name for name, array in arrays.items() if array.dtype.kind not in "iuf"]
+        if wrong or (stored is not None and not np.array_equal(stored, _checksum(arrays))):
+            raise _damaged(path, f"its {wrong[0]} are no numbers" if wrong else "its checksum differs")
+        return Piece(path, arrays)
 
     def close(self) -> None:
         """Let another run use the folder; it goes when nothing was finished."""
@@ -135,10 +156,30 @@ def pack_state(state: State) -> dict[str, np.ndarray]:
     }
 
 
-def unpack_state(arrays: dict[str, np.ndarray]) -> State:
+def unpack_state(arrays: Mapping[str, np.ndarray]) -> State:
     """Inverse of :func:`pack_state`."""
-    names = ("positions", "velocities", "types", "box", "masses")
-    return State(**{name: arrays[f"state_{name}"] for name in names})
+    n = len(np.atleast_1d(arrays["state_positions"]))
+    shapes = {"positions": (n, 3), "velocities": (n, 3), "types": (n,), "box": (3,), "masses": (n,)}
+    found = {name: arrays[f"state_{name}"] for name in shapes}
+    for name, shape in shapes.items():
+        if found[name].shape != shape or (name == "types") != (found[name].dtype.kind in "iu"):
+            where = arrays.path if isinstance(arrays, Piece) else "a state"
+            raise _damaged(where, f"its {name} have shape {found[name].shape} instead of {shape}")
+    return State(**found)
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Of names, shapes and contents, shape ()."""
+    value = 0
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        value = zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), value)
+        value = zlib.crc32(array.tobytes(), value)
+    return np.uint32(value).reshape(())
+
+
+def _damaged(path: object, why: str) -> PropensityError:
+    return PropensityError(f"{path} is damaged ({why}): delete it and run the same command again.")
 
 
 def writable(path: Path) -> None:

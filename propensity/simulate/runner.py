@@ -14,7 +14,7 @@ from propensity.errors import PropensityError
 from propensity.simulate.engine import Engine, Leg, LegResult, State, run_legs
 from propensity.simulate.model import LiquidModel
 from propensity.simulate.physics import scattering, species_temperatures
-from propensity.simulate.pieces import PieceStore, pack_state, unpack_state
+from propensity.simulate.pieces import Piece, PieceStore, pack_state, unpack_state
 
 #: Particle-steps of one piece, about half an hour of one core: what a kill can cost at most.
 _PIECE = 4_000_000_000
@@ -133,13 +133,16 @@ class Runner:
     def result(self, trajectory: Trajectory) -> dict[str, np.ndarray]:
         """Arrays of a finished trajectory: those of its pieces one after another, and the last state."""
         parts = [self.store.load(f"{trajectory.key}/{i}") for i in range(self._count(trajectory))]
-        joined = {
-            name: np.concatenate([part[name] for part in parts])
-            for name in parts[-1]
-            if not name.startswith("state_") and name != "temperatures"
-        }
+        names = [n for n in parts[-1] if not n.startswith("state_") and n != "temperatures"]
+        try:
+            joined = {name: np.concatenate([part[name] for part in parts]) for name in names}
+        except ValueError as error:
+            raise PropensityError(
+                f"pieces of {trajectory.key} don't fit together ({error}): delete {parts[0].path.parent} and"
+                " run the same command again."
+            ) from None
         last = {name: value for name, value in parts[-1].items() if name not in joined}
-        return joined | last
+        return Piece(parts[-1].path, joined | last)
 
     def state(self, trajectory: Trajectory) -> State:
         """Where a finished trajectory ended."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from propensity.documents import read_json
 from propensity.errors import InputError, PropensityError
 from propensity.files import replacing
 from propensity.sample import Sample
@@ -118,7 +119,7 @@ def simulate_propensities(
                     flow.ensembles(writer.done(), writer.add)
                     report = {"engine": engine_name, **flow.report}
                     with replacing(report_path(output)) as path:
-                        path.write_text(json.dumps(report, indent=1))
+                        path.write_text(json.dumps(report, indent=1), "utf-8")
                 for line in describe(report, settings):
                     progress.say(line)
         store.remove()
@@ -150,7 +151,8 @@ def finished_report(output: Path, identity: dict[str, Any]) -> dict[str, Any]:
         ) from None
     check_identity(made_with, identity, str(output))
     path = report_path(output)
-    return json.loads(path.read_text()) if path.exists() else {}
+    report = read_json(path, "report") if path.exists() else {}
+    return report if isinstance(report, dict) else {}
 
 
 def report_path(output: Path) -> Path:

@@ -109,7 +109,7 @@ class History(Callback):
 
     def _write(self) -> None:
         columns = list(dict.fromkeys(key for row in self.rows for key in row if key != "seconds"))
-        with replacing(self.path) as path, path.open("w", newline="") as stream:
+        with replacing(self.path) as path, path.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.DictWriter(stream, [*columns, "seconds"])
             writer.writeheader()
             writer.writerows(self.rows)

@@ -1,25 +1,35 @@
-"""Checkpoints that are safe to load: tensors and plain values, never code."""
+"""Checkpoints that are safe to load: one safetensors file of tensors and plain values, never code."""
 
 from __future__ import annotations
 
-import pickle
+import json
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from propensity.documents import parse_json
 from propensity.errors import DataError
-from propensity.files import replacing
+from propensity.files import regular
+from propensity.tensors import read_tensors, write_tensors
+from propensity.training.torch_archive import read_torch_archive
+
+#: Names of the tensors that hold everything but tensors, as JSON, and the checksum of all.
+TREE, CHECKSUM = "tree", "crc32"
+#: What every checkpoint of a training has, and of which type.
+_PARTS = {"state_dict": dict, "callbacks": dict, "optimizer_states": list, "epoch": int, "global_step": int}
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
-    """Writes to a temporary file first; refuses on loading whatever is more than numbers and containers."""
+    """Lightning's checkpoints in our own format: nothing in them can run."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write, then rename."""
-        with replacing(path) as temporary:
-            torch.save(checkpoint, temporary)
+        write_checkpoint(path, checkpoint)
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
@@ -28,23 +38,107 @@ class SafeCheckpointIO(TorchCheckpointIO):
         return read_checkpoint(path, map_location)
 
 
+def write_checkpoint(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
+    """Write nested dicts, lists, tuples, numbers, texts and tensors; the file is replaced at once.
+
+    Raises
+    ------
+    TypeError
+        For a value of any other type.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    tree = json.dumps(_packed(checkpoint, tensors)).encode()
+    tensors[TREE] = torch.frombuffer(bytearray(tree), dtype=torch.uint8)
+    tensors[CHECKSUM] = torch.tensor(_checksum(tensors), dtype=torch.int64)
+    write_tensors(path, tensors)
+
+
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
     """Load a checkpoint of a training.
 
     Raises
     ------
     DataError
-        When it is missing, damaged, or holds anything but tensors and plain values.
+        When it is missing, damaged, or no checkpoint of this package.
     """
     try:
-        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        with open(regular(path), "rb") as file:
+            old = file.read(4) == b"PK\x03\x04"
+        checkpoint = read_torch_archive(path) if old else _read(path, map_location or "cpu")
+        for name, kind in _PARTS.items():
+            if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(name), kind):
+                raise ValueError(f"it has no {name}")
+        return checkpoint
     except FileNotFoundError:
         raise DataError(f"{path} is missing: there is no checkpoint to continue from.") from None
-    except pickle.UnpicklingError:
+    except DataError as error:
+        reason = str(error).rstrip(".").removesuffix(": copy it again")
+        raise DataError(f"{reason}; it was not loaded: train again.") from None
+    except Exception as error:
+        reason = " ".join(str(error).split())[:150] or type(error).__name__
         raise DataError(
-            f"{path} holds more than tensors and plain values and was not loaded: give a checkpoint of this"
-            " package."
+            f"{path} is not a readable checkpoint ({reason}) and was not loaded: train again."
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        first = " ".join(str(error).split())[:150]
-        raise DataError(f"{path} is not a readable checkpoint ({first}): train again.") from None
+
+
+def _read(path: str | Path, device: Any) -> Any:
+    tensors = read_tensors(path, "checkpoint")
+    stored = tensors.pop(CHECKSUM)
+    if stored.shape != () or int(stored) != _checksum(tensors):
+        raise ValueError("its checksum differs")
+    tree = parse_json(tensors.pop(TREE).numpy().tobytes())
+    return _unpacked(tree, {name: tensor.to(device) for name, tensor in tensors.items()})
+
+
+def _packed(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """JSON for a value; containers become lists whose first entry says of what kind they are."""
+    if isinstance(value, torch.Tensor):
+        name = f"t{len(tensors)}"
+        tensors[name] = value
+        return ["tensor", name]
+    if isinstance(value, Mapping):
+        return ["dict", *([_packed(k, tensors), _packed(v, tensors)] for k, v in value.items())]
+    if isinstance(value, (list, tuple)):
+        kind = "list" if isinstance(value, list) else "tuple"
+        return [kind, *(_packed(item, tensors) for item in value)]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"a checkpoint can't hold a {type(value).__name__}")
+
+
+def _unpacked(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """Inverse of :func:`_packed`."""
+    if not isinstance(value, list):
+        if isinstance(value, dict):
+            raise ValueError("its tree is malformed")
+        return value
+    kind, items = value[0], value[1:]
+    if kind == "tensor":
+        return tensors[items[0]]
+    if kind == "dict":
+        return {_key(_unpacked(k, tensors)): _unpacked(v, tensors) for k, v in items}
+    if kind in ("list", "tuple"):
+        parts = [_unpacked(item, tensors) for item in items]
+        return parts if kind == "list" else tuple(parts)
+    raise ValueError(f"its tree holds a {str(kind)[:40]!r}")
+
+
+def _key(key: Any) -> Any:
+    if not isinstance(key, (str, int, float)):
+        raise ValueError(f"its tree has a key of type {type(key).__name__}")
+    return key
+
+
+def _checksum(tensors: Mapping[str, torch.Tensor]) -> int:
+    value = 0
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        value = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), value)
+        value = zlib.crc32(
+            tensor.flatten().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"", value
+        )
+    return value

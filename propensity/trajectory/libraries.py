@@ -106,14 +106,28 @@ def open_gsd(path: Path, start: int, stop: int | None, step: int, boxed: bool = 
         raise DataError(f"{path} is not a readable GSD file ({_one_line(error)}).") from None
     numbers = range(len(trajectory))[start:stop:step]
 
+    size = path.stat().st_size
+
     def frame(k: int) -> Frame:
         # gsd makes up a unit box where none is stored; a frame without has that of the first.
         has = any(trajectory.file.chunk_exists(frame=i, name="configuration/box") for i in (k, 0))
         if boxed and not has:
             raise DataError("it has no box: give its edges by box")
+        # Of each particle at least a position of 12 bytes is somewhere in the file.
+        claimed = _gsd_count(trajectory.file, k)
+        if claimed > size / 12:
+            raise DataError(f"it claims {claimed} particles and the file has {size} bytes")
         return _from_gsd(trajectory[k], k, has)
 
     return Frames(each_frame(numbers, frame), len(numbers))
+
+
+def _gsd_count(file: Any, number: int) -> int:
+    """Particles that a frame claims, or else the first one."""
+    for frame in (number, 0):
+        if file.chunk_exists(frame=frame, name="particles/N"):
+            return int(file.read_chunk(frame=frame, name="particles/N")[0])
+    return 0
 
 
 def _from_gsd(snapshot: Any, number: int, boxed: bool) -> Frame:

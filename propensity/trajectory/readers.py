@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from propensity.errors import DataError, InputError
+from propensity.files import regular
 from propensity.trajectory.dump import read_dump
 from propensity.trajectory.frame import Frame, reading
 from propensity.trajectory.lammps_data import is_lammps_data, read_data
@@ -61,6 +62,7 @@ def open_trajectory(
             raise DataError(f"{file} doesn't exist: give the path of a trajectory.")
         if file.is_dir():
             raise DataError(f"{file} is a folder: give the path of one trajectory.")
+        regular(file)
     if start < 0 or step < 1 or (stop is not None and stop <= start):
         raise InputError(
             f"frames {start}:{'' if stop is None else stop}:{step} are none: give 0 ≤ start < stop and step"

@@ -69,6 +69,8 @@ def read_bapst(path: str | os.PathLike, name: str | None = None, split: str | No
     for k, positions_of_runs in enumerate(runs or []):
         if not isinstance(positions_of_runs, (list, np.ndarray)):
             raise DataError(f"{where}: runs at time {k} are not a list of arrays.")
+        if any(not _is_numeric(run) for run in positions_of_runs):
+            raise DataError(f"{where}: runs at time {k} are not arrays of numbers.")
         averages = average_runs(
             structure.positions, positions_of_runs, structure.types, box, f"{where}, time {k}"
         )
@@ -78,17 +80,13 @@ def read_bapst(path: str | os.PathLike, name: str | None = None, split: str | No
             raise DataError(f"{where}: {averages.n_runs} runs at time {k} and {n_runs} at time 0.")
         n_runs = averages.n_runs
     for k, target in enumerate(targets or []):
-        target = np.asarray(target, dtype=np.float64) if isinstance(target, np.ndarray) else np.zeros(0)
+        target = np.asarray(target, dtype=np.float64) if _is_numeric(target) else np.zeros(0)
         if target.shape != (n,):
             raise DataError(f"{where}: targets[{k}] is not an array of {n} numbers.")
         if k < len(runs or []) and not np.allclose(target, propensities[:, k], rtol=1e-3, atol=1e-3):
             raise DataError(f"{where}: targets[{k}] contradicts the propensities of the runs at that time.")
         propensities[:, k] = target
     order = np.argsort(times[:n_known])
-    metadata = raw.get("metadata")
-    temperature = metadata.get("temperature") if isinstance(metadata, dict) else None
-    if temperature is not None and not isinstance(temperature, (int, float)):
-        raise DataError(f"{where}: metadata give the temperature as {temperature!r} instead of a number.")
     return Sample(
         structure=structure,
         times=times[order],
@@ -97,7 +95,7 @@ def read_bapst(path: str | os.PathLike, name: str | None = None, split: str | No
         halves=halves[..., order] if runs else None,
         squared_displacement=squares[:, order] if runs else None,
         n_runs=n_runs,
-        temperature=None if temperature is None else float(temperature),
+        temperature=_temperature(raw, where),
         potential=POTENTIAL,
         fs=fs[order],
         tau_alpha=_tau_alpha(times[:n_known], fs[:n_known]),
@@ -127,15 +125,32 @@ def _tau_alpha(times: np.ndarray, fs: np.ndarray) -> float | None:
     return float(times[at[0]]) if len(at) else None
 
 
+def _temperature(raw: dict[str, Any], where: str) -> float | None:
+    metadata = raw.get("metadata")
+    value = metadata.get("temperature") if isinstance(metadata, dict) else None
+    if value is None:
+        return None
+    if np.ndim(value) == 0 and isinstance(value, (int, float, np.integer, np.floating, np.ndarray)):
+        number = float(value) if not isinstance(value, np.ndarray) or _is_numeric(value) else np.nan
+        if np.isfinite(number) and number > 0:
+            return number
+    raise DataError(f"{where}: metadata give the temperature as {str(value)[:60]!r} instead of a number.")
+
+
+def _is_numeric(value: Any) -> bool:
+    """Whether something is an array of real numbers."""
+    return isinstance(value, np.ndarray) and value.dtype.kind in "iuf"
+
+
 def _array(raw: dict[str, Any], key: str, where: str) -> np.ndarray:
-    if not isinstance(raw.get(key), np.ndarray):
+    if not _is_numeric(raw.get(key)):
         raise DataError(f"{where} has no array {key!r}: it is not a structure of the Bapst data set.")
     return raw[key]
 
 
 def _numbers(raw: dict[str, Any], key: str, where: str) -> Any:
     value = raw.get(key)
-    if isinstance(value, np.ndarray) and value.ndim == 1:
+    if _is_numeric(value) and value.ndim == 1:
         return value
     if isinstance(value, list) and all(isinstance(item, (int, float, np.number)) for item in value):
         return value

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from propensity.data.entry import Entry, structure_of
-from propensity.data.formats.archive import read_npz
+from propensity.data.formats.archive import array, number, read_npz
 from propensity.data.formats.base import Format, split_of
 from propensity.data.formats.npz import group_name
 from propensity.errors import DataError
@@ -64,19 +64,21 @@ def read_botan(paths: Sequence[Path], name: str, split: str | None = None) -> Sa
     temperature = None
     for path in paths:
         data = read_npz(path)
-        missing = {"types", "initial_positions", "positions"} - set(data)
-        if missing or data["positions"].ndim != 3:
+        if not is_botan(list(data)):
             raise DataError(
                 f"{path} is no file of BOTAN: it needs types, initial_positions and positions (runs, N, 3)."
             )
+        n = len(array(data, "initial_positions", path, (None, 3)))
+        array(data, "positions", path, (None, n, 3))
+        array(data, "types", path, (n,), "iu")
         if first is None:
             first = data
-        elif not np.array_equal(first["initial_positions"], data["initial_positions"]):
+        elif not all(np.array_equal(first[k], data[k]) for k in ("initial_positions", "types")):
             raise DataError(f"{path} and {paths[0]} start from different configurations, but share a name.")
         match = _NAME.match(path.stem)
         temperature = float(match["T"]) if match else None
         times.append(_time(path, data))
-        box = _box(data)
+        box = _box(data, path)
         averages.append(
             average_runs(data["initial_positions"], data["positions"], data["types"], box, str(path))
         )
@@ -87,7 +89,9 @@ def read_botan(paths: Sequence[Path], name: str, split: str | None = None) -> Sa
     known = TIMES.get(temperature) if temperature is not None else None
     runs = {average.n_runs for average in averages}
     return Sample(
-        structure=structure_of(str(paths[0]), first["initial_positions"], first["types"], _box(first)),
+        structure=structure_of(
+            str(paths[0]), first["initial_positions"], first["types"], _box(first, paths[0])
+        ),
         times=np.array(times)[order],
         propensities=np.stack([averages[k].propensity for k in order], axis=-1),
         name=name,
@@ -104,16 +108,20 @@ def read_botan(paths: Sequence[Path], name: str, split: str | None = None) -> Sa
     )
 
 
-def _box(data: dict[str, np.ndarray]) -> np.ndarray:
+def _box(data: dict[str, np.ndarray], path: Path) -> np.ndarray:
     if "box" in data:
-        return np.broadcast_to(np.asarray(data["box"], dtype=float), (3,)).copy()
+        box = array(data, "box", path)
+        if box.shape not in ((), (3,)) or not np.isfinite(box).all() or box.min() <= 0:
+            raise DataError(f"{path}: box is {str(box.tolist())[:80]} instead of three positive edges.")
+        return np.broadcast_to(box.astype(float), (3,)).copy()
     n = len(data["initial_positions"])
     return np.full(3, EDGE_4096 if n == 4096 else (n / DENSITY) ** (1 / 3))
 
 
 def _time(path: Path, data: dict[str, np.ndarray]) -> float:
-    if "time" in data:
-        return float(data["time"])
+    given = number(data, "time", path)
+    if given is not None:
+        return given
     match = _NAME.match(path.stem)
     known = TIMES.get(float(match["T"]), ()) if match else ()
     if match is None or not 1 <= int(match["tc"]) <= len(known):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from propensity.data.entry import Entry, Header, structure_of
-from propensity.data.formats.archive import read_npz
+from propensity.data.formats.archive import array, integer, number, read_npz, text
 from propensity.data.formats.base import Format
 from propensity.errors import DataError, InputError
 from propensity.sample import Sample
@@ -29,13 +29,12 @@ def ka3d_entries(path: str | os.PathLike, labels: str | None = None) -> list[Ent
     data = _checked(path, labels)
     stem = path.stem
     split = next((part for part in ("train", "valid", "test") if stem.endswith(f"_{part}")), None)
-    times = _times(data, labels)
     header = Header.make(
-        times,
-        _levels(data, labels),
-        _number(data, "tau_alpha"),
-        _number(data, "temperature"),
-        _text(data, "potential"),
+        _times(data, path, labels),
+        _levels(data, path, labels),
+        number(data, "tau_alpha", path),
+        number(data, "temperature", path),
+        text(data, "potential", path),
     )
     width = len(str(len(data["positions"]) - 1))
     return [
@@ -43,7 +42,7 @@ def ka3d_entries(path: str | os.PathLike, labels: str | None = None) -> list[Ent
             name=f"{stem}/{i:0{width}d}",
             load=partial(read_ka3d, path, i, f"{stem}/{i:0{width}d}", split, labels),
             split=split,
-            group=_group(data, i),
+            group=_group(data, path, i),
             header=header,
         )
         for i in range(len(data["positions"]))
@@ -58,35 +57,18 @@ def read_ka3d(
     Raises
     ------
     DataError
-        When arrays are missing, damaged or of shapes that don't fit together.
+        When arrays are missing, damaged, of other kinds than they should be, or of shapes that don't fit
+        together.
     """
     path = Path(path)
     data = _checked(path, labels)
-    times = _times(data, labels)
-    n, t = data["positions"].shape[1], len(times)
-    tau = int(data["tau_index"]) if "tau_index" in data else None
+    times = _times(data, path, labels)
     published = labels == "published"
-    halves = squares = None
     if published:
-        propensities = data["published_propensity_tau"][index][:, None]
-        if "published_tau_halves" in data:
-            halves = data["published_tau_halves"][index][:, :, None]
-        n_runs = data.get("published_n_runs")
+        propensities, halves = _published_labels(data, path, index)
+        squares = None
     else:
-        propensities = data["propensity"][index].T
-        n_runs = data.get("n_runs")
-        if "propensity_halves" in data:
-            halves = data["propensity_halves"][index].transpose(0, 2, 1)
-        elif tau is not None and "propensity_tau_halves" in data:
-            halves = np.full((2, n, t), np.nan)
-            halves[:, :, tau] = data["propensity_tau_halves"][index]
-        if "squared_displacement" in data:
-            stored = data["squared_displacement"][index]
-            if stored.ndim == 2:
-                squares = stored.T
-            elif tau is not None:
-                squares = np.full((n, t), np.nan)
-                squares[:, tau] = stored
+        propensities, halves, squares = _labels(data, path, index, len(times))
     types = data["types"]
     return Sample(
         structure=structure_of(
@@ -98,18 +80,53 @@ def read_ka3d(
         times=times,
         propensities=np.array(propensities, dtype=np.float64),
         name=name,
-        inherent_positions=_optional(data, "inherent_positions", index),
-        halves=None if halves is None else np.array(halves, dtype=np.float64),
-        squared_displacement=None if squares is None else np.array(squares, dtype=np.float64),
-        n_runs=None if n_runs is None else int(n_runs),
-        temperature=_number(data, "temperature"),
-        potential=_text(data, "potential"),
-        fs=_levels(data, labels),
-        tau_alpha=_number(data, "tau_alpha"),
+        inherent_positions=_inherent(data, path, index),
+        halves=halves,
+        squared_displacement=squares,
+        n_runs=integer(data, "published_n_runs" if published else "n_runs", path, 1),
+        temperature=number(data, "temperature", path),
+        potential=text(data, "potential", path),
+        fs=_levels(data, path, labels),
+        tau_alpha=number(data, "tau_alpha", path),
         split=split,
-        group=_group(data, index),
+        group=_group(data, path, index),
         source=f"{path.name}[{index}]" + (", published labels" if published else ""),
     )
+
+
+def _labels(
+    data: dict[str, np.ndarray], path: Path, index: int, n_times: int
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """The file's own propensities (N, T), half-ensemble means (2, N, T), squared displacements (N, T)."""
+    n_structures, n = data["positions"].shape[:2]
+    tau = integer(data, "tau_index", path, 0, n_times)
+    halves = squares = None
+    if "propensity_halves" in data:
+        found = array(data, "propensity_halves", path, (n_structures, 2, n_times, n))[index]
+        halves = np.array(found.transpose(0, 2, 1), dtype=np.float64)
+    elif tau is not None and "propensity_tau_halves" in data:
+        halves = np.full((2, n, n_times), np.nan)
+        halves[:, :, tau] = array(data, "propensity_tau_halves", path, (n_structures, 2, n))[index]
+    if "squared_displacement" in data:
+        if data["squared_displacement"].ndim == 3:
+            found = array(data, "squared_displacement", path, (n_structures, n_times, n))[index]
+            squares = np.array(found.T, dtype=np.float64)
+        elif tau is not None:
+            squares = np.full((n, n_times), np.nan)
+            squares[:, tau] = array(data, "squared_displacement", path, (n_structures, n))[index]
+    return data["propensity"][index].T, halves, squares
+
+
+def _published_labels(
+    data: dict[str, np.ndarray], path: Path, index: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Published propensities (N, 1) at τ_α, and half-ensemble means (2, N, 1) where there are any."""
+    n_structures, n = data["positions"].shape[:2]
+    halves = None
+    if "published_tau_halves" in data:
+        found = array(data, "published_tau_halves", path, (n_structures, 2, n))[index]
+        halves = np.array(found[:, :, None], dtype=np.float64)
+    return array(data, "published_propensity_tau", path, (n_structures, n))[index][:, None], halves
 
 
 def _checked(path: Path, labels: str | None) -> dict[str, np.ndarray]:
@@ -121,34 +138,44 @@ def _checked(path: Path, labels: str | None) -> dict[str, np.ndarray]:
         raise InputError(f"labels are {labels!r}: choose None (the file's own) or 'published'.")
     if labels == "published" and "published_propensity_tau" not in data:
         raise InputError(f"{path} has no published labels: open it without labels='published'.")
-    positions, propensity = data["positions"], data["propensity"]
-    if positions.ndim != 3 or positions.shape[2] != 3:
-        raise DataError(f"{path}: positions have shape {positions.shape} instead of (structures, N, 3).")
-    structures, n, _ = positions.shape
-    expected = (structures, len(data["times"]), n)
-    if propensity.shape != expected:
-        raise DataError(f"{path}: propensity has shape {propensity.shape} instead of {expected}.")
+    structures, n, _ = array(data, "positions", path, (None, None, 3)).shape
+    times = array(data, "times", path, (None,))
+    if not len(times) or not np.isfinite(times).all() or times.min() <= 0:
+        raise DataError(f"{path}: times are {times[:8].tolist()} instead of positive numbers.")
+    array(data, "propensity", path, (structures, len(times), n))
+    array(data, "types", path, (n,) if data["types"].ndim == 1 else (structures, n), "iu")
+    if array(data, "box", path).shape not in ((), (3,), (3, 3)):
+        raise DataError(f"{path}: box has shape {data['box'].shape}: give three edges or a (3, 3) cell.")
     return data
 
 
-def _times(data: dict[str, np.ndarray], labels: str | None) -> np.ndarray:
+def _times(data: dict[str, np.ndarray], path: Path, labels: str | None) -> np.ndarray:
     times = np.asarray(data["times"], dtype=np.float64)
-    return times[[int(data["tau_index"])]] if labels == "published" else times
+    return times[[_tau(data, path)]] if labels == "published" else times
 
 
-def _levels(data: dict[str, np.ndarray], labels: str | None) -> np.ndarray | None:
+def _levels(data: dict[str, np.ndarray], path: Path, labels: str | None) -> np.ndarray | None:
     """F_s levels where the archive has them."""
     if "fs" not in data:
         return None
-    levels = np.asarray(data["fs"], dtype=np.float64)
-    return levels[[int(data["tau_index"])]] if labels == "published" else levels
+    levels = np.asarray(array(data, "fs", path, (len(data["times"]),)), dtype=np.float64)
+    return levels[[_tau(data, path)]] if labels == "published" else levels
 
 
-def _group(data: dict[str, np.ndarray], index: int) -> str | None:
+def _tau(data: dict[str, np.ndarray], path: Path) -> int:
+    """Index of τ_α, which published labels are at."""
+    found = integer(data, "tau_index", path, 0, len(data["times"]))
+    if found is None:
+        raise DataError(f"{path} doesn't say which time its published labels are at: it lacks tau_index.")
+    return found
+
+
+def _group(data: dict[str, np.ndarray], path: Path, index: int) -> str | None:
     """Children of a structure are correlated with it and with each other: one name for all of them."""
     for key in ("parent_structure", "structure_id"):
         if key in data:
-            return group_name(_number(data, "temperature"), int(data[key][index]))
+            parents = array(data, key, path, (len(data["positions"]),), "iu")
+            return group_name(number(data, "temperature", path), int(parents[index]))
     return None
 
 
@@ -157,16 +184,11 @@ def group_name(temperature: float | None, structure: int) -> str:
     return f"structure {structure}" if temperature is None else f"T{temperature:g} structure {structure}"
 
 
-def _number(data: dict[str, np.ndarray], key: str) -> float | None:
-    return float(data[key]) if key in data else None
-
-
-def _text(data: dict[str, np.ndarray], key: str) -> str | None:
-    return str(data[key]) if key in data else None
-
-
-def _optional(data: dict[str, np.ndarray], key: str, index: int) -> np.ndarray | None:
-    return np.asarray(data[key][index], dtype=np.float64) if key in data else None
+def _inherent(data: dict[str, np.ndarray], path: Path, index: int) -> np.ndarray | None:
+    if "inherent_positions" not in data:
+        return None
+    found = array(data, "inherent_positions", path, data["positions"].shape)
+    return np.asarray(found[index], dtype=np.float64)
 
 
 FORMAT = Format(

@@ -11,16 +11,19 @@ from __future__ import annotations
 import os
 import pickletools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from propensity.errors import DataError
+from propensity.files import regular
 
 #: One structure with 30 runs at 10 times has 0.03 GB; larger files are refused before they are read.
 MAX_BYTES = 4 * 2**30
+#: Data with every repetition counted may be this many times the file.
+MAX_GROWTH = 8
 
 _MARK = object()
 _VALUES = {
@@ -61,14 +64,14 @@ class _DType:
 
     def __init__(self, code: Any, *flags: Any) -> None:
         if not isinstance(code, str) or not _NUMERIC.fullmatch(code):
-            raise _Refused(f"an array of type {code!r} is not numeric")
+            raise RefusedError(f"an array of type {code!r} is not numeric")
         self.dtype = np.dtype(code)
 
     def build(self, state: Any) -> None:
         if not (isinstance(state, tuple) and len(state) >= 5 and state[1] in ("<", ">", "|", "=")):
-            raise _Refused("it has a malformed array type")
+            raise RefusedError("it has a malformed array type")
         if state[2:5] != (None, None, None):
-            raise _Refused("structured arrays are not data of this kind")
+            raise RefusedError("structured arrays are not data of this kind")
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
@@ -79,12 +82,12 @@ class _Array:
 
     def build(self, state: Any) -> None:
         if not (isinstance(state, tuple) and len(state) == 5):
-            raise _Refused("it has a malformed array")
+            raise RefusedError("it has a malformed array")
         _, shape, dtype, fortran, data = state
         self.value = _array(data, dtype, shape, "F" if fortran else "C")
 
 
-class _Refused(Exception):
+class RefusedError(Exception):
     """Why a pickle is not taken."""
 
 
@@ -98,7 +101,7 @@ def load_pickle(path: str | os.PathLike) -> Any:
     """
     path = Path(path)
     try:
-        size = path.stat().st_size
+        size = regular(path).stat().st_size
         if size > MAX_BYTES:
             raise DataError(f"{path} has {size / 2**30:.1f} GiB: a pickle of one structure has less than 4.")
         data = path.read_bytes()
@@ -107,8 +110,24 @@ def load_pickle(path: str | os.PathLike) -> Any:
     return parse_pickle(data, str(path))
 
 
-def parse_pickle(data: bytes, source: str = "pickle") -> Any:
-    """Follow the data-building instructions of a pickle; ``source`` names it in errors.
+def parse_pickle(
+    data: bytes,
+    source: str = "pickle",
+    makers: Mapping[str, Callable[..., Any]] | None = None,
+    persistent: Callable[[Any], Any] | None = None,
+) -> Any:
+    """Follow the data-building instructions of a pickle.
+
+    Parameters
+    ----------
+    data
+        The pickle.
+    source
+        Its name in errors.
+    makers
+        Further names that it may call, as ``"module name"``, and what is called instead.
+    persistent
+        What stands for a persistent identifier; None refuses them.
 
     Raises
     ------
@@ -116,8 +135,8 @@ def parse_pickle(data: bytes, source: str = "pickle") -> Any:
         See :func:`load_pickle`.
     """
     try:
-        return _Machine().run(data)
-    except _Refused as refused:
+        return _Machine(makers or {}, persistent).run(data)
+    except RefusedError as refused:
         raise DataError(
             f"{source} is not a pickle of plain numpy data: {refused}; nothing in it was executed."
         ) from None
@@ -138,7 +157,11 @@ def parse_pickle(data: bytes, source: str = "pickle") -> Any:
 class _Machine:
     """The pickle stack machine without its dangerous half."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, makers: Mapping[str, Callable[..., Any]], persistent: Callable[[Any], Any] | None
+    ) -> None:
+        self.known = {**_KNOWN, **{name: _Constructor(make, name) for name, make in makers.items()}}
+        self.persistent = persistent
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
@@ -148,15 +171,19 @@ class _Machine:
             if name == "STOP":
                 if len(self.stack) != 1:
                     raise ValueError("stack is not empty at its end")
-                return _finish(self.stack[0])
+                root = _finish(self.stack[0])
+                _check_size(root, len(data))
+                return root
             if name in _VALUES:
+                if isinstance(argument, int) and argument.bit_length() > 512:
+                    raise RefusedError("it has an integer of more than 512 bits")
                 self.stack.append(bytes(argument) if isinstance(argument, bytearray) else argument)
             elif name in _CONSTANTS:
                 self.stack.append(_CONSTANTS[name]())
             elif name not in ("PROTO", "FRAME"):
                 step = getattr(self, f"_{name.lower()}", None)
                 if step is None:
-                    raise _Refused(f"it uses the instruction {name}")
+                    raise RefusedError(f"it uses the instruction {name}")
                 step(argument)
         raise ValueError("no end")
 
@@ -220,7 +247,7 @@ class _Machine:
         for key, value in zip(items[::2], items[1::2], strict=True):
             # Hashing deeply nested tuples can exhaust the C stack.
             if not isinstance(key, (str, int, float)):
-                raise _Refused(f"it has a dict key of type {type(key).__name__}")
+                raise RefusedError(f"it has a dict key of type {type(key).__name__}")
             target[key] = value
 
     def _binput(self, index: int) -> None:
@@ -237,39 +264,53 @@ class _Machine:
     _get = _long_binget = _binget
 
     def _global(self, name: str) -> None:
-        self.stack.append(_constructor(*name.split(" ", 1)))
+        self.stack.append(self._constructor(name))
 
     def _stack_global(self, _: None) -> None:
         module, name = self._pop(2)
-        self.stack.append(_constructor(str(module), str(name)))
+        self.stack.append(self._constructor(f"{module} {name}"))
+
+    def _constructor(self, name: str) -> _Constructor:
+        try:
+            return self.known[name]
+        except KeyError:
+            raise RefusedError(f"it names {name.replace(' ', '.')[:80]!r}") from None
+
+    def _binpersid(self, _: None) -> None:
+        (identifier,) = self._pop(1)
+        if self.persistent is None:
+            raise RefusedError("it refers to something outside itself")
+        self.stack.append(self.persistent(identifier))
 
     def _reduce(self, _: None) -> None:
         function, arguments = self._pop(2)
         if not isinstance(function, _Constructor) or not isinstance(arguments, tuple):
-            raise _Refused("it calls something that is not a constructor of numpy data")
+            raise RefusedError("it calls something that is not a constructor of numpy data")
         self.stack.append(function.make(*arguments))
 
     def _build(self, _: None) -> None:
         (state,) = self._pop(1)
+        if isinstance(self.stack[-1], dict):
+            return  # attributes of an ordered dict, which ours has not
         if not isinstance(self.stack[-1], (_Array, _DType)):
-            raise _Refused("it sets the state of something that is not an array")
+            raise RefusedError("it sets the state of something that is not an array")
         self.stack[-1].build(state)
 
 
 class _Constructor:
     """A name that a pickle may mention, with what we do instead of calling it."""
 
-    def __init__(self, make: Callable[..., Any]) -> None:
-        self.make = make
+    def __init__(self, make: Callable[..., Any], name: str = "") -> None:
+        self.make, self.name = make, name
 
 
 def _array(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     if isinstance(data, str):  # pickles of Python 2
         data = data.encode("latin1")
     if not isinstance(dtype, _DType) or not isinstance(data, bytes) or not isinstance(shape, tuple):
-        raise _Refused("it has a malformed array")
+        raise RefusedError("it has a malformed array")
     if not all(isinstance(n, int) and n >= 0 for n in shape) or order not in ("C", "F"):
-        raise _Refused("it has a malformed array")
+        raise RefusedError("it has a malformed array")
     return np.frombuffer(data, dtype=dtype.dtype).reshape(shape, order=order)
 
 
@@ -284,18 +325,18 @@ def _no_bytes() -> bytes:
 
 def _encode(text: Any, codec: Any = "latin1") -> bytes:
     if not isinstance(text, str) or codec != "latin1":
-        raise _Refused("it has malformed bytes")
+        raise RefusedError("it has malformed bytes")
     return text.encode("latin1")
 
 
 def _reconstruct(kind: Any, shape: Any = (0,), code: Any = b"b") -> _Array:
     if kind is not _NDARRAY:
-        raise _Refused("it rebuilds something that is not a plain array")
+        raise RefusedError("it rebuilds something that is not a plain array")
     return _Array()
 
 
 def _no_call(*arguments: Any) -> Any:
-    raise _Refused("it calls numpy.ndarray directly")
+    raise RefusedError("it calls numpy.ndarray directly")
 
 
 _NDARRAY = _Constructor(_no_call)
@@ -316,23 +357,16 @@ _KNOWN: dict[str, _Constructor] = {
 }
 
 
-def _constructor(module: str, name: str) -> _Constructor:
-    try:
-        return _KNOWN[f"{module} {name}"]
-    except KeyError:
-        raise _Refused(f"it names {f'{module}.{name}'[:80]!r}") from None
-
-
 def _finish(root: Any) -> Any:
     """Replace arrays under construction by arrays, in place, without recursion."""
 
     def value(item: Any) -> Any:
         if isinstance(item, _Array):
             if item.value is None:
-                raise _Refused("it has an array without contents")
+                raise RefusedError("it has an array without contents")
             return item.value
         if item is _MARK or isinstance(item, (_DType, _Constructor)):
-            raise _Refused("it holds something that is not data")
+            raise RefusedError("it holds something that is not data")
         return item
 
     root = value(root)
@@ -351,7 +385,35 @@ def _finish(root: Any) -> Any:
                 item[key] = value(item[key])
             todo.extend(item.values())
         elif any(isinstance(child, (_Array, _DType, _Constructor)) for child in item):
-            raise _Refused("it has an array inside a tuple")
+            raise RefusedError("it has an array inside a tuple")
         else:
             todo.extend(item)
     return root
+
+
+def _check_size(root: Any, size: int) -> None:
+    """Refuse what grows when it is walked through: lists that hold one list in many places."""
+    limit = MAX_GROWTH * (size + 4096)
+    weights: dict[int, int] = {}
+    open_: set[int] = set()
+    todo = [(root, False)]
+    while todo:
+        item, entered = todo.pop()
+        children = item.values() if isinstance(item, dict) else item
+        if entered:
+            open_.discard(id(item))
+            weights[id(item)] = 1 + sum(_weight(child, weights) for child in children)
+            if weights[id(item)] > limit:
+                raise RefusedError("it holds one list in very many places")
+        elif isinstance(item, (list, dict, tuple)) and id(item) not in weights:
+            if id(item) in open_:
+                continue  # it holds itself: whoever walks there sees one step only
+            open_.add(id(item))
+            todo.append((item, True))
+            todo.extend((child, False) for child in children if isinstance(child, (list, dict, tuple)))
+
+
+def _weight(item: Any, weights: dict[int, int]) -> int:
+    if isinstance(item, (list, dict, tuple)):
+        return weights.get(id(item), 1)
+    return int(item.nbytes) if isinstance(item, np.ndarray) else 1

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 
+from propensity.compiling import njit
 from propensity.nn.kernels.clebsch import terms
 from propensity.nn.kernels.cpu.radial import Edges
 from propensity.nn.kernels.cpu.simd import LANES, fma, load, mul, spread, store
@@ -84,7 +84,7 @@ def _ladder(l_max: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(places, dtype=np.int64).reshape(-1, 3), np.array(values)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _geometry(
     first, last, blocks, vectors, edge_of_slot, live, cutoff, places, values, n_y, n_basis, harmonics, basis
 ):

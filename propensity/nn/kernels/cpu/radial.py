@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from propensity.compiling import njit
 from propensity.nn.kernels.cpu.simd import (
     LANES,
     add,
@@ -198,7 +198,7 @@ def collect(vectors, partial):
         partial[k] = lane_sum(load(vectors, k * LANES))
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def moments(first, last, blocks, edges, radial, centre, partial):
     """Σ (x − centre) and Σ (x − centre)² over edges of the hidden units before batch norm, ``partial``
     (blocks, 2·hidden).
@@ -218,7 +218,7 @@ def moments(first, last, blocks, edges, radial, centre, partial):
         collect(total, partial[block])
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def inner_backward(
     first, last, blocks, edges, radial, weight, moments, gamma, means, grad_units, grad_basis, grad_inner
 ):

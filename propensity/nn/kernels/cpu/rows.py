@@ -13,9 +13,10 @@ from functools import lru_cache
 from typing import Any
 
 from llvmlite import ir
-from numba import cfunc, types
+from numba import types
 from numba.extending import intrinsic
 
+from propensity.compiling import cfunc
 from propensity.nn.kernels.clebsch import terms
 from propensity.nn.kernels.cpu.simd import LANES, llvm_vector, multiply_add, positive
 from propensity.nn.layout import ConvolutionLayout, Path
@@ -63,7 +64,7 @@ def row_function(kind: str, layout: ConvolutionLayout, first: int, last: int, bi
     what = f"{kind} {first} {last} {layout.channels_in} {layout.n_scalars} {layout.channels} {layout.l_max}"
     pointer = types.CPointer(types.float32 if bits == 32 else types.float64)
 
-    @cfunc(types.void(pointer, pointer, pointer, pointer, pointer, pointer), cache=True)
+    @cfunc(types.void(pointer, pointer, pointer, pointer, pointer, pointer))
     def function(h, y, w, sums, a, b):  # type: ignore[no-untyped-def]
         _emit(what, h, y, w, sums, a, b)
 

@@ -11,15 +11,15 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numba import njit
 
+from propensity.compiling import njit
 from propensity.nn.kernels.cpu.simd import LANES
 
 #: Particles are sorted by degree within windows, so that a tile's particles stay close in memory.
 WINDOW = 16384
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _place(source, destination, order, degree, node, start, slot_source, edge_of_slot, live):
     """Fill the arrays of :class:`Slots`; ``order`` lists particles tile by tile."""
     place = np.empty(len(order), np.int64)
@@ -41,7 +41,7 @@ def _place(source, destination, order, degree, node, start, slot_source, edge_of
         live[row] |= np.uint16(1 << lane)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _sort_by_source(source, live, n_nodes):
     """Slots that hold an edge, sorted by source, and where each source starts."""
     offsets = np.zeros(n_nodes + 2, np.int64)
@@ -57,7 +57,7 @@ def _sort_by_source(source, live, n_nodes):
     return offsets[:-1], slots
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def pack(kept, edge_of_slot, live, bits):
     """Dropout's choices (E, hidden) as one bit a lane, ``bits`` (slot rows, hidden)."""
     for row in range(bits.shape[0]):

@@ -16,8 +16,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from propensity.compiling import njit
 from propensity.nn.kernels.cpu.radial import ROWS, add_outer, collect, dense, hidden_units, scratch
 from propensity.nn.kernels.cpu.simd import (
     LANES,
@@ -47,7 +47,7 @@ class Product(NamedTuple):
     mix: np.ndarray  # mixing matrices over √rows, flat
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def forward(first, last, blocks, edges, radial, product, features, residual, scale, shift, sums, out):
     """Convolve the tiles first, first + blocks, ..; then first + 1, first + 1 + blocks, ..; up to ``last``.
 
@@ -165,7 +165,7 @@ def _mix_backward(product, total, at, grad, g, grad_mix):
         o += channels * d
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def backward(
     first,
     last,
@@ -278,7 +278,7 @@ def backward(
         collect(total_norm, grad_norm[block])
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def sum_by_source(first, last, blocks, grad_edges, offsets, slots, grad):
     """Sum rows of ``grad_edges`` (slots, F) that have the same source particle into ``grad`` (N, F)."""
     width, flat, out = grad.shape[1], grad_edges.reshape(-1), grad.reshape(-1)

@@ -1,0 +1,92 @@
+"""numba's decorators for us: compiled code is kept on disk where that is possible, and works elsewhere."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba.core import sigutils
+from numba.core.caching import FunctionCache, NullCache
+from numba.core.ccallback import CFunc
+
+from propensity.errors import PropensityWarning
+
+
+def njit(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """``numba.njit(cache=True, **options)`` that survives folders in which nothing can be kept.
+
+    Without options, for functions that only others of the same file call: those are kept with their callers.
+    """
+    if function is not None:
+        return numba.njit(function)
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        compiled = numba.njit(**{**options, "cache": False})(function)
+        if numba.config.DISABLE_JIT:
+            return compiled
+        compiled._cache = _cache(function)
+        return compiled
+
+    return decorate
+
+
+def cfunc(signature: Any) -> Callable[[Callable[..., Any]], Any]:
+    """``numba.cfunc(signature, cache=True)``, likewise."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        compiled = CFunc(function, sigutils.normalize_signature(signature), locals={}, options={})
+        compiled._cache = _cache(function)
+        compiled.compile()
+        return compiled
+
+    return decorate
+
+
+class _Forgiving(FunctionCache):
+    """Cache whose troubles cost time only: a disk that is full, an entry that is damaged or half written."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Compiled code, or None to compile again."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep compiled code where possible."""
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _say_once(error.strerror or str(error))
+        except Exception:  # an index that is damaged: begin it anew
+            try:
+                self.flush()
+                super().save_overload(sig, data)
+            except Exception as error:
+                _say_once(type(error).__name__)
+
+
+def _cache(function: Callable[..., Any]) -> Any:
+    try:
+        return _Forgiving(function)
+    except (RuntimeError, OSError):  # numba finds no folder that it may write to
+        _say_once("no folder for it is writable")
+        return NullCache()
+
+
+#: Whether the user knows.
+_said: list[str] = []
+
+
+def _say_once(reason: str) -> None:
+    if _said:
+        return
+    _said.append(reason)
+    warnings.warn(
+        f"compiled code can't be kept on disk ({reason}), so every start compiles again for some seconds: set"
+        " NUMBA_CACHE_DIR to a writable folder.",
+        PropensityWarning,
+        stacklevel=2,
+    )
