@@ -17,6 +17,7 @@ from ase.geometry import complete_cell
 
 from propensity.errors import DataError
 from propensity.trajectory.frame import VECTORS, Frame, reading
+from propensity.trajectory.table import table
 from propensity.trajectory.text import Cut, Lines, at_most, count, go_on
 
 #: Coordinates in order of preference: columns, and whether they are fractions of the cell.
@@ -201,30 +202,19 @@ def format_dump(
         if len(keep) < len(names):
             rows = [" ".join(fields[k] for k in keep) for fields in map(str.split, rows)]
         header = [*header[:-1], " ".join(["ITEM: ATOMS", *(names[k] for k in keep), *columns])]
-        prefix = [row.rstrip() for row in rows]
+        own = [_text([row.rstrip() for row in rows])]
     else:
-        own = _own_columns(frame, types)
-        kept = {name: array for name, array in own.items() if not drop.fullmatch(name)}
+        kept = {k: array for k, array in _own_columns(frame, types).items() if not drop.fullmatch(k)}
         header = [*_header(frame), " ".join(["ITEM: ATOMS", *kept, *columns])]
-        prefix = _lines(kept.values())
-    body = prefix
-    if columns:
-        body = [f"{left} {right}" for left, right in zip(prefix, _lines(columns.values()), strict=True)]
-    return "\n".join([*header, *body]) + "\n"
+        own = list(kept.values())
+    return "\n".join(header) + "\n" + table([*own, *columns.values()])
 
 
-def _lines(arrays: object) -> list[str]:
-    texts = [
-        (
-            [f"{x:d}" for x in a.tolist()]
-            if a.dtype.kind in "iu"
-            else a.tolist()
-            if a.dtype.kind in "UO"
-            else [f"{x:.9g}" for x in a.tolist()]
-        )
-        for a in list(arrays)  # type: ignore[call-overload]
-    ]
-    return [" ".join(fields) for fields in zip(*texts, strict=True)]
+def _text(rows: list[str]) -> np.ndarray:
+    try:
+        return np.array(rows, dtype="S")  # four times faster than by way of unicode
+    except UnicodeEncodeError:
+        return np.array(rows)
 
 
 def _own_columns(frame: Frame, types: np.ndarray) -> dict[str, np.ndarray]:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import json
 import re
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,14 +12,14 @@ import ase
 import h5py
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
-from ase.io.extxyz import write_xyz
 
 from propensity.errors import InputError, PropensityError
 from propensity.files import replacing
 from propensity.predictor import Predictor
 from propensity.trajectory.dump import format_dump
+from propensity.trajectory.extxyz import format_xyz
 from propensity.trajectory.frame import Frame
-from propensity.version import __version__
+from propensity.trajectory.h5md import H5MD
 
 #: Extension → format.
 FORMATS = {
@@ -37,8 +33,6 @@ FORMATS = {
     ".hdf5": "h5md",
 }
 _STALE = re.compile(r"propensity(_std)?(_t[0-9.e+-]+)?|propensities(_std)?")
-#: Element of H5MD → column of a frame.
-_ELEMENTS = {"id": "id", "velocity": "velocities", "force": "forces", "image": "image", "mass": "mass"}
 
 
 class Writer(Protocol):
@@ -76,9 +70,9 @@ def open_writer(path: str | Path, predictor: Predictor) -> Iterator[Writer]:
         try:
             if format == "h5md":
                 with h5py.File(temporary, "w") as file:
-                    writer = _H5MD(file, predictor)
+                    writer = H5MD(file, predictor)
                     yield writer
-                    writer.trim()
+                    writer.finish()
             else:
                 with temporary.open("w", encoding="utf-8") as stream:
                     yield (_ExtXYZ if format == "extxyz" else _Dump)(stream, predictor)
@@ -97,9 +91,7 @@ class _ExtXYZ:
         atoms = _atoms(frame, types) if frame.atoms is None else frame.atoms
         atoms.arrays = {name: a for name, a in atoms.arrays.items() if not _STALE.fullmatch(name)} | columns
         atoms.info["propensity_times"] = self._times
-        text = io.StringIO()
-        write_xyz(text, [atoms])
-        return text.getvalue()
+        return format_xyz(atoms)
 
     def append(self, prepared: str) -> None:
         self._stream.write(prepared)
@@ -152,118 +144,3 @@ class _Dump:
 
     def append(self, prepared: str) -> None:
         self._stream.write(prepared)
-
-
-class _H5MD:
-    """H5MD 1.1 (https://www.nongnu.org/h5md): per-particle data below ``particles/all``.
-
-    ``observables/propensity`` (F, N) and ``observables/propensities`` (F, N, T) are the same data under the
-    names where MDAnalysis looks for them.
-    """
-
-    def __init__(self, file: h5py.File, predictor: Predictor) -> None:
-        self._file, self._predictor = file, predictor
-        self._n: int | None = None
-        self._frames = 0
-        file.create_group("h5md").attrs["version"] = [1, 1]
-        file.create_group("h5md/author").attrs["name"] = "unknown"
-        file["h5md"].create_group("creator").attrs.update(name="propensity", version=__version__)
-
-    def prepare(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> _Prepared:
-        # The corner of the box is no part of H5MD, but positions mean little without.
-        origin = np.zeros(3) if frame.origin is None else frame.origin
-        values = {"box/edges": frame.cell, "box/origin": origin, "position": frame.positions}
-        values["species"] = types.astype(np.int32)
-        values |= {name: frame.arrays[c] for name, c in _ELEMENTS.items() if c in frame.arrays}
-        values |= {name: column.astype(np.float32) for name, column in columns.items()}
-        step = frame.number if frame.step is None else frame.step
-        time = float(step) if frame.time is None else frame.time
-        chunks = {name: _Chunk.of(np.asarray(value)) for name, value in values.items()}
-        return _Prepared(len(frame), step, time, frame.pbc, chunks)
-
-    def append(self, prepared: _Prepared) -> None:
-        particles = self._file.require_group("particles/all")
-        if self._n is None:
-            self._n = prepared.n
-            box = particles.create_group("box")
-            box.attrs["dimension"] = 3
-            box.attrs["boundary"] = ["periodic" if periodic else "none" for periodic in prepared.pbc]
-        if prepared.n != self._n:
-            raise InputError(
-                f"it has {prepared.n} particles and the first {self._n}, which HDF5 output can't hold: "
-                "write .extxyz or .dump."
-            )
-        for name, chunk in prepared.chunks.items():
-            _append(particles, name, chunk, prepared)
-            if name.startswith("propensit") and f"observables/{name}" not in self._file:
-                particles[name].attrs.update(
-                    times=self._predictor.times,
-                    default_time_index=self._predictor.default_time_index,
-                    species=list(self._predictor.species),
-                    model=self._predictor.card.name,
-                    length_scale=self._predictor.length_scale,
-                    card=json.dumps(self._predictor.card.model_dump(mode="json")),
-                )
-                self._file.require_group("observables")[name] = particles[name]
-        self._frames += 1
-
-    def trim(self) -> None:
-        """Drop what an interrupted ``append`` left."""
-        groups = [*self._file["particles/all"].values()] if self._frames else []
-        groups += [*self._file["particles/all/box"].values()] if self._frames else []
-        for group in groups:
-            for key in ("value", "step", "time") if "value" in group else ():
-                group[key].resize(self._frames, axis=0)
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """A value as HDF5 stores it: bytes of equal weight together (shuffle), then deflated."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    data: bytes
-
-    @classmethod
-    def of(cls, value: np.ndarray) -> _Chunk:
-        """Compress; zlib lets other threads run meanwhile, which h5py does not."""
-        flat = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
-        shuffled = flat.reshape(-1, value.dtype.itemsize).T.tobytes()
-        return cls(value.shape, value.dtype, zlib.compress(shuffled, 4))
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    n: int
-    step: int
-    time: float
-    pbc: np.ndarray
-    chunks: dict[str, _Chunk]
-
-
-def _append(particles: h5py.Group, name: str, chunk: _Chunk, prepared: _Prepared) -> None:
-    group = particles.require_group(name)
-    for key, item in (("step", np.int64(prepared.step)), ("time", np.float64(prepared.time))):
-        if key not in group:
-            group.create_dataset(key, shape=(0,), maxshape=(None,), chunks=(1024,), dtype=item.dtype)
-        group[key].resize(len(group[key]) + 1, axis=0)
-        group[key][-1] = item
-    if "value" not in group:
-        group.create_dataset(
-            "value",
-            shape=(0, *chunk.shape),
-            maxshape=(None, *chunk.shape),
-            chunks=(1, *chunk.shape),
-            dtype=chunk.dtype,
-            compression="gzip",
-            shuffle=True,
-        )
-    value = group["value"]
-    if value.shape[1:] != chunk.shape:
-        raise InputError(
-            f"its {name} has shape {chunk.shape} and that of the first frame {value.shape[1:]}, which HDF5"
-            " output can't hold: write .extxyz or .dump."
-        )
-    at = len(value)
-    value.resize(at + 1, axis=0)
-    value.id.write_direct_chunk((at, *[0] * len(chunk.shape)), chunk.data)

@@ -1,0 +1,150 @@
+"""``propensity annotate``: frames a second beside the network's own rate, and what the cores do meanwhile.
+
+    python -m benchmarks.annotate                       # 4096 particles, every core
+    python -m benchmarks.annotate --device cuda --frames 10000
+    OMP_NUM_THREADS=2 python -m benchmarks.annotate --particles 1600 --busy 2   # on a shared machine
+
+One at a time and side by side are interleaved in one process, so that their ratio holds on a busy machine.
+``busy`` is processor time (of the GPU: its network's time) over wall time and cores; ``network`` is the
+network's share of the processor time, measured on the threads that run it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.common import liquid
+from propensity.predictor import Predictor
+from propensity.structure import Structure
+from propensity.trajectory import annotate
+
+
+def shrunk(structure, n):
+    """A cube of about ``n`` particles cut out of a liquid and made periodic, with no two too close."""
+    edge = structure.cell[0, 0] * (n / len(structure)) ** (1 / 3)
+    inside = (structure.positions < edge).all(axis=1)
+    return Structure(structure.positions[inside], structure.types[inside], edge * np.ones(3))
+
+
+def write_trajectory(path, n_frames, n_particles):
+    """A LAMMPS dump of jittered liquids."""
+    with path.open("w") as stream:
+        blocks = []
+        for k in range(min(n_frames, 8)):
+            frame = liquid(seed=k)
+            frame = frame if n_particles >= len(frame) else shrunk(frame, n_particles)
+            edge = frame.cell[0, 0]
+            rows = "\n".join(
+                f"{i + 1} {t + 1} {x:.6f} {y:.6f} {z:.6f}"
+                for i, (t, (x, y, z)) in enumerate(
+                    zip(frame.types, np.mod(frame.positions, edge), strict=True)
+                )
+            )
+            blocks.append(
+                f"ITEM: NUMBER OF ATOMS\n{len(frame)}\nITEM: BOX BOUNDS pp pp pp\n"
+                + f"0 {float(edge)!r}\n" * 3
+                + f"ITEM: ATOMS id type x y z\n{rows}\n"
+            )
+        for k in range(n_frames):
+            stream.write(f"ITEM: TIMESTEP\n{k}\n{blocks[k % len(blocks)]}")
+
+
+class Watch:
+    """Time that the network takes: of its threads on a CPU, of the device on a GPU."""
+
+    def __init__(self, predictor):
+        self.seconds, self._lock, self._device = 0.0, threading.Lock(), predictor.device
+        for estimator in predictor.estimators:
+            network = estimator.network
+            network.forward = self._timed(network.forward)
+
+    def _timed(self, forward):
+        def timed(*arguments):
+            begin = time.thread_time()
+            result = forward(*arguments)
+            with self._lock:
+                self.seconds += time.thread_time() - begin
+            return result
+
+        return timed
+
+
+def burn(stop):
+    """Keep a core busy."""
+    x = 1.0
+    while not stop.is_set():
+        for _ in range(100_000):
+            x = x * 1.0000001 % 3.0
+
+
+def measure(path, output, predictor, watch, workers):
+    """Wall time, processor time and network time of one annotation."""
+    watch.seconds, begin, cpu = 0.0, time.perf_counter(), time.process_time()
+    annotate(path, output, predictor, workers=workers)
+    return time.perf_counter() - begin, time.process_time() - cpu, watch.seconds
+
+
+def main():
+    """Print a row for each format and number of frames at once."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--frames", type=int, default=48)
+    parser.add_argument("--particles", type=int, default=4096)
+    parser.add_argument("--model", default="ka-default")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--busy", type=int, default=0, help="Other processes that compute meanwhile.")
+    parser.add_argument("--formats", nargs="+", default=["dump", "extxyz", "h5"])
+    options = parser.parse_args()
+    cores = torch.get_num_threads()
+    stop = multiprocessing.Event()
+    others = [multiprocessing.Process(target=burn, args=(stop,), daemon=True) for _ in range(options.busy)]
+    for other in others:
+        other.start()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "in.dump"
+        write_trajectory(path, options.frames, options.particles)
+        predictor = Predictor(options.model, device=options.device, species_map={1: "A", 2: "B"})
+        annotate(path, Path(folder) / "warm.h5", predictor, stop=4)
+        rate = network_rate(path, predictor, cores)
+        print(f"{options.particles} particles, {options.frames} frames, {cores} cores, {options.device}")
+        print(f"network alone, one frame after another: {rate:.1f} frames/s")
+        watch = Watch(predictor)
+        ways = [1] if options.device != "cpu" else [1, cores]
+        for suffix in options.formats:
+            found = {way: [] for way in ways}
+            for _ in range(options.repeats):
+                for way in ways:
+                    found[way].append(measure(path, Path(folder) / f"out.{suffix}", predictor, watch, way))
+            for way, rows in found.items():
+                wall, cpu, network = np.median(rows, axis=0)
+                print(
+                    f"| {suffix} | {way} at once | {options.frames / wall:.1f} frames/s |"
+                    f" busy {cpu / wall / cores:.2f} | network {network / cpu:.2f} of the processor time |"
+                    f" {options.frames / wall / rate:.2f} of the network alone |",
+                    flush=True,
+                )
+    stop.set()
+
+
+def network_rate(path, predictor, threads):
+    """Frames a second of ``Predictor.predict`` on frames that are in memory, threads within the frame."""
+    from propensity.trajectory import open_trajectory
+
+    frames = [f.structure(predictor.species, predictor.species_map) for f in open_trajectory(path, stop=8)]
+    begin, n = time.perf_counter(), 0
+    while time.perf_counter() - begin < 3:
+        predictor.predict(frames[n % len(frames)])
+        n += 1
+    return n / (time.perf_counter() - begin)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""Extended XYZ as ASE writes it, without its loop over the particles."""
+
+from __future__ import annotations
+
+import io
+
+import ase
+import numpy as np
+from ase.data import chemical_symbols
+from ase.io.extxyz import write_xyz
+
+from propensity.trajectory.table import table
+
+#: Names of extended XYZ → those of ASE's arrays, where they differ.
+_ARRAYS = {"pos": "positions", "Z": "numbers", "species": "numbers"}
+_SYMBOLS = np.array(chemical_symbols, dtype="S")
+#: Significant digits of a number: ASE's eight decimals up to a hundred.
+_DIGITS = 10
+
+
+def format_xyz(atoms: ase.Atoms) -> str:
+    """Text of a frame; ASE writes those that hold more than arrays (results of a calculator, constraints)."""
+    text = io.StringIO()
+    if atoms.calc is not None or atoms.constraints:
+        write_xyz(text, [atoms])
+        return text.getvalue()
+    # ASE's own header, which names the columns.
+    write_xyz(text, [atoms[:1]])
+    _, header, _ = text.getvalue().split("\n", 2)
+    properties = header.split("Properties=", 1)[1].split(None, 1)[0].split(":")
+    columns = []
+    for name in properties[::3]:
+        column = atoms.arrays[_ARRAYS.get(name, name)]
+        columns.append(_SYMBOLS[column] if name == "species" else column)
+    return f"{len(atoms)}\n{header}\n{table(columns, _DIGITS)}"

@@ -1,0 +1,43 @@
+"""Tables as text: the numbers that C's printf writes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from propensity.trajectory.table import table
+
+
+@pytest.mark.parametrize("digits", [1, 6, 9, 10])
+def test_numbers_are_those_of_printf(digits):
+    random = np.random.default_rng(digits)
+    values = np.concatenate(
+        [
+            random.normal(size=2000),
+            random.normal(size=2000) * 10.0 ** random.uniform(-12, 12, 2000),
+            random.random(2000).astype(np.float32),
+            np.round(random.uniform(-30, 30, 500), 4),
+            random.integers(-5000, 5000, 500).astype(float),
+            [0, 1, -1, 0.1, 9.9999999999, 99999.99999, 1e-4, 9.99999e-5, 1e8, 1e9, 1e10, 123456789, 1e22],
+            [np.nan, np.inf, -np.inf, 1e300, -1e300, 1e-300, 5e-324, np.finfo(float).max],
+            10.0 ** np.arange(-20, 20),
+        ]
+    )
+    found = table([values], digits).splitlines()
+    expected = [f"{x:.{digits}g}" for x in values.tolist()]
+    wrong = [(f, e) for f, e in zip(found, expected, strict=True) if f != e]
+    assert len(wrong) <= 3
+    for f, e in wrong:
+        assert float(f) == pytest.approx(float(e), rel=1.01 * 10.0 ** (1 - digits))
+
+
+def test_a_table_of_every_kind():
+    columns = [
+        np.array(["A", "Bβ", "C"]),
+        np.arange(3),
+        np.array([[0.5, -1e-7], [2, 3], [np.nan, 1e12]]),
+        np.array([True, False, True]),
+        np.array(["x", 3, "long word"], dtype=object),
+        np.array([1.5, 2, 3], dtype=np.float32),
+    ]
+    assert table(columns) == ("A 0 0.5 -1e-07 T x 1.5\nBβ 1 2 3 F 3 2\nC 2 nan 1e+12 T long word 3\n")
