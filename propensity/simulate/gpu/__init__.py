@@ -1,0 +1,1 @@
+"""Molecular dynamics of many small systems at once on CUDA devices."""

@@ -1,0 +1,225 @@
+// What every kernel shares: layouts, fixed-point distances, and the "team" of threads that integrates one system.
+//
+// A team is one thread block (GRID 0: positions in shared memory, many systems at once) or the whole grid (GRID 1:
+// positions in global memory, one system of any size).  The host build (HOST) is a team of one thread, the same source.
+//
+// Set by the compiler's command line (propensity/simulate/gpu/source.py):
+//   NP     slots for particles, a multiple of 32 above the number of particles (equal to it only with PAD_FAR)
+//   KS     species                       DIM     2 or 3              CUBIC   1: equal edges, pair units = fixed point
+//   FORM   0: 12-6, 1: 12-6 with a force shift, 2: table in r^2     REAL64  1: pair arithmetic in double
+//   NT     threads of a block            MINB    blocks of a multiprocessor        NCELL   most cells of a system
+//   PAD_FAR  1: exactly 4096 particles, no slot left for the dummy that pads lists, so a far particle does
+#ifdef HOST
+#define WARP 1
+#else
+#define WARP 32
+#endif
+typedef unsigned int u32;
+typedef unsigned short u16;
+typedef unsigned long long u64;
+typedef long long i64;
+#if REAL64
+typedef double real;
+#else
+typedef float real;
+#endif
+#define FAR_AWAY 0x7149f2ca /* bits of 1e30f: the fourth word of slots without a particle is added to their r^2 */
+
+// Four neighbours.  16-bit byte offsets (up to 4096 slots) or indices in shared memory, 32-bit indices in global memory.
+#if GRID
+typedef uint4 quad;
+typedef u32 index_t;
+#define SHIFT 0
+#else
+typedef uint2 quad;
+typedef u16 index_t;
+#define SHIFT (NP <= 4096 ? 4 : 0)
+#endif
+
+// Constants of a pair of species, in pair units (CUBIC: fixed point; else sigma).
+struct Pair {
+  real rc2, ri2, ro2;  // squared cutoff, radii of the inner and of the outer list
+  real s2, c1, c2, fs; // 12-6: sigma^2, 24 eps/sigma^2, 48 eps/sigma^2, minus force at the cutoff (all with the unit's factor)
+                       // table: first r^2, 1/spacing, factor of F/r, number of the first row
+  real e4, esh, fe;    // 12-6: 4 eps, energy at the cutoff, its slope; table: last row of the pair, -, -
+};
+struct System {
+  int n, first[KS + 1], nc[3], reach[3];      // particles; slots where species begin; cells; cells on each side to search
+  real h[3];                                  // sigma per unit of each axis
+  float hinv[3], hp, skin_in2, skin_out2;     // its inverse; sigma per pair unit; squared
+  float inv_mass[KS];                         //   displacements that end the inner and the outer list
+  float wall, stiff;                          // radius (pair units) and constant (per pair unit) of the restraint
+  Pair pair[KS * KS];
+};
+// One launch.  Arrays [system][3][NP] unless said; scratch is per team.
+struct Args {
+  u32* X; float* V; i64* ACC;             // positions as fixed point, velocities, displacement since the leg began
+  u32* XI; u32* XO; quad* INNER; quad* OUTER; real* F;  // scratch: positions of the last builds, lists, forces
+  const System* systems; const int2* items; int* queue; int* done;
+  double* stats; float* frames; const int* frame_step; const u64* seeds; const float4* table; const float4* etable;
+  const u32* centre; const u32* origin; float* sums; real* fout;
+  int* error; unsigned* bar; int* flag; double* gsum; int4* gx; u32* gorder; int* gend; u16* gin; u16* gout;
+  int nitems, steps, step0, chunk, sample_every, nrec, nframes, cap_in, cap_out;
+  int thermostat, skip, every, maxit;     // 0 none, 1 velocity rescaling, 2 Langevin
+  float dt, temp0, temp1, ou, tau, ftol;
+};
+__constant__ Args A;
+
+struct Shared {
+#if !GRID
+  int4 x[NP];
+  int end[KS * NCELL + 1];
+  u16 nin[NP / WARP * KS], nout[NP / WARP * KS];
+  index_t order[NP];
+#endif
+  System sys;
+  double red[6][32];
+  int scan[32];
+  int item;
+  float scale;
+};
+#ifdef HOST
+static Shared host_shared;
+#define SH host_shared
+#else
+extern __shared__ int4 raw_shared[];
+#define SH (*reinterpret_cast<Shared*>(raw_shared))
+#endif
+
+#if GRID
+#define RANK ((int)(blockIdx.x * NT + threadIdx.x))
+#define SIZE ((int)(gridDim.x * NT))
+#define POS(j) A.gx[j]
+#define ORDER(k) A.gorder[k]
+#define END(c) A.gend[c]
+#define N_IN(k) A.gin[k]
+#define N_OUT(k) A.gout[k]
+#define TEAM 0
+#else
+#define RANK ((int)threadIdx.x)
+#define SIZE NT
+#define POS(j) SH.x[j]
+#define ORDER(k) SH.order[k]
+#define END(c) SH.end[c]
+#define N_IN(k) SH.nin[k]
+#define N_OUT(k) SH.nout[k]
+#define TEAM blockIdx.x
+#endif
+// All slots, in whole warps.
+#define EACH(i) for (int i = RANK; i < NP; i += SIZE)
+#define AT(a, d, i) (a)[(d) * NP + (i)]
+
+__device__ __forceinline__ float as_float(int x) { return __int_as_float(x); }
+__device__ __forceinline__ real diff(int a, u32 b, int axis) {
+#if CUBIC
+  return (real)(int)((u32)a - b);
+#else
+  return (real)(int)((u32)a - b) * SH.sys.h[axis];
+#endif
+}
+// Squared distance of the nearest images; infinite for a slot without a particle.
+__device__ __forceinline__ real distance2(const int4& a, const int4& b, real& x, real& y, real& z) {
+  x = diff(a.x, b.x, 0); y = diff(a.y, b.y, 1);
+#if DIM == 3
+  z = diff(a.z, b.z, 2);
+  return fma(x, x, fma(y, y, fma(z, z, (real)as_float(b.w))));
+#else
+  z = 0;
+  return fma(x, x, fma(y, y, (real)as_float(b.w)));
+#endif
+}
+__device__ __forceinline__ int species(int i) {
+  int t = 0;
+#pragma unroll
+  for (int s = 1; s < KS; s++) t += i >= SH.sys.first[s];
+  return t;
+}
+
+// The largest of a warp.
+__device__ __forceinline__ int warp_max(int v) {
+#if !defined(HOST) && __CUDA_ARCH__ >= 800
+  return __reduce_max_sync(~0u, v);
+#else
+  for (int d = WARP / 2; d; d >>= 1) v = max(v, __shfl_xor_sync(~0u, v, d));
+  return v;
+#endif
+}
+
+// Team-wide barrier, or, and sums (in an order that depends on the sizes alone).
+#if GRID
+// Barriers so far with a flag and with sums: which of the rotating slots is next.
+struct Phase { int flags, sums; };
+#define PHASE Phase& phase,
+#define PH phase,
+__device__ __forceinline__ void team_sync() {
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    __threadfence();
+    const unsigned goal = (atomicAdd(A.bar, 1u) / gridDim.x + 1u) * gridDim.x;
+    while (*(volatile unsigned*)A.bar < goal) { }
+    __threadfence();
+  }
+  __syncthreads();
+}
+__device__ __forceinline__ bool team_or(Phase& phase, bool p) {
+  if (__syncthreads_or(p) && threadIdx.x == 0) atomicOr(A.flag + (phase.flags & 3), 1);
+  team_sync();
+  const bool any = *(volatile int*)(A.flag + (phase.flags & 3));
+  if (RANK == 0) *(volatile int*)(A.flag + ((phase.flags + 2) & 3)) = 0;
+  phase.flags++;
+  return any;
+}
+#else
+#define PHASE
+#define PH
+__device__ __forceinline__ void team_sync() { __syncthreads(); }
+__device__ __forceinline__ bool team_or(bool p) { return __syncthreads_or(p); }
+#endif
+template <int M>
+__device__ __forceinline__ void team_sum(PHASE double (&v)[M]) {
+  const int lane = threadIdx.x % WARP, w = threadIdx.x / WARP;
+#pragma unroll
+  for (int m = 0; m < M; m++) {
+    for (int d = WARP / 2; d; d >>= 1) v[m] += __shfl_xor_sync(~0u, v[m], d);
+    if (lane == 0) SH.red[m][w] = v[m];
+  }
+  __syncthreads();
+#pragma unroll
+  for (int m = 0; m < M; m++) { double s = 0; for (int k = 0; k < NT / WARP; k++) s += SH.red[m][k]; v[m] = s; }
+  __syncthreads();
+#if GRID
+  double* g = A.gsum + (phase.sums & 1) * 8 * gridDim.x;
+  if (threadIdx.x == 0) for (int m = 0; m < M; m++) g[m * gridDim.x + blockIdx.x] = v[m];
+  team_sync();
+  if (w < M) {
+    double s = 0;
+    for (int k = lane; k < (int)gridDim.x; k += WARP) s += g[w * gridDim.x + k];
+    for (int d = WARP / 2; d; d >>= 1) s += __shfl_xor_sync(~0u, s, d);
+    if (lane == 0) SH.red[w][0] = s;
+  }
+  __syncthreads();
+#pragma unroll
+  for (int m = 0; m < M; m++) v[m] = SH.red[m][0];
+  __syncthreads();
+  phase.sums++;
+#endif
+}
+
+// Counter-based random numbers (Philox 4x32, 7 rounds): a function of seed, step and slot alone.
+__device__ __forceinline__ uint4 philox(uint4 c, uint2 k) {
+#pragma unroll
+  for (int r = 0; r < 7; r++) {
+    const u32 h0 = __umulhi(0xD2511F53u, c.x), l0 = 0xD2511F53u * c.x, h1 = __umulhi(0xCD9E8D57u, c.z), l1 = 0xCD9E8D57u * c.z;
+    c = make_uint4(h1 ^ c.y ^ k.x, l1, h0 ^ c.w ^ k.y, l0);
+    k.x += 0x9E3779B9u; k.y += 0xBB67AE85u;
+  }
+  return c;
+}
+__device__ __forceinline__ float uniform(u32 x) { return ((float)x + 0.5f) * 2.3283064e-10f; }
+// Three normal deviates.
+__device__ __forceinline__ float3 normals(uint4 r) {
+  const float a = sqrtf(fmaxf(-2.f * __logf(uniform(r.x)), 0.f)), b = sqrtf(fmaxf(-2.f * __logf(uniform(r.z)), 0.f));
+  float s, c;
+  __sincosf((float)r.y * 1.4629180e-9f, &s, &c);
+  return make_float3(a * c, a * s, b * __cosf((float)r.w * 1.4629180e-9f));
+}

@@ -1,0 +1,202 @@
+// Neighbour lists.  The outer list (cutoff + a wide skin) comes from cells and lasts for tens to hundreds of steps; the
+// inner list, which forces walk, is pruned from it every ten steps or so.  Each holds, for every slot and species, quads
+// of neighbours as [quad][slot], padded to the longest of the warp so that loops have no bounds test.
+
+struct Quads { // the last four neighbours appended
+#if GRID
+  u32 a, b, c, d;
+  __device__ __forceinline__ void push(u32 j) { a = b; b = c; c = d; d = j; }
+  __device__ __forceinline__ quad get() const { return make_uint4(a, b, c, d); }
+#else
+  u32 lo, hi;
+  __device__ __forceinline__ void push(u32 j) { lo = __funnelshift_r(lo, hi, 16); hi = (hi >> 16) | (j << 16); }
+  __device__ __forceinline__ quad get() const { return make_uint2(lo, hi); }
+#endif
+};
+#if GRID
+#define UNPACK(q, m) ((m) == 0 ? (q).x : (m) == 1 ? (q).y : (m) == 2 ? (q).z : (q).w)
+#define AT_OFFSET(o) A.gx[o]
+#else
+#define UNPACK(q, m) ((m) == 0 ? (q).x & 0xffffu : (m) == 1 ? (q).x >> 16 : (m) == 2 ? (q).y & 0xffffu : (q).y >> 16)
+#if NP <= 4096
+#define AT_OFFSET(o) (*reinterpret_cast<const int4*>(reinterpret_cast<const char*>(SH.x) + (o)))
+#else
+#define AT_OFFSET(o) SH.x[o]
+#endif
+#endif
+
+// Appends to the list of one slot; keeps count and reports overflow.
+struct Writer {
+  quad* to; Quads q; int n, used, cap;
+  __device__ __forceinline__ Writer(quad* list, int i, int cap_) : to(list + i), n(0), used(0), cap(cap_) { q = Quads(); }
+  __device__ __forceinline__ void push(u32 o) {
+    q.push(o);
+    if ((++n & 3) == 0) { if (used + (n >> 2) <= cap) { *to = q.get(); to += NP; } else *A.error |= 2; }
+  }
+  // Closes the segment of a species; returns its quads, the most of the warp.
+  __device__ __forceinline__ int pad(u32 o) {
+    const int m = (warp_max(n) + 3) >> 2;
+    while (n < 4 * m) push(o);
+    used += m; n = 0;
+    return m;
+  }
+};
+
+__device__ __forceinline__ int cell_of(u32 x, int axis) { return (int)__umulhi(x, (u32)SH.sys.nc[axis]); }
+__device__ __forceinline__ int cell_index(int s, int cx, int cy, int cz) {
+  return ((s * SH.sys.nc[2] + cz) * SH.sys.nc[1] + cy) * SH.sys.nc[0] + cx;
+}
+__device__ __forceinline__ int cell_start(int c) { return c ? END(c - 1) : 0; }
+
+// Exclusive sums of END in place by the team's first block.
+__device__ __forceinline__ void scan_cells(int cells) {
+#if GRID
+  if (blockIdx.x) return;
+#endif
+  const int lane = threadIdx.x % WARP, w = threadIdx.x / WARP, per = (cells + NT - 1) / NT, c0 = threadIdx.x * per;
+  int sum = 0;
+  for (int c = c0; c < c0 + per && c < cells; c++) sum += END(c);
+  int incl = sum;
+  for (int d = 1; d < WARP; d <<= 1) { const int o = __shfl_up_sync(~0u, incl, d); if (lane >= d) incl += o; }
+  if (lane == WARP - 1) SH.scan[w] = incl;
+  __syncthreads();
+  int base = incl - sum;
+  for (int k = 0; k < w; k++) base += SH.scan[k];
+  for (int c = c0; c < c0 + per && c < cells; c++) { const int v = END(c); END(c) = base; base += v; }
+}
+
+// Slots of each cell and species, in ascending order so that sums repeat to the bit.
+__device__ __forceinline__ void sort_into_cells() {
+  const int cells = KS * SH.sys.nc[0] * SH.sys.nc[1] * SH.sys.nc[2];
+  for (int c = RANK; c < cells; c += SIZE) END(c) = 0;
+  team_sync();
+  EACH(i) if (i < SH.sys.n) {
+    const int4 x = POS(i);
+    atomicAdd(&END(cell_index(species(i), cell_of(x.x, 0), cell_of(x.y, 1), cell_of(x.z, 2))), 1);
+  }
+  team_sync();
+  scan_cells(cells);
+  team_sync();
+  // Filling moves each start to the end of its cell.
+  EACH(i) if (i < SH.sys.n) {
+    const int4 x = POS(i);
+    ORDER(atomicAdd(&END(cell_index(species(i), cell_of(x.x, 0), cell_of(x.y, 1), cell_of(x.z, 2))), 1)) = (index_t)i;
+  }
+  team_sync();
+  for (int c = RANK; c < cells; c += SIZE) {
+    const int b = cell_start(c), e = END(c);
+    for (int k = b + 1; k < e; k++) {
+      const index_t v = ORDER(k);
+      int m = k;
+      for (; m > b && ORDER(m - 1) > v; m--) ORDER(m) = ORDER(m - 1);
+      ORDER(m) = v;
+    }
+  }
+  team_sync();
+}
+
+// Outer list of every slot.  POS is current and the team synchronised, on entry and on return.
+__device__ __noinline__ void build_outer(u32* XO, i64* ACC, quad* OUTER, bool first) {
+  EACH(i) {
+    const int4 x = POS(i);
+    if (!first) {
+      AT(ACC, 0, i) += (int)((u32)x.x - AT(XO, 0, i));
+      AT(ACC, 1, i) += (int)((u32)x.y - AT(XO, 1, i));
+      AT(ACC, 2, i) += (int)((u32)x.z - AT(XO, 2, i));
+    }
+    AT(XO, 0, i) = x.x; AT(XO, 1, i) = x.y; AT(XO, 2, i) = x.z;
+  }
+  sort_into_cells();
+  const int nx = SH.sys.nc[0], ny = SH.sys.nc[1], nz = SH.sys.nc[2];
+  const int rx = SH.sys.reach[0], ry = SH.sys.reach[1], rz = SH.sys.reach[2];
+  const bool all_x = 2 * rx + 1 >= nx, all_y = 2 * ry + 1 >= ny, all_z = 2 * rz + 1 >= nz;
+  EACH(i) {
+    const int4 xi = POS(i);
+    const int t = species(i), cx = cell_of(xi.x, 0), cy = cell_of(xi.y, 1), cz = cell_of(xi.z, 2);
+    Writer list(OUTER, i, A.cap_out);
+    for (int s = 0; s < KS; s++) {
+      const real ro2 = SH.sys.pair[t * KS + s].ro2;
+      u32 pad = PAD_FAR ? i : SH.sys.n;
+      if (i < SH.sys.n)
+        for (int dz = all_z ? 0 : -rz; dz <= (all_z ? nz - 1 : rz); dz++) {
+          int z = all_z ? dz : cz + dz; z += z < 0 ? nz : 0; z -= z >= nz ? nz : 0;
+          for (int dy = all_y ? 0 : -ry; dy <= (all_y ? ny - 1 : ry); dy++) {
+            int y = all_y ? dy : cy + dy; y += y < 0 ? ny : 0; y -= y >= ny ? ny : 0;
+            // The cells of a row along x that are near, in one or two pieces.
+            const int row = cell_index(s, 0, y, z), lo = all_x ? 0 : cx - rx, hi = all_x ? nx - 1 : cx + rx;
+            for (int piece = 0; piece < (lo < 0 || hi >= nx ? 2 : 1); piece++) {
+              const int a = piece ? (lo < 0 ? lo + nx : 0) : (lo < 0 ? 0 : lo);
+              const int b = piece ? (lo < 0 ? nx - 1 : hi - nx) : (hi >= nx ? nx - 1 : hi);
+              const int k1 = END(row + b);
+              for (int k = cell_start(row + a); k < k1; k++) {
+                const u32 j = ORDER(k);
+                real x, yy, zz;
+                if (distance2(xi, POS(j), x, yy, zz) >= ro2) { if (PAD_FAR) pad = j; }
+                else if (j != (u32)i) list.push(j << SHIFT);
+              }
+            }
+          }
+        }
+      if (PAD_FAR && pad == (u32)i) *A.error |= 4;
+      const int m = list.pad(pad << SHIFT);
+      if (i % WARP == 0) N_OUT(i / WARP * KS + s) = (u16)m;
+    }
+  }
+  team_sync();
+}
+
+// Inner list from the outer one.
+__device__ __noinline__ void build_inner(u32* XI, const quad* OUTER, quad* INNER) {
+  EACH(i) {
+    const int4 xi = POS(i);
+    AT(XI, 0, i) = xi.x; AT(XI, 1, i) = xi.y; AT(XI, 2, i) = xi.z;
+    const int t = species(i);
+    Writer list(INNER, i, A.cap_in);
+    const quad* from = OUTER + i;
+    for (int s = 0; s < KS; s++) {
+      const real ri2 = SH.sys.pair[t * KS + s].ri2;
+      const int m = N_OUT(i / WARP * KS + s);
+      u32 pad = PAD_FAR ? (u32)i << SHIFT : (u32)SH.sys.n << SHIFT;
+#pragma unroll 2
+      for (int k = 0; k < m; k++) {
+        const quad q = __ldcs(from); from += NP;
+#pragma unroll
+        for (int c = 0; c < 4; c++) {
+          const u32 o = UNPACK(q, c);
+          real x, y, z;
+          if (distance2(xi, AT_OFFSET(o), x, y, z) < ri2) list.push(o);
+          else if (PAD_FAR) pad = o;
+        }
+      }
+      if (PAD_FAR && m && pad == (u32)i << SHIFT) *A.error |= 4;
+      const int filled = list.pad(pad);
+      if (i % WARP == 0) N_IN(i / WARP * KS + s) = (u16)filled;
+    }
+  }
+  team_sync();
+}
+
+// Largest squared displacement since the positions XB.
+__device__ __forceinline__ float moved2(int i, const int4& x, const u32* XB) {
+  const float dx = diff(x.x, AT(XB, 0, i), 0), dy = diff(x.y, AT(XB, 1, i), 1), dz = diff(x.z, AT(XB, 2, i), 2);
+  return fmaf(dx, dx, fmaf(dy, dy, dz * dz));
+}
+
+// Puts the positions just integrated (in X) where forces read them, and renews lists as soon as any particle left its skin.
+// Returns whether the outer list was renewed.
+__device__ __forceinline__ bool refresh(PHASE const u32* X, u32* XI, u32* XO, i64* ACC, quad* INNER, quad* OUTER) {
+  float m = 0.f;
+#pragma unroll 4
+  EACH(i) {
+    const int4 x = make_int4((int)AT(X, 0, i), (int)AT(X, 1, i), (int)AT(X, 2, i), i < SH.sys.n ? 0 : FAR_AWAY);
+    POS(i) = x;
+    m = fmaxf(m, moved2(i, x, XI));
+  }
+  if (!team_or(PH m > SH.sys.skin_in2)) return false;
+  m = 0.f;
+  EACH(i) m = fmaxf(m, moved2(i, POS(i), XO));
+  const bool far = team_or(PH m > SH.sys.skin_out2);
+  if (far) build_outer(XO, ACC, OUTER, false);
+  build_inner(XI, OUTER, INNER);
+  return far;
+}

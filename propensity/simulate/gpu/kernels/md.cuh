@@ -1,0 +1,196 @@
+// Molecular dynamics: velocity Verlet, whole chunks of steps in one launch.
+// X, V, ACC: read and written.  Records go to stats and frames, cage sums to sums.
+
+struct Kick { float half, evk; bool drift, store; };
+
+// One force evaluation of all slots and what follows from it: kick by k.half*F, then drift.
+// With E, sums of the potential energy, of twice the kinetic energy and of the virial of this thread's slots.
+template <bool E>
+__device__ __forceinline__ void step(u32* X, float* V, const quad* INNER, real* F, const u32* C, const Kick& k, int at,
+                                     float temperature, uint2 key, double& pe, double& ke, double& vir) {
+  real le = 0, lw = 0;
+  float lk = 0;
+#pragma unroll 1
+  EACH(i) {
+    const int4 xi = POS(i);
+    real fx, fy, fz, e, w;
+    force_on<E>(i, xi, INNER, fx, fy, fz, e, w);
+    if (C) {
+      // Flat-bottomed harmonic wall about the particle's own centre.
+      const real rx = diff(xi.x, AT(C, 0, i), 0), ry = diff(xi.y, AT(C, 1, i), 1), rz = diff(xi.z, AT(C, 2, i), 2);
+      const real r2 = rx * rx + ry * ry + rz * rz, rc = SH.sys.wall;
+      if (r2 > rc * rc) {
+        const real g = -SH.sys.stiff * (1 - rc * rsquare(r2));
+        fx += g * rx; fy += g * ry; fz += g * rz;
+      }
+    }
+    const float im = SH.sys.inv_mass[species(i)], kick = k.half * im;
+    float vx = AT(V, 0, i), vy = AT(V, 1, i), vz = AT(V, 2, i);
+    if (E) {
+      const float s = k.evk * im, a = fmaf(s, fx, vx), b = fmaf(s, fy, vy), c = fmaf(s, fz, vz);
+      le += e; lw += w; lk += (a * a + b * b + c * c) / im;
+    }
+    vx = fmaf(kick, fx, vx); vy = fmaf(kick, fy, vy); vz = fmaf(kick, fz, vz);
+    if (k.store) { AT(F, 0, i) = fx; AT(F, 1, i) = fy; AT(F, 2, i) = fz; }
+    if (k.drift) {
+      const float ax = A.dt * SH.sys.hinv[0], ay = A.dt * SH.sys.hinv[1], az = A.dt * SH.sys.hinv[2];
+      int x = xi.x, y = xi.y, z = xi.z;
+      if (A.thermostat == 2) {
+        // BAOAB: half a drift, the exact Ornstein-Uhlenbeck step of the velocity, half a drift.
+        x += __float2int_rn(vx * ax * .5f); y += __float2int_rn(vy * ay * .5f); z += __float2int_rn(vz * az * .5f);
+        const float3 g = normals(philox(make_uint4(i, at + A.step0, 0, 0x5eedu), key));
+        const float s = i < SH.sys.n ? sqrtf(temperature * im * (1.f - A.ou * A.ou)) : 0.f;
+        vx = fmaf(A.ou, vx, s * g.x); vy = fmaf(A.ou, vy, s * g.y); vz = DIM == 3 ? fmaf(A.ou, vz, s * g.z) : 0.f;
+        x += __float2int_rn(vx * ax * .5f); y += __float2int_rn(vy * ay * .5f); z += __float2int_rn(vz * az * .5f);
+      } else {
+        x += __float2int_rn(vx * ax); y += __float2int_rn(vy * ay); z += __float2int_rn(vz * az);
+      }
+      AT(X, 0, i) = x; AT(X, 1, i) = y; AT(X, 2, i) = z;
+    }
+    AT(V, 0, i) = vx; AT(V, 1, i) = vy; AT(V, 2, i) = vz;
+  }
+  if (E) { pe = 0.5 * le; ke = lk; vir = 0.5 * lw * SH.sys.hp; }
+}
+
+// Factor of the velocities by stochastic rescaling, Bussi, Donadio and Parrinello, JCP 126, 014101 (2007), eq. (A7).
+__device__ __noinline__ float rescaling(double ke2, float temperature, float lag, uint2 key, int at) {
+  const float dof = DIM * (SH.sys.n - 1.f), a = 0.5f * (dof - 1.f) - 1.f / 3.f, c9 = rsqrtf(9.f * a);
+  float gamma = a;
+  float r1 = 0;
+  for (u32 trial = 0; trial < 64; trial++) {  // Marsaglia and Tsang's gamma deviate of shape (dof - 1)/2
+    const uint4 r = philox(make_uint4(trial, at + A.step0, 1, 0x7e3aU), key);
+    const float3 g = normals(r);
+    const float v = 1.f + c9 * g.x, v3 = v * v * v;
+    r1 = g.y;
+    if (v > 0 && logf(uniform(philox(make_uint4(trial, at + A.step0, 2, 0x7e3aU), key).x)) < 0.5f * g.x * g.x + a - a * v3 + a * logf(v3)) { gamma = a * v3; break; }
+  }
+  const float c = expf(-lag / A.tau), ratio = (float)(temperature * dof / ke2) / dof * (1.f - c);
+  const float f = c + ratio * (r1 * r1 + 2.f * gamma) + 2.f * r1 * sqrtf(c * ratio);
+  return sqrtf(fmaxf(f, 0.f));
+}
+
+__device__ __forceinline__ void load_system(int sys, const u32* X) {
+  const int words = sizeof(System) / 4;
+  for (int k = threadIdx.x; k < words; k += NT) reinterpret_cast<int*>(&SH.sys)[k] = reinterpret_cast<const int*>(A.systems + sys)[k];
+  __syncthreads();
+  EACH(i) POS(i) = make_int4((int)AT(X, 0, i), (int)AT(X, 1, i), (int)AT(X, 2, i), i < SH.sys.n ? 0 : FAR_AWAY);
+  team_sync();
+}
+
+// Every so many steps velocities are rescaled; lists, once built, are whole for the chunk.
+#define RESCALE_EVERY 10
+
+extern "C" __global__ void __launch_bounds__(NT, MINB) md() {
+  const int tid = threadIdx.x;
+  quad* OUTER = A.OUTER + (size_t)TEAM * (A.cap_out + 4) * NP;
+  quad* INNER = A.INNER + (size_t)TEAM * (A.cap_in + 4) * NP;
+  u32* XI = A.XI + (size_t)TEAM * 3 * NP;
+  u32* XO = A.XO + (size_t)TEAM * 3 * NP;
+  real* F = A.F + (size_t)TEAM * 3 * NP;
+#if GRID
+  Phase phase = {0, 0};
+#endif
+  for (int turn = 0;; turn++) {
+    __syncthreads();
+#if GRID
+    const int it = turn;
+    if (it >= A.nitems) return;
+    const int2 im = A.items[it];
+#else
+    // Blocks take chunks from a queue; a chunk waits for the one before it.
+    if (tid == 0) SH.item = atomicAdd(A.queue, 1);
+    __syncthreads();
+    const int it = SH.item;
+    if (it >= A.nitems) return;
+    const int2 im = A.items[it];
+    if (tid == 0) { while (atomicAdd(A.done + im.x, 0) != im.y) __nanosleep(2000); __threadfence(); }
+    __syncthreads();
+    __threadfence();
+#endif
+    u32* X = A.X + (size_t)im.x * 3 * NP;
+    float* V = A.V + (size_t)im.x * 3 * NP;
+    i64* ACC = A.ACC + (size_t)im.x * 3 * NP;
+    const u32* C = A.centre ? A.centre + (size_t)im.x * 3 * NP : nullptr;
+    const u32* O = A.origin ? A.origin + (size_t)im.x * 3 * NP : nullptr;
+    load_system(im.x, X);
+    build_outer(XO, ACC, OUTER, true);
+    build_inner(XI, OUTER, INNER);
+    const int k0 = im.y * A.chunk, k1 = min(A.steps, k0 + A.chunk);
+    const u64 seed = A.seeds[im.x];
+    const uint2 key = make_uint2((u32)seed, (u32)(seed >> 32));
+    int nf = 0, rebuilt = 0;
+    while (nf < A.nframes && A.frame_step[nf] < k0) nf++;
+    for (int k = k0; k <= k1; k++) {
+      const bool own = k < k1 || k1 == A.steps, inside = k > k0 && k < k1;
+      const float temperature = A.temp0 + (A.temp1 - A.temp0) * ((float)k / (float)A.steps);
+      if (A.sums && own && k >= A.skip && (k - A.skip) % A.every == 0) {
+        float* o = A.sums + (size_t)im.x * 10 * NP;
+        EACH(i) {
+          const int4 x = POS(i);
+          const float dx = (float)(int)((u32)x.x - AT(O, 0, i)) * SH.sys.h[0], dy = (float)(int)((u32)x.y - AT(O, 1, i)) * SH.sys.h[1],
+                      dz = (float)(int)((u32)x.z - AT(O, 2, i)) * SH.sys.h[2];
+          AT(o, 0, i) += dx; AT(o, 1, i) += dy; AT(o, 2, i) += dz;
+          AT(o, 3, i) += dx * dx; AT(o, 4, i) += dy * dy; AT(o, 5, i) += dz * dz;
+          AT(o, 6, i) += dx * dy; AT(o, 7, i) += dx * dz; AT(o, 8, i) += dy * dz; AT(o, 9, i) += 1.f;
+        }
+      }
+      if (own && nf < A.nframes && A.frame_step[nf] == k) {
+        float* o = A.frames + ((size_t)im.x * A.nframes + nf) * 3 * NP;
+        EACH(i) {
+          const int4 x = POS(i);
+          AT(o, 0, i) = (float)((double)(AT(ACC, 0, i) + (int)((u32)x.x - AT(XO, 0, i))) * SH.sys.h[0]);
+          AT(o, 1, i) = (float)((double)(AT(ACC, 1, i) + (int)((u32)x.y - AT(XO, 1, i))) * SH.sys.h[1]);
+          AT(o, 2, i) = (float)((double)(AT(ACC, 2, i) + (int)((u32)x.z - AT(XO, 2, i))) * SH.sys.h[2]);
+        }
+        nf++;
+      }
+      const bool record = own && A.sample_every && k % A.sample_every == 0;
+      const bool rescale = A.thermostat == 1 && inside && k % RESCALE_EVERY == 0;
+      Kick kick = {inside ? A.dt : 0.5f * A.dt, k == k0 ? 0.f : 0.5f * A.dt, k < k1, false};
+      if (rescale) { kick.half = 0.5f * A.dt; kick.drift = false; kick.store = true; }
+      if (record || rescale) {
+        double s[3];
+        step<true>(X, V, INNER, F, C, kick, k, temperature, key, s[0], s[1], s[2]);
+        team_sum<3>(PH s);
+        if (record && RANK == 0) {
+          double* o = A.stats + ((size_t)im.x * A.nrec + k / A.sample_every) * 4;
+          o[0] = s[0]; o[1] = 0.5 * s[1]; o[2] = s[2]; o[3] = rebuilt;
+        }
+        if (rescale) {
+          if (tid == 0) SH.scale = rescaling(s[1], temperature, RESCALE_EVERY * A.dt, key, k);
+          __syncthreads();
+          const float scale = SH.scale;
+          EACH(i) {
+            const int4 x = POS(i);
+            const float half = 0.5f * A.dt * SH.sys.inv_mass[species(i)];
+            const float vx = fmaf(half, AT(F, 0, i), scale * AT(V, 0, i)), vy = fmaf(half, AT(F, 1, i), scale * AT(V, 1, i)),
+                        vz = fmaf(half, AT(F, 2, i), scale * AT(V, 2, i));
+            AT(V, 0, i) = vx; AT(V, 1, i) = vy; AT(V, 2, i) = vz;
+            AT(X, 0, i) = x.x + __float2int_rn(vx * A.dt * SH.sys.hinv[0]);
+            AT(X, 1, i) = x.y + __float2int_rn(vy * A.dt * SH.sys.hinv[1]);
+            AT(X, 2, i) = x.z + __float2int_rn(vz * A.dt * SH.sys.hinv[2]);
+          }
+        }
+      } else {
+        double a, b, c;
+        step<false>(X, V, INNER, F, C, kick, k, temperature, key, a, b, c);
+      }
+      if (k < k1) {
+        team_sync();
+        rebuilt += refresh(PH X, XI, XO, ACC, INNER, OUTER);
+      }
+    }
+    EACH(i) {
+      const int4 x = POS(i);
+      AT(ACC, 0, i) += (int)((u32)x.x - AT(XO, 0, i));
+      AT(ACC, 1, i) += (int)((u32)x.y - AT(XO, 1, i));
+      AT(ACC, 2, i) += (int)((u32)x.z - AT(XO, 2, i));
+    }
+    team_sync();
+#if !GRID
+    __threadfence();
+    __syncthreads();
+    if (tid == 0) { __threadfence(); atomicExch(A.done + im.x, im.y + 1); }
+#endif
+  }
+}

@@ -1,0 +1,69 @@
+// Forces: each slot walks its inner list, species by species with the constants of the pair in registers.
+#if REAL64 || defined(HOST)
+__device__ __forceinline__ real reciprocal(real x) { return (real)1 / x; }
+__device__ __forceinline__ real rsquare(real x) { return (real)1 / sqrt(x); }
+#else
+__device__ __forceinline__ float reciprocal(float x) { float y; asm("rcp.approx.ftz.f32 %0,%1;" : "=f"(y) : "f"(x)); return y; }
+__device__ __forceinline__ float rsquare(float x) { float y; asm("rsqrt.approx.ftz.f32 %0,%1;" : "=f"(y) : "f"(x)); return y; }
+#endif
+
+// Adds the force of one neighbour, and with E its energy and virial.
+template <bool E>
+__device__ __forceinline__ void add_pair(const int4& xi, const int4& xj, const Pair& c, real& fx, real& fy, real& fz, real& e, real& w) {
+  real dx, dy, dz;
+  const real r2 = distance2(xi, xj, dx, dy, dz);
+#if FORM <= 1
+  const real u = c.s2 * reciprocal(r2), t = u * u, u3 = t * u;
+#if FORM == 1
+  real g = fma(c.fs, rsquare(r2), (t * t) * fma(c.c2, u3, -c.c1));
+#else
+  real g = (t * t) * fma(c.c2, u3, -c.c1);
+#endif
+  g = r2 < c.rc2 ? g : (real)0;
+  if (E) {
+    e += r2 < c.rc2 ? fma(c.e4, fma(u3, u3, -u3), fma(-c.fe, sqrt(r2), -c.esh)) : (real)0;
+    w = fma(g, r2, w);
+  }
+#else
+  // Rows of a cubic in the fraction of the interval of r^2, F/r and energy apart.
+  const real q = fmax((r2 - c.s2) * c.c1, (real)0);
+  const int k = (int)fmin(q, c.e4);
+  const real f = q - k;
+  const float4 p = A.table[(int)c.fs + k];
+  const real g = r2 < c.rc2 ? c.c2 * fma(fma(fma((real)p.w, f, (real)p.z), f, (real)p.y), f, (real)p.x) : (real)0;
+  if (E) {
+    const float4 v = A.etable[(int)c.fs + k];
+    e += r2 < c.rc2 ? fma(fma(fma((real)v.w, f, (real)v.z), f, (real)v.y), f, (real)v.x) : (real)0;
+    w = fma(g, r2, w);
+  }
+#endif
+  fx = fma(g, dx, fx); fy = fma(g, dy, fy);
+#if DIM == 3
+  fz = fma(g, dz, fz);
+#endif
+}
+
+// Force on slot i at xi; with E also the energy and virial of its pairs (each counted at both ends).
+template <bool E>
+__device__ __forceinline__ void force_on(int i, const int4& xi, const quad* INNER, real& fx, real& fy, real& fz, real& e, real& w) {
+  fx = fy = fz = e = w = 0;
+  const int t = species(i);
+  // Two quads ahead; the last reads go past the end of the list into its margin.
+  const quad* from = INNER + i;
+  quad q = __ldcs(from), next = __ldcs(from + NP);
+  from += 2 * NP;
+#pragma unroll
+  for (int s = 0; s < KS; s++) {
+    const Pair c = SH.sys.pair[t * KS + s];
+    const int n = N_IN(i / WARP * KS + s);
+#pragma unroll 2
+    for (int k = 0; k < n; k++) {
+      const quad after = __ldcs(from); from += NP;
+      add_pair<E>(xi, AT_OFFSET(UNPACK(q, 0)), c, fx, fy, fz, e, w);
+      add_pair<E>(xi, AT_OFFSET(UNPACK(q, 1)), c, fx, fy, fz, e, w);
+      add_pair<E>(xi, AT_OFFSET(UNPACK(q, 2)), c, fx, fy, fz, e, w);
+      add_pair<E>(xi, AT_OFFSET(UNPACK(q, 3)), c, fx, fy, fz, e, w);
+      q = next; next = after;
+    }
+  }
+}

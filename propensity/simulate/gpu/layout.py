@@ -1,0 +1,176 @@
+"""What kernels read: compile-time choices, constants of systems and arguments of launches as numpy records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from propensity.errors import InputError
+from propensity.simulate.gpu.interaction import ROWS, Interaction, rows_of
+
+#: Slots that 16-bit byte offsets reach.
+_OFFSETS = 4096
+_PAIR = ("rc2", "ri2", "ro2", "s2", "c1", "c2", "fs", "e4", "esh", "fe")
+_POINTERS = (
+    "X", "V", "ACC", "XI", "XO", "INNER", "OUTER", "F", "systems", "items", "queue", "done", "stats", "frames",
+    "frame_step", "seeds", "table", "etable", "centre", "origin", "sums", "fout", "error", "bar", "flag", "gsum",
+    "gx", "gorder", "gend", "gin", "gout",
+)
+_INTS = (
+    "nitems", "steps", "step0", "chunk", "sample_every", "nrec", "nframes", "cap_in", "cap_out", "thermostat", "skip",
+    "every", "maxit",
+)
+_FLOATS = ("dt", "temp0", "temp1", "ou", "tau", "ftol")
+#: ``Args`` of common.cuh.
+ARGS = np.dtype(
+    [(p, "u8") for p in _POINTERS] + [(i, "i4") for i in _INTS] + [(f, "f4") for f in _FLOATS], align=True
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Compile-time choices of the kernels: the macros of common.cuh."""
+
+    slots: int
+    species: int
+    dimension: int
+    cubic: bool
+    form: int
+    cells: int
+    grid: bool
+    double: bool
+    threads: int
+    blocks: int
+    far_pads: bool
+
+    @property
+    def macros(self) -> dict[str, int]:
+        """Name → value."""
+        return {
+            "NP": self.slots, "KS": self.species, "DIM": self.dimension, "CUBIC": int(self.cubic), "FORM": self.form,
+            "NCELL": self.cells, "GRID": int(self.grid), "REAL64": int(self.double), "NT": self.threads,
+            "MINB": self.blocks, "PAD_FAR": int(self.far_pads),
+        }  # fmt: skip
+
+    @property
+    def real(self) -> np.dtype:
+        """Of pair arithmetic."""
+        return np.dtype(np.float64 if self.double else np.float32)
+
+    @cached_property
+    def system(self) -> np.dtype:
+        """``System`` of common.cuh."""
+        k = self.species
+        pair = np.dtype([(name, self.real) for name in _PAIR], align=True)
+        return np.dtype(
+            [
+                ("n", "i4"), ("first", "i4", (k + 1,)), ("nc", "i4", (3,)), ("reach", "i4", (3,)), ("h", self.real, (3,)),
+                ("hinv", "f4", (3,)), ("hp", "f4"), ("skin_in2", "f4"), ("skin_out2", "f4"), ("inv_mass", "f4", (k,)),
+                ("wall", "f4"), ("stiff", "f4"), ("pair", pair, (k * k,)),
+            ],
+            align=True,
+        )  # fmt: skip
+
+    def shared_bytes(self, warp: int = 32) -> int:
+        """Shared memory of a block: ``Shared`` of common.cuh, with room for its alignment."""
+        small = self.system.itemsize + 6 * 32 * 8 + 32 * 4 + 8 + 64
+        if self.grid:
+            return small
+        lists = 2 * 2 * (self.slots // warp) * self.species
+        return self.slots * (16 + 2) + (self.species * self.cells + 1) * 4 + lists + small
+
+
+def padded(n: int) -> int:
+    """Slots for ``n`` particles, one to spare for the dummy that pads lists (but for exactly 4096)."""
+    return n if n == _OFFSETS else 32 * (n // 32 + 1)
+
+
+@dataclass(frozen=True)
+class Skins:
+    """Reach of the inner and of the outer list beyond the cutoff, in σ."""
+
+    inner: float = 0.25
+    outer: float = 1.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.inner < self.outer:
+            raise InputError(f"skins are {self.inner:g} and {self.outer:g}: the outer must exceed the inner.")
+
+
+def cell_grid(box: np.ndarray, reach: float, dimension: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cells along each axis, of at least half the reach, and how many to search on each side; shapes (3,)."""
+    count = np.maximum(1, np.floor(box / (0.5 * reach)).astype(int))
+    count = np.minimum(count, 1023)
+    if dimension == 2:
+        count[2] = 1
+    return count, np.ceil(reach / (box / count) - 1e-9).astype(int)
+
+
+def capacities(interaction: Interaction, densities: np.ndarray, skins: Skins) -> tuple[int, int]:
+    """Quads that the inner and outer lists of a particle may need, from the number density of each species."""
+    out = []
+    for skin in (skins.inner, skins.outer):
+        r = interaction.cutoff + skin
+        ball = np.pi * r**2 if interaction.dimension == 2 else 4 / 3 * np.pi * r**3
+        expected = (ball * densities[None, :]).sum(axis=1).max()
+        out.append(int(np.ceil((1.35 * expected + 8 * interaction.n_species + 32) / 4)))
+    return out[0], out[1]
+
+
+def tables_of(interaction: Interaction) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of all pairs, and (first r², spacing, first row) of each pair (K, K, 3); empty rows for 12-6."""
+    k = interaction.n_species
+    where = np.zeros((k, k, 3))
+    forces, energies = [np.zeros((0, 4), np.float32)], [np.zeros((0, 4), np.float32)]
+    if interaction.functions is not None:
+        for a in range(k):
+            for b in range(a, k):
+                f, u, first, spacing = rows_of(interaction, a, b)
+                where[a, b] = where[b, a] = first, spacing, sum(len(x) for x in forces)
+                forces.append(f)
+                energies.append(u)
+    return np.concatenate(forces), np.concatenate(energies), where
+
+
+def system_record(
+    variant: Variant, interaction: Interaction, skins: Skins, n: int, counts: np.ndarray, box: np.ndarray,
+    where: np.ndarray, wall: float = 0.0, stiffness: float = 0.0,
+) -> np.ndarray:  # fmt: skip
+    """Constants of one system, of dtype ``variant.system`` and shape ()."""
+    s = np.zeros((), variant.system)
+    unit = box / 2.0**32
+    hp = unit[0] if variant.cubic else 1.0
+    s["n"] = n
+    s["first"] = np.concatenate([[0], np.cumsum(counts)])
+    s["nc"], s["reach"] = cell_grid(box, float(interaction.cutoff.max()) + skins.outer, interaction.dimension)
+    s["h"], s["hinv"], s["hp"] = unit, 1 / unit, hp
+    if interaction.dimension == 2:
+        s["hinv"][2] = 0.0
+    s["skin_in2"] = (0.5 * skins.inner / hp) ** 2
+    s["skin_out2"] = (0.5 * (skins.outer - skins.inner) / hp) ** 2
+    s["inv_mass"] = 1 / interaction.masses
+    s["wall"], s["stiff"] = wall / hp, stiffness * hp
+    for a in range(interaction.n_species):
+        for b in range(interaction.n_species):
+            s["pair"][a * interaction.n_species + b] = _pair(variant, interaction, skins, a, b, hp, where[a, b])
+    return s
+
+
+def _pair(
+    variant: Variant, interaction: Interaction, skins: Skins, a: int, b: int, hp: float, where: np.ndarray
+) -> tuple[float, ...]:
+    cut = float(interaction.cutoff[a, b])
+    radii = (cut / hp) ** 2, ((cut + skins.inner) / hp) ** 2, ((cut + skins.outer) / hp) ** 2
+    if variant.form == 2:
+        first, spacing, row = where
+        return (*radii, first / hp**2, hp**2 / spacing, hp, row, ROWS - 1, 0.0, 0.0)
+    assert interaction.epsilon is not None and interaction.sigma is not None
+    e, s = float(interaction.epsilon[a, b]), float(interaction.sigma[a, b])
+    c3 = (s / cut) ** 6
+    edge = 4 * e * (c3 * c3 - c3) if interaction.truncation != "plain" else 0.0
+    pull = 24 * e * (2 * c3 * c3 - c3) / cut if interaction.truncation == "force" else 0.0
+    return (
+        *radii, (s / hp) ** 2, 24 * e / s**2 * hp, 48 * e / s**2 * hp, -pull, 4 * e, edge + pull * cut, -pull * hp,
+    )  # fmt: skip
