@@ -82,7 +82,8 @@ class Batch:
     velocities
         Shape (S, N, 3); zero when None.
     grid
-        Spread each system over the whole device instead of one block; None chooses by size and number.
+        Spread each system over the whole device, one after another, instead of giving it a block: True; only where it
+        doesn't fit a block: False; also where there are few systems: None.
     double
         Pair arithmetic in float64.
 
@@ -139,10 +140,8 @@ class Batch:
             64 * (cells // 64 + 1), False, self.double, 1, 1, far,
         )  # fmt: skip
         fits = variant.shared_bytes(self.device.warp) <= self.device.shared_block
-        if grid is None:
-            grid = not fits or (self.s * 16 < self.device.multiprocessors and self.n > 512)
-        if not grid and not fits:
-            raise InputError(f"{self.n} particles don't fit one block of {self.device.name}: leave grid out.")
+        few = self.s * 16 < self.device.multiprocessors and self.n > 512
+        grid = grid or not fits or (grid is None and few)
         if self.device.warp == 1:
             return replace(variant, grid=grid, far_pads=far and not grid)
         if grid:

@@ -1,0 +1,169 @@
+"""Cage states: where each particle is on average, and how widely, while rearrangements are forbidden.
+
+Every particle is held within ``radius`` of its inherent position by a flat-bottomed harmonic wall; Langevin dynamics
+at the structure's temperature starts from the thermal configuration, in ``replicas`` independent copies.  After ``skip``
+steps every tenth step enters the mean and the covariance of the position.  Compare the cage-relative dynamics of
+R. L. Jack et al. and the CAGE model of R. Jiang et al.; the wall is this package's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from propensity.errors import InputError
+from propensity.simulate.gpu.batch import Batch, Wall
+from propensity.simulate.gpu.device import CudaDevice, Device, cuda_device
+from propensity.simulate.gpu.fragment import named_interaction
+from propensity.simulate.gpu.interaction import Interaction
+from propensity.simulate.gpu.quench import arrays_of, inherent_structures
+from propensity.structure import Structure
+
+#: Systems at once: a few for every block that a large device holds.
+_AT_ONCE = 1056
+
+
+@dataclass(frozen=True, eq=False)
+class CageStates:
+    """Averages over restricted dynamics, one entry a structure.
+
+    Parameters
+    ----------
+    mean
+        Mean positions, the periodic image nearest to the thermal ones, each (N, 3).
+    covariance
+        Of the position within the cage, each (N, 3, 3).
+    error
+        Standard error of the mean position (root of the summed variances of its components), from the spread of replicas,
+        each (N,).
+    temperature
+        Kinetic temperature of each structure's replicas, shape (S,).
+    """
+
+    mean: list[np.ndarray]
+    covariance: list[np.ndarray]
+    error: list[np.ndarray]
+    temperature: np.ndarray
+
+
+def cage_states(
+    structures: Sequence[Structure],
+    interaction: str | Interaction,
+    temperature: float,
+    *,
+    inherent: Sequence[np.ndarray] | None = None,
+    radius: float = 0.45,
+    replicas: int = 16,
+    steps: int = 16_000,
+    skip: int = 500,
+    every: int = 10,
+    timestep: float = 0.005,
+    friction: float = 1.0,
+    stiffness: float = 500.0,
+    seed: int = 0,
+    device: Device | None = None,
+) -> CageStates:
+    """Restricted Langevin dynamics of many structures at once.
+
+    Parameters
+    ----------
+    structures
+        Thermal configurations of one size, in periodic orthorhombic boxes.
+    interaction
+        Name such as ``"lj/cut force-shifted"``, or an :class:`Interaction`.
+    temperature
+        Of the liquid.
+    inherent
+        Inherent positions, the centres of the walls, each (N, 3); found by FIRE when None.
+    radius, stiffness
+        Of the wall, in σ and ε/σ².
+    replicas
+        Independent copies of each structure, at least 2.
+    steps, skip, every
+        Steps of each copy after ``skip`` steps that are dropped; one in ``every`` is a sample.
+    timestep, friction
+        Of Langevin dynamics (BAOAB).
+    seed
+        Of velocities and noise.  The result is a function of it, structure by structure, on one kind of device.
+    device
+        None takes the first CUDA device.
+
+    Raises
+    ------
+    InputError
+        For sizes that differ, or values out of range.
+    """
+    for name, value in (("temperature", temperature), ("radius", radius), ("timestep", timestep), ("friction", friction)):
+        if not np.isfinite(value) or value <= 0:
+            raise InputError(f"{name} is {value:g}: give a positive number.")
+    if replicas < 2 or steps < every or skip < 0:
+        raise InputError("a cage state needs at least two replicas and as many steps as one sample.")
+    if len({len(s) for s in structures}) != 1:
+        raise InputError("structures differ in their number of particles: give those of one size at a time.")
+    pairs = named_interaction(interaction) if isinstance(interaction, str) else interaction
+    where = device or cuda_device()
+    if isinstance(where, CudaDevice):
+        with where.xp.cuda.Device(where.number):
+            return _all(structures, pairs, temperature, inherent, radius, replicas, steps, skip, every, timestep,
+                        friction, stiffness, seed, where)  # fmt: skip
+    return _all(structures, pairs, temperature, inherent, radius, replicas, steps, skip, every, timestep, friction,
+                stiffness, seed, where)  # fmt: skip
+
+
+def _all(
+    structures: Sequence[Structure], pairs: Interaction, temperature: float, inherent: Sequence[np.ndarray] | None,
+    radius: float, replicas: int, steps: int, skip: int, every: int, timestep: float, friction: float,
+    stiffness: float, seed: int, device: Device,
+) -> CageStates:  # fmt: skip
+    if inherent is None:
+        inherent = [s.positions for s in inherent_structures(structures, pairs, device=device)]
+    out = CageStates([], [], [], np.zeros(len(structures)))
+    group = max(1, _AT_ONCE // replicas)
+    for first in range(0, len(structures), group):
+        part = structures[first : first + group]
+        boxes, start, types = arrays_of(part, pairs.dimension)
+        centres = np.stack([np.asarray(x) for x in inherent[first : first + group]])
+        wall = Wall(np.repeat(centres, replicas, axis=0), radius, stiffness, skip, every)
+        velocities, seeds = [], []
+        for i in range(len(part)):
+            for r in range(replicas):
+                rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(first + i, r)))
+                v = rng.standard_normal((len(types[i]), 3)) * np.sqrt(temperature / pairs.masses[types[i]])[:, None]
+                v[:, pairs.dimension :] = 0.0
+                velocities.append(v)
+                seeds.append(rng.integers(0, 2**63, dtype=np.uint64))
+        batch = Batch(
+            device, pairs, np.repeat(start, replicas, axis=0), np.repeat(types, replicas, axis=0),
+            np.repeat(boxes, replicas, axis=0), np.stack(velocities), wall=wall,
+        )  # fmt: skip
+        records = batch.dynamics(
+            skip + steps, timestep, sample_every=every * 10, temperature=(temperature, temperature),
+            friction=friction, seeds=np.array(seeds, np.uint64),
+        )  # fmt: skip
+        assert records.sums is not None
+        sums = records.sums.reshape(len(part), replicas, 10, -1).astype(np.float64)
+        late = records.kinetic[:, records.kinetic.shape[1] // 4 :].mean(axis=1).reshape(len(part), replicas)
+        out.temperature[first : first + len(part)] = 2 * late.mean(axis=1) / (pairs.dimension * types.shape[1])
+        for i in range(len(part)):
+            mean, covariance, error = moments(sums[i])
+            out.mean.append(start[i] + mean)
+            out.covariance.append(covariance)
+            out.error.append(error)
+    return out
+
+
+def moments(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean (N, 3), covariance (N, 3, 3) and standard error of the mean (N,) from sums of replicas (R, 10, N).
+
+    The sums are those of x, y, z, xx, yy, zz, xy, xz, yz and 1.
+    """
+    each = sums[:, :3] / sums[:, 9:]
+    total = sums.sum(axis=0)
+    m = total[:9] / total[9]
+    c = np.empty((3, 3, sums.shape[2]))
+    for a, b, k in ((0, 0, 3), (1, 1, 4), (2, 2, 5), (0, 1, 6), (0, 2, 7), (1, 2, 8)):
+        c[a, b] = c[b, a] = m[k] - m[a] * m[b]
+    error = np.sqrt(each.var(axis=0, ddof=1).sum(axis=0) / len(sums))
+    return m[:3].T.copy(), np.moveaxis(c, 2, 0).copy(), error
