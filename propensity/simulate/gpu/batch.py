@@ -260,9 +260,8 @@ class Batch:
     def _back(self, array: Any) -> np.ndarray:
         """Slots (S, C, slots) in the order of the user's particles, (S, N, C) on the host."""
         xp = self.device.xp
-        out = xp.empty_like(array)
-        xp.put_along_axis(out, xp.broadcast_to(self.ids[:, None, :], array.shape).copy(), array, axis=2)
-        out = out[:, :, : self.n].transpose(0, 2, 1)
+        inverse = xp.argsort(self.ids, axis=1)[:, None, : self.n]
+        out = xp.take_along_axis(array, inverse, axis=2).transpose(0, 2, 1)
         return np.ascontiguousarray(out if xp is np else out.get())
 
     def dynamics(
