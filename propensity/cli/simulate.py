@@ -44,7 +44,13 @@ import click
     "--wavenumber", type=float, help="q of F_s(q, t), which defines tau_alpha.  [default: the model's, 7.25]"
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random number.")
-@click.option("--engine", default="lammps", show_default=True, help="Who integrates.")
+@click.option(
+    "--engine",
+    default="auto",
+    show_default=True,
+    help="Who integrates: gpu (hundreds of systems at once), lammps, or auto: the GPU where there is one.",
+)
+@click.option("--batch", type=int, help="Systems at once on each GPU.  [default: what fits, up to 1024]")
 @click.option(
     "--lammps-exe", metavar="COMMAND", help="LAMMPS binary instead of the Python module, with its flags."
 )
@@ -76,6 +82,7 @@ def command(
     wavenumber: float | None,
     seed: int,
     engine: str,
+    batch: int | None,
     lammps_exe: str | None,
     suffix: str | None,
     ranks: int,
@@ -96,8 +103,9 @@ def command(
     propensity simulate kob-andersen --temperature 0.56 --structures 20 --runs 30 --times 0.1:200:10 -o
     ka_T0.56.h5
     """  # noqa: D301
-    from propensity.simulate import make_engine, simulate_propensities
+    from propensity.simulate import simulate_propensities
     from propensity.simulate.arguments import choose_model, make_settings
+    from propensity.simulate.engines import choose_engine
     from propensity.simulate.model import preset_text
 
     # Batch systems end a job with SIGTERM: stop as for Ctrl-C.
@@ -128,7 +136,7 @@ def command(
     simulate_propensities(
         settings,
         output or Path("estimate.h5"),
-        make_engine(engine, exe=lammps_exe, suffix=suffix, ranks=ranks),
+        choose_engine(engine, settings.model, exe=lammps_exe, suffix=suffix, ranks=ranks, batch=batch),
         given=given,
         workers=workers,
         scheduler=scheduler,

@@ -17,13 +17,9 @@ from ase.calculators.calculator import Calculator, all_changes
 from propensity.compiling import njit
 from propensity.errors import InputError, suggest
 from propensity.neighbours import neighbour_list
+from propensity.physics.interaction import CUT, EPSILON, SIGMA
 from propensity.structure import Structure
 from propensity.threads import blocks_of, share
-
-#: ε and σ by species pair, Kob and Andersen, Phys. Rev. E 51, 4626 (1995); cut at 2.5 σ_ab.
-EPSILON = np.array([[1.0, 1.5], [1.5, 0.5]])
-SIGMA = np.array([[1.0, 0.8], [0.8, 0.88]])
-CUT = 2.5
 
 #: Name of the interaction, as in :class:`propensity.data.Sample` → is the force shifted to zero at the cut?
 POTENTIALS = {"lj/cut": False, "lj/cut force-shifted": True}

@@ -104,6 +104,11 @@ class Engine(Protocol):
     """Runs legs; instances are pickled to workers, so they hold settings and no live handles."""
 
     @property
+    def name(self) -> str:
+        """Of the algorithm: all pieces of a data set come from engines of one name."""
+        ...
+
+    @property
     def batch_size(self) -> int:
         """Legs that the engine likes to receive at once: 1 for LAMMPS, hundreds for a batched GPU code."""
         ...

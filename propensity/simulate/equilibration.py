@@ -12,6 +12,8 @@ from propensity.simulate.physics import relaxation_time
 BLOCKS = 10
 #: Length of a block in the first round, in LJ time.
 FIRST_BLOCK = 4.0
+#: Times of F_s in a block.
+FRAMES = 30
 #: A difference less likely than this by chance counts as ageing.
 SIGNIFICANCE = 0.05
 
@@ -96,7 +98,7 @@ def expected_time(tau: float, equilibration: float) -> float:
     return total if block >= needed else total + BLOCKS * needed
 
 
-def frame_steps(steps: int, number: int = 30) -> tuple[int, ...]:
+def frame_steps(steps: int, number: int = FRAMES) -> tuple[int, ...]:
     """Log-spaced steps of a block, ending with its last."""
     return tuple(sorted({round(float(s)) for s in np.geomspace(1, steps, number)} | {steps}))
 

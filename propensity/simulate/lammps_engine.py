@@ -8,7 +8,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from propensity.errors import InputError, MissingDependencyError, PropensityError
@@ -49,6 +49,7 @@ class LammpsEngine:
     suffix: str | None = None
     ranks: int = 1
     batch_size: int = 1
+    name: str = field(default="lammps", init=False)
 
     def __post_init__(self) -> None:
         if self.ranks < 1:

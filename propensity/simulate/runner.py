@@ -70,6 +70,8 @@ class Runner:
         Told the steps of each finished piece, and whether it was found in the store.
     length
         Steps of one piece.
+    batch
+        Legs of one call; None takes what the engine likes.
     """
 
     def __init__(
@@ -80,9 +82,10 @@ class Runner:
         store: PieceStore,
         length: int,
         advance: Callable[[int, bool], None] = lambda steps, found: None,
+        batch: int | None = None,
     ) -> None:
         self.engine, self.executor, self.slots, self.store = engine, executor, slots, store
-        self.length, self.advance = length, advance
+        self.length, self.advance, self.batch = length, advance, batch or engine.batch_size
 
     def run(
         self,
@@ -103,7 +106,7 @@ class Runner:
             while waiting or flying:
                 while waiting and len(flying) < self.slots:
                     batch: list[tuple[_Work, Iterator[_Work]]] = []
-                    while waiting and len(batch) < self.engine.batch_size:
+                    while waiting and len(batch) < self.batch:
                         iterator = waiting.pop()
                         work = next(iterator, None)
                         if work is not None:
@@ -186,7 +189,7 @@ class Runner:
             raise type(error)(f"{key}: {error}") from None
         except BrokenProcessPool:
             raise PropensityError(
-                f"{key}: a worker process died (out of memory, or LAMMPS crashed); what finished is stored,"
+                f"{key}: a worker process died (out of memory, or a crash); what finished is stored,"
                 " so run the same command again."
             ) from None
         except Exception as error:

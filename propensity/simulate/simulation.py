@@ -15,6 +15,7 @@ from propensity.documents import read_json
 from propensity.errors import InputError, PropensityError
 from propensity.files import replacing
 from propensity.sample import Sample
+from propensity.simulate import equilibration as eq
 from propensity.simulate.engine import Engine, Leg, run_legs
 from propensity.simulate.given import given_state
 from propensity.simulate.physics import maxwell_boltzmann
@@ -27,6 +28,8 @@ from propensity.simulate.workflow import RELAX_ITERATIONS, Workflow, first_latti
 
 #: Steps of the trial that measures the speed.
 _TRIAL = 200
+#: Bytes of the frames of one call's legs.
+_MEMORY = 4_000_000_000
 
 
 def simulate_propensities(
@@ -82,7 +85,7 @@ def simulate_propensities(
         raise InputError(f"-o {output}: a data set is an HDF5 file, so let its name end in .h5.")
     work = output.with_name(output.name + ".work")
     writable(output)
-    identity = settings.identity()
+    identity = settings.identity() | {"engine": engine.name}
     if output.exists() and not estimate_only:
         report = finished_report(output, identity)
         if work.exists():
@@ -108,6 +111,7 @@ def simulate_propensities(
                     store,
                     piece_length(settings.n_particles),
                     progress.advance,
+                    _at_once(settings, engine),
                 )
                 flow = Workflow(settings, runner, store, masses, progress.say, progress.phase, given)
                 if given:
@@ -210,10 +214,18 @@ def _try_out(
             raise InputError("particles of one species differ in mass: give one mass a type.")
         v = maxwell_boltzmann(masses, settings.temperature, model.dimension, np.random.default_rng(0))
         leg = Leg(replace(rest.state, velocities=v), model, "nve", _TRIAL, settings.timestep)
-        (moved,) = pool.executor.submit(run_legs, engine, [leg]).result()
+        # A batch as large as those to come, since an engine of many systems is slow with one.
+        number = min(_at_once(settings, engine), settings.structures * settings.runs)
+        moved = pool.executor.submit(run_legs, engine, [leg] * number).result()[-1]
     except PropensityError as error:
         raise type(error)(f"the model {model.name} can't be run: {error}") from None
     return each, _TRIAL / max(moved.seconds, 1e-6), name
+
+
+def _at_once(settings: Settings, engine: Engine) -> int:
+    """Legs of one call: what the engine likes, as far as their frames fit a few gigabytes on the way back."""
+    each = 24 * settings.n_particles * (max(len(settings.times), eq.FRAMES) + 4)
+    return max(1, min(engine.batch_size, _MEMORY // each))
 
 
 def _describe(engine: Engine) -> str:

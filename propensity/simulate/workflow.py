@@ -185,7 +185,6 @@ class Workflow:
     def ensembles(self, done: set[str], add: Callable[[Sample], None]) -> None:
         """Isoconfigurational runs and inherent structures; each structure is added once it is complete."""
         s = self.settings
-        sequences: list[list[Trajectory]] = []
         parts: dict[int, list[Trajectory]] = {}
         owner: dict[str, int] = {}
         left: dict[int, int] = {}
@@ -208,7 +207,8 @@ class Workflow:
             parts[i] = [inherent, *runs]
             left[i] = len(parts[i])
             owner |= {t.key: i for t in parts[i]}
-            sequences += [[t] for t in parts[i]]
+        # Legs of a kind together, as an engine of many systems likes them.
+        sequences = [[p[0]] for p in parts.values()] + [[t] for p in parts.values() for t in p[1:]]
 
         def finished(trajectory: Trajectory) -> None:
             i = owner[trajectory.key]

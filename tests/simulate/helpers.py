@@ -54,6 +54,7 @@ def random_state(model, n: int, temperature: float = 1.0, seed: int = 0) -> Stat
 class FreeFlight:
     """Engine of an ideal gas, several legs at once: every answer is known."""
 
+    name = "free flight"
     batch_size = 3
     cores = 1
 

@@ -1,4 +1,4 @@
-"""Pair interactions of a mixture: 12-6 with its truncations in closed form, everything else as a table in r²."""
+"""Pair interactions of a mixture: 12-6 with its truncations in closed form, everything else tabulated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from typing import Literal
 
 import numpy as np
 
-from propensity.errors import InputError
+from propensity.errors import InputError, suggest
+
+#: ε and σ by species pair, Kob and Andersen, Phys. Rev. E 51, 4626 (1995); cut at 2.5 σ_ab.
+EPSILON = np.array([[1.0, 1.5], [1.5, 0.5]])
+SIGMA = np.array([[1.0, 0.8], [0.8, 0.88]])
+CUT = 2.5
 
 #: r → (U, F = −dU/dr), arrays of one shape.
 PairFunction = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -65,7 +70,7 @@ class Interaction:
         return len(self.masses)
 
     def pair(self, a: int, b: int, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Energy and force of a pair of species ``a`` and ``b`` at distances ``r``, zero beyond the cutoff."""
+        """Energy and force of a pair of species ``a`` and ``b`` at distances ``r``, zero past the cutoff."""
         r = np.asarray(r, np.float64)
         near = r < self.cutoff[a, b]
         inside = np.where(near, r, 0.5 * self.cutoff[a, b])
@@ -82,9 +87,45 @@ class Interaction:
         return np.where(near, u, 0.0), np.where(near, f, 0.0)
 
 
-def lennard_jones(
-    r: np.ndarray | float, epsilon: float, sigma: float
-) -> tuple[np.ndarray, np.ndarray]:
+def named_interaction(name: str) -> Interaction:
+    """Interaction of a known liquid, by the name that data sets carry.
+
+    ``"lj/cut"`` (Bapst et al.) and ``"lj/cut force-shifted"`` (BOTAN, GlassBench) are Kob–Andersen's 80:20
+    mixture, ``"lj/cut 2d"`` is the first in two dimensions; the others are ``"lj/cut Wahnstroem"`` and
+    ``"soft spheres r^-12"``.
+
+    Raises
+    ------
+    InputError
+        When there is none of this name.
+    """
+    ones = np.ones(2)
+    if name in ("lj/cut", "lj/cut force-shifted", "lj/cut 2d"):
+        return Interaction(
+            ones,
+            CUT * SIGMA,
+            2 if name.endswith("2d") else 3,
+            EPSILON,
+            SIGMA,
+            "force" if name.endswith("shifted") else "energy",
+        )
+    masses = np.array([2.0, 1.0])
+    if name == "lj/cut Wahnstroem":
+        size = np.array([1.0, 5 / 6])
+        sigma = (size[:, None] + size) / 2
+        return Interaction(masses, 2.5 * sigma, 3, np.ones((2, 2)), sigma, "energy")
+    if name == "soft spheres r^-12":
+        size = np.array([1.0, 1.2])
+        sigma = (size[:, None] + size) / 2
+        functions = [[tapered(float(s) ** 12, 0.0, 2.8, 3.0) for s in row] for row in sigma]
+        return Interaction(masses[::-1].copy(), np.full((2, 2), 3.0), 3, functions=functions)
+    known = ["lj/cut", "lj/cut force-shifted", "lj/cut 2d", "lj/cut Wahnstroem", "soft spheres r^-12"]
+    raise InputError(
+        f"no interaction {name!r}: choose from {', '.join(known)}{suggest(name, known)}, or give your own."
+    )
+
+
+def lennard_jones(r: np.ndarray | float, epsilon: float, sigma: float) -> tuple[np.ndarray, np.ndarray]:
     """Untruncated 12-6 energy and force."""
     s6 = (sigma / np.asarray(r)) ** 6
     return 4 * epsilon * (s6 * s6 - s6), 24 * epsilon * (2 * s6 * s6 - s6) / r

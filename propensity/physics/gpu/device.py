@@ -1,4 +1,4 @@
-"""Where kernels run: CUDA devices through CuPy and NVRTC, or the same source as C++ on the host (for tests)."""
+"""Where kernels run: CUDA devices through CuPy and NVRTC, or the same source as C++ (for tests)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from propensity.errors import MissingDependencyError, PropensityError
-from propensity.simulate.gpu.layout import Variant
+from propensity.physics.gpu.layout import Variant
 
 _PARTS = ("common.cuh", "lists.cuh", "pair.cuh", "md.cuh", "fire.cuh")
 _INSTALL = "pip install 'propensity[gpu]'"
@@ -35,12 +35,16 @@ class Program(Protocol):
 class Device(Protocol):
     """Arrays (numpy or CuPy, as ``xp``) and programs of one device."""
 
+    @property
+    def warp(self) -> int:
+        """Threads that run in step."""
+        ...
+
     xp: Any
     name: str
     multiprocessors: int
     shared_block: int
     shared_all: int
-    warp: int
 
     def program(self, variant: Variant) -> Program:
         """Compile a variant, or take it from the cache."""
@@ -53,7 +57,7 @@ class Device(Protocol):
 
 def source(variant: Variant, host: bool = False) -> str:
     """Source of the kernels of one variant: its macros, then the files of ``kernels/``."""
-    folder = resources.files("propensity.simulate.gpu") / "kernels"
+    folder = resources.files("propensity.physics.gpu") / "kernels"
     macros = "".join(f"#define {name} {value}\n" for name, value in variant.macros.items())
     parts = (("host.cuh",) if host else ()) + _PARTS
     return macros + "\n".join((folder / name).read_text("utf-8") for name in parts)
@@ -70,14 +74,14 @@ class CudaDevice:
         Without a CUDA device of this number, or one that is too old.
     """
 
-    warp = 32
+    warp: int = 32
 
     def __init__(self, number: int = 0) -> None:
         cupy = _cupy()
         count = device_count()
         if number >= count:
             raise PropensityError(
-                f"there is no CUDA device {number} here ({count} found): use --engine lammps, or check nvidia-smi."
+                f"there is no CUDA device {number} here ({count} found): check nvidia-smi or use LAMMPS."
             )
         self.number, self.xp = number, cupy
         with cupy.cuda.Device(number):
@@ -117,8 +121,8 @@ class _CudaProgram:
             self.kernels = {name: self.module.get_function(name) for name in ("md", "fire")}
         except cupy.cuda.compiler.CompileException as error:
             raise PropensityError(
-                f"the kernels don't compile for {device.name} ({str(error).strip().splitlines()[-1][:200]}): report "
-                "this, and use --engine lammps."
+                f"the kernels don't compile for {device.name} ({str(error).strip().splitlines()[-1][:200]}): "
+                "report this, and use --engine lammps."
             ) from None
         self.bytes = variant.shared_bytes()
         for kernel in self.kernels.values():
@@ -146,14 +150,16 @@ class HostDevice:
         Without a C++ compiler.
     """
 
-    warp = 1
+    warp: int = 1
     multiprocessors = 1
     shared_block = shared_all = 1 << 30
-    xp = np
+    xp: Any = np
     name = "C++ on the host"
 
     def __init__(self) -> None:
-        compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+        compiler = (
+            os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+        )
         if compiler is None:
             raise MissingDependencyError("the host build of the kernels needs a C++ compiler, such as g++.")
         self.compiler = compiler
@@ -180,7 +186,7 @@ class _HostProgram:
 
 
 @lru_cache(maxsize=1)
-def _scratch() -> tempfile.TemporaryDirectory:
+def _scratch() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="propensity-kernels-")
 
 
@@ -231,6 +237,7 @@ def _cupy() -> Any:
         import cupy
     except Exception:  # a broken installation raises many things
         raise MissingDependencyError(
-            f"the GPU engine needs CuPy: {_INSTALL} (CUDA 13; with an older driver cupy-cuda12x), or use --engine lammps."
+            f"the GPU engine needs CuPy: {_INSTALL} (CUDA 13; for older drivers cupy-cuda12x), or use "
+            "--engine lammps."
         ) from None
     return cupy

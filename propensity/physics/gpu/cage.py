@@ -1,9 +1,8 @@
 """Cage states: where each particle is on average, and how widely, while rearrangements are forbidden.
 
-Every particle is held within ``radius`` of its inherent position by a flat-bottomed harmonic wall; Langevin dynamics
-at the structure's temperature starts from the thermal configuration, in ``replicas`` independent copies.  After ``skip``
-steps every tenth step enters the mean and the covariance of the position.  Compare the cage-relative dynamics of
-R. L. Jack et al. and the CAGE model of R. Jiang et al.; the wall is this package's.
+Every particle is held within ``radius`` of its inherent position by a flat-bottomed harmonic wall; Langevin
+dynamics at the structure's temperature starts from the thermal configuration, in ``replicas`` copies.  After
+``skip`` steps one step in ``every`` enters the mean and the covariance of the position.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from propensity.errors import InputError
-from propensity.simulate.gpu.batch import Batch, Wall
-from propensity.simulate.gpu.device import CudaDevice, Device, cuda_device
-from propensity.simulate.gpu.fragment import named_interaction
-from propensity.simulate.gpu.interaction import Interaction
-from propensity.simulate.gpu.quench import arrays_of, inherent_structures
+from propensity.physics.gpu.batch import Batch
+from propensity.physics.gpu.device import CudaDevice, Device, cuda_device
+from propensity.physics.gpu.quench import arrays_of, inherent_structures
+from propensity.physics.gpu.systems import Wall
+from propensity.physics.interaction import Interaction, named_interaction
 from propensity.structure import Structure
 
 #: Systems at once: a few for every block that a large device holds.
@@ -36,8 +35,8 @@ class CageStates:
     covariance
         Of the position within the cage, each (N, 3, 3).
     error
-        Standard error of the mean position (root of the summed variances of its components), from the spread of replicas,
-        each (N,).
+        Standard error of the mean position (root of the summed variances of its components), from the spread
+        of replicas, each (N,).
     temperature
         Kinetic temperature of each structure's replicas, shape (S,).
     """
@@ -86,7 +85,7 @@ def cage_states(
     timestep, friction
         Of Langevin dynamics (BAOAB).
     seed
-        Of velocities and noise.  The result is a function of it, structure by structure, on one kind of device.
+        Of velocities and noise: the result is a function of it on one kind of device.
     device
         None takes the first CUDA device.
 
@@ -95,7 +94,12 @@ def cage_states(
     InputError
         For sizes that differ, or values out of range.
     """
-    for name, value in (("temperature", temperature), ("radius", radius), ("timestep", timestep), ("friction", friction)):
+    for name, value in (
+        ("temperature", temperature),
+        ("radius", radius),
+        ("timestep", timestep),
+        ("friction", friction),
+    ):
         if not np.isfinite(value) or value <= 0:
             raise InputError(f"{name} is {value:g}: give a positive number.")
     if replicas < 2 or steps < every or skip < 0:
@@ -106,17 +110,56 @@ def cage_states(
     where = device or cuda_device()
     if isinstance(where, CudaDevice):
         with where.xp.cuda.Device(where.number):
-            return _all(structures, pairs, temperature, inherent, radius, replicas, steps, skip, every, timestep,
-                        friction, stiffness, seed, where)  # fmt: skip
-    return _all(structures, pairs, temperature, inherent, radius, replicas, steps, skip, every, timestep, friction,
-                stiffness, seed, where)  # fmt: skip
+            return _all(
+                structures,
+                pairs,
+                temperature,
+                inherent,
+                radius,
+                replicas,
+                steps,
+                skip,
+                every,
+                timestep,
+                friction,
+                stiffness,
+                seed,
+                where,
+            )
+    return _all(
+        structures,
+        pairs,
+        temperature,
+        inherent,
+        radius,
+        replicas,
+        steps,
+        skip,
+        every,
+        timestep,
+        friction,
+        stiffness,
+        seed,
+        where,
+    )
 
 
 def _all(
-    structures: Sequence[Structure], pairs: Interaction, temperature: float, inherent: Sequence[np.ndarray] | None,
-    radius: float, replicas: int, steps: int, skip: int, every: int, timestep: float, friction: float,
-    stiffness: float, seed: int, device: Device,
-) -> CageStates:  # fmt: skip
+    structures: Sequence[Structure],
+    pairs: Interaction,
+    temperature: float,
+    inherent: Sequence[np.ndarray] | None,
+    radius: float,
+    replicas: int,
+    steps: int,
+    skip: int,
+    every: int,
+    timestep: float,
+    friction: float,
+    stiffness: float,
+    seed: int,
+    device: Device,
+) -> CageStates:
     if inherent is None:
         inherent = [s.positions for s in inherent_structures(structures, pairs, device=device)]
     out = CageStates([], [], [], np.zeros(len(structures)))
@@ -130,22 +173,36 @@ def _all(
         for i in range(len(part)):
             for r in range(replicas):
                 rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(first + i, r)))
-                v = rng.standard_normal((len(types[i]), 3)) * np.sqrt(temperature / pairs.masses[types[i]])[:, None]
+                v = (
+                    rng.standard_normal((len(types[i]), 3))
+                    * np.sqrt(temperature / pairs.masses[types[i]])[:, None]
+                )
                 v[:, pairs.dimension :] = 0.0
                 velocities.append(v)
                 seeds.append(rng.integers(0, 2**63, dtype=np.uint64))
         batch = Batch(
-            device, pairs, np.repeat(start, replicas, axis=0), np.repeat(types, replicas, axis=0),
-            np.repeat(boxes, replicas, axis=0), np.stack(velocities), wall=wall,
-        )  # fmt: skip
+            device,
+            pairs,
+            np.repeat(start, replicas, axis=0),
+            np.repeat(types, replicas, axis=0),
+            np.repeat(boxes, replicas, axis=0),
+            np.stack(velocities),
+            wall=wall,
+        )
         records = batch.dynamics(
-            skip + steps, timestep, sample_every=every * 10, temperature=(temperature, temperature),
-            friction=friction, seeds=np.array(seeds, np.uint64),
-        )  # fmt: skip
+            skip + steps,
+            timestep,
+            sample_every=every * 10,
+            temperature=(temperature, temperature),
+            friction=friction,
+            seeds=np.array(seeds, np.uint64),
+        )
         assert records.sums is not None
         sums = records.sums.reshape(len(part), replicas, 10, -1).astype(np.float64)
         late = records.kinetic[:, records.kinetic.shape[1] // 4 :].mean(axis=1).reshape(len(part), replicas)
-        out.temperature[first : first + len(part)] = 2 * late.mean(axis=1) / (pairs.dimension * types.shape[1])
+        out.temperature[first : first + len(part)] = (
+            2 * late.mean(axis=1) / (pairs.dimension * types.shape[1])
+        )
         for i in range(len(part)):
             mean, covariance, error = moments(sums[i])
             out.mean.append(start[i] + mean)

@@ -1,4 +1,4 @@
-"""A model's LAMMPS commands as an interaction of this engine, or one sentence why another engine is needed."""
+"""A model's LAMMPS commands as pair potentials for the GPU engine, or why it needs another engine."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from propensity.errors import InputError
-from propensity.simulate.gpu import interaction as pairs
-from propensity.simulate.gpu.interaction import Interaction, PairFunction
-from propensity.simulate.model import Model, load_preset, presets
+from propensity.physics import interaction as pairs
+from propensity.physics.interaction import Interaction, PairFunction
+from propensity.simulate.model import Model
 
 _STYLES = ("lj/cut", "lj/smooth/linear", "lennard/mdf", "table")
 _ELSE = "use --engine lammps"
@@ -70,23 +70,6 @@ def interaction_of(model: Model) -> Interaction:
     return Interaction(masses, cutoff, model.dimension, functions=functions)
 
 
-def named_interaction(name: str) -> Interaction:
-    """Interaction of a shipped model, by the name of the model or of its potential.
-
-    Raises
-    ------
-    InputError
-        When there is none of this name.
-    """
-    models = [load_preset(p) for p in presets()]
-    for model in models:
-        if name in (model.name, model.potential):
-            return interaction_of(model)
-    raise InputError(
-        f"no interaction {name!r}: choose from {', '.join(m.potential for m in models)}, or give an Interaction."
-    )
-
-
 def _lennard_jones(
     style: list[str], coefficients: dict[tuple[int, int], list[str]], k: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -96,7 +79,9 @@ def _lennard_jones(
         if len(values) == 2 and len(style) > 1:
             values.append(_float(style[1], "pair_style"))
         if len(values) != 3:
-            raise InputError(f"pair_coeff {a + 1} {b + 1} has {len(values)} numbers: give epsilon, sigma, cutoff.")
+            raise InputError(
+                f"pair_coeff {a + 1} {b + 1} has {len(values)} numbers: give epsilon, sigma, cutoff."
+            )
         out[:, a, b] = out[:, b, a] = values
     for a in range(k):
         for b in range(a):

@@ -1,4 +1,4 @@
-"""Many systems of one size on one device: loaded once, sorted in space, integrated or minimised by the kernels."""
+"""Systems of one size in the memory of a device: loaded, sorted in space, handed to the kernels."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from propensity.errors import InputError, PropensityError
-from propensity.simulate.gpu.device import Device
-from propensity.simulate.gpu.interaction import Interaction
-from propensity.simulate.gpu.layout import (
+from propensity.physics.gpu.device import Device
+from propensity.physics.gpu.layout import (
     ARGS,
     Skins,
     Variant,
@@ -20,33 +19,11 @@ from propensity.simulate.gpu.layout import (
     system_record,
     tables_of,
 )
+from propensity.physics.interaction import Interaction
 
-#: Steps of a launch, between which particles are sorted in space again, and of a chunk within it.
-LAUNCH, CHUNK = 40_000, 4_000
 _OVERFLOW, _NO_FAR = 2, 4
 _UNIT = 2.0**32
-
-
-@dataclass
-class Records:
-    """What a stretch of dynamics recorded.
-
-    Parameters
-    ----------
-    potential, kinetic, virial
-        Of whole systems, at steps 0, sample_every, …, shape (S, M).
-    frames
-        Displacements since the start, shape (S, F, N, 3), float32.
-    sums
-        Of the cage, shape (S, 10, N); None without one.
-    """
-
-    potential: np.ndarray
-    kinetic: np.ndarray
-    virial: np.ndarray
-    frames: np.ndarray
-    sums: np.ndarray | None = None
-    rebuilds: float = 0.0
+SKINS = Skins()
 
 
 @dataclass(frozen=True)
@@ -70,7 +47,7 @@ class Wall:
     every: int = 10
 
 
-class Batch:
+class Systems:
     """Systems of one number of particles.
 
     Parameters
@@ -82,8 +59,8 @@ class Batch:
     velocities
         Shape (S, N, 3); zero when None.
     grid
-        Spread each system over the whole device, one after another, instead of giving it a block: True; only where it
-        doesn't fit a block: False; also where there are few systems: None.
+        Spread each system over the whole device, one after another, instead of giving it a block: True; only
+        where it doesn't fit a block: False; also where there are few systems: None.
     double
         Pair arithmetic in float64.
 
@@ -94,11 +71,27 @@ class Batch:
     """
 
     def __init__(
-        self, device: Device, interaction: Interaction, positions: np.ndarray, types: np.ndarray,
-        boxes: np.ndarray, velocities: np.ndarray | None = None, *, skins: Skins = Skins(), grid: bool | None = None,
-        double: bool = False, threads: int | None = None, wall: Wall | None = None,
-    ) -> None:  # fmt: skip
-        self.device, self.interaction, self.skins, self.double, self.wall = device, interaction, skins, double, wall
+        self,
+        device: Device,
+        interaction: Interaction,
+        positions: np.ndarray,
+        types: np.ndarray,
+        boxes: np.ndarray,
+        velocities: np.ndarray | None = None,
+        *,
+        skins: Skins = SKINS,
+        grid: bool | None = None,
+        double: bool = False,
+        threads: int | None = None,
+        wall: Wall | None = None,
+    ) -> None:
+        self.device, self.interaction, self.skins, self.double, self.wall = (
+            device,
+            interaction,
+            skins,
+            double,
+            wall,
+        )
         self.start = np.asarray(positions, np.float64)
         self.s, self.n = self.start.shape[:2]
         self.boxes = np.broadcast_to(np.asarray(boxes, np.float64), (self.s, 3))
@@ -116,15 +109,17 @@ class Batch:
     def _check(self) -> None:
         if self.types.min() < 0 or self.types.max() >= self.interaction.n_species:
             raise InputError(
-                f"type {self.types.max()} is unknown: the interaction has species 0 to {self.interaction.n_species - 1}."
+                f"type {self.types.max()} is unknown: the interaction has species 0 to "
+                f"{self.interaction.n_species - 1}."
             )
         if not np.isfinite(self.start).all():
             raise InputError("a position is not finite: check the structures.")
         shortest = self.boxes[:, : self.interaction.dimension].min()
         if shortest < 2 * self.interaction.cutoff.max():
             raise InputError(
-                f"a box edge of {shortest:.4g} is shorter than twice the cutoff {self.interaction.cutoff.max():.4g}: "
-                "simulate more particles, or use --engine lammps."
+                f"a box edge of {shortest:.4g} is shorter than twice the cutoff "
+                f"{self.interaction.cutoff.max():.4g}: "
+                "take more particles, or LAMMPS (--engine lammps)."
             )
 
     def _choose(self, grid: bool | None, threads: int | None) -> Variant:
@@ -136,9 +131,18 @@ class Batch:
         slots = padded(self.n)
         form = 2 if i.functions is not None else int(i.truncation == "force")
         variant = Variant(
-            slots, i.n_species, i.dimension, bool(np.ptp(edges, axis=1).max() < 1e-9 * edges.max()), form,
-            64 * (cells // 64 + 1), False, self.double, 1, 1, far,
-        )  # fmt: skip
+            slots,
+            i.n_species,
+            i.dimension,
+            bool(np.ptp(edges, axis=1).max() < 1e-9 * edges.max()),
+            form,
+            64 * (cells // 64 + 1),
+            False,
+            self.double,
+            1,
+            1,
+            far,
+        )
         fits = variant.shared_bytes(self.device.warp) <= self.device.shared_block
         few = self.s * 16 < self.device.multiprocessors and self.n > 512
         grid = grid or not fits or (grid is None and few)
@@ -195,20 +199,30 @@ class Batch:
             records = np.stack(
                 [
                     system_record(
-                        v, self.interaction, self.skins, self.n, self.counts[i], self.boxes[i], self.tables[2],
-                        self.wall.radius if self.wall else 0.0, self.wall.stiffness if self.wall else 0.0,
+                        v,
+                        self.interaction,
+                        self.skins,
+                        self.n,
+                        self.counts[i],
+                        self.boxes[i],
+                        self.tables[2],
+                        self.wall.radius if self.wall else 0.0,
+                        self.wall.stiffness if self.wall else 0.0,
                     )
                     for i in range(self.s)
                 ]
-            )  # fmt: skip
+            )
             self.systems = xp.asarray(records.view(np.uint8).reshape(self.s, -1))
-            self.table, self.etable = (xp.asarray(t if len(t) else np.zeros((1, 4), np.float32)) for t in self.tables[:2])
-            self._scratch()
+            self.table, self.etable = (
+                xp.asarray(t if len(t) else np.zeros((1, 4), np.float32)) for t in self.tables[:2]
+            )
+            self.scratch()
         except Exception as error:
             raise _memory(error, self.device) from None
         self.sort()
 
-    def _scratch(self) -> None:
+    def scratch(self) -> None:
+        """Allocate what teams work in; again when lists must be longer."""
         xp, v, t = self.device.xp, self.variant, 1 if self.variant.grid else self.teams
         quad = np.uint32 if v.grid else np.uint16
         self.work = {
@@ -234,7 +248,7 @@ class Batch:
             }
 
     def sort(self) -> None:
-        """Order the slots of each system by species, then along a space-filling curve; a function of positions alone."""
+        """Order the slots of each system by species, then along a space-filling curve."""
         xp = self.device.xp
         code = xp.zeros((self.s, self.variant.slots), np.int64)
         for bit in range(4):
@@ -247,130 +261,26 @@ class Batch:
         for name in ("x", "v", "acc", "centre", "origin"):
             array = getattr(self, name)
             if array is not None:
-                setattr(self, name, xp.ascontiguousarray(xp.take_along_axis(array, order[:, None, :], axis=2)))
+                setattr(
+                    self, name, xp.ascontiguousarray(xp.take_along_axis(array, order[:, None, :], axis=2))
+                )
 
     def displacements(self) -> np.ndarray:
         """Since loading, shape (S, N, 3), float64."""
-        return self._back(self.acc).astype(np.float64) * self.unit[:, None]
+        return self.back(self.acc).astype(np.float64) * self.unit[:, None]
 
     def velocities(self) -> np.ndarray:
         """Shape (S, N, 3)."""
-        return self._back(self.v).astype(np.float64)
+        return self.back(self.v).astype(np.float64)
 
-    def _back(self, array: Any) -> np.ndarray:
+    def back(self, array: Any) -> np.ndarray:
         """Slots (S, C, slots) in the order of the user's particles, (S, N, C) on the host."""
         xp = self.device.xp
         inverse = xp.argsort(self.ids, axis=1)[:, None, : self.n]
         out = xp.take_along_axis(array, inverse, axis=2).transpose(0, 2, 1)
         return np.ascontiguousarray(out if xp is np else out.get())
 
-    def dynamics(
-        self, steps: int, timestep: float, *, frames: tuple[int, ...] = (), sample_every: int = 0,
-        temperature: tuple[float, float] | None = None, damping: float = 0.5, friction: float | None = None,
-        seeds: np.ndarray | None = None,
-    ) -> Records:  # fmt: skip
-        """Advance all systems.
-
-        Parameters
-        ----------
-        steps, timestep
-            Of velocity Verlet.
-        frames
-            Increasing steps in 1..steps at which displacements are kept.
-        sample_every
-            Steps between records of energies; 0 for none.
-        temperature
-            First and last; None for constant energy.
-        damping
-            Relaxation time of stochastic velocity rescaling.
-        friction
-            Langevin dynamics with this friction instead.
-        seeds
-            Of each system, shape (S,), uint64.
-        """
-        xp = self.device.xp
-        every = sample_every or 1
-        piece = max(1, LAUNCH // (10 * every)) * 10 * every
-        parts: list[np.ndarray] = []
-        marks = np.zeros((self.s, len(frames), self.n, 3), np.float32)
-        seeds_d = xp.asarray(np.zeros(self.s, np.uint64) if seeds is None else np.asarray(seeds, np.uint64))
-        sums = xp.zeros((self.s, 10, self.variant.slots), np.float32) if self.wall else None
-        if self.wall and steps > piece:
-            raise InputError(f"restrained dynamics of {steps} steps: give at most {piece}.")
-        first = 0
-        while first < steps:
-            last = min(steps, first + piece)
-            here = [f for f in frames if first < f <= last]
-            ramp = temperature or (0.0, 0.0)
-            slope = (ramp[1] - ramp[0]) / max(1, steps)
-            values = {
-                "steps": last - first, "step0": first, "chunk": CHUNK, "sample_every": sample_every, "dt": timestep,
-                "nframes": len(here), "temp0": ramp[0] + slope * first, "temp1": ramp[0] + slope * last,
-                "tau": damping, "thermostat": 0 if temperature is None else 1 if friction is None else 2,
-                "ou": 0.0 if friction is None else float(np.exp(-friction * timestep)),
-            }  # fmt: skip
-            if self.wall:
-                values |= {"skip": self.wall.skip, "every": self.wall.every}
-            nrec = (last - first) // every + 1 if sample_every else 1
-            arrays = {
-                "stats": xp.zeros((self.s, nrec, 4)), "frame_step": xp.asarray(np.array([*(f - first for f in here), -1], np.int32)),
-                "frames": xp.zeros((self.s, max(1, len(here)), 3, self.variant.slots), np.float32) if here else None,
-                "seeds": seeds_d, "sums": sums, "centre": self.centre, "origin": self.origin,
-            }  # fmt: skip
-            self._launch_md(values | {"nrec": nrec}, arrays)
-            stats = _host(arrays["stats"])
-            parts.append(stats[:, 1:] if first else stats)
-            for k, f in enumerate(here):
-                marks[:, frames.index(f)] = self._back(arrays["frames"][:, k])
-            first = last
-            if first < steps:
-                self.sort()
-        joined = np.concatenate(parts, axis=1) if parts else np.zeros((self.s, 1, 4))
-        if not bool(xp.isfinite(self.v).all()) or not np.isfinite(joined).all():
-            raise PropensityError("positions or velocities became infinite: try a smaller --timestep.")
-        total = self._back(sums).transpose(0, 2, 1) if sums is not None else None
-        return Records(joined[..., 0], joined[..., 1], joined[..., 2], marks, total, float(joined[:, -1, 3].mean()))
-
-    def _launch_md(self, values: dict[str, Any], arrays: dict[str, Any]) -> None:
-        xp = self.device.xp
-        chunks = -(-values["steps"] // values["chunk"])
-        items = np.stack(np.meshgrid(np.arange(chunks), np.arange(self.s), indexing="ij"), -1)[..., ::-1].reshape(-1, 2)
-        if self.variant.grid:  # one system after another
-            items = items[np.argsort(items[:, 0], kind="stable")]
-        arrays = {**arrays, "items": xp.asarray(np.ascontiguousarray(items, np.int32)), "done": xp.zeros(self.s, np.int32)}
-        self._launch("md", {**values, "nitems": len(items)}, arrays)
-
-    def minimise(self, tolerance: float, iterations: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """FIRE to where no particle's force exceeds ``tolerance``; 0 iterations evaluate only.
-
-        Returns
-        -------
-        before, after, force, iterations
-            Energies of the systems, largest norm of a force at the end, and iterations used; shape (S,).
-        """
-        forces, stats = self._fire(tolerance, iterations)
-        return stats[:, 4], stats[:, 0], np.linalg.norm(forces, axis=2).max(axis=1), stats[:, 2]
-
-    def evaluate(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Energies (S,), forces (S, N, 3) and virials (S,) of where the systems are."""
-        forces, stats = self._fire(0.0, 0)
-        return stats[:, 0], forces, stats[:, 5]
-
-    def _fire(self, tolerance: float, iterations: int) -> tuple[np.ndarray, np.ndarray]:
-        xp = self.device.xp
-        stats = xp.zeros((self.s, 6))
-        fout = xp.zeros((self.s, 3, self.variant.slots), self.variant.real)
-        kept = self.v.copy()
-        self._launch(
-            "fire", {"nitems": self.s, "maxit": iterations, "ftol": tolerance}, {"stats": stats, "fout": fout}
-        )
-        self.v = kept
-        out = _host(stats)
-        if not np.isfinite(out[:, 0]).all():
-            raise PropensityError("a minimisation met an infinite energy: particles lie on top of each other.")
-        return self._back(fout), out
-
-    def _launch(self, kernel: Any, values: dict[str, Any], arrays: dict[str, Any]) -> None:
+    def launch(self, kernel: Any, values: dict[str, Any], arrays: dict[str, Any]) -> None:
         """Launch; with longer lists again, from the same start, when one overflowed."""
         xp = self.device.xp
         program = self.device.program(self.variant)
@@ -381,9 +291,15 @@ class Batch:
                     self.work[name][...] = 0
             args = np.zeros((), ARGS)
             pointed = {
-                "X": self.x, "V": self.v, "ACC": self.acc, "systems": self.systems, "table": self.table,
-                "etable": self.etable, **self.work, **{k: a for k, a in arrays.items() if a is not None},
-            }  # fmt: skip
+                "X": self.x,
+                "V": self.v,
+                "ACC": self.acc,
+                "systems": self.systems,
+                "table": self.table,
+                "etable": self.etable,
+                **self.work,
+                **{k: a for k, a in arrays.items() if a is not None},
+            }
             for name, array in pointed.items():
                 args[name] = array.ctypes.data if xp is np else array.data.ptr
             for name, value in {**values, "cap_in": self.caps[0], "cap_out": self.caps[1]}.items():
@@ -400,18 +316,14 @@ class Batch:
                 raise PropensityError("the box is too small for 4096 particles in one block: report this.")
             # Particles bunched beyond what their density lets expect.
             self.caps = (2 * self.caps[0], 2 * self.caps[1])
-            self._scratch()
+            self.scratch()
         raise PropensityError("neighbour lists overflow: particles lie on top of each other.")
-
-
-def _host(array: Any) -> np.ndarray:
-    return array if isinstance(array, np.ndarray) else array.get()
 
 
 def _memory(error: Exception, device: Device) -> Exception:
     if type(error).__name__ == "OutOfMemoryError":
         return PropensityError(
-            f"{device.name} has too little memory ({device.free_memory() / 2**30:.1f} GiB free): simulate fewer systems at "
-            "once with a smaller --batch."
+            f"{device.name} has too little memory ({device.free_memory() / 2**30:.1f} GiB free): simulate "
+            "fewer systems at once with a smaller --batch."
         )
     return error

@@ -1,4 +1,4 @@
-"""The batched GPU code as an engine of ``propensity simulate``: legs of a kind run side by side, on all devices."""
+"""The batched GPU code as an engine of ``propensity simulate``: legs of a kind run side by side."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from propensity.errors import InputError, PropensityError
+from propensity.physics.gpu.batch import Batch
+from propensity.physics.gpu.device import CudaDevice, Device, HostDevice, cuda_device, device_count
+from propensity.physics.interaction import Interaction
 from propensity.simulate.engine import Leg, LegResult, State
-from propensity.simulate.gpu.batch import Batch
-from propensity.simulate.gpu.device import CudaDevice, Device, HostDevice, cuda_device, device_count
-from propensity.simulate.gpu.fragment import interaction_of
-from propensity.simulate.gpu.interaction import Interaction
+from propensity.simulate.fragment import interaction_of
 
 #: A minimisation ends when no particle's force exceeds this, first in float32, then in float64.
 COARSE, FINE = 1e-4, 1e-5
@@ -45,6 +46,7 @@ class GpuEngine:
     batch: int | None = None
     devices: tuple[int, ...] | None = None
     host: bool = False
+    name: str = field(default="gpu", init=False)
 
     def __post_init__(self) -> None:
         if self.batch is not None and self.batch < 1:
@@ -81,7 +83,7 @@ class GpuEngine:
             When an integration fails, or memory runs out.
         """
         results: list[LegResult | None] = [None] * len(legs)
-        kinds: dict[tuple, list[int]] = {}
+        kinds: dict[tuple[Any, ...], list[int]] = {}
         for i, leg in enumerate(legs):
             kinds.setdefault(_kind(leg), []).append(i)
         for members in kinds.values():
@@ -103,7 +105,7 @@ class GpuEngine:
 
     def _share(self, d: int, interaction: Interaction, legs: list[Leg]) -> list[LegResult]:
         """One device's legs, as many at once as its batch holds."""
-        device: Device = HostDevice() if self.host else cuda_device(self._numbers()[d])
+        device = HostDevice() if self.host else cuda_device(self._numbers()[d])
         most = min(self.batch or SYSTEMS, max(1, PARTICLES // len(legs[0].state.types)))
         out: list[LegResult] = []
         for first in range(0, len(legs), most):
@@ -122,9 +124,14 @@ def run_kind(device: Device, interaction: Interaction, legs: Sequence[Leg]) -> l
     positions = np.stack([x.state.positions for x in legs])
     boxes = np.stack([x.state.box for x in legs])
     batch = Batch(
-        device, interaction, positions, np.stack([x.state.types for x in legs]), boxes,
-        np.stack([x.state.velocities for x in legs]), grid=False,
-    )  # fmt: skip
+        device,
+        interaction,
+        positions,
+        np.stack([x.state.types for x in legs]),
+        boxes,
+        np.stack([x.state.velocities for x in legs]),
+        grid=False,
+    )
     device.program(batch.variant)
     began = time.perf_counter()
     masses = interaction.masses
@@ -134,29 +141,40 @@ def run_kind(device: Device, interaction: Interaction, legs: Sequence[Leg]) -> l
         nothing = np.zeros(2)
         return [
             LegResult(
-                _state(x.state, ends[i], x.state.velocities, masses), np.empty((0, n, 3)), energies[i] / n, nothing,
-                nothing, seconds, float(force[i]),
+                _state(x.state, ends[i], x.state.velocities, masses),
+                np.empty((0, n, 3)),
+                energies[i] / n,
+                nothing,
+                nothing,
+                seconds,
+                float(force[i]),
             )
             for i, x in enumerate(legs)
-        ]  # fmt: skip
+        ]
     records = batch.dynamics(
-        leg.steps, leg.timestep, frames=leg.frames, sample_every=leg.sample_every,
-        temperature=leg.temperature if leg.ensemble == "nvt" else None, seeds=np.array([_seed(x) for x in legs], np.uint64),
-    )  # fmt: skip
+        leg.steps,
+        leg.timestep,
+        frames=leg.frames,
+        sample_every=leg.sample_every,
+        temperature=leg.temperature if leg.ensemble == "nvt" else None,
+        seeds=np.array([_seed(x) for x in legs], np.uint64),
+    )
     moved, velocities = batch.displacements(), batch.velocities()
     seconds = (time.perf_counter() - began) / len(legs)
     d = interaction.dimension
     volume = np.prod(boxes[:, :d], axis=1)[:, None]
-    # As LAMMPS: the temperature of d(N − 1) degrees of freedom for all N particles.
-    ideal = 2 * records.kinetic / (d * (n - 1)) * n
-    pressure = (ideal + records.virial / d) / volume
+    pressure = (2 * records.kinetic + records.virial) / (d * volume)
     return [
         LegResult(
-            _state(x.state, positions[i] + moved[i], velocities[i], masses), positions[i] + records.frames[i].astype(float),
-            records.potential[i] / n, records.kinetic[i] / n, pressure[i], seconds,
+            _state(x.state, positions[i] + moved[i], velocities[i], masses),
+            positions[i] + records.frames[i].astype(float),
+            records.potential[i] / n,
+            records.kinetic[i] / n,
+            pressure[i],
+            seconds,
         )
         for i, x in enumerate(legs)
-    ]  # fmt: skip
+    ]
 
 
 def minimise(batch: Batch, iterations: int = 100_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -171,9 +189,15 @@ def minimise(batch: Batch, iterations: int = 100_000) -> tuple[np.ndarray, np.nd
     ends = batch.start + batch.displacements()
     polish = iterations >= _PARTING
     fine = Batch(
-        batch.device, batch.interaction, ends, batch.types, batch.boxes, double=True, skins=batch.skins,
+        batch.device,
+        batch.interaction,
+        ends,
+        batch.types,
+        batch.boxes,
+        double=True,
+        skins=batch.skins,
         grid=batch.variant.grid,
-    )  # fmt: skip
+    )
     if polish:
         _, after, _, _ = fine.minimise(FINE, iterations)
         ends = fine.start + fine.displacements()
@@ -185,11 +209,18 @@ def _state(old: State, positions: np.ndarray, velocities: np.ndarray, masses: np
     return replace(old, positions=positions, velocities=velocities, masses=masses[old.types])
 
 
-def _kind(leg: Leg) -> tuple:
+def _kind(leg: Leg) -> tuple[Any, ...]:
     return (
-        leg.model, leg.ensemble, leg.steps, leg.timestep, leg.frames, leg.temperature, leg.sample_every, leg.iterations,
+        leg.model,
+        leg.ensemble,
+        leg.steps,
+        leg.timestep,
+        leg.frames,
+        leg.temperature,
+        leg.sample_every,
+        leg.iterations,
         len(leg.state.types),
-    )  # fmt: skip
+    )
 
 
 def _seed(leg: Leg) -> int:

@@ -3,7 +3,7 @@
 // A team is one thread block (GRID 0: positions in shared memory, many systems at once) or the whole grid (GRID 1:
 // positions in global memory, one system of any size).  The host build (HOST) is a team of one thread, the same source.
 //
-// Set by the compiler's command line (propensity/simulate/gpu/source.py):
+// Set by the compiler's command line (propensity/physics/gpu/device.py):
 //   NP     slots for particles, a multiple of 32 above the number of particles (equal to it only with PAD_FAR)
 //   KS     species                       DIM     2 or 3              CUBIC   1: equal edges, pair units = fixed point
 //   FORM   0: 12-6, 1: 12-6 with a force shift, 2: table in r^2     REAL64  1: pair arithmetic in double

@@ -1,4 +1,4 @@
-"""What kernels read: compile-time choices, constants of systems and arguments of launches as numpy records."""
+"""What kernels read: compile-time choices, constants of systems, arguments of launches as numpy records."""
 
 from __future__ import annotations
 
@@ -8,19 +8,58 @@ from functools import cached_property
 import numpy as np
 
 from propensity.errors import InputError
-from propensity.simulate.gpu.interaction import ROWS, Interaction, rows_of
+from propensity.physics.interaction import ROWS, Interaction, rows_of
 
 #: Slots that 16-bit byte offsets reach.
 _OFFSETS = 4096
 _PAIR = ("rc2", "ri2", "ro2", "s2", "c1", "c2", "fs", "e4", "esh", "fe")
 _POINTERS = (
-    "X", "V", "ACC", "XI", "XO", "INNER", "OUTER", "F", "systems", "items", "queue", "done", "stats", "frames",
-    "frame_step", "seeds", "table", "etable", "centre", "origin", "sums", "fout", "error", "bar", "flag", "gsum",
-    "gx", "gorder", "gend", "gin", "gout",
+    "X",
+    "V",
+    "ACC",
+    "XI",
+    "XO",
+    "INNER",
+    "OUTER",
+    "F",
+    "systems",
+    "items",
+    "queue",
+    "done",
+    "stats",
+    "frames",
+    "frame_step",
+    "seeds",
+    "table",
+    "etable",
+    "centre",
+    "origin",
+    "sums",
+    "fout",
+    "error",
+    "bar",
+    "flag",
+    "gsum",
+    "gx",
+    "gorder",
+    "gend",
+    "gin",
+    "gout",
 )
 _INTS = (
-    "nitems", "steps", "step0", "chunk", "sample_every", "nrec", "nframes", "cap_in", "cap_out", "thermostat", "skip",
-    "every", "maxit",
+    "nitems",
+    "steps",
+    "step0",
+    "chunk",
+    "sample_every",
+    "nrec",
+    "nframes",
+    "cap_in",
+    "cap_out",
+    "thermostat",
+    "skip",
+    "every",
+    "maxit",
 )
 _FLOATS = ("dt", "temp0", "temp1", "ou", "tau", "ftol")
 #: ``Args`` of common.cuh.
@@ -49,10 +88,18 @@ class Variant:
     def macros(self) -> dict[str, int]:
         """Name → value."""
         return {
-            "NP": self.slots, "KS": self.species, "DIM": self.dimension, "CUBIC": int(self.cubic), "FORM": self.form,
-            "NCELL": self.cells, "GRID": int(self.grid), "REAL64": int(self.double), "NT": self.threads,
-            "MINB": self.blocks, "PAD_FAR": int(self.far_pads),
-        }  # fmt: skip
+            "NP": self.slots,
+            "KS": self.species,
+            "DIM": self.dimension,
+            "CUBIC": int(self.cubic),
+            "FORM": self.form,
+            "NCELL": self.cells,
+            "GRID": int(self.grid),
+            "REAL64": int(self.double),
+            "NT": self.threads,
+            "MINB": self.blocks,
+            "PAD_FAR": int(self.far_pads),
+        }
 
     @property
     def real(self) -> np.dtype:
@@ -66,12 +113,22 @@ class Variant:
         pair = np.dtype([(name, self.real) for name in _PAIR], align=True)
         return np.dtype(
             [
-                ("n", "i4"), ("first", "i4", (k + 1,)), ("nc", "i4", (3,)), ("reach", "i4", (3,)), ("h", self.real, (3,)),
-                ("hinv", "f4", (3,)), ("hp", "f4"), ("skin_in2", "f4"), ("skin_out2", "f4"), ("inv_mass", "f4", (k,)),
-                ("wall", "f4"), ("stiff", "f4"), ("pair", pair, (k * k,)),
+                ("n", "i4"),
+                ("first", "i4", (k + 1,)),
+                ("nc", "i4", (3,)),
+                ("reach", "i4", (3,)),
+                ("h", self.real, (3,)),
+                ("hinv", "f4", (3,)),
+                ("hp", "f4"),
+                ("skin_in2", "f4"),
+                ("skin_out2", "f4"),
+                ("inv_mass", "f4", (k,)),
+                ("wall", "f4"),
+                ("stiff", "f4"),
+                ("pair", pair, (k * k,)),
             ],
             align=True,
-        )  # fmt: skip
+        )
 
     def shared_bytes(self, warp: int = 32) -> int:
         """Shared memory of a block: ``Shared`` of common.cuh, with room for its alignment."""
@@ -109,7 +166,7 @@ def cell_grid(box: np.ndarray, reach: float, dimension: int) -> tuple[np.ndarray
 
 
 def capacities(interaction: Interaction, densities: np.ndarray, skins: Skins) -> tuple[int, int]:
-    """Quads that the inner and outer lists of a particle may need, from the number density of each species."""
+    """Quads that the inner and outer lists of a particle may need, from the density of each species."""
     out = []
     for skin in (skins.inner, skins.outer):
         r = interaction.cutoff + skin
@@ -135,9 +192,16 @@ def tables_of(interaction: Interaction) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def system_record(
-    variant: Variant, interaction: Interaction, skins: Skins, n: int, counts: np.ndarray, box: np.ndarray,
-    where: np.ndarray, wall: float = 0.0, stiffness: float = 0.0,
-) -> np.ndarray:  # fmt: skip
+    variant: Variant,
+    interaction: Interaction,
+    skins: Skins,
+    n: int,
+    counts: np.ndarray,
+    box: np.ndarray,
+    where: np.ndarray,
+    wall: float = 0.0,
+    stiffness: float = 0.0,
+) -> np.ndarray:
     """Constants of one system, of dtype ``variant.system`` and shape ()."""
     s = np.zeros((), variant.system)
     unit = box / 2.0**32
@@ -154,7 +218,9 @@ def system_record(
     s["wall"], s["stiff"] = wall / hp, stiffness * hp
     for a in range(interaction.n_species):
         for b in range(interaction.n_species):
-            s["pair"][a * interaction.n_species + b] = _pair(variant, interaction, skins, a, b, hp, where[a, b])
+            s["pair"][a * interaction.n_species + b] = _pair(
+                variant, interaction, skins, a, b, hp, where[a, b]
+            )
     return s
 
 
@@ -172,5 +238,12 @@ def _pair(
     edge = 4 * e * (c3 * c3 - c3) if interaction.truncation != "plain" else 0.0
     pull = 24 * e * (2 * c3 * c3 - c3) / cut if interaction.truncation == "force" else 0.0
     return (
-        *radii, (s / hp) ** 2, 24 * e / s**2 * hp, 48 * e / s**2 * hp, -pull, 4 * e, edge + pull * cut, -pull * hp,
-    )  # fmt: skip
+        *radii,
+        (s / hp) ** 2,
+        24 * e / s**2 * hp,
+        48 * e / s**2 * hp,
+        -pull,
+        4 * e,
+        edge + pull * cut,
+        -pull * hp,
+    )

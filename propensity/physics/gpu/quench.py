@@ -8,10 +8,9 @@ from contextlib import nullcontext
 import numpy as np
 
 from propensity.errors import InputError, PropensityError
-from propensity.simulate.gpu.batch import Batch
-from propensity.simulate.gpu.device import CudaDevice, Device, cuda_device
-from propensity.simulate.gpu.fragment import named_interaction
-from propensity.simulate.gpu.interaction import Interaction
+from propensity.physics.gpu.batch import Batch
+from propensity.physics.gpu.device import CudaDevice, Device, cuda_device
+from propensity.physics.interaction import Interaction, named_interaction
 from propensity.structure import Structure
 
 #: Systems of one size that are minimised at once.
@@ -80,8 +79,8 @@ def _minima(
         ends = ends + batch.displacements()
     if left.max() > force * 1.01:
         raise PropensityError(
-            f"no energy minimum within {iterations} steps (largest force {left.max():.3g} ε/σ, wanted {force:g}): check the "
-            "species and the length scale."
+            f"no energy minimum within {iterations} steps (largest force {left.max():.3g} ε/σ, wanted "
+            f"{force:g}): check the species and the length scale."
         )
     if pairs.dimension == 2:
         ends = ends.copy()
@@ -99,8 +98,13 @@ def arrays_of(structures: Sequence[Structure], dimension: int) -> tuple[np.ndarr
     """
     boxes, positions = [], []
     for s in structures:
-        if not s.pbc[:dimension].all() or abs(s.cell - np.diag(np.diag(s.cell))).max() > 1e-9 * abs(s.cell).max():
-            raise InputError("the GPU engine needs periodic orthorhombic boxes: use --engine lammps for others.")
+        if (
+            not s.pbc[:dimension].all()
+            or abs(s.cell - np.diag(np.diag(s.cell))).max() > 1e-9 * abs(s.cell).max()
+        ):
+            raise InputError(
+                "the GPU engine needs periodic orthorhombic boxes: use --engine lammps for others."
+            )
         box, x = np.diag(s.cell).copy(), s.positions.copy()
         if dimension == 2:
             box[2], x[:, 2] = 1.0, 0.0

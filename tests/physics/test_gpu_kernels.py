@@ -1,0 +1,232 @@
+"""The GPU kernels, compiled as C++ where there is no GPU: forces, dynamics, minima and cage states."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from propensity.errors import InputError, MissingDependencyError, PropensityError
+from propensity.physics.gpu import batch as batch_module
+from propensity.physics.gpu import device as device_module
+from propensity.physics.gpu.batch import Batch
+from propensity.physics.gpu.cage import cage_states, moments
+from propensity.physics.gpu.device import HostDevice, gpu_available
+from propensity.physics.gpu.quench import inherent_structures
+from propensity.physics.gpu.systems import Wall
+from propensity.physics.interaction import (
+    Interaction,
+    energy_and_forces,
+    interpolated,
+    inverse_power,
+    named_interaction,
+)
+from propensity.physics.quench import inherent_structure
+from propensity.structure import Structure
+
+LIQUIDS = {
+    "lj/cut": 1.2,
+    "lj/cut force-shifted": 1.2,
+    "lj/cut 2d": 1.2,
+    "lj/cut Wahnstroem": 1.296,
+    "soft spheres r^-12": 0.8,
+}
+
+
+@pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)], scope="module")
+def device(request):
+    """Both places where the source runs."""
+    if request.param == "gpu":
+        if not gpu_available():
+            pytest.skip("no CUDA device")
+        return device_module.cuda_device()
+    try:
+        return HostDevice()
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+
+
+def liquid(name: str, n: int = 200, seed: int = 0, stretch=(1.0, 1.0, 1.0), noise: float = 0.06):
+    """Interaction, positions, types and box of a jittered lattice in random order."""
+    pairs = named_interaction(name)
+    d = pairs.dimension
+    rng = np.random.default_rng(seed)
+    edge = (n / LIQUIDS[name]) ** (1 / d)
+    box = np.array([edge, edge, edge if d == 3 else 1.0])
+    box[:d] *= np.array(stretch[:d])
+    side = int(np.ceil(n ** (1 / d)))
+    sites = np.stack(np.meshgrid(*[np.arange(side)] * d, indexing="ij"), -1).reshape(-1, d)
+    chosen = rng.permutation(len(sites))[:n]
+    x = np.zeros((n, 3))
+    x[:, :d] = (sites[chosen] + 0.5) / side * box[:d] + noise * rng.standard_normal((n, d))
+    return pairs, x, (rng.random(n) < 0.25).astype(int), box
+
+
+def relaxed(device, name: str, temperature: float, n: int = 200):
+    """A liquid at a temperature: positions and velocities after a short run."""
+    pairs, x, types, box = liquid(name, n)
+    start = Batch(device, pairs, x[None], types, box)
+    start.minimise(1e-2, 300)
+    rng = np.random.default_rng(1)
+    v = rng.standard_normal((n, 3)) * np.sqrt(temperature / pairs.masses[types])[:, None]
+    v[:, pairs.dimension :] = 0
+    v -= (pairs.masses[types][:, None] * v).sum(0) / pairs.masses[types].sum()
+    run = Batch(device, pairs, x[None] + start.displacements(), types, box, v[None])
+    run.dynamics(300, 0.005, temperature=(temperature, temperature), seeds=np.array([1]))
+    return pairs, (run.start + run.displacements())[0], types, box, run.velocities()[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "grid", "double", "stretch"),
+    [
+        ("lj/cut", False, False, (1, 1, 1)),
+        ("lj/cut", True, False, (1, 1, 1)),
+        ("lj/cut", False, True, (1.1, 0.95, 1.0)),
+        ("lj/cut force-shifted", False, False, (1.1, 0.95, 1.0)),
+        ("lj/cut force-shifted", True, True, (1, 1, 1)),
+        ("lj/cut 2d", False, False, (1, 1, 1)),
+        ("lj/cut Wahnstroem", False, False, (1, 1, 1)),
+        ("soft spheres r^-12", False, False, (1, 1, 1)),
+        ("soft spheres r^-12", True, True, (1.1, 0.95, 1.0)),
+    ],
+)
+def test_forces_are_those_of_a_direct_sum(device, name, grid, double, stretch):
+    pairs, x, types, box = liquid(name, stretch=stretch)
+    x[0] += box * np.array([1, -2, 1 if pairs.dimension == 3 else 0])  # outside the box
+    systems = Batch(device, pairs, np.stack([x, x]), types, box, grid=grid, double=double)
+    energy, forces, virial = systems.evaluate()
+    expected = energy_and_forces(pairs, x, types, box)
+    tolerance = 1e-7 if double else 2e-6
+    assert energy == pytest.approx([expected[0]] * 2, rel=tolerance)
+    assert np.linalg.norm(forces[1] - expected[1]) < tolerance * np.linalg.norm(expected[1])
+    assert virial == pytest.approx([expected[2]] * 2, rel=tolerance)
+
+
+@pytest.mark.parametrize("name", ["lj/cut force-shifted", "lj/cut 2d", "lj/cut Wahnstroem"])
+def test_dynamics_keeps_energy_momentum_and_temperature(device, name):
+    pairs, x, types, box, v = relaxed(device, name, 1.0)
+    n, d = len(x), pairs.dimension
+    run = Batch(device, pairs, x[None], types, box, v[None])
+    records = run.dynamics(300, 0.004, sample_every=20, frames=(20, 300))
+    total = (records.potential + records.kinetic)[0] / n
+    assert abs(total - total[0]).max() < 2e-3
+    assert records.rebuilds > 0
+    end = x + run.displacements()[0]
+    assert records.frames[0, 1] == pytest.approx(run.displacements()[0], abs=2e-6)
+    assert records.potential[0, -1] == pytest.approx(energy_and_forces(pairs, end, types, box)[0], rel=2e-6)
+    mass = pairs.masses[types][:, None]
+    assert abs((mass * run.velocities()[0]).sum(0) - (mass * v).sum(0)).max() < 1e-3
+    hot = Batch(device, pairs, x[None], types, box, v[None])
+    kinetic = hot.dynamics(
+        800, 0.004, sample_every=5, temperature=(1.0, 0.5), damping=0.1, seeds=np.array([3])
+    ).kinetic[0]
+    assert 2 * kinetic[-40:].mean() / (d * (n - 1)) == pytest.approx(0.53, abs=0.06)
+
+
+def test_results_do_not_depend_on_companions_or_chunks(device, monkeypatch):
+    pairs, x, types, box, v = relaxed(device, "lj/cut", 0.8)
+    options = {"frames": (30, 200), "seeds": np.array([7])}
+    alone = Batch(device, pairs, x[None], types, box, v[None]).dynamics(200, 0.005, **options)
+    three = Batch(device, pairs, np.stack([x, x + 0.3, x]), types, box, np.stack([v, v, v]), grid=False)
+    among = three.dynamics(200, 0.005, frames=(30, 200), seeds=np.arange(3))
+    assert np.array_equal(among.frames[2], among.frames[0])
+    assert np.array_equal(among.frames[0], alone.frames[0])
+    monkeypatch.setattr(batch_module, "CHUNK", 50)
+    chunked = Batch(device, pairs, x[None], types, box, v[None]).dynamics(200, 0.005, **options)
+    assert chunked.frames[0, 0] == pytest.approx(alone.frames[0, 0], abs=1e-5)
+    spread = Batch(device, pairs, x[None], types, box, v[None], grid=True).dynamics(200, 0.005, **options)
+    assert spread.frames[0, 0] == pytest.approx(alone.frames[0, 0], abs=1e-5)
+
+
+def test_overflowing_lists_are_made_longer(device):
+    pairs, x, types, box = liquid("lj/cut")
+    systems = Batch(device, pairs, x[None], types, box)
+    systems.caps = (3, 4)
+    systems.scratch()
+    energy, _, _ = systems.evaluate()
+    assert energy == pytest.approx([energy_and_forces(pairs, x, types, box)[0]], rel=2e-6)
+
+
+def test_quench_finds_the_minimum_of_another_minimiser(device):
+    pairs, x, types, box, _ = relaxed(device, "lj/cut force-shifted", 0.5)
+    structure = Structure(x, types, box)
+    (found,) = inherent_structures([structure], pairs, force=1e-5, device=device)
+    expected = inherent_structure(structure, "lj/cut force-shifted", force=1e-6)
+    assert abs(found.positions - expected.positions).max() < 1e-4
+    with pytest.raises(PropensityError, match="no energy minimum within 3 steps"):
+        inherent_structures([structure], pairs, iterations=3, device=device)
+
+
+def test_cage_states_hold_particles_and_have_the_right_moments(device):
+    pairs, x, types, box, _ = relaxed(device, "lj/cut force-shifted", 0.5)
+    structure = Structure(x, types, box)
+    (inherent,) = inherent_structures([structure], pairs, device=device)
+    states = cage_states(
+        [structure, structure], pairs, 0.5, inherent=[inherent.positions] * 2, radius=0.3, replicas=3,
+        steps=600, skip=100, device=device,
+    )  # fmt: skip
+    away = np.linalg.norm(states.mean[0] - inherent.positions, axis=1)
+    assert away.max() < 0.4
+    assert (np.linalg.eigvalsh(states.covariance[0]) > 0).all()
+    assert 0.003 < np.trace(states.covariance[0], axis1=1, axis2=2).mean() < 0.06
+    assert states.temperature == pytest.approx([0.5, 0.5], rel=0.08)
+    assert not np.array_equal(states.mean[0], states.mean[1])  # replicas of their own
+    scatter = np.linalg.norm(states.mean[0] - states.mean[1], axis=1)
+    assert 0.5 < np.sqrt((scatter**2).mean() / (2 * (states.error[0] ** 2).mean())) < 2
+
+
+def test_moments_are_those_of_the_samples():
+    samples = np.random.default_rng(0).standard_normal((3, 50, 4, 3))  # replicas, steps, particles
+    x, y, z = np.moveaxis(samples, 3, 0)
+    sums = np.stack([a.sum(1) for a in (x, y, z, x * x, y * y, z * z, x * y, x * z, y * z, x * 0 + 1)], 1)
+    mean, covariance, error = moments(sums)
+    flat = samples.reshape(150, 4, 3)
+    assert mean == pytest.approx(flat.mean(0))
+    for i in range(4):
+        assert covariance[i] == pytest.approx(np.cov(flat[:, i].T, bias=True))
+    assert error == pytest.approx(np.sqrt(samples.mean(1).var(0, ddof=1).sum(1) / 3))
+
+
+def test_walls_keep_particles_in(device):
+    pairs, x, types, box, v = relaxed(device, "lj/cut", 1.0)
+    wall = Wall(x[None], 0.2, skip=0)
+    run = Batch(device, pairs, x[None], types, box, v[None], wall=wall)
+    run.dynamics(1000, 0.005, temperature=(1.0, 1.0), friction=1.0, seeds=np.array([1]))
+    assert np.linalg.norm(run.displacements()[0], axis=1).max() < 0.45
+
+
+def test_tables_and_inverse_powers_are_followed(device):
+    _, x, types, box = liquid("lj/cut", noise=0.03)
+    r = np.linspace(0.5, 2.5, 400)
+    u, f = inverse_power(1.0, 1.0, 12, 2.5)(r)
+    cutoff = np.full((2, 2), 2.5)
+    exact = [[inverse_power(1.0, 1.0, 12, 2.5)] * 2] * 2
+    splined = [[interpolated(r, u, f)] * 2] * 2
+    energies = [
+        Batch(device, Interaction(np.ones(2), cutoff, functions=g), x[None], types, box).evaluate()[0][0]
+        for g in (exact, splined)
+    ]
+    assert energies[0] == pytest.approx(energies[1], rel=1e-5)
+
+
+def test_bad_input_is_one_sentence(device):
+    pairs, x, types, box = liquid("lj/cut")
+    with pytest.raises(InputError, match="shorter than twice the cutoff"):
+        Batch(device, pairs, x[None], types, 0.6 * box)
+    with pytest.raises(InputError, match="type 2 is unknown"):
+        Batch(device, pairs, x[None], types + 1, box)
+    with pytest.raises(InputError, match="not finite"):
+        Batch(device, pairs, x[None] * np.nan, types, box)
+    with pytest.raises(InputError, match="no interaction 'lj/cutt'"):
+        named_interaction("lj/cutt")
+    structure = Structure(x, types, box)
+    with pytest.raises(InputError, match="temperature is -1"):
+        cage_states([structure], pairs, -1.0, device=device)
+    with pytest.raises(InputError, match="orthorhombic"):
+        tilted = Structure(x, types, np.diag(box) + np.array([[0, 1, 0], [0, 0, 0], [0, 0, 0]]))
+        inherent_structures([tilted], pairs, device=device)
+
+
+def test_without_a_gpu_the_way_out_is_named(monkeypatch):
+    monkeypatch.setattr(device_module, "device_count", lambda: 0)
+    with pytest.raises((MissingDependencyError, PropensityError), match=r"propensity\[gpu\]|nvidia-smi"):
+        device_module.CudaDevice(0)
