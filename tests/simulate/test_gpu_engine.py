@@ -10,7 +10,7 @@ import pytest
 from propensity.data import open_dataset
 from propensity.errors import InputError, MissingDependencyError
 from propensity.physics.interaction import named_interaction
-from propensity.simulate import Leg, engines, load_input, load_preset, presets, simulate
+from propensity.simulate import Leg, engines, load_input, load_preset, presets, simulate_propensities
 from propensity.simulate.engines import choose_engine
 from propensity.simulate.fragment import interaction_of
 from propensity.simulate.gpu_engine import GpuEngine
@@ -77,7 +77,7 @@ def test_legs_are_sorted_into_kinds_and_come_back_in_order():
 
 def test_a_whole_data_set(tmp_path):
     settings = small_settings(n_particles=N, structures=2, runs=2, chains=2, times="0.1:0.5:2")
-    report = simulate(settings, tmp_path / "a.h5", gpu_engine(), workers=1, quiet=True)
+    report = simulate_propensities(settings, tmp_path / "a.h5", gpu_engine(), workers=1, quiet=True)
     assert report["engine"].startswith("GPU kernels")
     assert -7.0 < report["equilibration"]["potential_energy"][0] < -4.0
     assert report["runs"]["residual_force"] < 1e-4
@@ -85,7 +85,7 @@ def test_a_whole_data_set(tmp_path):
     sample = open_dataset(tmp_path / "a.h5")[0]
     assert sample.propensity.shape == (N, 2)
     with pytest.raises(InputError, match=r"was begun with engine \"gpu\", and now it is \"lammps\""):
-        simulate(settings, tmp_path / "a.h5", LammpsEngine(), quiet=True)
+        simulate_propensities(settings, tmp_path / "a.h5", LammpsEngine(), quiet=True)
 
 
 def test_models_that_it_cannot_follow_name_lammps(tmp_path):
