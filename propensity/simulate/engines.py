@@ -8,7 +8,7 @@ from typing import Any
 from propensity.errors import InputError
 from propensity.registry import Registry
 from propensity.simulate.engine import Engine
-from propensity.simulate.model import Model
+from propensity.simulate.model import LiquidModel
 
 #: Name → class or function that makes the engine from its options.
 ENGINES: Registry[Callable[..., Engine]] = Registry(
@@ -38,7 +38,7 @@ def make_engine(name: str, **options: Any) -> Engine:
 
 def choose_engine(
     name: str,
-    model: Model,
+    model: LiquidModel,
     *,
     exe: str | None = None,
     suffix: str | None = None,
@@ -68,7 +68,7 @@ def choose_engine(
     return make_engine(name, exe=exe, suffix=suffix, ranks=ranks)
 
 
-def _gpu_can(model: Model) -> bool:
+def _gpu_can(model: LiquidModel) -> bool:
     from propensity.physics.gpu.device import gpu_available
     from propensity.simulate.fragment import interaction_of
 

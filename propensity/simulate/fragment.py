@@ -10,13 +10,13 @@ import numpy as np
 from propensity.errors import InputError
 from propensity.physics import interaction as pairs
 from propensity.physics.interaction import Interaction, PairFunction
-from propensity.simulate.model import Model
+from propensity.simulate.model import LiquidModel
 
 _STYLES = ("lj/cut", "lj/smooth/linear", "lennard/mdf", "table")
 _ELSE = "use --engine lammps"
 
 
-def interaction_of(model: Model) -> Interaction:
+def interaction_of(model: LiquidModel) -> Interaction:
     """Read masses and pair potentials of a model.
 
     Raises

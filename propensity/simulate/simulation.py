@@ -222,7 +222,7 @@ def _try_out(
     return each, _TRIAL / max(moved.seconds, 1e-6), name
 
 
-def _at_once(settings: Settings, engine: Engine) -> int:
+def _at_once(settings: SimulationSettings, engine: Engine) -> int:
     """Legs of one call: what the engine likes, as far as their frames fit a few gigabytes on the way back."""
     each = 24 * settings.n_particles * (max(len(settings.times), eq.FRAMES) + 4)
     return max(1, min(engine.batch_size, _MEMORY // each))
