@@ -48,7 +48,7 @@ def refit_readout(estimator: Estimator, train: Sequence[Sample], alpha: float = 
         citation=old.citation,
     )
     card.scalar_recipe = old.scalar_recipe
-    features = [node_features(estimator, input_structure(sample, old.positions)) for sample in train]
+    features = [node_features(estimator, input_structure(sample, old.input_positions)) for sample in train]
     types = np.concatenate([sample.structure.types for sample in train])
     labels = np.concatenate([sample.propensities for sample in train])
     labels = (labels - np.array(card.target_mean)[types]) / np.array(card.target_std)[types]

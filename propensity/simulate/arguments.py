@@ -1,4 +1,4 @@
-"""SimulationSettings from what a user gives, with the model's defaults for the rest."""
+"""Settings from what a user gives, with the model's defaults for the rest."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from propensity.simulate.settings import SimulationSettings
 
 
 def with_given(settings: SimulationSettings, given: Sequence[Sample]) -> SimulationSettings:
-    """SimulationSettings that label given structures; their size and density replace those of ``settings``.
+    """Settings that label given structures; their size and density replace those of ``settings``.
 
     Warns
     -----

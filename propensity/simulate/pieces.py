@@ -42,7 +42,7 @@ class PieceStore:
     folder
         Made when absent.
     identity
-        SimulationSettings in JSON types; a folder begun with others is refused.
+        Settings in JSON types; a folder begun with others is refused.
 
     Raises
     ------

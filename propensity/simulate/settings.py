@@ -1,4 +1,4 @@
-"""SimulationSettings of one data set, and the log-spaced times."""
+"""Settings of one data set, and the log-spaced times."""
 
 from __future__ import annotations
 

@@ -259,7 +259,7 @@ def test_bad_splits():
         make_split(dataset, method="random")
 
 
-# DatasetSummary
+# Summary
 
 
 def test_summary_equals_plain_numpy():
