@@ -1,12 +1,174 @@
-"""From a structure to the graph that networks read."""
+"""The graph that networks read: every field declared once, and the edges of a structure."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch_geometric.data import Data
 
+from propensity.errors import DataError
 from propensity.neighbours import neighbour_list
-from propensity.structure import Structure
+
+if TYPE_CHECKING:
+    from propensity.structure import Structure
+
+
+@dataclass(frozen=True)
+class Field:
+    """One tensor of a graph: N particles, E edges, E′ edges between thermal positions.
+
+    Parameters
+    ----------
+    shape
+        Sizes by letter or number; one of them is N, E or E′.
+    is_float
+        Whether it has the precision of the network, else int64.
+    unit
+        Of its values.
+    meaning
+        What it holds.
+    """
+
+    shape: tuple[str | int, ...]
+    is_float: bool
+    unit: str
+    meaning: str
+
+    @property
+    def axis(self) -> int:
+        """Axis along which graphs are joined: that of particles or edges."""
+        return next(k for k, size in enumerate(self.shape) if size in ("N", "E", "E′"))
+
+    @property
+    def of_edges(self) -> bool:
+        """Whether it belongs to edges rather than to particles."""
+        return self.shape[self.axis] != "N"
+
+    @property
+    def is_index(self) -> bool:
+        """Whether it counts particles, and so shifts where graphs are joined."""
+        return self.of_edges and not self.is_float
+
+
+#: Every tensor that a graph may hold, by name.
+FIELDS: dict[str, Field] = {
+    "types": Field(("N",), False, "", "Species."),
+    "edge_index": Field((2, "E"), False, "", "Source j and destination i, sorted by destination."),
+    "edge_vec": Field(("E", 3), True, "σ", "r_j − r_i under the periodic boundaries."),
+    "thermal_offset": Field(("N", 3), True, "σ", "From inherent to thermal positions, as an input."),
+    "thermal_edge_index": Field((2, "E′"), False, "", "Edges between thermal positions."),
+    "thermal_edge_vec": Field(("E′", 3), True, "σ", "r_j − r_i of thermal positions."),
+    "scalars": Field(("N", "n_extra"), True, "1", "Scalars beside the species, standardised."),
+    "labels": Field(("N", "T"), True, "1", "Propensities, standardised for each species."),
+    "trained": Field(("N",), True, "1", "1 where the loss counts, 0 elsewhere."),
+    "offset_label": Field(("N", 3), True, "σ", "Thermal offset as a label of thermal input."),
+}
+
+
+class Graph(Data):
+    """Particles and directed edges between those closer than a cutoff; fields as in :data:`FIELDS`.
+
+    ``torch_geometric`` moves, pins and batches it.  Types and edges are always there, all else where the
+    model or the loss wants it (``"scalars" in graph``).
+
+    Raises
+    ------
+    AttributeError
+        For a tensor that isn't declared.
+    """
+
+    types: torch.Tensor
+    edge_vec: torch.Tensor
+    thermal_offset: torch.Tensor
+    thermal_edge_index: torch.Tensor
+    thermal_edge_vec: torch.Tensor
+    scalars: torch.Tensor
+    labels: torch.Tensor
+    trained: torch.Tensor
+    offset_label: torch.Tensor
+    if TYPE_CHECKING:
+        edge_index: torch.Tensor  # type: ignore[assignment]  # optional in Data
+
+    def __init__(self, *, num_nodes: int | None = None, **fields: torch.Tensor) -> None:
+        if num_nodes is None and "types" in fields:
+            num_nodes = len(fields["types"])
+        super().__init__(num_nodes=num_nodes)
+        for name, value in fields.items():
+            setattr(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, torch.Tensor) and name not in FIELDS and name not in ("batch", "ptr"):
+            raise AttributeError(f"a graph has no field {name!r}: declare it in propensity.graph.FIELDS.")
+        super().__setattr__(name, value)
+
+    def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """Axis along which ``torch_geometric`` joins a field."""
+        return FIELDS[key].axis if key in FIELDS else super().__cat_dim__(key, value, *args, **kwargs)
+
+    def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """What ``torch_geometric`` adds to a field of the graph after this one."""
+        if key not in FIELDS:
+            return super().__inc__(key, value, *args, **kwargs)
+        return self.num_nodes if FIELDS[key].is_index else 0
+
+    def tensors(self) -> Iterator[tuple[str, Field, torch.Tensor]]:
+        """Name, declaration and values of every field that is there."""
+        for name, field in FIELDS.items():
+            if name in self:
+                yield name, field, self[name]
+
+    @property
+    def n_edges(self) -> int:
+        """Number of edges: the larger one, where there are thermal edges too."""
+        return max(value.shape[field.axis] for _, field, value in self.tensors() if field.is_index)
+
+    def check(self) -> None:
+        """Compare all fields with their declarations.
+
+        Raises
+        ------
+        DataError
+            With the first whose shape or dtype differs.
+        """
+        sizes: dict[str, int] = {"N": len(self.types)}
+        for name, field, value in self.tensors():
+            same = len(value.shape) == len(field.shape) and value.is_floating_point() == field.is_float
+            for size, there in zip(field.shape, value.shape, strict=False):
+                same &= there == (sizes.setdefault(size, there) if isinstance(size, str) else size)
+            if not same:
+                raise DataError(
+                    f"graph field {name} has shape {tuple(value.shape)} and dtype {value.dtype}: declared is"
+                    f" {field.shape} with {sizes}, {'float' if field.is_float else 'int64'}."
+                )
+
+    def between_thermal_positions(self) -> Graph:
+        """The same particles with their thermal edges in place of the others."""
+        fields = {
+            "types": self.types,
+            "edge_index": self.thermal_edge_index,
+            "edge_vec": self.thermal_edge_vec,
+        }
+        return Graph(**fields, **({"scalars": self.scalars} if "scalars" in self else {}))
+
+
+def join_graphs(graphs: Sequence[Graph]) -> Graph:
+    """One graph of several, particle after particle; a single one is returned as it is.
+
+    ``torch_geometric.data.Batch`` with fewer copies between processor and device.
+    """
+    if len(graphs) == 1:
+        return graphs[0]
+    joined = Graph(num_nodes=sum(cast(int, graph.num_nodes) for graph in graphs))
+    for name, _, first in graphs[0].tensors():
+        parts, shift = [], 0
+        for graph in graphs:
+            parts.append(graph[name] + shift if shift else graph[name])
+            shift += graph.__inc__(name, graph[name])
+        setattr(joined, name, torch.cat(parts, dim=graphs[0].__cat_dim__(name, first)))
+    return joined
 
 
 def build_graph(
@@ -16,18 +178,25 @@ def build_graph(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     backend: str = "auto",
-) -> Data:
-    """Graph of all directed pairs closer than ``cutoff``, as ``torch_geometric`` data.
+) -> Graph:
+    """Graph of all directed pairs closer than ``cutoff``: ``types``, ``edge_index`` and ``edge_vec``.
 
-    Fields
-    ------
-    types : int64, (N,)
-        Species of each particle.
-    edge_index : int64, (2, E)
-        Source j in row 0, destination i in row 1, sorted by destination; no self-edges to the same
-        image, several images where the cell is smaller than twice the cutoff.
-    edge_vec : float, (E, 3)
-        r_j − r_i under the periodic boundaries, in σ.
+    Parameters
+    ----------
+    structure
+        Particles and cell.
+    cutoff
+        Range of the edges in σ.
+    device, dtype
+        Of the tensors.
+    backend
+        Neighbour list, see :mod:`propensity.neighbours`.
+
+    Returns
+    -------
+    Graph
+        Without edges of a particle to its own image in the same cell, but with several images where the
+        cell is smaller than twice the cutoff.
 
     Raises
     ------
@@ -36,32 +205,4 @@ def build_graph(
     """
     edge_index, edge_vec = neighbour_list(structure, cutoff, device=device, dtype=dtype, backend=backend)
     types = torch.from_numpy(structure.types).to(edge_index.device)
-    return Data(types=types, edge_index=edge_index, edge_vec=edge_vec, num_nodes=len(structure))
-
-
-def network_graph(
-    structure: Structure,
-    cutoff: float,
-    thermal: bool = False,
-    *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> Data:
-    """Graph that a network reads: that of :func:`build_graph` and what its thermal offset adds.
-
-    Further fields
-    --------------
-    thermal_offset : float, (N, 3)
-        Vectors from the inherent to the thermal positions.
-    thermal_edge_index : int64, (2, E′), and thermal_edge_vec : float, (E′, 3)
-        Edges between the thermal positions, with ``thermal``.
-    """
-    graph = build_graph(structure, cutoff, device=device, dtype=dtype)
-    if structure.thermal_offset is None:
-        return graph
-    graph.thermal_offset = torch.from_numpy(structure.thermal_offset).to(graph.edge_vec)
-    if thermal:
-        moved = structure.with_positions(structure.positions + structure.thermal_offset)
-        found = build_graph(moved, cutoff, device=device, dtype=dtype)
-        graph.thermal_edge_index, graph.thermal_edge_vec = found.edge_index, found.edge_vec
-    return graph
+    return Graph(types=types, edge_index=edge_index, edge_vec=edge_vec)

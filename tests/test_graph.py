@@ -7,12 +7,14 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import Batch
 
-from propensity.errors import InputError
-from propensity.graph import build_graph
+from propensity.errors import DataError, InputError
+from propensity.graph import build_graph, join_graphs
 from propensity.neighbours import available, neighbour_list, register
 from propensity.structure import Structure
 from tests.conftest import make_liquid
+from tests.nn.kernels.graphs import random_graph
 
 
 def brute_force(structure: Structure, cutoff: float) -> set[tuple]:
@@ -166,3 +168,32 @@ def test_dtypes(liquid, dtype):
     assert graph.edge_vec.dtype == dtype
     assert graph.types.dtype == graph.edge_index.dtype == torch.int64
     assert float(graph.edge_vec.norm(dim=1).max()) < 2.0
+
+
+def test_every_field_is_declared_and_checked(liquid):
+    graph = build_graph(liquid, 2.0)
+    graph.check()
+    with pytest.raises(AttributeError, match="no field 'to_inherent'"):
+        graph.to_inherent = torch.zeros(3)
+    graph.scalars = torch.zeros(len(liquid), 2)
+    graph.check()
+    graph.labels = torch.zeros(len(liquid) + 1, 2)
+    with pytest.raises(DataError, match="labels has shape"):
+        graph.check()
+    graph.labels = torch.zeros(len(liquid), 2, dtype=torch.int64)
+    with pytest.raises(DataError, match=r"dtype torch\.int64: declared"):
+        graph.check()
+
+
+def test_joined_graphs_are_those_of_torch_geometric():
+    graphs = [random_graph(n, 30, seed=n) for n in (5, 7, 4)]
+    joined, batch = join_graphs(graphs), Batch.from_data_list(graphs)
+    joined.check()
+    assert joined.num_nodes == batch.num_nodes == 16
+    names = [name for name, _, _ in joined.tensors()]
+    assert names == [name for name, _, _ in batch.tensors()] and "thermal_edge_index" in names
+    for name in names:
+        assert torch.equal(joined[name], batch[name]), name
+    assert [
+        bool(torch.equal(a.edge_vec, b.edge_vec)) for a, b in zip(graphs, batch.to_data_list(), strict=True)
+    ] == [True] * 3

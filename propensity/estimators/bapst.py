@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from pydantic import Field
-from torch_geometric.data import Data
 
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
-from propensity.estimators.inputs import OnePositions, check_outputs, check_types, input_structure
+from propensity.estimators.inputs import Inputs, OnePositions, check_outputs, check_types, input_structure
 from propensity.estimators.options import Options, read_options
 from propensity.estimators.training_set import chosen_species, training_card
-from propensity.graph import build_graph
+from propensity.graph import Graph
 from propensity.nn.bapst import BapstGNN, published_state, random_cube_symmetry
 from propensity.structure import Structure
 
@@ -91,7 +90,7 @@ class BapstEstimator(Estimator):
         """See :meth:`propensity.estimators.base.Estimator.predict`."""
         check_types(structure, self.card.species)
         weight = next(self.network.parameters())
-        graph = build_graph(structure, self.network.cutoff, device=weight.device, dtype=weight.dtype)
+        graph = Inputs(self.card).graph(structure, device=weight.device, dtype=weight.dtype)
         output = self.network(graph).double().cpu().numpy()
         mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
         propensities = output * std[structure.types] + mean[structure.types]
@@ -162,9 +161,9 @@ def _train(
     """Adam over single structures; returns the mean loss of each epoch."""
     trained = torch.tensor([name in card.trained_species for name in card.species], device=device)
     mean, std = (torch.tensor(x, device=device) for x in (card.target_mean, card.target_std))
-    graphs: list[Data] = []
+    graphs: list[Graph] = []
     for sample in train:
-        graph = build_graph(input_structure(sample, opts.input_positions), network.cutoff, device=device)
+        graph = Inputs(card).graph(input_structure(sample, opts.input_positions), device=device)
         labels = torch.as_tensor(np.asarray(sample.propensities, dtype=np.float32), device=device)
         graph.labels = (labels - mean[graph.types]) / std[graph.types]
         graphs.append(graph)
@@ -179,7 +178,7 @@ def _train(
             graph = graphs[k]
             if opts.augment:
                 turned = graph.edge_vec @ random_cube_symmetry().to(graph.edge_vec)
-                graph = Data(
+                graph = Graph(
                     types=graph.types, edge_index=graph.edge_index, edge_vec=turned, labels=graph.labels
                 )
             chosen = trained[graph.types]

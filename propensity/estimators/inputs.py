@@ -6,15 +6,78 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
+import torch
 
 from propensity.errors import DataError, InputError
 from propensity.estimators.card import Card
+from propensity.graph import Graph, build_graph
+from propensity.nn.scalars import scalars_of
 from propensity.sample import Sample
 from propensity.structure import Structure
 
 OnePositions = Literal["thermal", "inherent"]
 #: "both": the inherent positions, with the offset from there to the thermal ones.
 InputPositions = Literal["thermal", "inherent", "both"]
+
+
+class Inputs:
+    """What a network sees of a structure, as its card says: one recipe for training, prediction and replay.
+
+    Parameters
+    ----------
+    card
+        Its ``cutoff``, ``input_positions`` and ``scalar_recipe``, and ``thermal_layers`` of its ``config``.
+    """
+
+    def __init__(self, card: Card) -> None:
+        self.card = card
+
+    def graph(
+        self,
+        structure: Structure,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Graph:
+        """Graph of a structure at the positions that the model sees.
+
+        Raises
+        ------
+        InputError
+            When particles coincide, or when the model sees the thermal offset and there is none.
+        """
+        self.check(structure)
+        cutoff = self.card.cutoff
+        assert cutoff is not None  # networks have one
+        graph = build_graph(structure, cutoff, device=device, dtype=dtype)
+        if self.card.input_positions == "both" and structure.thermal_offset is not None:
+            graph.thermal_offset = torch.from_numpy(structure.thermal_offset).to(graph.edge_vec)
+            if self.card.config.get("thermal_layers"):
+                moved = structure.with_positions(structure.positions + structure.thermal_offset)
+                found = build_graph(moved, cutoff, device=device, dtype=dtype)
+                graph.thermal_edge_index, graph.thermal_edge_vec = found.edge_index, found.edge_vec
+        scalars = self.scalars(structure)
+        if scalars is not None:
+            graph.scalars = torch.from_numpy(scalars).to(graph.edge_vec)
+        return graph
+
+    def check(self, structure: Structure) -> None:
+        """Refuse a structure without the thermal offset to a model that sees it.
+
+        Raises
+        ------
+        InputError
+            When it is missing.
+        """
+        if self.card.input_positions == "both" and structure.thermal_offset is None:
+            raise InputError(
+                "the model sees inherent structures with the offset to the thermal positions: give"
+                " quench and thermal positions, or a Structure with thermal_offset (Structure.at_minimum)."
+            )
+
+    def scalars(self, structure: Structure) -> np.ndarray | None:
+        """Scalars beside the species, standardised, shape (N, n_extra); None where the model sees none."""
+        return scalars_of(structure, self.card.scalar_recipe) if self.card.scalar_recipe else None
 
 
 def input_structure(sample: Sample, input_positions: InputPositions) -> Structure:

@@ -11,12 +11,10 @@ import torch
 from propensity.errors import DataError, InputError
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
-from propensity.estimators.inputs import check_outputs
+from propensity.estimators.inputs import Inputs, check_outputs
 from propensity.estimators.training_config import TrainingConfig
-from propensity.graph import network_graph
 from propensity.nn.network import SE3GNN
 from propensity.nn.replay import replayed
-from propensity.nn.scalars import scalars_of
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
@@ -60,7 +58,9 @@ class SE3Estimator(Estimator):
                 f"the structure has type {structure.types.max()}, but the model knows species "
                 f"{list(self.card.species)} as types 0..{self.network.n_species - 1}."
             )
-        standardised = replayed(self.network, structure)
+        inputs = Inputs(self.card)
+        inputs.check(structure)
+        standardised = replayed(self.network, structure, inputs.scalars)
         if standardised is None:
             standardised = self._outputs(structure)
         mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
@@ -70,17 +70,7 @@ class SE3Estimator(Estimator):
 
     def _outputs(self, structure: Structure) -> np.ndarray:
         weight = self.network.readout.weight
-        if self.network.offset_scale and structure.thermal_offset is None:
-            raise InputError(
-                "the model sees inherent structures with the offset to the thermal positions: give"
-                " quench and thermal positions, or a Structure with thermal_offset (Structure.at_minimum)."
-            )
-        network = self.network
-        graph = network_graph(
-            structure, network.cutoff, network.thermal is not None, device=weight.device, dtype=weight.dtype
-        )
-        if self.card.scalar_recipe:
-            graph.scalars = torch.from_numpy(scalars_of(structure, self.card.scalar_recipe)).to(weight)
+        graph = Inputs(self.card).graph(structure, device=weight.device, dtype=weight.dtype)
         return self.network(graph).cpu().double().numpy()
 
     def arrays(self) -> dict[str, np.ndarray]:

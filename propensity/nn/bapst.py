@@ -82,7 +82,7 @@ class BapstGNN(nn.Module):
             received /= USUAL_NEIGHBOURS
 
     def forward(self, graph: Any) -> torch.Tensor:
-        """Raw output for each particle, shape (N, n_outputs), from :func:`propensity.graph.build_graph`."""
+        """Raw output for each particle, shape (N, n_outputs), from a :class:`propensity.graph.Graph`."""
         dtype = self.encode_node[0].weight.dtype
         n = len(graph.types)
         loops = torch.arange(n, device=graph.types.device)

@@ -5,13 +5,14 @@ launch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import nn
 
 from propensity.errors import InputError
+from propensity.graph import FIELDS, Graph
 
 
 def can_capture(network: Any) -> bool:
@@ -20,12 +21,6 @@ def can_capture(network: Any) -> bool:
 
     weight = network.readout.weight
     return weight.is_cuda and get_kernel(network.kernel, weight.device, weight.dtype).name == "triton"
-
-
-def most_edges(graph: Any) -> int:
-    """Number of edges of a graph: the larger one, where it has thermal edges too."""
-    lists = (getattr(graph, name, None) for name in ("edge_index", "thermal_edge_index"))
-    return max(index.shape[1] for index in lists if index is not None)
 
 
 class Recording:
@@ -43,7 +38,7 @@ class Recording:
     like
         A graph, or batch of graphs, that shows the number of particles and the fields.
     max_edges
-        Room for edges: the largest of :func:`most_edges` in the data.
+        Room for edges: the largest ``Graph.n_edges`` in the data.
 
     Attributes
     ----------
@@ -56,7 +51,7 @@ class Recording:
         Where the Triton kernel cannot run, or later for a graph that does not fit.
     """
 
-    def __init__(self, loss: nn.Module, like: Any, max_edges: int) -> None:
+    def __init__(self, loss: nn.Module, like: Graph, max_edges: int) -> None:
         from propensity.nn import SE3GNN
 
         network = next(part for part in loss.modules() if isinstance(part, SE3GNN))
@@ -66,24 +61,17 @@ class Recording:
                 f"a recording needs the Triton kernel, and the network is {weight.dtype} on {weight.device}."
             )
         self.n_nodes, self.max_edges = len(like.types), max_edges
-        held = like.to_dict() if hasattr(like, "to_dict") else vars(like)
         # Edges are padded; all else belongs to particles.
-        self._inputs = {
-            name: value.to(weight.device, copy=True)
-            for name, value in held.items()
-            if torch.is_tensor(value) and not name.endswith(("edge_index", "edge_vec"))
-        }
-        self._edges = {
-            name: torch.empty(
-                (2, max_edges) if name.endswith("index") else (max_edges, 3),
-                dtype=held[name].dtype,
-                device=weight.device,
-            )
-            for name in held
-            if name.endswith(("edge_index", "edge_vec"))
-        }
+        self._inputs: dict[str, torch.Tensor] = {}
+        self._edges: dict[str, torch.Tensor] = {}
+        for name, field, value in like.tensors():
+            if field.of_edges:
+                shape = [max_edges if k == field.axis else size for k, size in enumerate(value.shape)]
+                self._edges[name] = torch.empty(shape, dtype=value.dtype, device=weight.device)
+            else:
+                self._inputs[name] = value.to(weight.device, copy=True)
         self._put(like)
-        graph = SimpleNamespace(**self._edges, **self._inputs)
+        graph = Graph(**self._edges, **self._inputs)
         state = {name: value.clone() for name, value in loss.state_dict().items()}
         parameters = list(loss.parameters())
         used: list[nn.Parameter] = []
@@ -108,7 +96,7 @@ class Recording:
             buffer for name, buffer in loss.named_buffers() if name.endswith("num_batches_tracked")
         ]
 
-    def __call__(self, graph: Any) -> torch.Tensor:
+    def __call__(self, graph: Graph) -> torch.Tensor:
         """Losses of ``graph``, shape (k,)."""
         self._put(graph)
         for counter in self._counters:
@@ -118,26 +106,26 @@ class Recording:
             parameter.grad = gradient
         return self._losses
 
-    def _put(self, graph: Any) -> None:
+    def _put(self, graph: Graph) -> None:
         """Copy a graph to where the recording reads, with edges to a particle that does not exist in the room
         left.
         """
-        n_edges = most_edges(graph)
+        n_edges = graph.n_edges
         if len(graph.types) != self.n_nodes or n_edges > self.max_edges:
             raise InputError(
                 f"the graph has {len(graph.types)} particles and {n_edges} edges: "
                 f"recorded were {self.n_nodes} and up to {self.max_edges}."
             )
         for name, room in self._edges.items():
-            value = getattr(graph, name)
-            if name.endswith("index"):
+            value = graph[name]
+            if FIELDS[name].is_index:
                 room[:, : value.shape[1]] = value
                 room[:, value.shape[1] :] = self.n_nodes
             else:
                 room[: len(value)] = value
                 room[len(value) :] = 1.0
         for name, value in self._inputs.items():
-            value.copy_(getattr(graph, name), non_blocking=True)
+            value.copy_(graph[name], non_blocking=True)
 
 
 def record(
@@ -146,7 +134,7 @@ def record(
     """Record what ``run`` launches: a function that replays it, and the results that each replay
     overwrites.
     """
-    side = torch.cuda.Stream(device)
+    side = _side_stream(device)
     side.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(side):
         for _ in range(2):  # compiles, and fills what is kept between passes
@@ -156,3 +144,9 @@ def record(
     with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
         results = run()
     return graph.replay, results
+
+
+@lru_cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One stream for all recordings, since cuBLAS keeps tens of megabytes for each that it has seen."""
+    return torch.cuda.Stream(device)

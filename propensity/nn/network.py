@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from e3nn.o3 import Irreps
 from torch import nn
 
 from propensity.errors import InputError
+from propensity.graph import Graph
 from propensity.nn.convolution import Convolution
 from propensity.nn.kernels import get_kernel
 from propensity.nn.kernels.base import Kernel
@@ -144,22 +144,17 @@ class SE3GNN(nn.Module):
             own = {"n_layers": thermal_layers, "offset_scale": 0.0, "thermal_layers": 0}
             self.thermal = SE3GNN(**{**self.config, **own})
 
-    def forward(self, graph: Any) -> torch.Tensor:
-        """Prediction for each particle, shape (N, n_outputs), from :func:`propensity.graph.network_graph`."""
+    def forward(self, graph: Graph) -> torch.Tensor:
+        """Prediction for each particle, shape (N, n_outputs)."""
         kernel = self._kernel()
         output = self.read_out(kernel.last_features(self, graph), graph)
         if self.thermal is None:
             return output
         # Fast motion follows from forces, which at a minimum are zero.
-        seen = SimpleNamespace(
-            types=graph.types,
-            edge_index=graph.thermal_edge_index,
-            edge_vec=graph.thermal_edge_vec,
-            scalars=graph.scalars if self.n_extra else None,
-        )
+        seen = graph.between_thermal_positions()
         return output + self.thermal.read_out(kernel.last_features(self.thermal, seen), seen)
 
-    def hidden(self, graph: Any) -> list[torch.Tensor]:
+    def hidden(self, graph: Graph) -> list[torch.Tensor]:
         """Equivariant features after each layer, each of shape (N, channels·(l_max+1)²)."""
         return self._kernel().features(self, graph)
 
@@ -167,14 +162,14 @@ class SE3GNN(nn.Module):
         weight = self.readout.weight
         return get_kernel(self.kernel, weight.device, weight.dtype)
 
-    def layer_scalars(self, graph: Any) -> torch.Tensor:
+    def layer_scalars(self, graph: Graph) -> torch.Tensor:
         """What joins every layer: one-hot species and the graph's scalars, shape (N, n_species + n_extra)."""
         one_hot = nn.functional.one_hot(graph.types, self.n_species).to(self.readout.weight.dtype)
         if not self.n_extra:
             return one_hot
         return torch.cat([one_hot, graph.scalars.to(one_hot.dtype)], dim=1)
 
-    def first_features(self, graph: Any) -> torch.Tensor:
+    def first_features(self, graph: Graph) -> torch.Tensor:
         """Features before the first layer: shape (N, 0), or thermal offsets as the first of the vectors."""
         weight = self.readout.weight
         if not self.offset_scale:
@@ -183,7 +178,7 @@ class SE3GNN(nn.Module):
         first = self.config["channels"]
         return nn.functional.pad(vectors, (first, self.irreps.dim - first - 3))
 
-    def read_out(self, hidden: torch.Tensor, graph: Any) -> torch.Tensor:
+    def read_out(self, hidden: torch.Tensor, graph: Graph) -> torch.Tensor:
         """Linear map of scalars and norms, and of the length of the thermal offset, shape (N, n_outputs)."""
         invariants, types = [], graph.types
         if self.offset_scale:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from functools import lru_cache
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
+from propensity.graph import Graph
 from propensity.neighbours import triton_cells
 from propensity.neighbours.coincidence import COINCIDENT
+from propensity.nn.cuda_graph import record
 from propensity.nn.kernels.choice import get_kernel
 from propensity.structure import Structure
 
@@ -34,18 +35,29 @@ KEPT = 4
 MARGIN = 1.1
 
 
-def replayed(network: SE3GNN, structure: Structure) -> np.ndarray | None:
+def replayed(
+    network: SE3GNN, structure: Structure, scalars: Callable[[Structure], np.ndarray | None] | None = None
+) -> np.ndarray | None:
     """Outputs of ``network`` in eval mode for ``structure``, shape (N, n_outputs), or None: then call it
     itself.
 
     None comes back for the first structure of a size, those that are not worth a recording or cannot have
-    one (above ``LARGEST`` particles, open boundaries, small cells, scalars beside the species, thermal
-    offsets, kernels other than Triton), for more edges than there is room for, and for coincident particles.
+    one (above ``LARGEST`` particles, open boundaries, small cells, kernels other than Triton), for more edges
+    than there is room for, and for coincident particles.
+
+    Parameters
+    ----------
+    network
+        In eval mode.
+    structure
+        What it shall see; with its thermal offset, where the network reads that.
+    scalars
+        Measures the scalars beside the species, shape (N, n_extra), where the network reads some.
     """
     weight = network.readout.weight
     if not weight.is_cuda or len(structure) > LARGEST or not structure.pbc.all():
         return None
-    if network.training or network.n_extra or network.offset_scale or torch.is_grad_enabled():
+    if network.training or torch.is_grad_enabled() or (network.n_extra and scalars is None):
         return None
     if get_kernel(network.kernel, weight.device, weight.dtype).name != "triton":
         return None
@@ -55,7 +67,7 @@ def replayed(network: SE3GNN, structure: Structure) -> np.ndarray | None:
     recordings = _RECORDINGS.get(network) or _RECORDINGS.setdefault(network, _Recordings(network))
     # Recordings outlive an inference mode that the caller may be in.
     with recordings.lock, torch.cuda.device(weight.device), torch.inference_mode(False), torch.no_grad():
-        return recordings.outputs(network, structure, *grid)
+        return recordings.outputs(network, structure, scalars, *grid)
 
 
 class _Recordings:
@@ -73,7 +85,12 @@ class _Recordings:
         self.failed = False
 
     def outputs(
-        self, network: SE3GNN, structure: Structure, frame: np.ndarray, bins: tuple[int, int, int]
+        self,
+        network: SE3GNN,
+        structure: Structure,
+        scalars: Callable[[Structure], np.ndarray | None] | None,
+        frame: np.ndarray,
+        bins: tuple[int, int, int],
     ) -> np.ndarray | None:
         state = network.kernel, *(_stamp(t) for held in self.tensors for t in held.values() if t is not None)
         if state != self.state:
@@ -82,96 +99,113 @@ class _Recordings:
         key = (len(structure), bins)
         again, self.last = key == self.last, key
         recording = self.held.pop(key, None)
+        if recording is None and (self.failed or not again):
+            return None
+        seen = _Seen(structure, scalars(structure) if network.n_extra and scalars else None)
         if recording is None:
-            if self.failed or not again:
-                return None
             while len(self.held) >= KEPT:
                 del self.held[next(iter(self.held))]
             try:
                 with _ONE_AT_A_TIME:
-                    recording = _Recording(network, structure, frame, bins)
+                    recording = _Recording(network, seen, frame, bins)
             except RuntimeError as error:
                 log.warning("predictions go on without CUDA graphs, which failed: %s", error)
                 self.failed = True
                 return None
-        found = recording(structure, frame)
+        found = recording(seen, frame)
         if found is not None:
             self.held[key] = recording
         return found
 
 
+class _Seen(NamedTuple):
+    """A structure and the scalars of its particles, shape (N, n_extra) or None."""
+
+    structure: Structure
+    scalars: np.ndarray | None
+
+
 class _Recording:
     """One network for one number of particles and bins, recorded on one structure."""
 
-    def __init__(
-        self, network: SE3GNN, structure: Structure, frame: np.ndarray, bins: tuple[int, int, int]
-    ) -> None:
-        n, device = len(structure), network.readout.weight.device
+    def __init__(self, network: SE3GNN, seen: _Seen, frame: np.ndarray, bins: tuple[int, int, int]) -> None:
+        n, device = len(seen.structure), network.readout.weight.device
+        # Positions, thermal offsets and scalars, as far as the network reads them.
+        widths = (3, 3 if network.offset_scale else 0, network.n_extra)
         # The frame comes first, padded to keep positions aligned.
-        self.inputs = torch.empty(20 + 3 * n, dtype=torch.float64).pin_memory()
-        self.inputs[19] = 0
+        self.inputs = _pinned(torch.zeros(20 + n * sum(widths), dtype=torch.float64))
         self.on_device = self.inputs.to(device)
-        cell, positions = self.on_device[:19], self.on_device[20:].view(n, 3)
-        self.types = structure.types.copy()
+        cell, parts = self.on_device[:19], self.on_device[20:].split([n * width for width in widths])
+        positions, offset, scalars = (part.view(n, -1) if len(part) else part for part in parts)
+        self.types = seen.structure.types.copy()
         self.types_on_device = torch.from_numpy(self.types).to(device)
-        self._upload(structure, frame)
-        n_edges = int(triton_cells.search(positions, cell, bins).summary()[0])
-        self.room = int(n_edges * MARGIN) + 1024
+        self._upload(seen, frame)
 
-        def run() -> tuple[torch.Tensor, torch.Tensor]:
-            found = triton_cells.search(positions, cell, bins)
-            # Edges beyond those found lead to particle n, which does not exist.
-            edge_index = torch.full((2, self.room), n, dtype=torch.int64, device=device)
-            edge_vec = torch.ones(self.room, 3, device=device)
-            found.fill(edge_index, edge_vec)
-            graph: Any = SimpleNamespace(types=self.types_on_device, edge_index=edge_index, edge_vec=edge_vec)
-            return network(graph), found.summary()
+        def searched() -> list[triton_cells.Found]:
+            there = [positions] if network.thermal is None else [positions, positions + offset]
+            return [triton_cells.search(at, cell, bins) for at in there]
 
-        side = _side_stream(device)
-        side.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(side):
-            run()
-        torch.cuda.current_stream(device).wait_stream(side)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, stream=side, capture_error_mode="thread_local"):
-            self.results = run()
+        self.rooms = [int(float(found.summary()[0]) * MARGIN) + 1024 for found in searched()]
+
+        def run() -> tuple[torch.Tensor, ...]:
+            edges, summaries = [], []
+            for found, room in zip(searched(), self.rooms, strict=True):
+                # Edges beyond those found lead to particle n, which does not exist.
+                edges.append(torch.full((2, room), n, dtype=torch.int64, device=device))
+                edges.append(torch.ones(room, 3, device=device))
+                found.fill(edges[-2], edges[-1])
+                summaries.append(found.summary())
+            names = ("edge_index", "edge_vec", "thermal_edge_index", "thermal_edge_vec")
+            graph = Graph(types=self.types_on_device, **dict(zip(names, edges, strict=False)))
+            if network.offset_scale:
+                graph.thermal_offset = offset.float()
+            if network.n_extra:
+                graph.scalars = scalars.float()
+            return network(graph), *summaries
+
+        self._replay, self.results = record(run, device)
         # What the layers keep between passes was made before, and the recording reads it where it lies.
         self.tables = _tables(network)
-        self.host = [torch.empty(t.shape, dtype=t.dtype).pin_memory() for t in self.results]
+        self.host = [_pinned(torch.empty(t.shape, dtype=t.dtype)) for t in self.results]
 
-    def __call__(self, structure: Structure, frame: np.ndarray) -> np.ndarray | None:
+    def __call__(self, seen: _Seen, frame: np.ndarray) -> np.ndarray | None:
         """Outputs, or None where the edges do not fit or particles coincide."""
-        if not np.array_equal(self.types, structure.types):
-            self.types = structure.types.copy()
+        if not np.array_equal(self.types, seen.structure.types):
+            self.types = seen.structure.types.copy()
             self.types_on_device.copy_(torch.from_numpy(self.types))
-        self._upload(structure, frame)
-        self.graph.replay()
+        self._upload(seen, frame)
+        self._replay()
         for host, result in zip(self.host, self.results, strict=True):
             host.copy_(result, non_blocking=True)
-        torch.cuda.current_stream().synchronize()
-        outputs, summary = self.host
-        n_edges, closest = summary.tolist()
-        if n_edges > self.room or closest < COINCIDENT**2:
-            return None
+        if self.on_device.is_cuda:
+            torch.cuda.current_stream().synchronize()
+        outputs, *summaries = self.host
+        for summary, room in zip(summaries, self.rooms, strict=True):
+            n_edges, closest = summary.tolist()
+            if n_edges > room or closest < COINCIDENT**2:
+                return None
         return outputs.numpy().astype(np.float64)
 
-    def _upload(self, structure: Structure, frame: np.ndarray) -> None:
-        inputs = self.inputs.numpy()
+    def _upload(self, seen: _Seen, frame: np.ndarray) -> None:
+        structure, inputs, first = seen.structure, self.inputs.numpy(), 20
         inputs[:19] = frame
-        inputs[20:] = structure.positions.ravel()
+        for part in (structure.positions, structure.thermal_offset, seen.scalars):
+            if part is not None and first < len(inputs):
+                inputs[first : first + part.size] = part.ravel()
+                first += part.size
         self.on_device.copy_(self.inputs, non_blocking=True)
 
 
 def _tables(network: SE3GNN) -> list[Any]:
     from propensity.nn.kernels.triton.kernel import _folded
 
-    return [_folded(c, norm) for c, norm in zip(network.convolutions, network.norms, strict=True)]
+    own = [_folded(c, norm) for c, norm in zip(network.convolutions, network.norms, strict=True)]
+    return own if network.thermal is None else own + _tables(network.thermal)
 
 
-@lru_cache
-def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """One stream for all recordings, since cuBLAS keeps tens of megabytes for each that it has seen."""
-    return torch.cuda.Stream(device)
+def _pinned(tensor: torch.Tensor) -> torch.Tensor:
+    """In memory from which copies to a device don't wait."""
+    return tensor.pin_memory() if torch.cuda.is_available() else tensor
 
 
 def _stamp(tensor: torch.Tensor) -> tuple[int, int]:

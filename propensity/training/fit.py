@@ -111,8 +111,7 @@ def _fit(
     dtype = torch.float64 if config.precision == "float64" else torch.float32
     card = _card(train, config)
     torch.manual_seed(config.seed)
-    size = typical_offset(train) if config.input_positions == "both" else 0.0
-    network = SE3GNN(**config.network_options(len(card.species), len(card.times), size)).to(dtype)
+    network = SE3GNN(**card.config).to(dtype)
     card.config = network.config
     if config.init:
         start_from(network, config.init)
@@ -185,6 +184,8 @@ def _card(train: Sequence[Sample], config: TrainingConfig) -> Card:
         citation=CITATION,
     )
     card.trained_species = chosen_species(train, config.trained_species)
+    scale = typical_offset(train) if config.input_positions == "both" else 0.0
+    card.config = config.network_options(len(card.species), len(card.times), scale)
     if config.potential_energy:
         card.scalar_recipe = learn_scalar_recipe(
             [input_structure(sample, config.input_positions) for sample in train],

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
-from torch_geometric.data import Data
 
 from propensity.errors import DataError
-from propensity.estimators.inputs import input_structure
+from propensity.estimators.inputs import Inputs, input_structure
 from propensity.estimators.training_config import TrainingConfig
-from propensity.graph import network_graph
-from propensity.nn.scalars import scalars_of
+from propensity.graph import Graph, join_graphs
 
 if TYPE_CHECKING:
     from propensity.estimators.card import Card
@@ -25,21 +23,19 @@ if TYPE_CHECKING:
 DEVICE_SHARE = 0.4
 
 
-def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: torch.dtype) -> Data:
+def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: torch.dtype) -> Graph:
     """Graph with ``labels`` (N, T) standardised by the card, ``trained`` (N,) 1 where the loss counts, 0
     elsewhere.
 
     With ``config.inherent_weight`` also ``offset_label`` (N, 3), the thermal offset as a label.
     """
     structure = input_structure(sample, config.input_positions)
-    graph = network_graph(structure, config.cutoff, config.thermal_layers > 0, dtype=dtype)
+    graph = Inputs(card).graph(structure, dtype=dtype)
     types = structure.types
     mean, std = np.array(card.target_mean), np.array(card.target_std)
     graph.labels = torch.from_numpy((sample.propensities - mean[types]) / std[types]).to(dtype)
     counts = np.array([name in card.trained_species for name in card.species])
     graph.trained = torch.from_numpy(counts[types]).to(dtype)
-    if card.scalar_recipe:
-        graph.scalars = torch.from_numpy(scalars_of(structure, card.scalar_recipe)).to(dtype)
     if config.inherent_weight:
         if sample.inherent_positions is None:
             raise DataError(
@@ -49,23 +45,6 @@ def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: to
         offset = sample.structure.at_minimum(sample.inherent_positions).thermal_offset
         graph.offset_label = torch.from_numpy(offset).to(dtype)  # type: ignore[arg-type]
     return graph
-
-
-def join_graphs(graphs: Sequence[Data]) -> Data:
-    """One graph of several, particle after particle; a single one is returned as it is."""
-    if len(graphs) == 1:
-        return graphs[0]
-    sizes = [graph.num_nodes for graph in graphs]
-    offsets = np.cumsum([0, *sizes[:-1]]).tolist()
-    joined = Data(num_nodes=sum(sizes))
-    for key in ("edge_index", "thermal_edge_index"):
-        if key in graphs[0]:
-            edges = [graph[key] + offset for graph, offset in zip(graphs, offsets, strict=True)]
-            joined[key] = torch.cat(edges, dim=1)
-    for key in graphs[0].to_dict():
-        if key not in joined:
-            joined[key] = torch.cat([graph[key] for graph in graphs])
-    return joined
 
 
 class EpochSampler(Sampler[int]):
@@ -97,7 +76,7 @@ class EpochSampler(Sampler[int]):
 class GraphModule(LightningDataModule):
     """Loaders over graphs in memory; no worker processes, since there is nothing left to load."""
 
-    def __init__(self, train: list[Data], valid: list[Data], config: TrainingConfig) -> None:
+    def __init__(self, train: list[Graph], valid: list[Graph], config: TrainingConfig) -> None:
         super().__init__()
         self.graphs, self.valid_graphs, self.config = train, valid, config
 
@@ -113,7 +92,7 @@ class GraphModule(LightningDataModule):
             moved = [graph.pin_memory() for graph in graphs]
         self.graphs, self.valid_graphs = moved[: len(self.graphs)], moved[len(self.graphs) :]
 
-    def train_dataloader(self) -> Iterable[Data]:
+    def train_dataloader(self) -> Iterable[Graph]:
         """Batches of one epoch, shuffled."""
         rank, world = self._place()
         sampler = EpochSampler(len(self.graphs), self.config.seed, rank, world)
@@ -125,7 +104,7 @@ class GraphModule(LightningDataModule):
             generator=torch.Generator(),  # else every new iterator would advance the generator of dropout
         )
 
-    def val_dataloader(self) -> Iterable[Data]:
+    def val_dataloader(self) -> Iterable[Graph]:
         """Share of this process in the validation structures, one at a time.
 
         A process without a share gets one all the same, which the module does not count: every process
@@ -135,7 +114,7 @@ class GraphModule(LightningDataModule):
         share = self.valid_graphs[rank::world] or self.valid_graphs[:1]
         return DataLoader(share, batch_size=1, collate_fn=join_graphs)  # type: ignore[arg-type]
 
-    def transfer_batch_to_device(self, batch: Data, device: torch.device, dataloader_idx: int) -> Data:
+    def transfer_batch_to_device(self, batch: Graph, device: torch.device, dataloader_idx: int) -> Graph:
         """Copy without waiting; a cached graph is there already."""
         return batch if batch.types.device == device else batch.to(device, non_blocking=True)
 
@@ -144,6 +123,6 @@ class GraphModule(LightningDataModule):
         return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
 
 
-def graph_bytes(graph: Data) -> int:
+def graph_bytes(graph: Graph) -> int:
     """Memory of the tensors of a graph."""
-    return sum(value.nbytes for _, value in graph.to_dict().items() if isinstance(value, torch.Tensor))
+    return sum(value.nbytes for _, _, value in graph.tensors())

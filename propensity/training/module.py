@@ -9,14 +9,13 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import LightningModule
 from torch import nn
-from torch_geometric.data import Data
 
 from propensity.estimators.card import Card
 from propensity.estimators.training_config import TrainingConfig
+from propensity.graph import Graph, join_graphs
 from propensity.nn import SE3GNN
-from propensity.nn.cuda_graph import Recording, can_capture, most_edges
+from propensity.nn.cuda_graph import Recording, can_capture
 from propensity.nn.kernels.agreement import agrees
-from propensity.training.graphs import join_graphs
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +62,11 @@ class PropensityModule(LightningModule):
             return
         graphs, size = self.trainer.datamodule.graphs, self.config.batch_size  # type: ignore[attr-defined]
         if len(graphs) >= size and len({graph.num_nodes for graph in graphs}) == 1:
-            most = sorted(most_edges(graph) for graph in graphs)[-size:]
+            most = sorted(graph.n_edges for graph in graphs)[-size:]
             loss = TrainingLoss(self.network, self.to_inherent, self.config)
             self._recorded = Recording(loss, join_graphs(graphs[:size]), sum(most))
 
-    def training_step(self, graph: Data, index: int) -> torch.Tensor:
+    def training_step(self, graph: Graph, index: int) -> torch.Tensor:
         """Loss of one batch."""
         self._replayed = self._recorded is not None and len(graph.types) == self._recorded.n_nodes
         if self._recorded is not None and self._replayed:
@@ -110,7 +109,7 @@ class PropensityModule(LightningModule):
                     buffer.copy_(self.trainer.strategy.reduce(buffer.clone(), reduce_op="mean"))
         self._sums: torch.Tensor | None = None
 
-    def validation_step(self, graph: Data, index: int) -> None:
+    def validation_step(self, graph: Graph, index: int) -> None:
         """Add one structure to the sums."""
         sums = torch_moments(self.network(graph), graph.labels, graph.types, self.network.n_species)
         self._sums = sums if self._sums is None else self._sums + sums
@@ -157,7 +156,7 @@ class TrainingLoss(nn.Module):
         super().__init__()
         self.network, self.to_inherent, self.config = network, to_inherent, config
 
-    def forward(self, graph: Any) -> torch.Tensor:
+    def forward(self, graph: Graph) -> torch.Tensor:
         """Losses of one batch."""
         if self.to_inherent is None:
             loss = mean_squared_error(self.network(graph), graph)
@@ -168,7 +167,7 @@ class TrainingLoss(nn.Module):
             [loss + self.config.inherent_weight * self._inherent(layers[len(layers) // 2], graph), loss]
         )
 
-    def _inherent(self, hidden: torch.Tensor, graph: Any) -> torch.Tensor:
+    def _inherent(self, hidden: torch.Tensor, graph: Graph) -> torch.Tensor:
         """Squared error of the way to the inherent structure, relative to its mean square."""
         assert self.to_inherent is not None
         channels = self.config.channels
@@ -178,7 +177,7 @@ class TrainingLoss(nn.Module):
         return (predicted + offset).square().mean() / offset.square().mean().clamp_min(1e-9)
 
 
-def mean_squared_error(output: torch.Tensor, graph: Data) -> torch.Tensor:
+def mean_squared_error(output: torch.Tensor, graph: Graph) -> torch.Tensor:
     """Mean over trained particles and times of the squared error, in standardised units."""
     weight = graph.trained
     return ((output.to(graph.labels.dtype) - graph.labels).square().mean(dim=1) * weight).sum() / weight.sum()

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 import torch
 from e3nn.nn import BatchNorm
 from torch import nn
-from torch_geometric.data import Data
 
+from propensity.graph import Graph
 from propensity.nn import SE3GNN
 
 
 @torch.no_grad()
-def refresh_norms(network: SE3GNN, graphs: Iterable[Data]) -> None:
+def refresh_norms(network: SE3GNN, graphs: Iterable[Graph]) -> None:
     """Set every running statistic to its average over ``graphs``, without dropout; leaves eval mode on.
 
     Running statistics with momentum 0.5 are those of the last two or three structures; averages over

@@ -85,11 +85,11 @@ def test_edges_fill_the_room_and_fields_follow(eager):
 
 def test_room_is_for_the_longer_list_of_edges():
     graph = labelled(10, 40)
-    assert module.most_edges(graph) == 40
+    assert graph.n_edges == 40
     graph.edge_index = graph.edge_index[:, :5]
-    assert module.most_edges(graph) == graph.thermal_edge_index.shape[1] == 30
+    assert graph.n_edges == graph.thermal_edge_index.shape[1] == 30
     del graph.thermal_edge_index
-    assert module.most_edges(graph) == 5
+    assert graph.n_edges == 5
 
 
 def test_losses_gradients_and_statistics_are_those_of_the_module(eager):

@@ -10,10 +10,13 @@ import torch
 
 from propensity.errors import InputError
 from propensity.estimators.card import Card
+from propensity.estimators.inputs import Inputs
 from propensity.estimators.se3gnn import SE3Estimator
-from propensity.graph import build_graph
+from propensity.graph import Graph
+from propensity.neighbours import neighbour_list
 from propensity.nn import SE3GNN, replay
 from propensity.structure import Structure
+from tests.nn.test_cuda_graph import run_again
 
 gpu = pytest.mark.gpu
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -28,13 +31,25 @@ def frame(n=300, seed=0, side=None):
     return Structure(sites + random.uniform(-0.2, 0.2, (n, 3)), random.integers(0, 2, n), side)
 
 
+def with_offset(structure):
+    """The same as an energy minimum of a sort, which says where its thermal positions are."""
+    rng = np.random.default_rng(len(structure))
+    return structure.at_minimum(structure.positions + rng.uniform(-0.1, 0.1, structure.positions.shape))
+
+
+#: Networks by what they see.
+SEEN = {
+    "thermal": {},
+    "both": {"offset_scale": 0.1},
+    "thermal layers": {"offset_scale": 0.1, "thermal_layers": 1},
+    "scalars": {"n_extra": 1},
+}
+
+
 def estimator_of(device="cuda", **options):
     torch.manual_seed(0)
     network = SE3GNN(2, 3, l_max=1, n_layers=2, readout="species", **options).to(device)
-    network.train()
-    if not options.get("n_extra"):
-        for seed in range(3):
-            network(build_graph(frame(seed=seed), 2.0, device=device))
+    recipe = {"potential_energy": "lj/cut", "mean": [-3.0, -4.0], "std": [3.0, 4.0]}
     card = Card(
         kind="se3gnn",
         name="tiny",
@@ -45,7 +60,13 @@ def estimator_of(device="cuda", **options):
         default_time_index=2,
         target_mean=[[0.0] * 3] * 2,
         target_std=[[1.0] * 3] * 2,
+        input_positions="both" if options.get("offset_scale") else "thermal",
+        scalar_recipe=recipe if options.get("n_extra") else {},
     )
+    network.train()
+    for seed in range(3):
+        seen = frame(seed=seed)
+        network(Inputs(card).graph(with_offset(seen) if network.offset_scale else seen, device=device))
     return SE3Estimator(network, card)
 
 
@@ -65,13 +86,68 @@ def test_nothing_is_recorded_on_a_cpu():
     assert estimator.network not in replay._RECORDINGS
 
 
+class Search:
+    """Neighbours found by the list for processors, in place of the kernels of a GPU."""
+
+    def __init__(self, positions, frame, bins):
+        cell = frame[:9].view(3, 3).numpy()
+        structure = Structure(positions.numpy().copy(), np.zeros(len(positions), int), cell)
+        self.edges = neighbour_list(structure, float(frame[18]) ** 0.5)
+
+    def summary(self):
+        return torch.tensor([self.edges[0].shape[1], float(self.edges[1].square().sum(1).min())]).double()
+
+    def fill(self, edge_index, edge_vec):
+        n = self.edges[0].shape[1]
+        edge_index[:, :n], edge_vec[:n] = self.edges
+
+
+def only_real_edges(network):
+    """Drop the room beyond the edges, since the reference knows no particle that does not exist."""
+
+    def shortened(module, args):
+        (graph,) = args
+        fields = {}
+        for name, field, value in graph.tensors():
+            if field.of_edges:
+                index = graph.edge_index if "E" in field.shape else graph.thermal_edge_index
+                value = value.narrow(field.axis, 0, int((index[1] < len(graph.types)).sum()))
+            fields[name] = value
+        return (Graph(**fields),)
+
+    network.register_forward_pre_hook(shortened)
+
+
+@pytest.mark.parametrize("seen", list(SEEN))
+def test_what_a_recording_reads_is_what_the_network_is_given(seen, monkeypatch):
+    """On a processor, where a replay calls again what was recorded."""
+    estimator = estimator_of("cpu", kernel="reference", **SEEN[seen])
+    only_real_edges(estimator.network)
+    monkeypatch.setattr(replay, "record", run_again)
+    monkeypatch.setattr(replay, "_tables", lambda network: [])
+    monkeypatch.setattr(replay.triton_cells, "search", Search)
+    recording = None
+    for seed in range(3):
+        structure = frame(seed=seed, side=6.3 + 0.02 * seed)
+        structure = with_offset(structure) if estimator.network.offset_scale else structure
+        there = replay._Seen(structure, Inputs(estimator.card).scalars(structure))
+        grid, bins = replay.triton_cells.grid_of(structure.cell, 2.0, len(structure))
+        with torch.no_grad():
+            recording = recording or replay._Recording(estimator.network, there, grid, bins)
+            found = recording(there, grid)
+        np.testing.assert_allclose(found, called(estimator, structure), rtol=1e-4, atol=1e-5)
+
+
 @gpu
 @needs_gpu
-def test_frames_of_a_trajectory():
+@pytest.mark.parametrize("seen", list(SEEN))
+def test_frames_of_a_trajectory(seen):
     """Other positions, types and cells than those recorded; the first frame alone costs no recording."""
-    estimator = estimator_of()
+    estimator = estimator_of(**SEEN[seen])
     frames = [frame(seed=seed, side=6.3 + 0.02 * seed) for seed in range(6)]
     frames[3] = Structure(np.asfortranarray(frames[3].positions), frames[3].types, frames[3].cell)
+    if estimator.network.offset_scale:
+        frames = [with_offset(structure) for structure in frames]
     for k, structure in enumerate(frames):
         found = estimator.predict(structure)
         assert len(recordings(estimator)) == (k > 0)

@@ -9,7 +9,9 @@ import torch
 from e3nn.o3 import rand_matrix
 
 from propensity.errors import InputError
-from propensity.graph import build_graph, network_graph
+from propensity.estimators.card import Card
+from propensity.estimators.inputs import Inputs
+from propensity.graph import build_graph
 from propensity.nn import SE3GNN
 from propensity.structure import Structure
 from tests.conftest import make_liquid
@@ -67,9 +69,16 @@ def network(request, dtype):
 
 
 def graph_of(network, structure):
-    return network_graph(
-        structure, network.cutoff, network.thermal is not None, dtype=network.readout.weight.dtype
+    seen = "both" if network.offset_scale else "thermal"
+    card = Card(
+        kind="se3gnn",
+        species=("A", "B"),
+        times=(1.0,),
+        cutoff=network.cutoff,
+        config=network.config,
+        input_positions=seen,
     )
+    return Inputs(card).graph(structure, dtype=network.readout.weight.dtype)
 
 
 @torch.no_grad()

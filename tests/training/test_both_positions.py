@@ -15,11 +15,12 @@ from propensity.errors import DataError, InputError
 from propensity.estimators.inputs import input_structure
 from propensity.estimators.storage import load_model, save_model
 from propensity.evaluation import evaluate
+from propensity.graph import join_graphs
 from propensity.nn import SE3GNN
 from propensity.structure import Structure
 from propensity.training import fit_network
 from propensity.training.fit import typical_offset
-from propensity.training.graphs import join_graphs, labelled_graph
+from propensity.training.graphs import labelled_graph
 from tests.conftest import make_liquid
 from tests.training.conftest import SMALL, make_sample
 

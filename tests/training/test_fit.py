@@ -13,13 +13,13 @@ from propensity.estimators.storage import save_model
 from propensity.estimators.training_config import TrainingConfig
 from propensity.estimators.training_set import sources_of
 from propensity.evaluation import evaluate
-from propensity.graph import build_graph
+from propensity.graph import build_graph, join_graphs
 from propensity.nn import SE3GNN
 from propensity.runs.curves import read_log
 from propensity.structure import Structure, minimum_image
 from propensity.training import fit_network
 from propensity.training.checkpoints import read_checkpoint
-from propensity.training.graphs import EpochSampler, join_graphs
+from propensity.training.graphs import EpochSampler
 from propensity.training.module import PropensityModule, rate_factor
 from propensity.training.norms import refresh_norms
 from tests.conftest import make_liquid

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import logging
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+
+from propensity.graph import Graph
 
 if TYPE_CHECKING:
     from propensity.nn.network import SE3GNN
@@ -40,7 +41,7 @@ def agrees(network: SE3GNN) -> bool:
     return all(float((a - b).norm()) <= WRONG * float(b.norm()) for a, b in zip(found, expected, strict=True))
 
 
-def _graph(network: SE3GNN, weight: torch.Tensor) -> Any:
+def _graph(network: SE3GNN, weight: torch.Tensor) -> Graph:
     """Random particles and edges, the same every time."""
     random = torch.Generator().manual_seed(0)
     n, n_edges = PARTICLES, PARTICLES * NEIGHBOURS
@@ -57,7 +58,7 @@ def _graph(network: SE3GNN, weight: torch.Tensor) -> Any:
         "thermal_offset": (network.offset_scale or 1.0) * torch.randn(n, 3, generator=random),
         "scalars": torch.randn(n, max(network.n_extra, 1), generator=random)[:, : network.n_extra],
     }
-    return SimpleNamespace(
+    return Graph(
         **{
             name: value.to(weight.device, weight.dtype if value.is_floating_point() else None)
             for name, value in fields.items()
@@ -65,7 +66,7 @@ def _graph(network: SE3GNN, weight: torch.Tensor) -> Any:
     )
 
 
-def _step(network: SE3GNN, graph: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def _step(network: SE3GNN, graph: Graph) -> tuple[torch.Tensor, torch.Tensor]:
     """Output, and all gradients of its mean square as one vector."""
     for module in network.modules():
         if isinstance(module, nn.Dropout):

@@ -1,7 +1,9 @@
 """Small graphs on which kernels are compared."""
 
 import torch
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Batch
+
+from propensity.graph import Graph
 
 
 def random_edges(n, n_edges, generator, dtype, degree_of_first):
@@ -25,7 +27,7 @@ def random_graph(n, n_edges, seed=0, dtype=torch.float64, degree_of_first=0):
     thermal_offset = torch.randn(n, 3, generator=generator, dtype=torch.float64).to(dtype)
     n_thermal = n_edges - n_edges // 4
     thermal_index, thermal_vec = random_edges(n, n_thermal, generator, dtype, degree_of_first)
-    return Data(
+    return Graph(
         types=types,
         edge_index=edge_index,
         edge_vec=edge_vec,
@@ -33,7 +35,6 @@ def random_graph(n, n_edges, seed=0, dtype=torch.float64, degree_of_first=0):
         thermal_edge_vec=thermal_vec,
         scalars=scalars,
         thermal_offset=thermal_offset,
-        num_nodes=n,
     )
 
 
