@@ -72,7 +72,7 @@ class Annotator:
         times: str | Sequence[float] | float | None = "default",
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
-        length_scale: float = 1.0,
+        length_scale: float | None = None,
         quench: str | None = None,
         name: str = "propensity",
     ) -> None:

@@ -30,7 +30,7 @@ def callback(
     *,
     times: str | Sequence[float] | float | None = "default",
     device: str | None = None,
-    length_scale: float = 1.0,
+    length_scale: float | None = None,
     quench: str | None = None,
     name: str = "propensity",
 ) -> Callable[..., None]:

@@ -130,7 +130,9 @@ def open_for(options: dict[str, list[str]], device: str | None = None) -> tuple[
         times[0] if named else [_number("times", t) for t in times],
         device=device or options.get("device", [None])[0],
         species_map=dict(enumerate(species, 1)),
-        length_scale=_number("length_scale", options.get("length_scale", ["1"])[0]),
+        length_scale=(
+            _number("length_scale", options["length_scale"][0]) if "length_scale" in options else None
+        ),
         quench=" ".join(options["quench"]) if "quench" in options else None,
     )
     # A wrong name shows here, at the line of the fix, instead of in the first step.

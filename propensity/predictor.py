@@ -14,13 +14,10 @@ import torch
 from propensity.errors import InputError, PropensityError, PropensityWarning
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import check_dimension
+from propensity.estimators.likeness import doubts
 from propensity.estimators.storage import load_model
 from propensity.species import SpeciesMap
 from propensity.structure import Structure
-
-#: Relative deviation of the density, and absolute one of a mole fraction, beyond which a user is warned.
-DENSITY_TOLERANCE = 0.05
-COMPOSITION_TOLERANCE = 0.05
 
 #: Names of the columns of a prediction, in atoms, frames and files; the last two for committees only.
 COLUMNS = ("propensity", "propensities", "propensity_std", "propensities_std")
@@ -42,7 +39,7 @@ class Predictor:
         From the labels of a structure to the species of the model, e.g. ``{1: "A", 2: "B"}``.
     length_scale
         Length of σ_AA in the units of the structures, e.g. 2.2 for a metallic glass in Å; predictions
-        come back in the units of the structure.
+        come back in the units of the structure.  None: as in the files that the model was trained on.
     kernel
         Implementation of the convolution, see :mod:`propensity.nn.kernels`.
     times
@@ -68,12 +65,12 @@ class Predictor:
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         species_map: SpeciesMap | None = None,
-        length_scale: float = 1.0,
+        length_scale: float | None = None,
         kernel: str = "auto",
         times: Sequence[float] | float | None = None,
         quench: str | None = None,
     ) -> None:
-        if not np.isfinite(length_scale) or length_scale <= 0:
+        if length_scale is not None and (not np.isfinite(length_scale) or length_scale <= 0):
             raise InputError(
                 f"length_scale is {length_scale}: give the length of σ_AA in your units, a positive number."
             )
@@ -83,16 +80,16 @@ class Predictor:
         self.device = _device(device)
         self.dtype = _dtype(dtype)
         self.species_map = species_map
-        self.length_scale = float(length_scale)
         self.estimators = [load_model(path).to(self.device, self.dtype, kernel) for path in paths]
         self.card: Card = self.estimators[0].card
         for path, estimator in zip(paths[1:], self.estimators[1:], strict=True):
-            for field in ("species", "times", "input_positions"):
+            for field in ("species", "times", "input_positions", "dimension", "length_scale"):
                 ours, theirs = getattr(self.card, field), getattr(estimator.card, field)
                 if ours != theirs:
                     raise InputError(
                         f"{path} has {field} {theirs} and {paths[0]} has {ours}: a committee must share them."
                     )
+        self.length_scale = float(self.card.length_scale if length_scale is None else length_scale)
         self.quench = quench
         if quench is not None:
             from propensity.physics.kob_andersen import check_potential
@@ -188,59 +185,11 @@ class Predictor:
         return columns
 
     def _check_like_training(self, structure: Structure) -> None:
-        card, exponent = self.card, "⁻²" if self.card.dimension == 2 else "⁻³"
-        if card.input_positions == "inherent" and self.quench is None and structure.thermal_offset is None:
-            self._warn_once(
-                "positions",
-                "the model was trained on inherent structures: give energy minima, or have thermal positions"
-                " minimised by quench (Kob–Andersen mixtures).",
-            )
-        self._check_boundaries(structure)
-        if (
-            card.density
-            and structure.density
-            and abs(structure.density / card.density - 1) > DENSITY_TOLERANCE
-        ):
-            self._warn_once(
-                "density",
-                f"number density is {structure.density:.4g} σ{exponent} and the model was trained at"
-                f" {card.density:.4g}: predictions may mislead (is length_scale right?).",
-            )
-        if card.composition:
-            here = structure.composition(len(self.species))
-            if np.abs(here - card.composition).max() > COMPOSITION_TOLERANCE:
-                self._warn_once(
-                    "composition",
-                    f"composition is {np.round(here, 3).tolist()} of {list(self.species)} and the model was"
-                    f" trained at {np.round(card.composition, 3).tolist()}: predictions may mislead (is"
-                    " species_map right?).",
-                )
-
-    def _check_boundaries(self, structure: Structure) -> None:
-        own = structure.directions
-        if not structure.pbc.any():
-            self._warn_once(
-                "boundaries",
-                "the structure has no periodic box, so particles at its surface lack neighbours: predictions "
-                "may mislead (does the file hold a cell?).",
-            )
-        elif not structure.is_periodic:
-            open_ones = [int(k) for k in own if not structure.pbc[k]]
-            self._warn_once(
-                "boundaries",
-                f"the structure is open along cell vector(s) {open_ones}, so particles at its surfaces lack"
-                " neighbours: predictions may mislead there.",
-            )
-        elif structure.dimension == 3 and self.card.cutoff:
-            heights = 1 / np.linalg.norm(np.linalg.inv(structure.cell), axis=0)
-            if heights.min() < self.card.cutoff < heights.max() / 4:
-                self._warn_once(
-                    "boundaries",
-                    f"the periodic cell is {heights.min():.3g} σ thin along vector {int(heights.argmin())},"
-                    f" under the range {self.card.cutoff:g} of the model, so that particles are their own"
-                    " neighbours: set pbc=False there for a film, or give planar positions for a liquid in"
-                    " two dimensions.",
-                )
+        found = doubts(
+            self.card, structure, length_scale=self.length_scale, minimised=self.quench is not None
+        )
+        for topic, message in found.items():
+            self._warn_once(topic, message)
 
     def _warn_once(self, topic: str, message: str) -> None:
         with self._warning:  # frames may be predicted side by side

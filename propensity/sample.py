@@ -50,6 +50,8 @@ class Sample:
         Where it came from.
     species
         Names of the species in the order of the types.
+    length_scale
+        Length of σ in the units of the file that the sample came from, by which its lengths were divided.
     """
 
     structure: Structure
@@ -68,6 +70,7 @@ class Sample:
     group: str | None = None
     source: str = ""
     species: tuple[str, ...] = field(default=("A", "B"))
+    length_scale: float = 1.0
 
     def __post_init__(self) -> None:
         n, t = len(self.structure), len(self.times)
@@ -93,6 +96,37 @@ class Sample:
 
     def __len__(self) -> int:
         return len(self.structure)
+
+    def in_units_of(self, length_scale: float) -> Sample:
+        """The sample with every length divided by ``length_scale``, once: one that was divided stays.
+
+        Raises
+        ------
+        DataError
+            When it was divided by another one, or the length is not positive.
+        """
+        if not np.isfinite(length_scale) or length_scale <= 0:
+            raise DataError(f"length_scale is {length_scale}: give the length of σ in the units of the data.")
+        if self.length_scale == length_scale:
+            return self
+        if self.length_scale != 1:
+            raise DataError(
+                f"{self.name} holds lengths that were divided by {self.length_scale:g} already: leave out"
+                f" --length-scale {length_scale:g}, or give the original file."
+            )
+
+        def divided(array: np.ndarray | None, power: int = 1) -> np.ndarray | None:
+            return None if array is None else np.asarray(array) / length_scale**power
+
+        return replace(
+            self,
+            structure=self.structure.scaled(1 / length_scale),
+            propensities=np.asarray(self.propensities) / length_scale,
+            inherent_positions=divided(self.inherent_positions),
+            halves=divided(self.halves),
+            squared_displacement=divided(self.squared_displacement, 2),
+            length_scale=length_scale,
+        )
 
     def at_columns(self, columns: Sequence[int] | np.ndarray, times: np.ndarray | None = None) -> Sample:
         """The labels at some times, by index along the time axis; ``times`` replaces what they are called."""

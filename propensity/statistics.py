@@ -42,13 +42,20 @@ def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return pearson_of_moments(moments(x, y))
 
 
-def noise_ceiling(r: np.ndarray) -> np.ndarray:
+#: Particles below which the correlation of two halves is itself noise (± 0.2), and so would be a ceiling.
+ENOUGH = 30
+
+
+def noise_ceiling(r: np.ndarray, n: np.ndarray | None = None) -> np.ndarray:
     """Largest ρ that a perfect model can reach against noisy labels: √(2r/(1+r)).
 
     ``r`` is the correlation of the labels from each half of the runs (Spearman–Brown: the
     full ensemble has reliability 2r/(1+r), and ρ with the truth is its root).  Zero for r ≤ 0.
+    With ``n``, the number of particles behind each r, it is NaN where they are fewer than 30.
     """
     r = np.asarray(r, dtype=np.float64)
+    if n is not None:
+        r = np.where(np.asarray(n) < ENOUGH, np.nan, r)
     positive = np.maximum(r, 0.0)
     return np.where(np.isnan(r), np.nan, np.sqrt(2 * positive / (1 + positive)))
 

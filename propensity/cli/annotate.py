@@ -46,9 +46,8 @@ def parse_box(text: str | None) -> float | list[float] | None:
 @click.option(
     "--length-scale",
     type=float,
-    default=1.0,
-    show_default=True,
-    help="Length of σ_AA in the units of the file (10 for an XTC whose nm are σ).",
+    help="Length of σ_AA in the units of the file (10 for an XTC whose nm are σ).  [default: that of the"
+    " model's training data, usually 1]",
 )
 @click.option("--times", metavar="T,...", help="Times to predict, in LJ units; default: all of the model.")
 @click.option(
@@ -77,7 +76,7 @@ def command(
     output: str,
     model: tuple[str, ...],
     species_map: str | None,
-    length_scale: float,
+    length_scale: float | None,
     times: str | None,
     quench: str | None,
     start: int,

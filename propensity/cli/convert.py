@@ -24,6 +24,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
     help="Take the published labels of an npz set that holds two.",
 )
 @click.option(
+    "--length-scale",
+    type=float,
+    help="Length of σ in the units of SOURCE, such as 2.7 for a metal in Å; divides every length.",
+)
+@click.option(
     "--quench",
     is_flag=True,
     help=(
@@ -38,6 +43,7 @@ def command(
     destination: Path,
     times: str,
     labels: str | None,
+    length_scale: float | None,
     quench: bool,
     workers: int | None,
     overwrite: bool,
@@ -66,6 +72,7 @@ def command(
             destination,
             times=times,
             labels=labels,
+            length_scale=length_scale,
             quench=quench,
             workers=workers,
             overwrite=overwrite,

@@ -20,7 +20,8 @@ def facts(summary: DatasetSummary) -> Table:
     shown.add_column(style="bold")
     shown.add_column()
     for name, value in _facts(summary).items():
-        shown.add_row(name, value)
+        if value:
+            shown.add_row(name, value)
     return shown
 
 
@@ -46,7 +47,8 @@ def labels(summary: DatasetSummary) -> Table:
     for s, species in enumerate(summary.species):
         for t, time in enumerate(summary.times):
             row = [species if t == 0 else "", str(t), f"{time:.5g}"]
-            row += [number(summary.fs[t])] * with_fs
+            # F_s is that of the first species.
+            row += [number(summary.fs[t]) if s == 0 else ""] * with_fs
             row += [f"{summary.mean[s, t]:.4f}", f"{summary.std[s, t]:.4f}"]
             if with_ceiling:
                 row += [number(summary.ceiling[s, t]), number(summary.ceiling_per_structure[s, t])]
@@ -77,6 +79,9 @@ def _facts(summary: DatasetSummary) -> dict[str, str]:
         "structures": f"{summary.n_structures}{f' ({splits})' if splits else ''}{groups}",
         "particles": f"{_range(summary.n_particles)} ({composition})",
         "box": f"{_range(summary.edges)} σ{' in two dimensions' if summary.dimension == 2 else ''}",
+        "length scale": (
+            "" if summary.length_scale == 1 else f"{summary.length_scale:g} (σ in the units of the source)"
+        ),
         "density": "open boundaries" if summary.density is None else f"{_range(summary.density)} {per}",
         "temperature": "unknown or mixed" if summary.temperature is None else f"{summary.temperature:g}",
         "potential": summary.potential or "unknown or mixed",

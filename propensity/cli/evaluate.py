@@ -30,6 +30,11 @@ import click
     metavar="M:D,M:D,...",
     help="Compare the model's time number M with the data's number D, instead of equal times.",
 )
+@click.option(
+    "--length-scale",
+    type=float,
+    help="Length of σ in the units of DATA.  [default: that of the model's training data]",
+)
 @click.option("--device", metavar="NAME", help="cpu or cuda.  [default: a GPU where there is one]")
 @click.option("--kernel", default="auto", show_default=True, help="Implementation of the convolution.")
 @click.option("--resamples", default=1000, show_default=True, help="Bootstrap samples of the intervals.")
@@ -42,6 +47,7 @@ def command(
     species: str | None,
     labels: str | None,
     match: str | None,
+    length_scale: float | None,
     device: str | None,
     kernel: str,
     resamples: int,
@@ -79,6 +85,7 @@ def command(
         samples,
         species=species.split(",") if species else None,
         pairs=_pairs(match),
+        length_scale=length_scale,
         n_resamples=resamples,
         seed=seed,
         progress=bar,

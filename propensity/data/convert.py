@@ -30,6 +30,7 @@ def convert(
     *,
     times: TimesSpec = "all",
     labels: str | None = None,
+    length_scale: float | None = None,
     quench: bool = False,
     workers: int | None = 1,
     overwrite: bool = False,
@@ -50,6 +51,8 @@ def convert(
         As in :func:`~propensity.data.select_times`, but each structure keeps times of its own.
     labels
         As in :func:`~propensity.data.open_dataset`.
+    length_scale
+        Length of σ in the units of the sources, by which all lengths are divided; kept with the data.
     quench
         Give inherent positions to structures without, by
         :func:`propensity.physics.quench.with_inherent_structure`.
@@ -80,6 +83,8 @@ def convert(
     job: dict[str, Any] = {"sources": [str(path) for path in paths], "times": str(times), "labels": labels}
     if quench:  # absent otherwise, as from stores that are older than the option
         job["quench"] = True
+    if length_scale is not None:
+        job["length_scale"] = length_scale
     with StoreWriter(destination, job=job, overwrite=overwrite) as writer:
         done = writer.done()
         entries = [entry for entry in dataset.entries if entry.name not in done]
@@ -88,7 +93,7 @@ def convert(
         failures: list[str] = []
         if progress:
             progress(finished, total)
-        for failure in _run(entries, _Task(writer, times, quench), workers):
+        for failure in _run(entries, _Task(writer, times, length_scale, quench), workers):
             finished += 1
             if failure:
                 failures.append(failure)
@@ -127,12 +132,16 @@ def _run(entries: list[Entry], task: _Task, workers: int | None) -> Iterator[str
 class _Task:
     """Load one entry and add it; pickles into workers."""
 
-    def __init__(self, writer: StoreWriter, times: TimesSpec, quench: bool) -> None:
-        self.writer, self.times, self.quench = writer, times, quench
+    def __init__(
+        self, writer: StoreWriter, times: TimesSpec, length_scale: float | None, quench: bool
+    ) -> None:
+        self.writer, self.times, self.length_scale, self.quench = writer, times, length_scale, quench
 
     def __call__(self, entry: Entry) -> str | None:
         try:
             sample = pick_times(entry.load(), self.times)
+            if self.length_scale is not None:
+                sample = sample.in_units_of(self.length_scale)
             if self.quench and sample.inherent_positions is None:
                 sample = with_inherent_structure(sample)
         except PropensityError as error:

@@ -61,6 +61,15 @@ def select_times(dataset: Dataset, times: TimesSpec = "all") -> Dataset:
     return Dataset(entries, dataset.source)
 
 
+def in_units(dataset: Dataset, length_scale: float) -> Dataset:
+    """Data set with every length divided by ``length_scale``, that of σ in the units of its files."""
+    return dataset.map(partial(_in_units, length_scale=length_scale))
+
+
+def _in_units(sample: Sample, length_scale: float) -> Sample:
+    return sample.in_units_of(length_scale)
+
+
 def pick_times(sample: Sample, times: TimesSpec) -> Sample:
     """One sample at some times, matched against its own; ``times`` as in :func:`select_times`."""
     return sample.at_columns(_columns(Header.of(sample), parse_times(times), None, sample.name))

@@ -34,6 +34,7 @@ class DatasetSummary:
     n_runs: tuple[int, int] | None
     times: np.ndarray
     fs: np.ndarray
+    length_scale: float
     tau_alpha: float | None
     mean: np.ndarray
     std: np.ndarray
@@ -70,7 +71,7 @@ def summarise(
             if state.fits(sample, header):
                 break
         else:
-            state = _State(sample.species, sample.structure.dimension)
+            state = _State(sample.species, sample.structure.dimension, sample.length_scale)
             states.append(state)
         state.add(sample, header)
     if not states:
@@ -84,6 +85,7 @@ class _State:
 
     species: tuple[str, ...]
     dimension: int
+    length_scale: float
     headers: list[Header] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     edges: list[np.ndarray] = field(default_factory=list)
@@ -102,6 +104,7 @@ class _State:
         return (
             sample.species == self.species
             and (first.temperature, first.potential) == (header.temperature, header.potential)
+            and self.length_scale == sample.length_scale
             and self.dimension == sample.structure.dimension
             and aligned([first, header])
         )
@@ -156,11 +159,12 @@ class _State:
             n_runs=(min(self.runs), max(self.runs)) if self.runs else None,
             times=np.median([header.times for header in self.headers], axis=0),
             fs=np.mean([header.fs for header in self.headers], axis=0),
+            length_scale=self.length_scale,
             tau_alpha=float(np.median(taus)) if taus else None,
             mean=mean,
             std=std,
-            ceiling=noise_ceiling(pooled),
-            ceiling_per_structure=noise_ceiling(within),
+            ceiling=noise_ceiling(pooled, n),
+            ceiling_per_structure=noise_ceiling(within, n),
             with_inherent=self.with_inherent,
             splits=dict(self.splits),
             n_groups=len(self.groups),

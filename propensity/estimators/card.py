@@ -51,6 +51,12 @@ class Card(BaseModel):
         default_factory=list, description="Standard deviation of the labels, (n_species, n_times)."
     )
     temperature: float | None = Field(None, description="k_B T/ε_AA of the training data.")
+    length_scale: float = Field(
+        1.0,
+        gt=0,
+        description="Length of σ in the units of the training data's files; predictions come back in these.",
+    )
+    potential: str | None = Field(None, description="Interaction of the training data.")
     dimension: Literal[2, 3] = Field(3, description="Dimension of the liquid.")
     density: float | None = Field(
         None, description="Number density of the training data in σ_AA⁻³, σ_AA⁻² in two dimensions."

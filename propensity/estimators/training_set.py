@@ -37,6 +37,11 @@ def check_samples(train: Sequence[Sample]) -> tuple[Sample, np.ndarray]:
         raise DataError("there are no training structures: give at least one.")
     first = train[0]
     for sample in train:
+        if sample.length_scale != first.length_scale:
+            raise DataError(
+                f"{sample.name} has lengths divided by {sample.length_scale:g} and {first.name} by"
+                f" {first.length_scale:g}: bring them to one unit by --length-scale or propensity convert."
+            )
         if sample.structure.dimension != first.structure.dimension:
             raise DataError(
                 f"{sample.name} has {sample.structure.dimension} dimensions and {first.name} has"
@@ -143,6 +148,7 @@ def training_card(
     mean, std = label_statistics(train)
     n_species = len(first.species)
     densities = [x.structure.density for x in train if x.structure.density is not None]
+    potentials = {x.potential for x in train}
     temperatures = {x.temperature for x in train}
     return Card(
         kind=kind,
@@ -157,6 +163,8 @@ def training_card(
         target_mean=mean.tolist(),
         target_std=std.tolist(),
         temperature=temperatures.pop() if len(temperatures) == 1 else None,
+        length_scale=first.length_scale,
+        potential=potentials.pop() if len(potentials) == 1 else None,
         dimension=first.structure.dimension,
         density=float(np.mean(densities)) if densities else None,
         mean_neighbours=neighbours,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from propensity.errors import DataError, InputError
-from propensity.estimators.inputs import input_structure
+from propensity.errors import DataError, InputError, PropensityWarning
+from propensity.estimators.inputs import check_dimension, input_structure
+from propensity.estimators.likeness import doubts
 from propensity.statistics import (
     bootstrap,
     mean_over_structures,
@@ -20,6 +22,7 @@ from propensity.statistics import (
 
 if TYPE_CHECKING:
     from propensity.estimators.base import Estimator
+    from propensity.estimators.card import Card
     from propensity.sample import Sample
 
 #: Particles kept for the scatter figure.
@@ -77,6 +80,7 @@ def evaluate(
     *,
     species: Sequence[str] | None = None,
     pairs: Sequence[tuple[int, int]] | None = None,
+    length_scale: float | None = None,
     n_resamples: int = 1000,
     seed: int = 0,
     progress: Callable[[Sequence[Sample]], Iterable[Sample]] = iter,
@@ -94,6 +98,9 @@ def evaluate(
     pairs
         (index of the model's time, index of the data's time) to compare; None: equal times, see
         :func:`match_times`.
+    length_scale
+        Length of σ in the units of the data; None: as in the model's training data.  Lengths that were
+        divided already, as the samples say, stay.
     n_resamples
         Bootstrap samples of the confidence intervals.
     seed
@@ -105,6 +112,12 @@ def evaluate(
     ------
     DataError
         When there are no structures, no common times, or needed inherent positions are missing.
+
+    Warns
+    -----
+    PropensityWarning
+        Once for each way in which structures differ from those of the training: density, composition,
+        interaction, boundaries.
     """
     if len(samples) == 0:
         raise DataError("there are no structures to score: give at least one.")
@@ -125,8 +138,12 @@ def evaluate(
     sums, half_sums, names, groups = [], [], [], []
     scatter: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {}
     share = max(1, SCATTER // len(samples))
-    for sample in progress(samples):
-        _check_alike(sample, data_times, card.species)
+    scale = card.length_scale if length_scale is None else length_scale
+    warned: set[str] = set()
+    for given in progress(samples):
+        _check_alike(given, data_times, card.species)
+        sample = given if given.length_scale != 1 else given.in_units_of(scale)
+        _warn_of_doubts(card, sample, warned)
         predicted = estimator.predict(input_structure(sample, card.input_positions))[:, model_index]
         true = np.asarray(sample.propensities, dtype=np.float64)[:, data_index]
         shape = (len(chosen), len(pairs), 6)
@@ -155,6 +172,15 @@ def evaluate(
         seed,
         {key: tuple(np.concatenate(a) for a in zip(*parts, strict=True)) for key, parts in scatter.items()},
     )
+
+
+def _warn_of_doubts(card: Card, sample: Sample, warned: set[str]) -> None:
+    check_dimension(card, sample.structure)
+    found = doubts(card, sample.structure, length_scale=sample.length_scale, potential=sample.potential)
+    for topic, message in found.items():
+        if topic not in warned:
+            warned.add(topic)
+            warnings.warn(f"{sample.name}: {message}", PropensityWarning, stacklevel=3)
 
 
 def match_times(model: np.ndarray, data: np.ndarray, tolerance: float = 0.02) -> list[tuple[int, int]]:
@@ -198,6 +224,7 @@ def _summary(  # type: ignore[no-untyped-def]
     half_each = pearson_of_moments(half_sums)
     half_each = np.where(np.isnan(half_sums[..., 0]), np.nan, half_each)
     each = pearson_of_moments(sums)
+    number = sums[..., 0].sum(axis=0)
     pooled_interval, single_interval = bootstrap(
         sums, groups=np.array(groups), n_resamples=n_resamples, seed=seed
     )
@@ -210,8 +237,8 @@ def _summary(  # type: ignore[no-untyped-def]
         pooled_interval=pooled_interval,
         per_structure=mean_over_structures(each),
         per_structure_interval=single_interval,
-        ceiling=noise_ceiling(pearson_of_moments(half_sums.sum(axis=0))),
-        ceiling_per_structure=noise_ceiling(mean_over_structures(half_each)),
+        ceiling=noise_ceiling(pearson_of_moments(half_sums.sum(axis=0)), number),
+        ceiling_per_structure=noise_ceiling(mean_over_structures(half_each), number),
         n_particles=sums[:, :, 0, 0].sum(axis=0),
         each=each,
         scatter=scatter,

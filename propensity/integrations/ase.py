@@ -48,7 +48,7 @@ class PropensityCalculator(Calculator):
         device: Any = None,
         dtype: Any = None,
         species_map: SpeciesMap | None = None,
-        length_scale: float = 1.0,
+        length_scale: float | None = None,
         kernel: str = "auto",
         times: Sequence[float] | float | None = None,
         quench: str | None = None,

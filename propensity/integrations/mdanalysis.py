@@ -17,6 +17,7 @@ from MDAnalysis.core.groups import AtomGroup, UpdatingAtomGroup
 from MDAnalysis.core.universe import Universe
 
 from propensity.errors import InputError
+from propensity.integrations.varying_types import refuse_varying_types
 from propensity.predictor import Predictor
 from propensity.species import SpeciesMap
 from propensity.structure import Structure
@@ -90,7 +91,7 @@ class PropensityAnalysis(AnalysisBase):
         device: Any = None,
         dtype: Any = None,
         species_map: SpeciesMap | None = None,
-        length_scale: float = 1.0,
+        length_scale: float | None = None,
         kernel: str = "auto",
         times: Sequence[float] | float | None = None,
         quench: str | None = None,
@@ -132,6 +133,7 @@ class PropensityAnalysis(AnalysisBase):
         # Errors of the model or the species should appear here rather than in a worker.
         predictor = Predictor(self._model, **{**self._options, "device": "cpu"})
         self._structure(predictor)
+        refuse_varying_types(atoms.universe.trajectory)
         self._times = predictor.times
         self._default = predictor.default_time_index
         self._names = list(_AT_DEFAULT) if predictor.is_committee else ["propensities"]

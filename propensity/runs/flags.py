@@ -35,6 +35,14 @@ class RunOptions(Options):
     times: tuple[float | str, ...] = Field(
         ("all",), description="Times of the labels: values, #index, fs=0.5, fs=1/e, tau_alpha or all."
     )
+    length_scale: float | None = Field(
+        None,
+        gt=0,
+        description=(
+            "Length of σ in the units of the data, such as 2.7 for a metal in Å: data are divided by it, and"
+            " predictions come back in these units."
+        ),
+    )
     split: Literal["auto", "files", "group", "structure"] = Field(
         "auto", description="As the files say, by groups of correlated structures, or by structure."
     )

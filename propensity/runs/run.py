@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from propensity.data import Dataset, Sample, Split, make_split, open_dataset, select_times
+from propensity.data import Dataset, Sample, Split, in_units, make_split, open_dataset, select_times
 from propensity.documents import read_json
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.estimators.base import Estimator
@@ -221,7 +221,8 @@ def _of_earlier(folder: Path, changes: dict[str, Any]) -> dict[str, Any]:
 def _open(options: RunOptions) -> Dataset:
     """All structures of the run at the chosen times, train, validation and test together."""
     paths = [*options.data, *options.valid, *options.test]
-    return select_times(open_dataset(paths), list(options.times))
+    everything = select_times(open_dataset(paths), list(options.times))
+    return everything if options.length_scale is None else in_units(everything, options.length_scale)
 
 
 def _split(everything: Dataset, options: RunOptions, seed: int) -> Split:

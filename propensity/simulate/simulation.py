@@ -182,7 +182,7 @@ def describe(report: dict[str, Any], settings: SimulationSettings) -> list[str]:
         f"energy drift per particle at most {abs(r['max_energy_drift']):.1e}; kinetic temperature {kinetic}; "
         f"inherent energy {r['inherent_energy']:.4f} with forces below {r['residual_force']:.0e}"
     )
-    ceiling = " ".join(f"{c:.3f}" for c in report["noise_ceiling"])
+    ceiling = " ".join("–" if np.isnan(c) else f"{c:.3f}" for c in report["noise_ceiling"])
     lines.append(f"noise ceiling of Pearson's correlation ({settings.model.species[0]}): {ceiling}")
     return lines
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from propensity.errors import DataError, InputError
+from propensity.errors import DataError, InputError, PropensityWarning
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.storage import load_model
@@ -146,3 +146,38 @@ def test_network_on_a_toy_data_set(tiny_model, samples):
     three = [s.at_columns([0, 1, 1], times=np.array([1.0, 10.0, 100.0])) for s in samples]
     score = evaluate(load_model(tiny_model), three)
     assert score.pooled.shape == (2, 3) and np.isfinite(score.pooled).all()
+
+
+def test_structures_unlike_those_of_the_training_are_named_once(samples):
+    first = samples[0].structure
+    like = {
+        "density": float(first.density),
+        "composition": tuple(first.composition(2)),
+        "potential": "lj/cut",
+    }
+    oracle = Oracle(samples, **like)
+    evaluate(oracle, [replace(s, potential="lj/cut") for s in samples])  # no warning
+    evaluate(oracle, samples)  # nothing is said of an interaction that isn't known
+    with pytest.warns(PropensityWarning, match="toy/0: number density is 1.2") as seen:
+        evaluate(Oracle(samples, **{**like, "density": 1.0}), samples)
+    assert len(seen) == 1
+    with pytest.warns(PropensityWarning, match="composition is"):
+        evaluate(Oracle(samples, **{**like, "composition": (0.5, 0.5)}), samples)
+    with pytest.warns(PropensityWarning, match="interaction is 'wca' and the model was trained on 'lj/cut'"):
+        evaluate(oracle, [replace(s, potential="wca") for s in samples])
+
+
+def test_a_ceiling_of_too_few_particles_is_unknown(samples):
+    score = evaluate(Oracle(samples), samples[:1])
+    assert score.n_particles.tolist() == [96, 24]
+    assert np.isfinite(score.ceiling[0]).all() and np.isnan(score.ceiling[1]).all()
+    assert "0.000" not in "".join(str(c) for c in table(score).columns[3].cells)
+
+
+def test_data_in_other_units_score_as_those_in_sigma(tiny_model, samples):
+    three = [s.at_columns([0, 1, 1], times=np.array([1.0, 10.0, 100.0])) for s in samples]
+    expected = evaluate(load_model(tiny_model), three)
+    angstrom = [replace(s.in_units_of(1 / 2.7), length_scale=1.0) for s in three]
+    score = evaluate(load_model(tiny_model), angstrom, length_scale=2.7)
+    np.testing.assert_allclose(score.pooled, expected.pooled, atol=1e-5)
+    np.testing.assert_allclose(score.ceiling, expected.ceiling, atol=1e-9)

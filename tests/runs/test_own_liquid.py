@@ -82,3 +82,58 @@ def test_a_failed_start_touches_nothing_else_in_the_folder(tmp_path):
     with pytest.raises(DataError, match="interaction"):
         run(train_command, data, *FAST, "--potential-energy", "-o", tmp_path / "run", "--quiet")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
+
+
+def in_angstrom(sample, scale=2.7):
+    """The same sample as a file in other units would hold it."""
+    return replace(sample.in_units_of(1 / scale), length_scale=1.0)
+
+
+def test_training_in_angstrom_is_training_in_sigma(tmp_path):
+    """Divided once: the same weights, and predictions that come back in the units of the data."""
+    from propensity import Predictor
+    from propensity.data import in_units, open_dataset
+
+    toys = [make_sample(k) for k in range(5)]
+    sigma = store(tmp_path / "sigma.h5", *toys)
+    metal = store(tmp_path / "metal.h5", *map(in_angstrom, toys))
+    run(train_command, sigma, *FAST, "-o", tmp_path / "a", "--quiet", "--split", "structure")
+    scaled = ["--length-scale", 2.7, "-o", tmp_path / "b", "--quiet", "--split", "structure"]
+    run(train_command, metal, *FAST, *scaled)
+    ours, theirs = load_model(tmp_path / "a").card, load_model(tmp_path / "b").card
+    assert (ours.length_scale, theirs.length_scale) == (1.0, 2.7)
+    assert theirs.density == pytest.approx(ours.density, rel=1e-4)
+    np.testing.assert_allclose(theirs.target_mean, ours.target_mean, rtol=2e-3)
+    structure = open_dataset(metal)[0].structure
+    predicted = Predictor(tmp_path / "b").predict(structure)
+    np.testing.assert_allclose(
+        predicted, 2.7 * Predictor(tmp_path / "a").predict(toys[0].structure), rtol=0.05
+    )
+    # Once in the store, it is not divided again.
+    divided = store(tmp_path / "divided.h5", *in_units(open_dataset(metal), 2.7))
+    assert {sample.length_scale for sample in open_dataset(divided)} == {2.7}
+    assert open_dataset(divided)[0].in_units_of(2.7).structure.density == pytest.approx(
+        ours.density, rel=0.02
+    )
+    with pytest.raises(DataError, match=r"divided by 2\.7 already"):
+        open_dataset(divided)[0].in_units_of(3.0)
+
+
+def test_metal_without_a_scale_is_refused_before_there_is_a_folder(tmp_path):
+    metal = store(tmp_path / "metal.h5", *(in_angstrom(make_sample(k), 4.0) for k in range(5)))
+    with pytest.raises(DataError, match=r"--length-scale 4 "):
+        run(train_command, metal, *FAST, "-o", tmp_path / "run", "--quiet", "--split", "structure")
+    assert not (tmp_path / "run").exists()
+
+
+def test_convert_divides_and_info_says_so(tmp_path):
+    from propensity.cli.convert import command as convert_command
+    from propensity.cli.info import command as info_command
+    from propensity.data import open_dataset
+
+    metal = store(tmp_path / "metal.h5", *(in_angstrom(make_sample(k)) for k in range(2)))
+    run(convert_command, metal, tmp_path / "sigma.h5", "--length-scale", 2.7, "--workers", 1)
+    sample = open_dataset(tmp_path / "sigma.h5")[0]
+    assert sample.length_scale == 2.7 and sample.structure.density == pytest.approx(1.2, rel=1e-3)
+    output = run(info_command, tmp_path / "sigma.h5").output
+    assert "length scale" in output and "2.7" in output

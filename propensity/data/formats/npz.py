@@ -1,4 +1,11 @@
-"""Reader of npz archives with many labelled structures of one liquid (``positions`` of shape (C, N, 3))."""
+"""Reader of npz archives with many labelled structures of one liquid (``positions`` of shape (C, N, 3)).
+
+Arrays: ``positions`` (C, N, 3), or (C, N, 2) in a plane; ``types`` (N,) or (C, N), from 0; ``box`` for all,
+as a number, (3,) or (3, 3), or for each structure, (C, 3) or (C, 3, 3); ``times`` (T,); ``propensity`` (C, T,
+N); and what is known of ``species`` (names in the order of the types; default A, B, C, ...),
+``inherent_positions``, ``propensity_halves`` (C, 2, T, N), ``squared_displacement`` (C, T, N), ``n_runs``,
+``temperature``, ``potential``, ``fs`` (T,), ``tau_alpha``.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +19,7 @@ import numpy as np
 from propensity.data.entry import Entry, Header, structure_of
 from propensity.data.formats.archive import array, integer, number, read_npz, text
 from propensity.data.formats.base import Format
+from propensity.dimension import in_space
 from propensity.errors import DataError, InputError
 from propensity.sample import Sample
 
@@ -75,11 +83,12 @@ def read_ka3d(
             f"{path}[{index}]",
             data["positions"][index],
             types if types.ndim == 1 else types[index],
-            data["box"],
+            _box(data, index),
         ),
         times=times,
         propensities=np.array(propensities, dtype=np.float64),
         name=name,
+        species=_species(data),
         inherent_positions=_inherent(data, path, index),
         halves=halves,
         squared_displacement=squares,
@@ -138,15 +147,42 @@ def _checked(path: Path, labels: str | None) -> dict[str, np.ndarray]:
         raise InputError(f"labels are {labels!r}: choose None (the file's own) or 'published'.")
     if labels == "published" and "published_propensity_tau" not in data:
         raise InputError(f"{path} has no published labels: open it without labels='published'.")
-    structures, n, _ = array(data, "positions", path, (None, None, 3)).shape
+    flat = data["positions"].ndim == 3 and data["positions"].shape[2] == 2
+    structures, n, _ = array(data, "positions", path, (None, None, 2 if flat else 3)).shape
     times = array(data, "times", path, (None,))
     if not len(times) or not np.isfinite(times).all() or times.min() <= 0:
         raise DataError(f"{path}: times are {times[:8].tolist()} instead of positive numbers.")
     array(data, "propensity", path, (structures, len(times), n))
     array(data, "types", path, (n,) if data["types"].ndim == 1 else (structures, n), "iu")
-    if array(data, "box", path).shape not in ((), (3,), (3, 3)):
-        raise DataError(f"{path}: box has shape {data['box'].shape}: give three edges or a (3, 3) cell.")
+    box = array(data, "box", path).shape
+    if box not in ((), (2,), (2, 2), (3,), (3, 3)) and box[:1] != (structures,):
+        raise DataError(
+            f"{path}: box has shape {box}: give one for all, (), (3,) or (3, 3), or one for each of the"
+            f" {structures} structures."
+        )
+    if "species" in data and len(_species(data)) <= int(data["types"].max()):
+        raise DataError(
+            f"{path}: types go up to {int(data['types'].max())}, but species names only"
+            f" {list(_species(data))}."
+        )
     return data
+
+
+def _box(data: dict[str, np.ndarray], index: int) -> np.ndarray:
+    """Box of one structure: its own, or that of all."""
+    box, structures = data["box"], len(data["positions"])
+    own = box.ndim == 3 or (box.ndim == 2 and box.shape[0] == structures)
+    if own and box.shape == (3, 3) and (box == 0).any():
+        own = False  # three cell vectors of which some components are 0; edges are not
+    return box[index] if own else box
+
+
+def _species(data: dict[str, np.ndarray]) -> tuple[str, ...]:
+    """Names of the species; A, B, C, ... where the archive has none."""
+    if "species" in data:
+        return tuple(str(name) for name in np.atleast_1d(data["species"]))
+    number = max(2, int(data["types"].max()) + 1)
+    return tuple(chr(ord("A") + s) if s < 26 else f"species {s + 1}" for s in range(number))
 
 
 def _times(data: dict[str, np.ndarray], path: Path, labels: str | None) -> np.ndarray:
@@ -188,7 +224,7 @@ def _inherent(data: dict[str, np.ndarray], path: Path, index: int) -> np.ndarray
     if "inherent_positions" not in data:
         return None
     found = array(data, "inherent_positions", path, data["positions"].shape)
-    return np.asarray(found[index], dtype=np.float64)
+    return in_space(np.asarray(found[index], dtype=np.float64))
 
 
 FORMAT = Format(

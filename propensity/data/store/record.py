@@ -52,6 +52,7 @@ def write_record(group: h5py.Group, sample: Sample) -> None:
     arrays = _encode(sample)
     metadata = {key: getattr(sample, key) for key in _METADATA}
     metadata["dimension"] = sample.structure.dimension
+    metadata["length_scale"] = sample.length_scale
     for key in ("times", "fs"):
         metadata[key] = None if metadata[key] is None else np.asarray(metadata[key], dtype=float).tolist()
     for name, array in arrays.items():
