@@ -65,7 +65,7 @@ class Annotator:
     def __init__(
         self,
         lmp: Any,
-        model: str | os.PathLike | Sequence[str | os.PathLike] | Predictor = "ka-default",
+        model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Predictor = "ka-default",
         every: int = 100,
         *,
         species_map: SpeciesMap | None = None,

@@ -34,7 +34,9 @@ class Target:
     mpi: tuple[Path, ...]
 
 
-def build_plugin(headers: str | os.PathLike | None = None, output: str | os.PathLike | None = None) -> Path:
+def build_plugin(
+    headers: str | os.PathLike[str] | None = None, output: str | os.PathLike[str] | None = None
+) -> Path:
     """Compile the plugin and return its path.
 
     Parameters

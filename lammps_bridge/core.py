@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -76,7 +76,7 @@ def annotate(predictor: Predictor, frame: LammpsFrame, indices: Sequence[int]) -
 
 
 def open_predictor(
-    model: str | os.PathLike | Sequence[str | os.PathLike] | Predictor,
+    model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Predictor,
     times: str | Sequence[float] | float | None,
     **options: Any,
 ) -> tuple[Predictor, list[int]]:
@@ -113,4 +113,4 @@ def _mean(values: np.ndarray) -> np.ndarray:
     known = ~np.isnan(values)
     count = known.sum(axis=0)
     total = np.where(known, values, 0.0).sum(axis=0)
-    return np.divide(total, count, out=np.full(values.shape[1], np.nan), where=count > 0)
+    return cast("np.ndarray", np.divide(total, count, out=np.full(values.shape[1], np.nan), where=count > 0))

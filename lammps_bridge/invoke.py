@@ -25,7 +25,7 @@ from propensity.errors import PropensityError
 
 
 def callback(
-    model: str | os.PathLike | Sequence[str | os.PathLike] = "ka-default",
+    model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = "ka-default",
     species: Sequence[str] = ("A", "B"),
     *,
     times: str | Sequence[float] | float | None = "default",

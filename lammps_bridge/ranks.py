@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class Ranks:
                 result = self.comm.bcast(result)
         if error is not None:
             raise error
-        return result
+        return cast("T", result)
 
     def gather(self, array: np.ndarray) -> np.ndarray | None:
         """Concatenate along the first axis on the first rank, in the order of ranks; None elsewhere."""
@@ -67,4 +67,4 @@ class Ranks:
             return array
         counts = self.comm.gather(n_local)
         parts = np.split(array, np.cumsum(counts)[:-1]) if self.is_root else None  # type: ignore[arg-type]
-        return self.comm.scatter(parts)
+        return cast("np.ndarray", self.comm.scatter(parts))

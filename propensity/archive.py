@@ -24,7 +24,7 @@ _KINDS = "biufcSU"
 _FORMATS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-def archive_names(path: str | os.PathLike) -> list[str]:
+def archive_names(path: str | os.PathLike[str]) -> list[str]:
     """Names of the arrays of an archive, from its table of contents alone.
 
     Raises
@@ -41,7 +41,7 @@ def archive_names(path: str | os.PathLike) -> list[str]:
         raise _unreadable(path, error) from None
 
 
-def read_archive(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_archive(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """All arrays of an archive, each of numbers or text.
 
     Nothing is allocated before sizes are known to be sane: members by the table of contents, arrays by their
@@ -122,7 +122,7 @@ def _shown(name: str) -> str:
     return repr(name[:60])
 
 
-def _unreadable(path: str | os.PathLike, error: Exception) -> DataError:
+def _unreadable(path: str | os.PathLike[str], error: Exception) -> DataError:
     if isinstance(error, OSError) and error.strerror:
         return DataError(f"{path} can't be read ({error.strerror}).")
     reason = " ".join(str(error).split())[:160] or type(error).__name__

@@ -26,7 +26,7 @@ MAX_YAML_BYTES = 2**20
 _BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 
 
-def read_json(path: str | os.PathLike, what: str, error: type[PropensityError] = DataError) -> Any:
+def read_json(path: str | os.PathLike[str], what: str, error: type[PropensityError] = DataError) -> Any:
     """Value of a JSON file.
 
     Parameters
@@ -61,7 +61,7 @@ def parse_json(text: str | bytes) -> Any:
     return json.loads(text)
 
 
-def read_yaml(path: str | os.PathLike, error: type[PropensityError] = DataError) -> Any:
+def read_yaml(path: str | os.PathLike[str], error: type[PropensityError] = DataError) -> Any:
     """Value of a YAML file of plain values.
 
     Raises
@@ -132,7 +132,7 @@ def _check_depth(text: str) -> None:
             depth -= 1
 
 
-def _text(path: str | os.PathLike, limit: int) -> str:
+def _text(path: str | os.PathLike[str], limit: int) -> str:
     size = regular(path).stat().st_size
     if size > limit:
         raise ValueError(f"it has {size / 2**20:.1f} MiB, more than {limit / 2**20:g}")

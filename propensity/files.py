@@ -12,7 +12,7 @@ from pathlib import Path
 from propensity.errors import DataError, PropensityError
 
 
-def regular(path: str | os.PathLike) -> Path:
+def regular(path: str | os.PathLike[str]) -> Path:
     """The path itself, which must be a plain file: a pipe or a terminal would be waited for without end.
 
     Raises
@@ -36,7 +36,7 @@ def regular(path: str | os.PathLike) -> Path:
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it when the block succeeds and vanishes when it
     fails.
 

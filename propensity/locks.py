@@ -26,7 +26,7 @@ class FileLock:
         Delete the file on release.
     """
 
-    def __init__(self, path: str | os.PathLike, *, passing: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, passing: bool = False) -> None:
         self.path, self.passing = Path(path), passing
         self._handle: int | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def relative_to_species(values: np.ndarray, types: np.ndarray) -> np.ndarray:
     means = np.array(
         [values[types == k].mean() if (types == k).any() else np.nan for k in range(types.max() + 1)]
     )
-    return values / means[types]
+    return cast("np.ndarray", values / means[types])
 
 
 def draw_slab(

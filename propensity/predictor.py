@@ -60,7 +60,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: str | os.PathLike | Sequence[str | os.PathLike] = "ka-default",
+        model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = "ka-default",
         *,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,

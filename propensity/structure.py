@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -247,7 +247,7 @@ def minimum_image(vectors: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.
         if not rows[k].any():
             rows[k] = np.linalg.svd(np.delete(rows, k, axis=0))[2][-1]
     shifts = np.round(np.linalg.solve(rows.T, vectors.T).T) * pbc
-    return vectors - shifts @ rows
+    return cast("np.ndarray", vectors - shifts @ rows)
 
 
 def _vectors(vectors: Any, what: str) -> np.ndarray:

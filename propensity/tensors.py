@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 4 * 2**30
 
 
-def read_tensors(path: str | os.PathLike, what: str = "safetensors file") -> dict[str, torch.Tensor]:
+def read_tensors(path: str | os.PathLike[str], what: str = "safetensors file") -> dict[str, torch.Tensor]:
     """Every tensor of a file, on the CPU, in memory of its own; ``what`` is the file's name in errors.
 
     Half and quarter precision become float32, which holds each of their numbers.
@@ -50,7 +50,7 @@ def read_tensors(path: str | os.PathLike, what: str = "safetensors file") -> dic
         raise DataError(f"{path} is not a readable {what} ({reason})") from None
 
 
-def write_tensors(path: str | os.PathLike, tensors: dict[str, torch.Tensor]) -> None:
+def write_tensors(path: str | os.PathLike[str], tensors: dict[str, torch.Tensor]) -> None:
     """Write tensors by name; the file is replaced at once."""
     from safetensors.torch import save_file
 

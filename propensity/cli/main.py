@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
+from typing import cast
 
 import click
 
@@ -38,7 +39,7 @@ class LazyGroup(click.Group):
         """Import the verb's module."""
         if cmd_name not in VERBS:
             return None
-        return importlib.import_module(f"propensity.cli.{cmd_name}").command
+        return cast("click.Command | None", importlib.import_module(f"propensity.cli.{cmd_name}").command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

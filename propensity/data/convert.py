@@ -25,8 +25,8 @@ Progress = Callable[[int, int], None]
 
 
 def convert(
-    sources: Sequence[str | os.PathLike],
-    destination: str | os.PathLike,
+    sources: Sequence[str | os.PathLike[str]],
+    destination: str | os.PathLike[str],
     *,
     times: TimesSpec = "all",
     labels: str | None = None,

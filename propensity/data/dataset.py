@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
@@ -84,12 +84,12 @@ class Dataset(Sequence[Sample]):
         DataError
             When structures have different times.
         """
-        return np.median([header.times for header in self._aligned()], axis=0)
+        return cast("np.ndarray", np.median([header.times for header in self._aligned()], axis=0))
 
     @property
     def fs(self) -> np.ndarray:
         """Mean self-intermediate scattering function at the times, shape (T,), NaN where unknown."""
-        return np.mean([header.fs for header in self._aligned()], axis=0)
+        return cast("np.ndarray", np.mean([header.fs for header in self._aligned()], axis=0))
 
     def header(self, index: int) -> Header:
         """Times, temperature and the like of one structure; loads it where only that tells."""
@@ -125,7 +125,7 @@ class Dataset(Sequence[Sample]):
 
     def states(self) -> list[Dataset]:
         """One data set for each temperature, potential and choice of times, in order of appearance."""
-        found: list[tuple[tuple, list[int], Header]] = []
+        found: list[tuple[tuple[Any, ...], list[int], Header]] = []
         for i in range(len(self)):
             header = self.header(i)
             key = (header.temperature, header.potential)

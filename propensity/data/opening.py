@@ -15,7 +15,7 @@ from propensity.data.formats.base import Format
 from propensity.data.store.reader import natural_key
 from propensity.errors import DataError, InputError, PropensityWarning
 
-Paths = str | os.PathLike | Sequence[str | os.PathLike]
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 def open_dataset(paths: Paths, *, labels: str | None = None) -> Dataset:

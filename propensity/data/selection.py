@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any, cast
 
 import numpy as np
 
@@ -79,7 +80,7 @@ def parse_times(times: TimesSpec) -> list[TimeSpec]:
     """List of choices; numbers given as text become numbers."""
     if times is None:
         return ["all"]
-    given: Sequence = [times] if isinstance(times, (str, int, float, np.number)) else list(times)
+    given: Sequence[Any] = [times] if isinstance(times, (str, int, float, np.number)) else list(times)
     choices: list[TimeSpec] = []
     for item in given:
         for part in item.split(",") if isinstance(item, str) else [item]:
@@ -173,4 +174,4 @@ def _selected(entry: Entry, header: Header, columns: list[int], times: np.ndarra
 
 
 def _load(load: object, columns: tuple[int, ...], times: np.ndarray) -> Sample:
-    return load().at_columns(columns, times)  # type: ignore[operator]
+    return cast("Sample", load().at_columns(columns, times))  # type: ignore[operator]

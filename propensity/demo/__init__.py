@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -39,7 +40,9 @@ class Configuration:
         """Published propensity interpolated to a time in ln t, shape (N,)."""
         k = int(np.clip(np.searchsorted(self.times, time), 1, len(self.times) - 1))
         weight = np.clip(np.log(time / self.times[k - 1]) / np.log(self.times[k] / self.times[k - 1]), 0, 1)
-        return (1 - weight) * self.propensities[:, k - 1] + weight * self.propensities[:, k]
+        return cast(
+            "np.ndarray", (1 - weight) * self.propensities[:, k - 1] + weight * self.propensities[:, k]
+        )
 
 
 def load_demo() -> Configuration:

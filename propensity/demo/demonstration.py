@@ -44,7 +44,9 @@ class DemoResult:
     files: tuple[Path, Path]
 
 
-def run_demo(folder: Path, model: str | os.PathLike = "ka-default", device: str | None = None) -> DemoResult:
+def run_demo(
+    folder: Path, model: str | os.PathLike[str] = "ka-default", device: str | None = None
+) -> DemoResult:
     """Write ``demo.extxyz`` and ``demo.png`` into a folder and return the comparison.
 
     For a model of inherent structures the configuration is quenched first, in the potential of its dynamics.
@@ -73,7 +75,7 @@ def run_demo(folder: Path, model: str | os.PathLike = "ka-default", device: str 
 
 
 def _write(
-    path: Path, predictor: Predictor, demo: Configuration, columns: dict, published: np.ndarray
+    path: Path, predictor: Predictor, demo: Configuration, columns: dict[str, np.ndarray], published: np.ndarray
 ) -> None:
     structure, k = demo.structure, predictor.default_time_index
     frame = Frame(

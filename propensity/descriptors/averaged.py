@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -124,7 +125,9 @@ def angular_descriptors(
         return np.zeros((len(structure), 0))
     r, delta = np.array(shells, dtype=float).T
     start, _, distance, vectors = neighbours(structure, float((r + TAIL * delta).max()))
-    return angular_sums(start, distance, vectors, r, delta, l_max, *legendre_coefficients(l_max))
+    return cast(
+        "np.ndarray", angular_sums(start, distance, vectors, r, delta, l_max, *legendre_coefficients(l_max))
+    )
 
 
 def averaging_matrix(structure: Structure, length: float, cutoff: float | None = None) -> csr_array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
@@ -16,7 +17,7 @@ REACH = 6.0
 def coarse_grain(structure: Structure, values: np.ndarray, lengths: Sequence[float]) -> np.ndarray:
     """X̄_i(ξ) = Σ_j X_j e^{−r_ij/ξ} / Σ_j e^{−r_ij/ξ} over r_ij < 6σ, self included, shape (N, n_lengths)."""
     weights, weighted = exponential_sums(structure, values, np.array(lengths, dtype=float), REACH)
-    return (values[:, None] + weighted) / (1 + weights)
+    return cast("np.ndarray", (values[:, None] + weighted) / (1 + weights))
 
 
 def local_density(structure: Structure, lengths: Sequence[float]) -> np.ndarray:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -82,7 +82,7 @@ def gaussian_sums(structure: Structure, n_species: int, grid: np.ndarray, delta:
     types = structure.types.astype(np.int64)
     sums, pair = _gaussian_sums(near, types, n_species, grid, delta, first, last)
     _refuse_coincident(pair)
-    return sums
+    return cast("np.ndarray", sums)
 
 
 def exponential_sums(

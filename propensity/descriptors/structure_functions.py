@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import combinations_with_replacement
+from typing import cast
 
 import numpy as np
 
@@ -80,17 +81,20 @@ def angular_functions(
     for k, (a, b) in enumerate(combinations_with_replacement(range(n_species), 2)):
         pair_of[a, b] = pair_of[b, a] = k
     start, source, r, vectors = neighbours(structure, cutoff)
-    return _triples(
-        start,
-        structure.types[source],
-        r,
-        vectors,
-        pair_of,
-        1 / widths**2,
-        width_of.ravel(),
-        shapes[:, 0].astype(np.int64),
-        shapes[:, 1].astype(np.float64),
-        shape_of.ravel(),
+    return cast(
+        "np.ndarray",
+        _triples(
+            start,
+            structure.types[source],
+            r,
+            vectors,
+            pair_of,
+            1 / widths**2,
+            width_of.ravel(),
+            shapes[:, 0].astype(np.int64),
+            shapes[:, 1].astype(np.float64),
+            shape_of.ravel(),
+        ),
     )
 
 

@@ -23,7 +23,7 @@ from propensity.tensors import read_tensors
 SHIPPED = Path(__file__).parent / "weights"
 
 
-def save_model(folder: str | os.PathLike, estimator: Estimator) -> Path:
+def save_model(folder: str | os.PathLike[str], estimator: Estimator) -> Path:
     """Write ``folder/model.safetensors`` and ``folder/model.json``; returns the folder."""
     folder = Path(folder)
     arrays = {name: np.ascontiguousarray(array) for name, array in estimator.arrays().items()}
@@ -36,7 +36,7 @@ def save_model(folder: str | os.PathLike, estimator: Estimator) -> Path:
     return folder
 
 
-def load_model(model: str | os.PathLike) -> Estimator:
+def load_model(model: str | os.PathLike[str]) -> Estimator:
     """Load a shipped model by name, or any model by its folder or ``.safetensors`` file.
 
     Raises
@@ -65,7 +65,7 @@ def load_model(model: str | os.PathLike) -> Estimator:
         ) from None
 
 
-def load_card(path: str | os.PathLike) -> Card:
+def load_card(path: str | os.PathLike[str]) -> Card:
     """Read a card from its JSON file, migrating old versions."""
     path = Path(path)
     try:
@@ -81,7 +81,7 @@ def load_card(path: str | os.PathLike) -> Card:
     return Card.from_dict(values, str(path))
 
 
-def model_files(model: str | os.PathLike) -> tuple[Path, Path]:
+def model_files(model: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Paths of the weights and of the card of a model given by name, folder or file."""
     path = Path(model)
     if path.suffix in (".safetensors", ".json") and path.exists():

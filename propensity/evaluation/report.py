@@ -37,7 +37,7 @@ def table(evaluation: Evaluation, title: str = "") -> Table:
     return shown
 
 
-def plot_pearson(evaluation: Evaluation, path: str | os.PathLike) -> None:
+def plot_pearson(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
     """ρ against time for each species, pooled and per structure, under the noise ceiling, as PNG."""
     figure = _figure(5.5, 4)
     axes = figure.add_subplot()
@@ -62,7 +62,7 @@ def plot_pearson(evaluation: Evaluation, path: str | os.PathLike) -> None:
     _save(figure, path)
 
 
-def plot_scatter(evaluation: Evaluation, path: str | os.PathLike) -> None:
+def plot_scatter(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
     """Predicted against true propensity, one panel a species and time, as PNG."""
     rows, columns = len(evaluation.species), len(evaluation.data_times)
     width = min(columns, 5)
@@ -103,7 +103,7 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure: Figure, path: str | os.PathLike) -> None:
+def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=130)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import ase
 import ase.io
@@ -43,7 +43,7 @@ class PropensityCalculator(Calculator):
 
     def __init__(
         self,
-        model: str | os.PathLike | Sequence[str | os.PathLike] = "ka-default",
+        model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = "ka-default",
         *,
         device: Any = None,
         dtype: Any = None,
@@ -88,7 +88,7 @@ class PropensityCalculator(Calculator):
             changes += [
                 name for name in LABELS if not equal(self.atoms.arrays.get(name), atoms.arrays.get(name))
             ]
-        return changes
+        return cast("list[str]", changes)
 
     def calculate(
         self,
@@ -142,9 +142,12 @@ class PropensityObserver:
     def __init__(
         self,
         atoms: ase.Atoms,
-        calculator: PropensityCalculator | str | os.PathLike | Sequence[str | os.PathLike] = "ka-default",
+        calculator: PropensityCalculator
+        | str
+        | os.PathLike[str]
+        | Sequence[str | os.PathLike[str]] = "ka-default",
         *,
-        file: str | os.PathLike | None = None,
+        file: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
         if not isinstance(calculator, PropensityCalculator):

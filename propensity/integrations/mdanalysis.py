@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import joblib
 import numpy as np
@@ -29,9 +29,9 @@ _AT_DEFAULT = {"propensities": "propensity", "propensities_std": "propensity_std
 class _Processes(BackendMultiprocessing):
     """Fresh worker processes: forked ones hang once the parent has computed with OpenMP or CUDA."""
 
-    def apply(self, func: Callable, computations: list) -> list:
+    def apply(self, func: Callable[..., Any], computations: list[Any]) -> list[Any]:
         with joblib.parallel_config("loky", n_jobs=self.n_workers):
-            return joblib.Parallel()(joblib.delayed(func)(task) for task in computations)
+            return cast("list[Any]", joblib.Parallel()(joblib.delayed(func)(task) for task in computations))
 
 
 class PropensityAnalysis(AnalysisBase):
@@ -83,7 +83,7 @@ class PropensityAnalysis(AnalysisBase):
     def __init__(
         self,
         atomgroup: Universe | AtomGroup,
-        model: str | os.PathLike | Sequence[str | os.PathLike] = "ka-default",
+        model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = "ka-default",
         *,
         environment: AtomGroup | None = None,
         pbc: Any = True,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def propensity_modifier(
-    model: str | os.PathLike | Sequence[str | os.PathLike] = "ka-default",
+    model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = "ka-default",
     *,
     species_map: SpeciesMap | None = None,
     **options: Any,

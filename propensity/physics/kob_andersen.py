@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from ase import Atoms
@@ -59,7 +59,7 @@ def local_potential_energy(structure: Structure, potential: str = "lj/cut") -> n
     """
     calculator = KobAndersen(potential)
     atoms = Atoms(structure.types + 1, structure.positions, cell=structure.cell, pbc=structure.pbc)
-    return calculator.get_property("energies", atoms)
+    return cast("np.ndarray", calculator.get_property("energies", atoms))
 
 
 class KobAndersen(Calculator):

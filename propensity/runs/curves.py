@@ -11,7 +11,7 @@ import numpy as np
 from propensity.files import replacing
 
 
-def read_log(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_log(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Columns of ``log.csv``, each of shape (epochs,), NaN where an epoch has no entry."""
     with Path(path).open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -19,7 +19,7 @@ def read_log(path: str | os.PathLike) -> dict[str, np.ndarray]:
     return {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
 
 
-def plot_learning_curve(log: str | os.PathLike, path: str | os.PathLike) -> None:
+def plot_learning_curve(log: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
     """Loss and validation Pearson against epoch, as PNG."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure

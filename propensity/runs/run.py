@@ -159,7 +159,7 @@ class Run:
         }
 
 
-def set_up(values: dict[str, Any], resume: str | os.PathLike | None = None) -> Run:
+def set_up(values: dict[str, Any], resume: str | os.PathLike[str] | None = None) -> Run:
     """Prepare a run from options, or go on with the one in a folder.
 
     Raises

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -99,7 +100,7 @@ class LiquidModel:
         if counts.min() < 1:
             rare = self.species[int(counts.argmin())]
             raise InputError(f"{n_particles} particles hold no {rare}: give a larger --n-particles.")
-        return counts
+        return cast("np.ndarray", counts)
 
 
 def presets() -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
 
@@ -29,7 +31,7 @@ def maxwell_boltzmann(
     return velocities
 
 
-def lattice(counts: np.ndarray, box: np.ndarray, dimension: int, rng: np.random.Generator) -> tuple:
+def lattice(counts: np.ndarray, box: np.ndarray, dimension: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Place species at random on a simple lattice that fills the box.
 
     Returns
@@ -62,8 +64,8 @@ def scattering(distances: np.ndarray, wavenumber: float, dimension: int) -> np.n
     if dimension == 2:
         from scipy.special import j0
 
-        return j0(wavenumber * distances).mean(axis=-1)
-    return np.sinc(wavenumber * distances / np.pi).mean(axis=-1)
+        return cast("np.ndarray", j0(wavenumber * distances).mean(axis=-1))
+    return cast("np.ndarray", np.sinc(wavenumber * distances / np.pi).mean(axis=-1))
 
 
 def relaxation_time(times: np.ndarray, fs: np.ndarray) -> float | None:
@@ -113,4 +115,4 @@ def wrap(positions: np.ndarray, box: np.ndarray) -> np.ndarray:
 
 def nearest_image(positions: np.ndarray, reference: np.ndarray, box: np.ndarray) -> np.ndarray:
     """Periodic image of ``positions`` nearest to ``reference``, shape (N, 3)."""
-    return positions - box * np.rint((positions - reference) / box)
+    return cast("np.ndarray", positions - box * np.rint((positions - reference) / box))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -101,7 +101,7 @@ class Runner:
         """
         waiting = [self._legs(sequence, finished) for sequence in sequences]
         waiting.reverse()
-        flying: dict[Future, list[tuple[_Work, Iterator[_Work]]]] = {}
+        flying: dict[Future[Any], list[tuple[_Work, Iterator[_Work]]]] = {}
         try:
             while waiting or flying:
                 while waiting and len(flying) < self.slots:
@@ -182,9 +182,9 @@ class Runner:
                 yield _Work(key, leg, origin, trajectory, last == trajectory.steps)
             finished(trajectory)
 
-    def _result(self, future: Future, key: str) -> list[LegResult]:
+    def _result(self, future: Future[Any], key: str) -> list[LegResult]:
         try:
-            return future.result()
+            return cast("list[LegResult]", future.result())
         except PropensityError as error:
             raise type(error)(f"{key}: {error}") from None
         except BrokenProcessPool:

@@ -49,7 +49,7 @@ def fit_network(
     train: Sequence[Sample],
     valid: Sequence[Sample] = (),
     *,
-    folder: str | os.PathLike | None = None,
+    folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: bool = True,
     **options: Any,

@@ -31,7 +31,7 @@ _STORAGES = {
 }
 
 
-def read_torch_archive(path: str | os.PathLike) -> Any:
+def read_torch_archive(path: str | os.PathLike[str]) -> Any:
     """Tensors and plain containers of a file of ``torch.save``.
 
     Raises

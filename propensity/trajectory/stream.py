@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from propensity.errors import DataError
 from propensity.trajectory.frame import Frame, reading
@@ -63,7 +63,7 @@ class Frames:
             return None
         if self._stream.closed:
             return 1.0
-        return min(1.0, self._stream.tell() / self._size)
+        return cast("float | None", min(1.0, self._stream.tell() / self._size))
 
 
 def each_frame(numbers: range, read: Callable[[int], Frame]) -> Iterator[Frame]:

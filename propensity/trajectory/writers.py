@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import ase
 import h5py
@@ -117,7 +117,7 @@ def _symbols(frame: Frame, types: np.ndarray) -> list[str]:
     for labels in frame.labels.values():
         names = labels.astype(str).tolist()
         if all(name in atomic_numbers for name in set(names)):
-            return names
+            return cast("list[str]", names)
     given = frame.arrays.get("type")
     usable = (
         given is not None

@@ -18,7 +18,7 @@ npz_keys = archive_names
 _WORDS = {"iu": "integers", "iuf": "real numbers", "biu": "integers", "U": "text"}
 
 
-def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """All arrays of an archive; the last two archives stay in memory, since npz can't be read in part."""
     path = Path(path).absolute()
     try:

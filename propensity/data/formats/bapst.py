@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,14 +21,14 @@ SUFFIXES = (".pickle", ".pkl")
 POTENTIAL = "lj/cut"
 
 
-def bapst_entries(path: str | os.PathLike, name: str | None = None) -> list[Entry]:
+def bapst_entries(path: str | os.PathLike[str], name: str | None = None) -> list[Entry]:
     """The one structure of a file; train or test is read from the names of its folders."""
     path = Path(path)
     split, name = split_of(path), name or path.stem
     return [Entry(name, partial(read_bapst, path, name, split), split=split)]
 
 
-def read_bapst(path: str | os.PathLike, name: str | None = None, split: str | None = None) -> Sample:
+def read_bapst(path: str | os.PathLike[str], name: str | None = None, split: str | None = None) -> Sample:
     """Read one structure with the propensities at every time that the file has runs or ready targets for.
 
     Runs are unwrapped positions, so displacements are plain differences.  Times are
@@ -145,7 +145,7 @@ def _is_numeric(value: Any) -> bool:
 def _array(raw: dict[str, Any], key: str, where: str) -> np.ndarray:
     if not _is_numeric(raw.get(key)):
         raise DataError(f"{where} has no array {key!r}: it is not a structure of the Bapst data set.")
-    return raw[key]
+    return cast("np.ndarray", raw[key])
 
 
 def _numbers(raw: dict[str, Any], key: str, where: str) -> Any:

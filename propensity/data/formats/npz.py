@@ -31,7 +31,7 @@ def is_ka3d(keys: Sequence[str]) -> bool:
     return set(REQUIRED) <= set(keys)
 
 
-def ka3d_entries(path: str | os.PathLike, labels: str | None = None) -> list[Entry]:
+def ka3d_entries(path: str | os.PathLike[str], labels: str | None = None) -> list[Entry]:
     """Entries of an archive; ``labels="published"`` takes ``published_propensity_tau``, at τ_α only."""
     path = Path(path)
     data = _checked(path, labels)
@@ -58,7 +58,7 @@ def ka3d_entries(path: str | os.PathLike, labels: str | None = None) -> list[Ent
 
 
 def read_ka3d(
-    path: str | os.PathLike, index: int, name: str, split: str | None = None, labels: str | None = None
+    path: str | os.PathLike[str], index: int, name: str, split: str | None = None, labels: str | None = None
 ) -> Sample:
     """Read structure ``index`` of an archive.
 

@@ -91,7 +91,7 @@ class RefusedError(Exception):
     """Why a pickle is not taken."""
 
 
-def load_pickle(path: str | os.PathLike) -> Any:
+def load_pickle(path: str | os.PathLike[str]) -> Any:
     """Load a pickle that holds numbers, strings, plain containers and numeric numpy arrays.
 
     Raises

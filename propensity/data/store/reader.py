@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import h5py
 import numpy as np
@@ -24,7 +24,7 @@ SUFFIXES = (".h5", ".hdf5")
 FORMAT = np.bytes_("propensity-store")
 
 
-def is_store(path: str | os.PathLike) -> bool:
+def is_store(path: str | os.PathLike[str]) -> bool:
     """Whether a file is HDF5 with our mark, or at least not someone else's HDF5."""
     try:
         with h5py.File(path, "r") as file:
@@ -33,13 +33,13 @@ def is_store(path: str | os.PathLike) -> bool:
         return True  # damaged or no HDF5 at all: opening it as a store says so
 
 
-def store_names(path: str | os.PathLike) -> list[str]:
+def store_names(path: str | os.PathLike[str]) -> list[str]:
     """Names of the structures of a store, in its order."""
     with reading(path) as file:
-        return json.loads(read_text(file, "names"))
+        return cast("list[str]", json.loads(read_text(file, "names")))
 
 
-def store_entries(path: str | os.PathLike) -> list[Entry]:
+def store_entries(path: str | os.PathLike[str]) -> list[Entry]:
     """Entries of a store: times, splits and groups are read now, the rest when asked for."""
     path = Path(path)
     entries = []
@@ -53,7 +53,7 @@ def store_entries(path: str | os.PathLike) -> list[Entry]:
     return entries
 
 
-def read_stored(path: str | os.PathLike, index: int) -> Sample:
+def read_stored(path: str | os.PathLike[str], index: int) -> Sample:
     """Read structure ``index`` of a store.
 
     Raises
@@ -66,20 +66,20 @@ def read_stored(path: str | os.PathLike, index: int) -> Sample:
         return read_record(group, f"structure {index} of {path}", int(file.attrs["format_version"]))
 
 
-def store_provenance(path: str | os.PathLike) -> dict[str, Any]:
+def store_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What made a store: command, version, date and what the writer was told."""
     with reading(path) as file:
-        return json.loads(read_text(file, "provenance"))
+        return cast("dict[str, Any]", json.loads(read_text(file, "provenance")))
 
 
-def natural_key(name: os.PathLike | str) -> list[tuple[int, int | str]]:
+def natural_key(name: os.PathLike[str] | str) -> list[tuple[int, int | str]]:
     """Sort key under which 2 comes before 10."""
     return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", str(name)) if part]
 
 
 def marked(file: h5py.File) -> bool:
     """Whether an open HDF5 file carries our mark."""
-    return file.attrs.get("format") == FORMAT
+    return cast("bool", file.attrs.get("format") == FORMAT)
 
 
 def key(index: int) -> str:
@@ -88,7 +88,7 @@ def key(index: int) -> str:
 
 
 @contextmanager
-def reading(path: str | os.PathLike) -> Iterator[h5py.File]:
+def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     """Open a store or part for reading; every way in which it may be broken becomes a DataError."""
     if not Path(path).is_file():
         raise DataError(f"{path} doesn't exist.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import h5py
 import numpy as np
@@ -81,7 +81,7 @@ def read_text(group: h5py.Group, name: str) -> str:
     data = group[name][()].tobytes()
     if zlib.crc32(data) != int(group[name].attrs["crc32"]):
         raise ValueError(f"checksum of {name} differs")
-    return data.decode()
+    return cast("str", data.decode())
 
 
 def read_record(group: h5py.Group, where: str, version: int = FORMAT_VERSION) -> Sample:

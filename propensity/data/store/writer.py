@@ -76,7 +76,7 @@ class StoreWriter:
 
     def __init__(
         self,
-        path: str | os.PathLike,
+        path: str | os.PathLike[str],
         n_expected: int | None = None,
         job: dict[str, Any] | None = None,
         overwrite: bool = False,
