@@ -75,7 +75,11 @@ def run_demo(
 
 
 def _write(
-    path: Path, predictor: Predictor, demo: Configuration, columns: dict[str, np.ndarray], published: np.ndarray
+    path: Path,
+    predictor: Predictor,
+    demo: Configuration,
+    columns: dict[str, np.ndarray],
+    published: np.ndarray,
 ) -> None:
     structure, k = demo.structure, predictor.default_time_index
     frame = Frame(

@@ -31,7 +31,9 @@ def maxwell_boltzmann(
     return velocities
 
 
-def lattice(counts: np.ndarray, box: np.ndarray, dimension: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def lattice(
+    counts: np.ndarray, box: np.ndarray, dimension: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Place species at random on a simple lattice that fills the box.
 
     Returns
