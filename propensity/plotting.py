@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap, Normalize
     from matplotlib.figure import Figure
 
+#: Colour maps that people with any colour vision can read: for values from low to high, and around a mean.
+SEQUENTIAL = ("viridis", "cividis", "inferno")
+DIVERGING = "RdYlBu_r"
+
 #: Diameters of A and B in the Kob–Andersen liquid, in σ_AA; particles are drawn a little smaller.
 DIAMETERS = (1.0, 0.88)
 

@@ -1,0 +1,156 @@
+"""Scenes of labelled structures: data sets, and the held-out part of a training."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from propensity.data import Dataset, Split, open_dataset, select_times
+from propensity.errors import DataError, InputError
+from propensity.sample import Sample
+from propensity.viewing.scene import Scene, SceneFrame, evenly
+from propensity.viewing.sizes import diameters_of
+
+Model = str | os.PathLike | Sequence[str | os.PathLike] | None
+
+
+def data_scene(
+    path: Path,
+    model: Model,
+    *,
+    length_scale: float,
+    match: Sequence[tuple[int, int]] | None,
+    unit: str,
+    times: Sequence[float] | None,
+    frames: int | Sequence[int],
+    device: str | None,
+) -> Scene:
+    """Labelled structures beside what a model predicts for them, where one is given."""
+    if length_scale != 1:
+        raise InputError("labelled structures are in units of σ already: leave the length scale out.")
+    dataset = open_dataset(path)
+    return _scene(dataset, model, str(path), unit, times, frames, device, match=match)
+
+
+def run_scene(
+    folder: Path,
+    model: Model,
+    *,
+    unit: str,
+    times: Sequence[float] | None,
+    frames: int | Sequence[int],
+    device: str | None,
+) -> Scene:
+    """Held-out structures of a training with its model and scores."""
+    import yaml
+
+    if model is not None:
+        raise InputError(
+            f"{folder} is a training with a model of its own: leave the model out, or give its data."
+        )
+    try:
+        options: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
+        split = Split.from_dict(json.loads((folder / "splits.json").read_text()))
+        paths = [p for part in ("data", "valid", "test") for p in options.get(part) or ()]
+        chosen = list(options.get("times") or ["all"])
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(
+            f"{folder} is no complete training ({reason}): give its data and its model."
+        ) from None
+    if not (folder / "model.json").exists():
+        raise DataError(f"{folder} holds no model yet: wait for the training, or go on with it by --resume.")
+    parts = split.apply(select_times(open_dataset(paths), chosen))
+    part = next((name for name in ("test", "valid", "train") if parts[name] is not None), "train")
+    dataset = parts[part]
+    assert dataset is not None
+    scene = _scene(dataset, folder, str(folder), unit, times, frames, device, part)
+    scores = scene.card.metrics.get(part, {}) if scene.card is not None else {}
+    return scene.with_scores(scores if isinstance(scores, dict) else {})
+
+
+def _scene(
+    dataset: Dataset,
+    model: Model,
+    source: str,
+    unit: str,
+    times: Sequence[float] | None,
+    frames: int | Sequence[int],
+    device: str | None,
+    part: str = "",
+    match: Sequence[tuple[int, int]] | None = None,
+) -> Scene:
+    if times is not None:
+        dataset = select_times(dataset, list(times))
+    states = dataset.states()
+    dataset = states[0]
+    known = np.asarray(dataset.times, dtype=float)
+    estimators: list[Any] = []
+    pairs = [(k, k) for k in range(len(known))]
+    if model is not None:
+        from propensity.estimators.storage import load_model
+        from propensity.evaluation.scores import match_times
+        from propensity.predictor import Predictor
+
+        paths = [model] if isinstance(model, (str, os.PathLike)) else list(model)
+        place = Predictor(paths, device=device).device
+        estimators = [load_model(path).to(place) for path in paths]
+        ours = np.array(estimators[0].card.times)
+        pairs = match_times(ours, known) if match is None else list(match)
+        for m, d in pairs:
+            if not (0 <= m < len(ours) and 0 <= d < len(known)):
+                raise InputError(
+                    f"there is no pair {m}:{d} of {len(ours)} times of the model and {len(known)} of the data."
+                )
+    card = estimators[0].card if estimators else None
+    rows = evenly(len(dataset), frames) if isinstance(frames, int) else [_checked(k, dataset) for k in frames]
+    shown = [_frame(dataset[row], estimators, pairs) for row in rows]
+    here = [d for _, d in pairs]
+    tau = _default(np.array([m for m, _ in pairs]), card, len(here))
+    species = dataset[rows[0]].species
+    return Scene(source, species, known[here], tau, shown, unit, card, part=part)
+
+
+def _checked(index: int, dataset: Dataset) -> int:
+    if index >= len(dataset):
+        raise InputError(f"structure {index} is beyond the {len(dataset)} of {dataset.source}: count from 0.")
+    return index
+
+
+def _default(model_columns: np.ndarray, card: Any, n: int) -> int:
+    where = np.flatnonzero(model_columns == card.default_time_index) if card is not None else []
+    return int(where[0]) if len(where) else n - 1
+
+
+def _frame(sample: Sample, estimators: Sequence[Any], pairs: Sequence[tuple[int, int]]) -> SceneFrame:
+    from propensity.estimators.inputs import input_structure
+
+    ours, theirs = [m for m, _ in pairs], [d for _, d in pairs]
+    fields: dict[str, np.ndarray] = {}
+    if estimators:
+        card = estimators[0].card
+        if sample.species != card.species:
+            raise DataError(
+                f"{sample.name} has species {list(sample.species)} and the model {list(card.species)}: "
+                "they must be the same, in the same order."
+            )
+        members = np.stack([e.predict(input_structure(sample, card.positions))[:, ours] for e in estimators])
+        fields["predicted"] = members.mean(axis=0)
+        if len(estimators) > 1:
+            fields["uncertainty"] = members.std(axis=0, ddof=1)
+    fields["simulated"] = np.asarray(sample.propensity, dtype=float)[:, theirs]
+    halves = None if sample.halves is None else np.asarray(sample.halves, dtype=float)[:, :, theirs]
+    structure = sample.structure
+    return SceneFrame(
+        sample.name,
+        structure,
+        np.arange(len(structure)),
+        fields,
+        diameters_of(structure, sample.species, {}),
+        halves=halves,
+    )

@@ -1,0 +1,225 @@
+"""Scenes of trajectories: annotated ones as they are, others with a prediction of each frame."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from propensity.errors import DataError, InputError, suggest
+from propensity.species import SpeciesMap, map_species
+from propensity.structure import Structure
+from propensity.trajectory import Frame, open_trajectory
+from propensity.viewing.h5md import is_h5md, read_h5md
+from propensity.viewing.scene import Scene, SceneFrame, evenly, label_names
+from propensity.viewing.sizes import diameters_of
+
+Model = str | os.PathLike | Sequence[str | os.PathLike] | None
+
+#: Columns of a dump with one time each.
+_AT_TIME = re.compile(r"propensity_t([0-9.e+-]+)")
+
+
+def trajectory_scene(
+    path: Path,
+    model: Model,
+    *,
+    topology: str | os.PathLike | None,
+    species_map: SpeciesMap | None,
+    length_scale: float,
+    unit: str,
+    times: Sequence[float] | None,
+    column: str | None,
+    frames: int | Sequence[int],
+    quench: str | None,
+    device: str | None,
+) -> Scene:
+    """Frames of a trajectory with the values that it holds, or that a model predicts."""
+    wanted = _wanted(path, topology, frames)
+    first = next(_read(path, topology, wanted[:1]), None)
+    if first is None:
+        raise DataError(f"{path} has no frame {wanted[0]}.")
+    if column is not None and column not in first.arrays:
+        numeric = [name for name, array in first.arrays.items() if np.asarray(array).dtype.kind in "fiu"]
+        raise InputError(f"{path} has no column {column!r}: choose from {numeric}{suggest(column, numeric)}.")
+    if column is None and (model is not None or not _holds(first)):
+        return _predicted(
+            path, topology, wanted, model, species_map, length_scale, unit, times, quench, device
+        )
+    given, known = _values(first, column)
+    default = _default(first, given, known)
+    keep = _selection(known, times, path)
+    species: tuple[str, ...] = ()
+    shown = []
+    for frame in _read(path, topology, wanted):
+        names, types = _species(frame, species_map)
+        if species and names != species:
+            raise DataError(
+                f"frame {frame.number} of {path} has species {list(names)} after {list(species)}."
+            )
+        species = names
+        fields = {name: array[:, keep] for name, array in _values(frame, column)[0].items()}
+        structure = Structure(frame.positions, types, frame.cell, frame.pbc)
+        shown.append(
+            _scene_frame(frame, structure, fields, diameters_of(structure, names, frame.arrays, length_scale))
+        )
+    index = keep.index(default) if default in keep else len(keep) - 1
+    return Scene(str(path), species, known[keep], index, shown, unit)
+
+
+def _predicted(
+    path: Path,
+    topology: Any,
+    wanted: list[int],
+    model: Model,
+    species_map: SpeciesMap | None,
+    length_scale: float,
+    unit: str,
+    times: Sequence[float] | None,
+    quench: str | None,
+    device: str | None,
+) -> Scene:
+    from propensity.predictor import Predictor
+
+    predictor = Predictor(
+        "ka-default" if model is None else model,
+        device=device,
+        species_map=species_map,
+        length_scale=length_scale,
+        times=times,
+        quench=quench,
+    )
+    shown = []
+    for frame in _read(path, topology, wanted):
+        try:
+            structure = frame.structure(predictor.species, predictor.species_map)
+        except InputError as error:
+            raise DataError(f"frame {frame.number} of {path}: {error}") from None
+        columns = predictor.columns(structure)
+        fields = {"predicted": columns["propensities"]}
+        if "propensities_std" in columns:
+            fields["uncertainty"] = columns["propensities_std"]
+        sizes = diameters_of(structure, predictor.species, frame.arrays, length_scale)
+        shown.append(_scene_frame(frame, structure, fields, sizes))
+    scores = next((s for s in map(predictor.card.metrics.get, ("test", "valid")) if isinstance(s, dict)), {})
+    return Scene(
+        str(path),
+        predictor.species,
+        predictor.times,
+        predictor.default_time_index,
+        shown,
+        unit,
+        predictor.card,
+        scores,
+    )
+
+
+def _wanted(path: Path, topology: Any, frames: int | Sequence[int]) -> list[int]:
+    """Indices of the frames to show; counting them reads the file once where its format does not say."""
+    if not isinstance(frames, int):
+        return sorted(set(frames))
+    if is_h5md(path):
+        return evenly(sum(1 for _ in read_h5md(path)), frames)
+    opened = open_trajectory(path, topology)
+    total = opened.total if opened.total is not None else sum(1 for _ in opened)
+    return evenly(total, frames)
+
+
+def _read(path: Path, topology: Any, wanted: Sequence[int]) -> Iterator[Frame]:
+    """The frames with these indices, ascending."""
+    if is_h5md(path):
+        yield from (frame for frame in read_h5md(path) if frame.number in set(wanted))
+        return
+    steps = set(np.diff(wanted).tolist()) if len(wanted) > 1 else {1}
+    step = steps.pop() if len(steps) == 1 else 1
+    frames = open_trajectory(path, topology, start=wanted[0], stop=wanted[-1] + 1, step=step)
+    chosen = set(wanted)
+    yield from islice((frame for frame in frames if frame.number in chosen), len(chosen))
+
+
+def _scene_frame(
+    frame: Frame, structure: Structure, fields: dict[str, np.ndarray], sizes: np.ndarray
+) -> SceneFrame:
+    name = f"frame {frame.number}" + (f", step {frame.step}" if frame.step is not None else "")
+    ids = np.asarray(frame.arrays.get("id", np.arange(len(frame)) + (0 if frame.text is None else 1)))
+    return SceneFrame(name, structure, ids, fields, sizes, frame.time)
+
+
+def _species(frame: Frame, species_map: SpeciesMap | None) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names of the species and the types, from the map where there is one, else from the labels themselves."""
+    if species_map is not None:
+        names = tuple(dict.fromkeys(str(name) for name in species_map.values()))
+        return names, map_species(frame.labels, names, species_map)
+    if not frame.labels:
+        return ("particles",), np.zeros(len(frame), dtype=np.int64)
+    return label_names(next(iter(frame.labels.values())))
+
+
+def _holds(frame: Frame) -> bool:
+    return any(name in ("propensity", "propensities") or _AT_TIME.fullmatch(name) for name in frame.arrays)
+
+
+def _values(frame: Frame, column: str | None) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Fields (N, T) of a frame, and the times (T,)."""
+    arrays = frame.arrays
+    if column is not None:
+        if column not in arrays:
+            raise DataError(f"frame {frame.number} has no column {column!r}: annotate every frame alike.")
+        values = np.asarray(arrays[column], dtype=float)
+        if values.ndim != 1:
+            raise InputError(
+                f"column {column!r} has shape {values.shape}: choose one with a number a particle."
+            )
+        return {column: values[:, None]}, np.array([np.nan])
+    found: dict[str, np.ndarray] = {}
+    at = sorted((float(m[1]), name) for name in arrays if (m := _AT_TIME.fullmatch(name)))
+    if "propensities" in arrays:
+        found["predicted"] = np.asarray(arrays["propensities"], dtype=float).reshape(len(frame), -1)
+        known = np.atleast_1d(
+            frame.info.get("propensity_times", np.full(found["predicted"].shape[1], np.nan))
+        )
+        spread = arrays.get("propensities_std")
+    elif at:
+        known = np.array([time for time, _ in at])
+        found["predicted"] = np.stack([np.asarray(arrays[name], dtype=float) for _, name in at], axis=1)
+        names = [name.replace("propensity", "propensity_std") for _, name in at]
+        spread = np.stack([arrays[n] for n in names], axis=1) if all(n in arrays for n in names) else None
+    elif "propensity" in arrays:
+        found["predicted"] = np.asarray(arrays["propensity"], dtype=float).reshape(len(frame), -1)
+        known = np.atleast_1d(frame.info.get("propensity_times", frame.info.get("propensity_time", np.nan)))
+        spread = arrays.get("propensity_std")
+    else:
+        raise DataError(
+            f"frame {frame.number} has no propensities although earlier ones do: annotate them all."
+        )
+    if len(known) != found["predicted"].shape[1]:
+        known = np.full(found["predicted"].shape[1], np.nan)
+    if spread is not None:
+        found["uncertainty"] = np.asarray(spread, dtype=float).reshape(found["predicted"].shape)
+    return found, np.asarray(known, dtype=float)
+
+
+def _default(frame: Frame, fields: dict[str, np.ndarray], known: np.ndarray) -> int:
+    """Column that equals ``propensity``, which annotated files hold at the model's own time; else the last."""
+    single = frame.arrays.get("propensity")
+    if single is not None and "predicted" in fields and np.shape(single) == (len(frame),):
+        away = np.nanmean(np.abs(fields["predicted"] - np.asarray(single, dtype=float)[:, None]), axis=0)
+        return int(np.nanargmin(away)) if np.isfinite(away).any() else len(known) - 1
+    return len(known) - 1
+
+
+def _selection(known: np.ndarray, times: Sequence[float] | None, path: Path) -> list[int]:
+    if times is None:
+        return list(range(len(known)))
+    found = []
+    for time in times:
+        close = np.flatnonzero(np.isclose(known, time, rtol=0.02))
+        if not len(close):
+            raise InputError(f"time {time:g} is not among those of {path}: choose from {known.tolist()}.")
+        found.append(int(close[0]))
+    return found
