@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("integrations",),
     ("simulate",),
     ("trajectory", "runs", "lammps_bridge"),
-    ("demo", "experiments"),
+    ("demo", "experiments", "viewing"),
     ("cli",),
 )
 

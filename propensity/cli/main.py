@@ -16,6 +16,9 @@ from propensity.version import __version__
 VERBS: dict[str, str] = {
     "demo": "Annotate a shipped configuration with the shipped model and draw it.",
     "annotate": "Add propensities to every frame of a trajectory.",
+    "view": "Draw particles coloured by their propensity.",
+    "report": "Make one page of a file or training: particles in 3D, figures, model card.",
+    "analyse": "Measure correlation lengths and clusters of fast and slow particles.",
     "models": "List the models that are installed.",
     "info": "Say what a data file, trajectory or model holds.",
     "convert": "Gather data sets of any known format into one compact file.",

@@ -18,7 +18,7 @@ REACH = 6.0
 
 
 def scores(scene: Scene) -> dict[str, Any]:
-    """Curves of ρ(t) by species: of the shown frames where they are labelled, else those of the model's card."""
+    """Curves of ρ(t) by species: from the model's card for a training, else of the labelled frames shown."""
     both = {"predicted", "simulated"} <= set(scene.fields)
     if scene.scores.get("species"):
         n = scene.scores.get("n_structures", "?")

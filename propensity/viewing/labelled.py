@@ -105,7 +105,7 @@ def _scene(
         for m, d in pairs:
             if not (0 <= m < len(ours) and 0 <= d < len(known)):
                 raise InputError(
-                    f"there is no pair {m}:{d} of {len(ours)} times of the model and {len(known)} of the data."
+                    f"the model has {len(ours)} times and the data {len(known)}: there is no pair {m}:{d}."
                 )
     card = estimators[0].card if estimators else None
     rows = evenly(len(dataset), frames) if isinstance(frames, int) else [_checked(k, dataset) for k in frames]

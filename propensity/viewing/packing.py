@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from propensity.plotting import fractions_of
 from propensity.structure import Structure
 
 _CODES = {"float32": "f4", "float64": "f8", "int32": "i4", "uint8": "u1", "uint16": "u2"}
@@ -39,28 +40,13 @@ class Block:
         return b"".join(self._parts)
 
 
-def quantised(structure: Structure, dimension: int) -> tuple[np.ndarray, np.ndarray]:
+def quantised(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
     """Positions as fractions of a cell in 16 bits, uint16 (N, 3), and that cell, (3, 3).
 
     Periodic directions are wrapped; open ones get an edge that just holds the particles.  The rounding is
     at most 1/131070 of the cell, 10⁻⁴ σ in a box of 4096 particles.
     """
-    cell, pbc = structure.cell.copy(), structure.pbc
-    if not pbc.all():
-        basis = np.linalg.svd(cell[pbc], full_matrices=True)[2][pbc.sum() :] if pbc.any() else np.eye(3)
-        own = ~pbc & ~cell.any(axis=1)
-        # Open directions that have a cell vector keep its direction.
-        cell[own] = basis[: own.sum()]
-        lengths = np.linalg.norm(cell, axis=1, keepdims=True)
-        cell[~pbc] = (cell / lengths)[~pbc]
-    fractions = np.linalg.solve(cell.T, structure.positions.T).T
-    low = fractions.min(axis=0)
-    reach = np.maximum(np.ptp(fractions, axis=0), 1e-9)
-    if dimension == 2:
-        reach[~pbc] = np.maximum(reach[~pbc], 1.0)
-    middle = low + 0.5 * np.ptp(fractions, axis=0)
-    cell[~pbc] *= reach[~pbc, None]
-    fractions = np.where(pbc, fractions - np.floor(fractions), (fractions - middle) / reach + 0.5)
+    fractions, cell = fractions_of(structure)
     return np.round(np.clip(fractions, 0, 1) * STEPS).astype(np.uint16), cell
 
 

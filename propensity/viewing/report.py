@@ -84,7 +84,7 @@ def render(scene: Scene, title: str | None = None) -> str:
 
 
 def _in_script(text: str) -> str:
-    """Text inside a script element that no parser can leave: JSON and the page read \\u003c as <."""
+    """Text inside a script element that no parser can leave; JSON reads the escape as the character."""
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
@@ -106,7 +106,7 @@ def _description(scene: Scene, block: Block, title: str) -> dict[str, Any]:
         "times": [float(t) if np.isfinite(t) else None for t in scene.times],
         "time_index": scene.default_time_index,
         "fields": {name: scene.title(name) for name in scene.fields},
-        "frames": [_frame(frame, block, dimension) for frame in scene.frames],
+        "frames": [_frame(frame, block) for frame in scene.frames],
         "slab": 2.4 * float(np.median(scene.frames[0].diameters)),
         "ranges": figures.ranges(scene),
         "maps": {name: block.add(_colours(name)) for name in (*SEQUENTIAL, DIVERGING)},
@@ -117,8 +117,8 @@ def _description(scene: Scene, block: Block, title: str) -> dict[str, Any]:
     }
 
 
-def _frame(frame: Any, block: Block, dimension: int) -> dict[str, Any]:
-    positions, cell = quantised(frame.structure, dimension)
+def _frame(frame: Any, block: Block) -> dict[str, Any]:
+    positions, cell = quantised(frame.structure)
     ids = np.asarray(frame.ids, dtype=np.int64)
     small = np.abs(ids).max() < 2**31
     return {
@@ -178,7 +178,8 @@ def _card(card: Card | None) -> list[list[str]]:
         "name": card.name,
         "kind": card.kind,
         "description": card.description,
-        "species": f"{', '.join(card.species)} (trained on {', '.join(card.trained_species or card.species)})",
+        "species": ", ".join(card.species),
+        "trained on": ", ".join(card.trained_species),
         "positions": card.positions,
         "cutoff": card.cutoff and f"{card.cutoff:g} σ",
         "times": ", ".join(f"{time:g}" for time in card.times),

@@ -114,7 +114,8 @@ class Scene:
             return self.fields[0]
         if name not in self.fields:
             raise InputError(
-                f"{self.source} has no values {name!r}: choose from {list(self.fields)}{suggest(name, self.fields)}."
+                f"{self.source} has no values {name!r}: choose from {list(self.fields)}"
+                f"{suggest(name, self.fields)}."
             )
         return name
 
@@ -136,7 +137,7 @@ class Scene:
 
 
 def is_planar(structure: Structure) -> bool:
-    """Whether all particles share one z, to rounding, and their neighbours along it are open or themselves."""
+    """Whether all particles share one z, to rounding."""
     z = structure.positions[:, 2]
     return bool(np.ptp(z) <= 1e-6 * max(1.0, float(np.ptp(structure.positions, axis=0).max())))
 

@@ -20,8 +20,8 @@ def diameters_of(
 ) -> np.ndarray:
     """Diameter of each particle, shape (N,), in the units of the positions.
 
-    From a column of the file (``diameter``, ``radius``); those of Kob and Andersen where the species are A and
-    B; otherwise from the distances of nearest neighbours, which are (d_α + d_β)/2 on average.
+    From a column of the file (``diameter``, ``radius``); those of Kob and Andersen where the species are A
+    and B; otherwise from the distances of nearest neighbours, which are (d_α + d_β)/2 on average.
     """
     for name, values in columns.items():
         factor = _COLUMNS.get(name.lower())
@@ -33,7 +33,7 @@ def diameters_of(
 
 
 def viewing_direction(structure: Structure) -> int:
-    """Cell direction to look along: across a plane or film where exactly one is open or flat, else the third."""
+    """Cell direction to look along: across a plane or film (one direction open or flat), else the third."""
     flat = np.flatnonzero(np.ptp(structure.positions, axis=0) < 1e-6)
     if len(flat) == 1:
         return int(flat[0])

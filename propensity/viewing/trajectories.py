@@ -151,7 +151,7 @@ def _scene_frame(
 
 
 def _species(frame: Frame, species_map: SpeciesMap | None) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names of the species and the types, from the map where there is one, else from the labels themselves."""
+    """Names of the species and the types, from the map where there is one, else from the labels."""
     if species_map is not None:
         names = tuple(dict.fromkeys(str(name) for name in species_map.values()))
         return names, map_species(frame.labels, names, species_map)
@@ -205,7 +205,7 @@ def _values(frame: Frame, column: str | None) -> tuple[dict[str, np.ndarray], np
 
 
 def _default(frame: Frame, fields: dict[str, np.ndarray], known: np.ndarray) -> int:
-    """Column that equals ``propensity``, which annotated files hold at the model's own time; else the last."""
+    """Column that equals ``propensity``, which files hold at the model's own time; else the last."""
     single = frame.arrays.get("propensity")
     if single is not None and "predicted" in fields and np.shape(single) == (len(frame),):
         away = np.nanmean(np.abs(fields["predicted"] - np.asarray(single, dtype=float)[:, None]), axis=0)

@@ -285,10 +285,8 @@ def test_relative_values_average_to_one_in_each_species():
 
 
 def test_what_cannot_be_drawn_is_refused():
-    from propensity.structure import Structure
-
     structure = make_liquid(60)
     with pytest.raises(InputError, match=r"shape \(59,\)"):
         discs(structure, np.zeros(59))
-    with pytest.raises(InputError, match=r"periodic"):
-        discs(Structure(structure.positions, structure.types, structure.cell, False), np.zeros(60))
+    with pytest.raises(InputError, match=r"direction is 3"):
+        discs(structure, np.zeros(60), direction=3)

@@ -1,0 +1,98 @@
+"""What ``view``, ``report`` and ``analyse`` share: the file, and how to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from propensity.errors import InputError
+
+
+def scene_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add FILE, TOPOLOGY and the options that :func:`load` takes."""
+    options = [
+        click.argument("file", type=click.Path()),
+        click.argument("topology", type=click.Path(), required=False),
+        click.option(
+            "-m",
+            "--model",
+            multiple=True,
+            help="Model that predicts, by name or path; several make a committee.  [default: what the file"
+            " holds; ka-default for trajectories that hold nothing]",
+        ),
+        click.option("--times", metavar="T,T,...", help="Time scales to show.  [default: all]"),
+        click.option("--species-map", metavar="1=A,2=B", help="Labels in the file = names of species."),
+        click.option(
+            "--length-scale",
+            type=float,
+            default=1.0,
+            show_default=True,
+            help="Length of σ_AA in the units of the file.",
+        ),
+        click.option("--unit", metavar="NAME", help="Unit of length.  [default: σ; Å with a length scale]"),
+        click.option(
+            "--match",
+            metavar="M:D,...",
+            help="Compare the model's time number M with the data's number D, instead of equal times.",
+        ),
+        click.option("--column", metavar="NAME", help="Show this column of a trajectory instead."),
+        click.option(
+            "--quench",
+            type=click.Choice(["lj/cut", "lj/cut force-shifted"]),
+            help="Minimise the energy of each frame first, for models of inherent structures.",
+        ),
+        click.option("--device", metavar="NAME", help="cpu or cuda.  [default: a GPU where there is one]"),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def load(options: dict[str, Any], frames: Any) -> Any:
+    """Scene of the shared options, which are taken out of the others."""
+    from propensity.species import parse_species_map
+    from propensity.viewing import load_scene
+
+    taken = {
+        name: options.pop(name)
+        for name in ("file", "topology", "model", "times", "species_map", "length_scale", "unit", "match")
+    }
+    model = taken["model"]
+    return load_scene(
+        taken["file"],
+        None if not model else model[0] if len(model) == 1 else list(model),
+        topology=taken["topology"],
+        species_map=parse_species_map(taken["species_map"]),
+        length_scale=taken["length_scale"],
+        unit=taken["unit"],
+        times=_times(taken["times"]),
+        match=_pairs(taken["match"]),
+        column=options.pop("column"),
+        quench=options.pop("quench"),
+        device=options.pop("device"),
+        frames=frames,
+    )
+
+
+def _times(text: str | None) -> list[float | str] | None:
+    """Numbers, or names such as tau_alpha that labelled data know."""
+    if text is None:
+        return None
+    found: list[float | str] = []
+    for part in text.split(","):
+        try:
+            found.append(float(part))
+        except ValueError:
+            found.append(part.strip())
+    return found
+
+
+def _pairs(text: str | None) -> list[tuple[int, int]] | None:
+    if text is None:
+        return None
+    try:
+        return [(int(m), int(d)) for m, d in (pair.split(":") for pair in text.split(","))]
+    except ValueError:
+        raise InputError(f"--match is {text!r}: write pairs of indices, e.g. 0:0,1:2.") from None
