@@ -11,25 +11,20 @@ from propensity.structure import Structure
 
 
 def as_structure(positions: Any, cell: Any, pbc: Any = True, types: Any = None) -> tuple[Structure, int]:
-    """Checked structure of plain arrays in two or three dimensions, and the number of dimensions.
+    """Checked structure of plain arrays, and its number of dimensions d.
 
-    Two-dimensional arrays get a third coordinate of zero along an open direction.
+    Coordinates beyond the first d of positions and cell vectors are zero: planar arrays get a third one, and
+    a plane in space is laid into x and y.
     """
     positions = np.asarray(positions, dtype=np.float64)
     if positions.ndim != 2 or positions.shape[1] not in (2, 3):
         raise InputError(f"positions have shape {positions.shape}: give an array (N, 2) or (N, 3).")
-    n, dimension = positions.shape
-    types = np.zeros(n, dtype=np.int64) if types is None else types
-    if dimension == 3:
-        return Structure(positions, types, cell, pbc), 3
-    edges = np.asarray(cell, dtype=np.float64)
-    edges = np.diag(np.broadcast_to(edges, (2,))) if edges.ndim < 2 else edges
-    if edges.shape != (2, 2):
-        raise InputError(f"cell has shape {edges.shape} for positions in the plane: give two vectors (2, 2).")
-    full = np.zeros((3, 3))
-    full[:2, :2] = edges
-    periodic = np.array([*np.broadcast_to(np.asarray(pbc, dtype=bool), (2,)), False])
-    return Structure(np.column_stack([positions, np.zeros(n)]), types, full, periodic), 2
+    types = np.zeros(len(positions), dtype=np.int64) if types is None else types
+    structure = Structure(positions, types, cell, pbc)
+    if structure.dimension == 2 and positions.shape[1] == 3:
+        own, kept = structure.directions, np.sort(np.argsort(np.ptp(positions, axis=0))[1:])
+        return Structure(positions[:, kept], types, structure.cell[own][:, kept], structure.pbc[own]), 2
+    return structure, structure.dimension
 
 
 def widths(structure: Structure) -> np.ndarray:
@@ -108,15 +103,13 @@ def radial_distribution(
         Middle of the bins and g.
     """
     structure, dimension = as_structure(positions, cell, pbc)
-    periodic = structure.pbc[:dimension]
-    if not periodic.all():
+    if not structure.is_periodic:
         raise InputError("g(r) needs a box that is periodic in every direction: the density is undefined.")
     r_max = min(longest_distance(structure), 5.0) if r_max is None else r_max
     edges = np.linspace(0, r_max, max(2, round(r_max / bin_width) + 1))
     count = np.histogram(pairs_of(structure, r_max)[2], edges)[0]
-    volume = abs(np.linalg.det(structure.cell[:dimension, :dimension]))
     n = len(structure)
-    return (edges[1:] + edges[:-1]) / 2, 2 * count * volume / (n * n * shells(edges, dimension))
+    return (edges[1:] + edges[:-1]) / 2, 2 * count * structure.volume / (n * n * shells(edges, dimension))
 
 
 def shells(edges: np.ndarray, dimension: int) -> np.ndarray:

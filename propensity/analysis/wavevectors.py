@@ -69,7 +69,7 @@ def field_structure_factor(
     structure, d = as_structure(positions, cell, pbc)
     if len(delta) != len(structure):
         raise InputError(f"there are {len(delta)} values for {len(structure)} particles: give one for each.")
-    if not structure.pbc[:d].all():
+    if not structure.is_periodic:
         raise InputError("wave vectors need a box that is periodic in every direction.")
     if not (np.isfinite(q_max) and q_max > 0) or n_shells < 1:
         raise InputError(f"q_max is {q_max} and n_shells {n_shells}: give positive numbers.")

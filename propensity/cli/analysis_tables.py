@@ -17,31 +17,15 @@ if TYPE_CHECKING:
 def time_table(found: Heterogeneity, unit: str) -> Iterator[Table]:
     """One table a field: a row for each time scale."""
     for name in dict.fromkeys(row.field for row in found.rows):
-        table = Table(title=f"{name}, {found.n_frames} frame(s)", title_justify="left", box=box.SIMPLE)
-        columns = (
-            "t",
-            f"ξ ({unit})",
-            "χ",
-            f"ξ of S(q) ({unit})",
-            "fast clusters",
-            "largest",
-            "slow clusters",
-            "largest",
-        )
-        for column in columns:
-            table.add_column(column, justify="right")
+        title = f"{name}, {found.n_frames} frame(s); ξ in {unit}, clusters in particles"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
+        for column in ("t", "ξ", "±", "S(q₁)", "fast", "largest", "slow", "largest"):
+            table.add_column(column, justify="right", no_wrap=True)
         for row in (row for row in found.rows if row.field == name):
+            sizes = (row.fast_size, row.fast_largest, row.slow_size, row.slow_largest)
             table.add_row(
-                number(row.time),
-                f"{number(row.length.xi)} ± {number(row.length.error)}"
-                if np.isfinite(row.length.xi)
-                else "–",
-                number(row.chi),
-                number(row.xi_q),
-                number(row.fast_size),
-                number(row.fast_largest),
-                number(row.slow_size),
-                number(row.slow_largest),
+                f"{row.time:.4g}" if np.isfinite(row.time) else "–",
+                *map(number, (row.length.xi, row.length.error, row.s_smallest, *sizes)),
             )
         yield table
 

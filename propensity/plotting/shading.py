@@ -84,7 +84,7 @@ def shade(
         norm = TwoSlopeNorm(1.0, low, high) if relative and low < 1 < high else Normalize(low, high)
         mappable = ScalarMappable(norm, colours)
         rgba[mine] = mappable.to_rgba(np.ma.masked_invalid(shown[mine]))
-        text = f"{label} / mean of the species" if relative else label
+        text = f"{label.split(' (')[0]} / mean of the species" if relative else label
         if len(finite):
             scales.append((f"{name}: {text}" if name and len(groups) > 1 else text, mappable))
     return Shading(rgba, scales)

@@ -31,7 +31,6 @@ _SETTINGS: dict[str, Any] = {
     "axes.labelcolor": "0.1",
     "axes.labelsize": 10,
     "axes.titlesize": 10.5,
-    "axes.titleweight": "medium",
     "axes.titlelocation": "left",
     "font.size": 9.5,
     "grid.color": "0.9",
@@ -56,7 +55,8 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
         from cycler import cycler
         from matplotlib import rc_context
 
-        with rc_context({**_SETTINGS, "axes.prop_cycle": cycler(color=SPECIES)}):
+        settings: Any = {**_SETTINGS, "axes.prop_cycle": cycler(color=SPECIES)}
+        with rc_context(settings):
             return function(*args, **kwargs)
 
     return inner

@@ -9,6 +9,7 @@ import numpy as np
 from propensity.analysis import average_correlation, correlation_length, spatial_correlations
 from propensity.analysis.pairs import as_structure, longest_distance
 from propensity.statistics import moments, noise_ceiling, pearson_of_moments
+from propensity.structure import Structure
 from propensity.viewing.scene import Scene, evenly
 
 #: Frames that enter the spatial correlation.
@@ -48,9 +49,8 @@ def ranges(scene: Scene) -> dict[str, list[list[list[float] | None]]]:
 def correlations(scene: Scene) -> dict[str, Any]:
     """Spatial correlation of the predicted and simulated fields at each time, averaged over some frames."""
     names = [name for name in scene.fields if name != "uncertainty"]
-    d = scene.dimension
     rows = [scene.frames[k] for k in evenly(len(scene.frames), CORRELATED)]
-    reach = min(_reach(frame.structure, d) for frame in rows)
+    reach = min(_reach(frame.structure) for frame in rows)
     parts: dict[tuple[str, int], list[Any]] = {}
     for frame in rows:
         structure, columns = frame.structure, [(name, k) for name in names for k in range(len(scene.times))]
@@ -86,11 +86,10 @@ def correlations(scene: Scene) -> dict[str, Any]:
     return {"caption": caption, "curves": curves, "missing": "No particle has a value at this time."}
 
 
-def _reach(structure: Any, dimension: int) -> float:
-    if dimension == 2:
-        structure = as_structure(structure.positions[:, :2], structure.cell[:2, :2], structure.pbc[:2])[0]
-    extent = np.ptp(structure.positions, axis=0)[:dimension]
-    spacing = float(np.prod(np.maximum(extent, 1e-9)) / len(structure)) ** (1 / dimension)
+def _reach(structure: Structure) -> float:
+    structure, d = as_structure(structure.positions, structure.cell, structure.pbc)
+    extent = np.ptp(structure.positions, axis=0)[:d]
+    spacing = float(np.prod(np.maximum(extent, 1e-9)) / len(structure)) ** (1 / d)
     return float(min(longest_distance(structure), REACH * spacing))
 
 

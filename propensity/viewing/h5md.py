@@ -34,16 +34,18 @@ def read_h5md(path: Path) -> Iterator[Frame]:
     try:
         with h5py.File(path, "r") as file:
             particles = file["particles/all"]
-            values, species = particles["propensity/value"], particles["species/value"]
-            facts = dict(particles["propensity"].attrs)
+            # Files of before 0.1.0 call all times "propensity".
+            key = "propensities" if "propensities" in particles else "propensity"
+            values, species = particles[f"{key}/value"], particles["species/value"]
+            facts = dict(particles[key].attrs)
             names = np.array([str(name) for name in facts["species"]], dtype=object)
             pbc = np.array([str(edge) == "periodic" for edge in particles["box"].attrs["boundary"]])
             edges, positions = particles["box/edges/value"], particles["position/value"]
             default = int(facts["default_time_index"])
             for k in range(len(positions)):
                 arrays = {"propensities": values[k], "propensity": values[k][:, default]}
-                if "propensity_std" in particles:
-                    arrays["propensities_std"] = particles["propensity_std/value"][k]
+                if f"{key}_std" in particles:
+                    arrays["propensities_std"] = particles[f"{key}_std/value"][k]
                 if "id" in particles:
                     arrays["id"] = particles["id/value"][k]
                 cell = edges[k] if np.ndim(edges[k]) == 2 else np.diag(edges[k])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,18 @@ REACH, NEIGHBOURS = 6.4, 1.49
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One field at one time scale; sizes are Σn²/Σn averaged over frames, and the largest cluster of all."""
+    """One field at one time scale.
+
+    ``s_smallest`` is S(q) of the field at the smallest wave vector, a lower bound of the susceptibility;
+    ``chi`` and ``xi_q`` are those of the fit, NaN where it does not settle since the box is small.  Sizes of
+    clusters are Σn²/Σn averaged over frames, and the largest of all.
+    """
 
     field: str
     time: float
     correlation: analysis.SpatialCorrelation
     length: analysis.CorrelationLength
+    s_smallest: float
     chi: float
     xi_q: float
     fast_size: float
@@ -36,7 +43,7 @@ class Row:
     slow_size: float
     slow_largest: float
     persistence: np.ndarray | None = None
-    events: dict[str, float] = field(default_factory=dict)
+    events: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +83,7 @@ def analyse(
     q, overlap_radius
         See :func:`propensity.analysis.relaxation`.
     """
-    d = scene.dimension
-    plain = [_plain_frame(frame, d) for frame in scene.frames]
+    plain = [_plain_frame(frame) for frame in scene.frames]
     spacing = float(np.mean([_spacing(positions, cell, pbc) for positions, cell, pbc in plain]))
     neighbours = NEIGHBOURS * spacing if neighbours is None else neighbours
     longest = min(longest_distance(as_structure(*each)[0]) for each in plain)
@@ -213,7 +219,7 @@ def _row(
             sizes[which].append(analysis.find_clusters(chosen, positions, cell, pbc, cutoff=neighbours))
             masks[which].append(chosen)
     mean = analysis.average_correlation(correlations)
-    chi, xi_q = _small_q(factors)
+    s_smallest, chi, xi_q = _small_q(factors)
     events, persistence = {}, None
     if followed:
         positions, cells, pbc = (
@@ -229,21 +235,20 @@ def _row(
             events[f"{which}_particles"] = float((weights * found.n_particles).sum())
             events[f"{which}_frames"] = float((weights * found.durations).sum())
         persistence = analysis.persistence(np.array(masks["fast"]))
+    weighted = {which: float(np.nanmean([c.weighted_size for c in all_])) for which, all_ in sizes.items()}
+    largest = {which: float(max(c.sizes.max(initial=0) for c in all_)) for which, all_ in sizes.items()}
     return Row(
-        name,
-        float(scene.times[k]),
-        mean,
-        analysis.correlation_length(mean, r_min=0.85 * neighbours / NEIGHBOURS),
-        chi,
-        xi_q,
-        *(
-            float(value)
-            for which in ("fast", "slow")
-            for value in (
-                np.nanmean([c.weighted_size for c in sizes[which]]),
-                max((c.sizes[0] for c in sizes[which] if len(c.sizes)), default=0),
-            )
-        ),
+        field=name,
+        time=float(scene.times[k]),
+        correlation=mean,
+        length=analysis.correlation_length(mean, r_min=0.85 * neighbours / NEIGHBOURS),
+        s_smallest=s_smallest,
+        chi=chi,
+        xi_q=xi_q,
+        fast_size=weighted["fast"],
+        fast_largest=largest["fast"],
+        slow_size=weighted["slow"],
+        slow_largest=largest["slow"],
         persistence=persistence,
         events=events,
     )
@@ -255,10 +260,10 @@ def _q_max(plain: list[Any]) -> float:
     return float(6.5 * 2 * np.pi / np.linalg.norm(largest, axis=1).max())
 
 
-def _small_q(factors: list[analysis.FieldStructureFactor]) -> tuple[float, float]:
-    """χ and ξ of the structure factors of all frames together, on common shells."""
+def _small_q(factors: list[analysis.FieldStructureFactor]) -> tuple[float, float, float]:
+    """S at the smallest wave vector, and χ and ξ of the fit, of all frames together on common shells."""
     if not factors:
-        return np.nan, np.nan
+        return np.nan, np.nan, np.nan
     q = np.concatenate([f.q for f in factors])
     s, n = np.concatenate([f.s for f in factors]), np.concatenate([f.n_vectors for f in factors])
     edges = np.linspace(0, q.max() * (1 + 1e-9), 13)
@@ -270,11 +275,11 @@ def _small_q(factors: list[analysis.FieldStructureFactor]) -> tuple[float, float
         np.bincount(shell, n * s, 12)[filled] / total[filled],
         total[filled],
     )
-    return analysis.ornstein_zernike(merged, q_fit=float(q.max()))
+    return (float(merged.s[0]), *analysis.ornstein_zernike(merged, q_fit=float(q.max())))
 
 
-def _plain_frame(frame: SceneFrame, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    structure = frame.structure
+def _plain_frame(frame: SceneFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    structure, d = as_structure(frame.structure.positions, frame.structure.cell, frame.structure.pbc)
     return structure.positions[:, :d], structure.cell[:d, :d], structure.pbc[:d]
 
 
@@ -309,8 +314,8 @@ def _relaxation(scene: Scene, plain: list[Any], q: float, radius: float) -> anal
 
 def _notes(scene: Scene, fraction: float, neighbours: float, relaxation: Any) -> list[str]:
     notes = [
-        f"ξ: C(r) ∝ exp(−r/ξ), deviations within each species; χ and ξ of S(q): χ/(1 + q²ξ²); clusters: "
-        f"Σn²/Σn of the extreme {fraction:.0%} of each species, neighbours within {neighbours:.3g} {scene.unit}."
+        "ξ: C(r) ∝ exp(−r/ξ), deviations within each species; S(q₁): smallest wave vector; clusters: Σn²/Σn "
+        f"of the extreme {fraction:.0%} of each species, neighbours within {neighbours:.3g} {scene.unit}."
     ]
     if relaxation is not None:
         notes.append("Frames are unwrapped from one to the next: none may move a particle by half the box.")

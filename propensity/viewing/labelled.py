@@ -26,7 +26,7 @@ def data_scene(
     length_scale: float,
     match: Sequence[tuple[int, int]] | None,
     unit: str,
-    times: Sequence[float] | None,
+    times: Sequence[float | str] | None,
     frames: int | Sequence[int],
     device: str | None,
 ) -> Scene:
@@ -42,7 +42,7 @@ def run_scene(
     model: Model,
     *,
     unit: str,
-    times: Sequence[float] | None,
+    times: Sequence[float | str] | None,
     frames: int | Sequence[int],
     device: str | None,
 ) -> Scene:
@@ -79,7 +79,7 @@ def _scene(
     model: Model,
     source: str,
     unit: str,
-    times: Sequence[float] | None,
+    times: Sequence[float | str] | None,
     frames: int | Sequence[int],
     device: str | None,
     part: str = "",
@@ -123,7 +123,7 @@ def _checked(index: int, dataset: Dataset) -> int:
 
 
 def _default(model_columns: np.ndarray, card: Any, n: int) -> int:
-    where = np.flatnonzero(model_columns == card.default_time_index) if card is not None else []
+    where = np.flatnonzero(model_columns == (-1 if card is None else card.default_time_index))
     return int(where[0]) if len(where) else n - 1
 
 
@@ -139,11 +139,13 @@ def _frame(sample: Sample, estimators: Sequence[Any], pairs: Sequence[tuple[int,
                 f"{sample.name} has species {list(sample.species)} and the model {list(card.species)}: "
                 "they must be the same, in the same order."
             )
-        members = np.stack([e.predict(input_structure(sample, card.positions))[:, ours] for e in estimators])
+        members = np.stack(
+            [e.predict(input_structure(sample, card.input_positions))[:, ours] for e in estimators]
+        )
         fields["predicted"] = members.mean(axis=0)
         if len(estimators) > 1:
             fields["uncertainty"] = members.std(axis=0, ddof=1)
-    fields["simulated"] = np.asarray(sample.propensity, dtype=float)[:, theirs]
+    fields["simulated"] = np.asarray(sample.propensities, dtype=float)[:, theirs]
     halves = None if sample.halves is None else np.asarray(sample.halves, dtype=float)[:, :, theirs]
     structure = sample.structure
     return SceneFrame(

@@ -23,7 +23,7 @@ def load_scene(
     species_map: SpeciesMap | None = None,
     length_scale: float = 1.0,
     unit: str | None = None,
-    times: Sequence[float] | None = None,
+    times: Sequence[float | str] | None = None,
     column: str | None = None,
     frames: int | Sequence[int] = MAX_FRAMES,
     match: Sequence[tuple[int, int]] | None = None,
@@ -104,8 +104,8 @@ def load_scene(
 
 
 def _is_labelled(path: Path) -> bool:
-    from propensity.data.opening import SUFFIXES
+    from propensity.data.opening import suffixes
     from propensity.data.store.reader import is_store
 
     suffix = path.suffix.lower()
-    return suffix in SUFFIXES and (suffix not in (".h5", ".hdf5") or is_store(path))
+    return suffix in suffixes() and (suffix not in (".h5", ".hdf5") or is_store(path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +23,6 @@ def trace(frame: SceneFrame, rgba: np.ndarray) -> np.ndarray:
     RuntimeError
         Where its graphics cannot start.
     """
-    if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
-        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # Qt asks for a screen otherwise
     from ovito.data import DataCollection
     from ovito.pipeline import Pipeline, StaticSource
     from ovito.vis import TachyonRenderer, Viewport
@@ -35,7 +33,8 @@ def trace(frame: SceneFrame, rgba: np.ndarray) -> np.ndarray:
     particles.create_property("Position", data=fractions @ cell)
     particles.create_property("Radius", data=0.5 * frame.diameters)
     particles.create_property("Color", data=rgba[:, :3])
-    box = data.create_cell(np.column_stack([cell.T, np.zeros(3)]), pbc=tuple(map(bool, frame.structure.pbc)))
+    periodic: Any = tuple(map(bool, frame.structure.pbc))
+    box = data.create_cell(np.column_stack([cell.T, np.zeros(3)]), pbc=periodic)
     box.vis.line_width = 0.03 * float(np.median(frame.diameters))
     box.vis.rendering_color = (0.35, 0.35, 0.35)
     pipeline = Pipeline(source=StaticSource(data=data))
@@ -54,7 +53,7 @@ def trace(frame: SceneFrame, rgba: np.ndarray) -> np.ndarray:
 
 def _trimmed(image: np.ndarray) -> np.ndarray:
     """Without the white around."""
-    used = (image[..., :3] < 250).any(axis=2)
+    used = np.any(image[..., :3] < 250, axis=2)
     rows, columns = np.flatnonzero(used.any(axis=1)), np.flatnonzero(used.any(axis=0))
     if not len(rows):
         return image

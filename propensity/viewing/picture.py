@@ -106,7 +106,7 @@ def draw_picture(
             axes.set(xlabel=f"{first} ({scene.unit})", ylabel=f"{second} ({scene.unit})")
         when = scene.times[column]
         axes.set_title(scene.title(name) + (f", t = {when:.4g}" if np.isfinite(when) else ""))
-        for text, mappable in colours.scales:
+        for text, mappable in reversed(colours.scales):  # each new bar stands above the last
             bar = part.colorbar(
                 mappable, ax=axes, orientation="horizontal", extend="both", aspect=34, pad=0.02, shrink=0.8
             )

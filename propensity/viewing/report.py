@@ -122,7 +122,7 @@ def _frame(frame: Any, block: Block) -> dict[str, Any]:
     ids = np.asarray(frame.ids, dtype=np.int64)
     small = np.abs(ids).max() < 2**31
     return {
-        "name": frame.name if frame.time is None else f"{frame.name}, time {frame.time:g}",
+        "name": frame.name,
         "cell": cell.tolist(),
         "heights": face_distances(cell),
         "positions": block.add(positions.ravel()),
@@ -161,8 +161,10 @@ def _facts(scene: Scene) -> list[str]:
     )
     if len(scene.frames) > 1:
         facts.append(f"{len(scene.frames)} frames")
-    if structure.density is not None and scene.dimension == 3:
-        facts.append(f"density {structure.density:.4g} {scene.unit}⁻³")
+    if structure.density is not None:
+        facts.append(
+            f"density {structure.density:.4g} {scene.unit}{'⁻²' if structure.dimension == 2 else '⁻³'}"
+        )
     if scene.dimension == 2:
         facts.append("two dimensions")
     return facts
@@ -180,7 +182,7 @@ def _card(card: Card | None) -> list[list[str]]:
         "description": card.description,
         "species": ", ".join(card.species),
         "trained on": ", ".join(card.trained_species),
-        "positions": card.positions,
+        "input positions": card.input_positions,
         "cutoff": card.cutoff and f"{card.cutoff:g} σ",
         "times": ", ".join(f"{time:g}" for time in card.times),
         "temperature": card.temperature and f"{card.temperature:g}",

@@ -37,7 +37,7 @@ class SceneFrame:
     diameters
         To draw them with, shape (N,).
     time
-        Where the file says so.
+        Of the frame where the file says so, else its step.
     halves
         Simulated propensities from each half of the runs, shape (2, N, T), for the noise ceiling.
     """
@@ -102,7 +102,7 @@ class Scene:
     @property
     def dimension(self) -> int:
         """2 where all particles of all frames lie in a plane, else 3."""
-        return 2 if all(is_planar(frame.structure) for frame in self.frames) else 3
+        return 2 if all(frame.structure.dimension == 2 for frame in self.frames) else 3
 
     def title(self, name: str) -> str:
         """What people read for a field."""
@@ -134,12 +134,6 @@ class Scene:
     def with_scores(self, scores: dict[str, Any]) -> Scene:
         """The same scene beside other scores."""
         return replace(self, scores=scores)
-
-
-def is_planar(structure: Structure) -> bool:
-    """Whether all particles share one z, to rounding."""
-    z = structure.positions[:, 2]
-    return bool(np.ptp(z) <= 1e-6 * max(1.0, float(np.ptp(structure.positions, axis=0).max())))
 
 
 def evenly(n: int, limit: int) -> list[int]:

@@ -34,9 +34,8 @@ def diameters_of(
 
 def viewing_direction(structure: Structure) -> int:
     """Cell direction to look along: across a plane or film (one direction open or flat), else the third."""
-    flat = np.flatnonzero(np.ptp(structure.positions, axis=0) < 1e-6)
-    if len(flat) == 1:
-        return int(flat[0])
+    if structure.normal is not None:
+        return structure.normal
     open_ = np.flatnonzero(~structure.pbc)
     return int(open_[0]) if len(open_) == 1 else 2
 

@@ -33,7 +33,7 @@ def trajectory_scene(
     species_map: SpeciesMap | None,
     length_scale: float,
     unit: str,
-    times: Sequence[float] | None,
+    times: Sequence[float | str] | None,
     column: str | None,
     frames: int | Sequence[int],
     quench: str | None,
@@ -80,18 +80,20 @@ def _predicted(
     species_map: SpeciesMap | None,
     length_scale: float,
     unit: str,
-    times: Sequence[float] | None,
+    times: Sequence[float | str] | None,
     quench: str | None,
     device: str | None,
 ) -> Scene:
     from propensity.predictor import Predictor
 
+    if any(isinstance(time, str) for time in times or ()):
+        raise InputError(f"times {list(times or ())} are no numbers: give those of the model.")
     predictor = Predictor(
         "ka-default" if model is None else model,
         device=device,
         species_map=species_map,
         length_scale=length_scale,
-        times=times,
+        times=None if times is None else [float(time) for time in times],
         quench=quench,
     )
     shown = []
@@ -145,9 +147,21 @@ def _read(path: Path, topology: Any, wanted: Sequence[int]) -> Iterator[Frame]:
 def _scene_frame(
     frame: Frame, structure: Structure, fields: dict[str, np.ndarray], sizes: np.ndarray
 ) -> SceneFrame:
+    """Particles in the order of their ids, so that rows of two frames are the same particle."""
     name = f"frame {frame.number}" + (f", step {frame.step}" if frame.step is not None else "")
-    ids = np.asarray(frame.arrays.get("id", np.arange(len(frame)) + (0 if frame.text is None else 1)))
-    return SceneFrame(name, structure, ids, fields, sizes, frame.time)
+    ids = np.asarray(frame.arrays.get("id", np.arange(len(frame))))
+    order = np.argsort(ids, kind="stable")
+    ordered = Structure(
+        structure.positions[order],
+        structure.types[order],
+        structure.cell,
+        structure.pbc,
+        None,
+        structure.dimension,
+    )
+    time = frame.time if frame.time is not None or frame.step is None else float(frame.step)
+    shown = {name: values[order] for name, values in fields.items()}
+    return SceneFrame(name, ordered, ids[order], shown, sizes[order], time)
 
 
 def _species(frame: Frame, species_map: SpeciesMap | None) -> tuple[tuple[str, ...], np.ndarray]:
@@ -157,7 +171,7 @@ def _species(frame: Frame, species_map: SpeciesMap | None) -> tuple[tuple[str, .
         return names, map_species(frame.labels, names, species_map)
     if not frame.labels:
         return ("particles",), np.zeros(len(frame), dtype=np.int64)
-    return label_names(next(iter(frame.labels.values())))
+    return label_names(next(iter(frame.labels.values())).tolist())
 
 
 def _holds(frame: Frame) -> bool:
@@ -213,11 +227,13 @@ def _default(frame: Frame, fields: dict[str, np.ndarray], known: np.ndarray) -> 
     return len(known) - 1
 
 
-def _selection(known: np.ndarray, times: Sequence[float] | None, path: Path) -> list[int]:
+def _selection(known: np.ndarray, times: Sequence[float | str] | None, path: Path) -> list[int]:
     if times is None:
         return list(range(len(known)))
     found = []
     for time in times:
+        if isinstance(time, str):
+            raise InputError(f"time {time!r} is no number: choose from {known.tolist()}.")
         close = np.flatnonzero(np.isclose(known, time, rtol=0.02))
         if not len(close):
             raise InputError(f"time {time:g} is not among those of {path}: choose from {known.tolist()}.")
