@@ -46,12 +46,17 @@ def propensity_modifier(
     predictor = Predictor(model, **options)
 
     def modify(frame: int, data: DataCollection) -> None:
-        columns = predictor.columns(_structure(data, predictor.species, species_map))
-        for name, values in columns.items():
-            names = [f"t={t:g}".replace(".", "_") for t in predictor.times] if values.ndim == 2 else None
-            data.particles_.create_property(name, data=values, components=names)
+        add_columns(data, predictor, species_map)
 
     return modify
+
+
+def add_columns(data: DataCollection, predictor: Predictor, species_map: SpeciesMap | None) -> None:
+    """Predict the particles of a data collection and write the columns of the predictor into it."""
+    columns = predictor.columns(_structure(data, predictor.species, species_map))
+    for name, values in columns.items():
+        names = [f"t={t:g}".replace(".", "_") for t in predictor.times] if values.ndim == 2 else None
+        data.particles_.create_property(name, data=values, components=names)
 
 
 def _structure(data: DataCollection, species: Sequence[str], species_map: SpeciesMap | None) -> Structure:

@@ -36,3 +36,22 @@ def test_species_that_are_not_mapped_are_named(pipeline, tiny_model):
     pipeline.modifiers.append(propensity_modifier(tiny_model))
     with pytest.raises(Exception, match=r"'1', '2'.*'A', 'B'"):
         pipeline.compute()
+
+
+def test_the_modifier_of_the_menus(pipeline, tiny_model):
+    from importlib.metadata import entry_points
+
+    found = [
+        entry for entry in entry_points(group="OVITO.Modifier") if entry.module.startswith("propensity.")
+    ]
+    assert [entry.name for entry in found] == ["Propensity"]
+    modifier = found[0].load()(model=str(tiny_model), species_map="1=A, 2=B")
+    pipeline.modifiers.append(modifier)
+    expected = Predictor(tiny_model).predict(
+        next(iter(open_trajectory(LAMMPS / "scaled.lammpstrj"))).structure(("A", "B"), {1: "A", 2: "B"})
+    )
+    assert np.allclose(pipeline.compute(0).particles["propensities"], expected, rtol=1e-5)
+    # A changed parameter makes the pipeline evaluate again.
+    modifier.species_map = "1=A"
+    with pytest.raises(Exception, match="'2'"):
+        pipeline.compute(0)
