@@ -74,25 +74,50 @@ class Sample:
 
     def __post_init__(self) -> None:
         n, t = len(self.structure), len(self.times)
-        expected = {
-            "propensities": (n, t),
-            "inherent_positions": (n, 3),
-            "halves": (2, n, t),
-            "squared_displacement": (n, t),
-            "fs": (t,),
-        }
-        for name, shape in expected.items():
-            array = getattr(self, name)
-            if array is not None and np.shape(array) != shape:
-                raise DataError(f"{self.name}: {name} has shape {np.shape(array)} instead of {shape}.")
-        if not np.isfinite(self.propensities).all():
-            raise DataError(
-                f"{self.name}: propensities have NaN or infinite entries: drop this structure or those times."
-            )
+        self._check("times", (t,), 0.0)
+        self._check("propensities", (n, t), 0.0)
+        self._check("inherent_positions", (n, 3))
+        self._check("halves", (2, n, t), gaps=True)
+        self._check("squared_displacement", (n, t), 0.0, gaps=True)
+        self._check("fs", (t,), -1.0, 1.0, gaps=True)
+        for name in ("n_runs", "temperature", "tau_alpha"):
+            value = getattr(self, name)
+            if value is not None and not (np.isfinite(value) and value > 0):
+                raise DataError(f"{self.name}: {name} is {value}: give a positive number, or None.")
         if len(self.species) <= self.structure.types.max():
             raise DataError(
                 f"{self.name}: type {self.structure.types.max()} has no name among species {self.species}."
             )
+
+    def _check(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        low: float = -np.inf,
+        high: float = np.inf,
+        gaps: bool = False,
+    ) -> None:
+        """Refuse an array of another shape, with values that can't be, or with NaN where there may be no
+        ``gaps``.
+        """
+        given = getattr(self, name)
+        if given is None:
+            return
+        where = f"{self.name}: {name}"
+        if np.shape(given) != shape:
+            raise DataError(f"{where} has shape {np.shape(given)} instead of {shape}.")
+        if isinstance(given, np.ma.MaskedArray) and np.ma.getmaskarray(given).any():
+            raise DataError(f"{where} is masked in places: fill or drop them.")
+        array = np.asarray(given)
+        if array.dtype.kind not in "iuf":
+            raise DataError(f"{where} is of type {array.dtype} instead of numbers.")
+        if gaps:
+            array = array[~np.isnan(array)]
+        if not np.isfinite(array).all():
+            raise DataError(f"{where} has NaN or infinite entries: drop this structure or those times.")
+        if array.size and not (low <= array.min() and array.max() <= high + 1e-6):
+            worst = array.min() if array.min() < low else array.max()
+            raise DataError(f"{where} has the value {worst:g}, which can't be: correct or drop it.")
 
     def __len__(self) -> int:
         return len(self.structure)

@@ -50,6 +50,8 @@ def map_species(
                 )
     found: dict[str, np.ndarray] = {}
     for column, labels in columns.items():
+        if np.ma.is_masked(labels):
+            raise InputError(f"labels {column!r} are masked in places: fill or drop those particles.")
         labels = np.asarray(labels)
         # Integers are sorted faster than their names.
         labels = labels if labels.dtype.kind in "iu" else labels.astype(str)

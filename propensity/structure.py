@@ -70,6 +70,7 @@ class Structure:
         thermal_offset: Any = None,
         dimension: int | None = None,
     ) -> None:
+        _unmasked(positions, "positions")
         if is_planar(positions):
             positions, cell, pbc, dimension = in_space(positions), planar_cell(cell), planar_pbc(pbc), 2
         object.__setattr__(self, "positions", _vectors(positions, "positions"))
@@ -250,7 +251,14 @@ def minimum_image(vectors: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.
     return cast("np.ndarray", vectors - shifts @ rows)
 
 
+def _unmasked(array: Any, what: str) -> None:
+    """Refuse masked arrays, whose gaps numpy would fill with whatever lies beneath."""
+    if isinstance(array, np.ma.MaskedArray) and np.ma.getmaskarray(array).any():
+        raise InputError(f"{what} are masked in places: fill or drop those particles.")
+
+
 def _vectors(vectors: Any, what: str) -> np.ndarray:
+    _unmasked(vectors, what)
     try:
         array = np.array(vectors, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -274,6 +282,7 @@ def _vectors(vectors: Any, what: str) -> np.ndarray:
 
 
 def _types(types: Any, n: int) -> np.ndarray:
+    _unmasked(types, "types")
     array = np.asarray(types)
     if array.shape != (n,):
         raise InputError(

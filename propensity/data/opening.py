@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from propensity.data.dataset import Dataset
@@ -14,6 +15,7 @@ from propensity.data.formats.archive import npz_keys
 from propensity.data.formats.base import Format
 from propensity.data.store.reader import natural_key
 from propensity.errors import DataError, InputError, PropensityWarning
+from propensity.sample import Sample
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -74,7 +76,13 @@ def _entries(files: Sequence[tuple[Path, str]], labels: str | None, strict: bool
     for path, name in files:
         if path.suffix.lower() not in known:
             raise DataError(f"{path} is of no known format: give {', '.join(known)} or a folder of them.")
-        keys = npz_keys(path) if path.suffix.lower() == ".npz" else []
+        try:
+            keys = npz_keys(path) if path.suffix.lower() == ".npz" else []
+        except DataError as error:
+            if strict:
+                raise
+            yield _damaged(name, error)
+            continue
         kind = next((kind for kind in FORMATS if _fits(FORMATS[kind], path, keys)), None)
         if kind is None:
             if strict:
@@ -94,13 +102,27 @@ def _entries(files: Sequence[tuple[Path, str]], labels: str | None, strict: bool
             raise InputError(
                 f"{paths[0]} has one set of labels: labels={labels!r} is for npz archives that hold two."
             )
-        yield from layout.entries(paths, name, labels)
+        try:
+            yield from layout.entries(paths, name, labels)
+        except DataError as error:
+            if strict:
+                raise
+            yield _damaged(name, error)
     if skipped:
         warnings.warn(
             f"skipped {len(skipped)} npz archive(s) that hold no labelled structures, e.g. {skipped[0]}.",
             PropensityWarning,
             stacklevel=3,
         )
+
+
+def _damaged(name: str, error: DataError) -> Entry:
+    """Entry of a file among others that can't be read: loading it says so, and the others are served."""
+    return Entry(name, partial(_raise, str(error)))
+
+
+def _raise(message: str) -> Sample:
+    raise DataError(message)
 
 
 def _fits(layout: Format, path: Path, keys: Sequence[str]) -> bool:
