@@ -70,7 +70,8 @@ class Structure:
         thermal_offset: Any = None,
         dimension: int | None = None,
     ) -> None:
-        _unmasked(positions, "positions")
+        for array, what in ((positions, "positions"), (types, "types"), (cell, "cell vectors")):
+            _unmasked(array, what)
         if is_planar(positions):
             positions, cell, pbc, dimension = in_space(positions), planar_cell(cell), planar_pbc(pbc), 2
         object.__setattr__(self, "positions", _vectors(positions, "positions"))
@@ -258,7 +259,6 @@ def _unmasked(array: Any, what: str) -> None:
 
 
 def _vectors(vectors: Any, what: str) -> np.ndarray:
-    _unmasked(vectors, what)
     try:
         array = np.array(vectors, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -282,7 +282,6 @@ def _vectors(vectors: Any, what: str) -> np.ndarray:
 
 
 def _types(types: Any, n: int) -> np.ndarray:
-    _unmasked(types, "types")
     array = np.asarray(types)
     if array.shape != (n,):
         raise InputError(
