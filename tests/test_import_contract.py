@@ -27,7 +27,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("simulate",),
     ("trajectory", "runs", "lammps_bridge"),
     ("demo", "experiments", "viewing"),
+    ("doctor",),
     ("cli",),
+    ("__main__",),
 )
 
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -28,6 +28,7 @@ VERBS: dict[str, str] = {
     "experiment": "Run a comparison of the literature: table and figure.",
     "simulate": "Make labelled structures with molecular dynamics.",
     "lammps": "Build `fix propensity` for a running LAMMPS.",
+    "doctor": "Say what works here, and how to get what does not.",
 }
 
 
