@@ -72,7 +72,7 @@ def examine(self_test: bool = True) -> Iterator[Finding]:
 
 
 def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """Findings of ``look``; whatever goes wrong in it is a finding too, since this is what the doctor is for."""
+    """Findings of ``look``; whatever goes wrong in it is a finding too: that is what the doctor is for."""
     try:
         yield from look()
     except Exception as error:
