@@ -1,16 +1,33 @@
-"""Blocks of work for the threads of the CPU kernel."""
+"""Blocks of work for the threads of the CPU kernel, and turns for threads that share one object."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from threading import RLock
 from typing import Any
 
 import torch
 
 #: Most blocks that work is cut into; a fixed number, so that sums do not depend on the number of threads.
 BLOCKS = 64
+
+
+class Turns:
+    """Context that one thread holds at a time, as often as it likes; a copy is a new one."""
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type[Turns], tuple[()]]:
+        return Turns, ()
 
 
 def blocks_of(work: int) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import BaseModel
 
+from propensity.defaults import with_own_defaults
 from propensity.estimators.card import Card
 from propensity.structure import Structure
 
@@ -27,6 +28,12 @@ class Estimator(ABC):
     #: Whether :meth:`fit` takes ``folder``, ``resume`` (go on from the checkpoints there) and ``progress``.
     resumable: ClassVar[bool] = False
     card: Card
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in ("fit", "predict"):
+            if name in vars(cls):
+                setattr(cls, name, with_own_defaults(vars(cls)[name]))
 
     @abstractmethod
     def fit(self, train: Sequence[Sample], valid: Sequence[Sample] = (), **options: Any) -> Self:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from propensity.defaults import own_defaults
 from propensity.documents import read_json
 from propensity.errors import DataError, MissingDependencyError, suggest
 from propensity.estimators.base import Estimator
@@ -55,7 +56,8 @@ def load_model(model: str | os.PathLike[str]) -> Estimator:
     except DataError as error:
         raise DataError(f"{error}: copy or train it again.") from None
     try:
-        return estimator_class(card.kind).restore(card, arrays)
+        with own_defaults():
+            return estimator_class(card.kind).restore(card, arrays)
     except MissingDependencyError:
         raise
     except Exception as error:  # a card may say anything of its model

@@ -15,6 +15,7 @@ from propensity.errors import InputError, PropensityError
 from propensity.predictor import COLUMNS, Predictor
 from propensity.species import LABELS, SpeciesMap
 from propensity.structure import Structure
+from propensity.threads import Turns
 
 
 class PropensityCalculator(Calculator):
@@ -54,6 +55,7 @@ class PropensityCalculator(Calculator):
         quench: str | None = None,
     ) -> None:
         super().__init__()
+        self._one = Turns()
         self.predictor = Predictor(
             model,
             device=device,
@@ -90,6 +92,11 @@ class PropensityCalculator(Calculator):
             ]
         return cast("list[str]", changes)
 
+    def get_property(self, name: str, atoms: ase.Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """One property of ``atoms``; threads take turns, so that each gets that of its own atoms."""
+        with self._one:
+            return super().get_property(name, atoms, allow_calculation)  # type: ignore[no-untyped-call]
+
     def calculate(
         self,
         atoms: ase.Atoms | None = None,
@@ -97,8 +104,9 @@ class PropensityCalculator(Calculator):
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
         """Fill ``results`` with every implemented property."""
-        super().calculate(atoms, properties, system_changes)
-        self.results = self.predictor.columns(self.structure(self.atoms if atoms is None else atoms))  # type: ignore[arg-type]
+        with self._one:
+            super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+            self.results = self.predictor.columns(self.structure(self.atoms if atoms is None else atoms))  # type: ignore[arg-type]
 
     def annotate(self, atoms: ase.Atoms) -> ase.Atoms:
         """Write every property to ``atoms.arrays`` and the times to ``atoms.info["propensity_times"]``.
@@ -108,8 +116,9 @@ class PropensityCalculator(Calculator):
         """
         for name in COLUMNS:
             atoms.arrays.pop(name, None)
-        for name in self.implemented_properties:
-            atoms.arrays[name] = self.get_property(name, atoms)
+        with self._one:  # all of one calculation
+            for name in self.implemented_properties:
+                atoms.arrays[name] = self.get_property(name, atoms)
         atoms.info["propensity_times"] = self.times
         return atoms
 

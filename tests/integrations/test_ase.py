@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
+
 import ase
 import ase.io
 import numpy as np
@@ -315,3 +318,18 @@ def test_a_supercell_repeats_the_values(tiny_model):
     assert np.allclose(
         calculator.get_property("propensities", atoms.repeat((2, 1, 1))), np.tile(once, (2, 1))
     )
+
+
+def test_threads_that_share_a_calculator_get_the_answers_of_their_own_atoms(tiny_model):
+    calculator = PropensityCalculator(tiny_model, species_map={"Ni": "A", "P": "B"})
+    liquids = [make_liquid(seed=seed) for seed in range(6)]
+    frames = [ase.Atoms(np.array(["Ni", "P"])[s.types], s.positions, cell=s.cell, pbc=True) for s in liquids]
+    expected = [calculator.predictor.predict(s) for s in liquids]
+    with ThreadPoolExecutor(4) as pool:
+        asked = pool.map(lambda k: calculator.get_property("propensities", frames[k % 6]), range(48))
+        for k, found in enumerate(asked):
+            np.testing.assert_allclose(found, expected[k % 6], atol=1e-6)
+        for k, atoms in enumerate(pool.map(lambda k: calculator.annotate(frames[k].copy()), range(6))):
+            np.testing.assert_allclose(atoms.arrays["propensities"], expected[k], atol=1e-6)
+            np.testing.assert_array_equal(atoms.arrays["propensity"], atoms.arrays["propensities"][:, 2])
+    assert copy.deepcopy(calculator._one) is not calculator._one
