@@ -73,7 +73,7 @@ def graphed_inference(net, graph):
     """Layers and readout replayed; the order of the edges is known, as for a second pass over a graph."""
     from propensity.nn.kernels.triton import kernel as triton_kernel
 
-    geometry = triton_kernel.KERNEL.prepare(graph, net)
+    geometry = triton_kernel.KERNEL.prepare(graph, net.convolutions[-1])
     held, triton_kernel.KERNEL.prepare = triton_kernel.KERNEL.prepare, lambda *_: geometry
     try:
         return cuda_graph(lambda: net(graph))

@@ -162,7 +162,7 @@ def ours(problem):
     reads."""
     net = network("cuda", "triton").eval()
     with torch.no_grad():
-        geometry = triton_kernel.KERNEL.prepare(problem.graph, net)
+        geometry = triton_kernel.KERNEL.prepare(problem.graph, net.convolutions[-1])
     geometry.by_source, geometry.destination  # noqa: B018 (made once for all layers)
     shapes = shapes_of(LAYOUT, problem.features.device)
     n, cp, n_edges = problem.n, shapes.cp, len(problem.source)

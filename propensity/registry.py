@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, cast
 
 from propensity.errors import InputError, PropensityError, suggest
@@ -19,7 +19,8 @@ class Registry(Generic[T]):
     what
         What the entries are, as errors call them.
     entries
-        Name → ``"module:attribute"``, best first; imported on first use.
+        Name → ``"module:attribute"``, or ``"module"`` where that is the entry; best first; imported on
+        first use.
     error
         Class of the error for unknown names.
     """
@@ -47,6 +48,48 @@ class Registry(Generic[T]):
             )
         entry = self._entries[name]
         if isinstance(entry, str):
-            module, attribute = entry.split(":")
-            entry = self._entries[name] = getattr(importlib.import_module(module), attribute)
+            path, _, attribute = entry.partition(":")
+            module = importlib.import_module(path)
+            entry = self._entries[name] = getattr(module, attribute) if attribute else module
         return cast(T, entry)
+
+    def able(self, can: Callable[[T], bool]) -> list[str]:
+        """Names of the entries that can do what is asked, best first."""
+        return [name for name in self if can(self[name])]
+
+    def choose(
+        self,
+        name: str,
+        can: Callable[[T], bool],
+        where: str,
+        automatic: Callable[[str], bool] = lambda name: True,
+    ) -> T:
+        """Return the entry called ``name``, or the best one for ``"auto"``.
+
+        Parameters
+        ----------
+        name
+            Of an entry, or ``"auto"``.
+        can
+            Whether an entry can do what is asked.
+        where
+            What is asked, as errors say it, e.g. ``"on cpu"``.
+        automatic
+            Which names ``"auto"`` may mean.
+
+        Raises
+        ------
+        InputError
+            (or the registry's own error) for a name that is unknown, or an entry that can't do it: nothing
+            else is taken in its place.
+        """
+        if name == "auto":
+            name = next(other for other in self if automatic(other) and can(self[other]))
+        elif name not in self:
+            known = ["auto", *self]
+            raise self.error(f"{self.what} {name!r} is unknown: choose from {known}{suggest(name, known)}.")
+        elif not can(self[name]):
+            raise self.error(
+                f"{self.what} {name!r} cannot run {where}: choose from {['auto', *self.able(can)]}."
+            )
+        return self[name]

@@ -144,7 +144,7 @@ def test_an_unknown_backend_names_those_that_exist(liquid):
 def test_a_registered_backend_is_used(liquid, monkeypatch):
     from propensity.neighbours import backends
 
-    monkeypatch.setattr(backends, "_REGISTERED", {})
+    monkeypatch.setattr(backends.BACKENDS, "_entries", dict(backends.BACKENDS._entries))
     register(
         "none",
         lambda s, c, device, dtype: (torch.zeros(2, 0, dtype=torch.long), torch.zeros(0, 3, dtype=dtype)),

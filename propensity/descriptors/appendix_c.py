@@ -18,7 +18,7 @@ from torch import nn
 
 from propensity.graph import build_graph
 from propensity.nn.convolution import Convolution
-from propensity.nn.kernels.reference import Geometry, ReferenceKernel
+from propensity.nn.kernels.reference import ReferenceGeometry, ReferenceKernel
 from propensity.nn.layout import ConvolutionLayout
 from propensity.structure import Structure
 
@@ -66,7 +66,9 @@ def one_layer_features(
         dtype
     )
     distance = torch.linalg.vector_norm(graph.edge_vec, dim=1, keepdim=True)
-    geometry = Geometry(graph.edge_index[0], graph.edge_index[1], harmonics(graph.edge_vec), distance)
+    geometry = ReferenceGeometry(
+        graph.edge_index[0], graph.edge_index[1], harmonics(graph.edge_vec), distance
+    )
     one_hot = nn.functional.one_hot(graph.types, n_species).to(dtype)
     radial, angular = [], []
     for r, delta in shells:

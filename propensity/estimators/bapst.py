@@ -19,6 +19,8 @@ from propensity.nn.bapst import BapstGNN, published_state, random_cube_symmetry
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from propensity.sample import Sample
 
 CITATION = "V. Bapst et al., Nat. Phys. 16, 448 (2020), doi:10.1038/s41567-020-0842-8"
@@ -55,19 +57,24 @@ class BapstEstimator(Estimator):
 
     kind = "bapst"
     options = BapstOptions
-    options = BapstOptions
 
-    def __init__(self, network: BapstGNN | None = None, card: Card | None = None) -> None:
-        if network is not None and card is not None:
-            self.network, self.card = network.eval(), card
+    def __init__(self, network: BapstGNN, card: Card) -> None:
+        self.network, self.card = network.eval(), card
 
-    def fit(self, train: Sequence[Sample], valid: Sequence[Sample] = (), **options: Any) -> BapstEstimator:
+    @classmethod
+    def fit(
+        cls,
+        train: Sequence[Sample],
+        valid: Sequence[Sample] = (),
+        options: BapstOptions | None = None,
+        **values: Any,
+    ) -> Self:
         """Train with :class:`BapstOptions`; ``valid`` is not used, the last weights are kept."""
-        opts = read_options(BapstOptions, options)
+        opts = read_options(BapstOptions, values, options)
         train = list(train)
         config = {"n_recurrences": opts.n_recurrences, "width": opts.width, "cutoff": opts.cutoff}
         card = training_card(
-            self.kind,
+            cls.kind,
             train,
             config={**config, "predicts_untrained": False},
             options=opts.model_dump(mode="json"),
@@ -81,9 +88,8 @@ class BapstEstimator(Estimator):
             torch.manual_seed(opts.seed)
             network = BapstGNN(len(card.times), **config).to(device)  # type: ignore[arg-type]
             history = _train(network, train, opts, device, card)
-        self.network, self.card = network.cpu().eval(), card
-        self.card.training["history"] = history
-        return self
+        card.training["history"] = history
+        return cls(network.cpu(), card)
 
     @torch.inference_mode()
     def predict(self, structure: Structure) -> np.ndarray:
@@ -105,7 +111,7 @@ class BapstEstimator(Estimator):
         return {name: tensor.detach().cpu().numpy() for name, tensor in self.network.state_dict().items()}
 
     @classmethod
-    def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> BapstEstimator:
+    def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> Self:
         """Rebuild the network from its card and state dict."""
         check_outputs(card)
         config = {key: value for key, value in card.config.items() if key != "predicts_untrained"}
@@ -113,7 +119,7 @@ class BapstEstimator(Estimator):
         network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         return cls(network, card)
 
-    def to(self, device: Any = None, dtype: Any = None, kernel: str | None = None) -> BapstEstimator:
+    def to(self, device: Any = None, dtype: Any = None, kernel: str | None = None) -> Self:
         """Move the network; it has one implementation only."""
         self.network.to(device=device, dtype=dtype)
         return self

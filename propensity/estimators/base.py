@@ -32,12 +32,30 @@ class Estimator(ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for name in ("fit", "predict"):
-            if name in vars(cls):
-                setattr(cls, name, with_own_defaults(vars(cls)[name]))
+            own = vars(cls).get(name)
+            if isinstance(own, classmethod):
+                setattr(cls, name, classmethod(with_own_defaults(own.__func__)))
+            elif own is not None:
+                setattr(cls, name, with_own_defaults(own))
 
+    @classmethod
     @abstractmethod
-    def fit(self, train: Sequence[Sample], valid: Sequence[Sample] = (), **options: Any) -> Self:
-        """Learn from samples and fill ``self.card``; returns the estimator."""
+    def fit(
+        cls, train: Sequence[Sample], valid: Sequence[Sample] = (), options: Any = None, **values: Any
+    ) -> Self:
+        """Make an estimator that has learned from samples.
+
+        Parameters
+        ----------
+        train
+            Labelled structures with equal times and species.
+        valid
+            Structures by which training may be followed.
+        options
+            One of the class's own ``options``.
+        **values
+            Or their fields by name.
+        """
 
     @abstractmethod
     def predict(self, structure: Structure) -> np.ndarray:

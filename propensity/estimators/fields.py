@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -56,31 +56,40 @@ class FieldEstimator(Estimator):
 
     options: ClassVar[type[FieldOptions]] = FieldOptions
 
-    def __init__(self) -> None:
-        self.slope = self.intercept = self.length = np.zeros((0, 0))
+    def __init__(self, card: Card, slope: np.ndarray, intercept: np.ndarray, length: np.ndarray) -> None:
+        self.card, self.slope, self.intercept, self.length = card, slope, intercept, length
 
+    @staticmethod
     @abstractmethod
-    def fields(self, structure: Structure, lengths: Sequence[float]) -> np.ndarray:
+    def fields(structure: Structure, lengths: Sequence[float], config: Mapping[str, Any]) -> np.ndarray:
         """Coarse-grained quantity of each particle at each ξ, shape (N, n_lengths)."""
 
-    def fit(self, train: Sequence[Sample], valid: Sequence[Sample] = (), **options: Any) -> Self:
+    @classmethod
+    def fit(
+        cls,
+        train: Sequence[Sample],
+        valid: Sequence[Sample] = (),
+        options: FieldOptions | None = None,
+        **values: Any,
+    ) -> Self:
         """Choose ξ and fit the line on ``train``; ``valid`` is not used."""
-        opts = read_options(self.options, options)
+        opts = read_options(cls.options, values, options)
         train = list(train)
-        self.card = training_card(
-            self.kind,
+        card = training_card(
+            cls.kind,
             train,
-            config=self._config(train, opts),
+            config=cls._config(train, opts),
             options=opts.model_dump(mode="json"),
             input_positions=opts.input_positions,
             cutoff=REACH,
         )
         lengths = np.array(opts.lengths, dtype=float)
         features = [
-            self.fields(input_structure(sample, opts.input_positions), opts.lengths) for sample in train
+            cls.fields(input_structure(sample, opts.input_positions), opts.lengths, card.config)
+            for sample in train
         ]
-        mean = np.array(self.card.target_mean)
-        self.slope, self.intercept, self.length = np.zeros_like(mean), mean, np.full_like(mean, lengths[0])
+        mean = np.array(card.target_mean)
+        slope, intercept, length = np.zeros_like(mean), mean, np.full_like(mean, lengths[0])
         times = np.arange(mean.shape[1])
         everyone = [np.arange(len(sample)) for sample in train]
         for s, x, y, _ in per_species(train, features, everyone):
@@ -88,16 +97,16 @@ class FieldEstimator(Estimator):
             best = np.nan_to_num(np.abs(rho)).argmax(axis=0)
             chosen, rho = x[:, best], np.nan_to_num(rho[best, times])
             spread = chosen.std(axis=0)
-            self.slope[s] = rho * y.std(axis=0) / np.where(spread > 0, spread, 1.0)
-            self.intercept[s] = y.mean(axis=0) - self.slope[s] * chosen.mean(axis=0)
-            self.length[s] = lengths[best]
-        return self
+            slope[s] = rho * y.std(axis=0) / np.where(spread > 0, spread, 1.0)
+            intercept[s] = y.mean(axis=0) - slope[s] * chosen.mean(axis=0)
+            length[s] = lengths[best]
+        return cls(card, slope, intercept, length)
 
     def predict(self, structure: Structure) -> np.ndarray:
         """See :meth:`propensity.estimators.base.Estimator.predict`."""
         check_types(structure, self.card.species)
         lengths, index = np.unique(self.length, return_inverse=True)
-        fields = self.fields(structure, lengths.tolist())
+        fields = self.fields(structure, lengths.tolist(), self.card.config)
         index = index.reshape(self.length.shape)[structure.types]
         chosen = np.take_along_axis(fields, index, axis=1)
         return chosen * self.slope[structure.types] + self.intercept[structure.types]
@@ -109,19 +118,17 @@ class FieldEstimator(Estimator):
     @classmethod
     def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> Self:
         """Rebuild from a card and :meth:`arrays`."""
-        estimator = cls()
-        estimator.card = card
         shape = (len(card.species), len(card.times))
         check_arrays(card, arrays, dict.fromkeys(("slope", "intercept", "length"), shape))
-        estimator.slope, estimator.intercept = arrays["slope"], arrays["intercept"]
-        estimator.length = arrays["length"]
-        if not ((estimator.length > 0) & (estimator.length <= MAX_LENGTH)).all():
+        length = arrays["length"]
+        if not ((length > 0) & (length <= MAX_LENGTH)).all():
             raise DataError(f"the coarse-graining lengths of the model are not in 0..{MAX_LENGTH:g} σ.")
         if "potential" in card.config or card.kind == "energy":
             check_potential(card.config.get("potential", ""))
-        return estimator
+        return cls(card, arrays["slope"], arrays["intercept"], length)
 
-    def _config(self, train: Sequence[Sample], opts: FieldOptions) -> dict[str, Any]:
+    @classmethod
+    def _config(cls, train: Sequence[Sample], opts: FieldOptions) -> dict[str, Any]:
         return {}
 
 
@@ -130,7 +137,8 @@ class DensityEstimator(FieldEstimator):
 
     kind = "density"
 
-    def fields(self, structure: Structure, lengths: Sequence[float]) -> np.ndarray:
+    @staticmethod
+    def fields(structure: Structure, lengths: Sequence[float], config: Mapping[str, Any]) -> np.ndarray:
         """ρ_i(ξ) of :func:`local_density` at each ξ, shape (N, n_lengths)."""
         return local_density(structure, lengths)
 
@@ -141,12 +149,12 @@ class EnergyEstimator(FieldEstimator):
     kind = "energy"
     options = EnergyOptions
 
-    def fields(self, structure: Structure, lengths: Sequence[float]) -> np.ndarray:
+    @staticmethod
+    def fields(structure: Structure, lengths: Sequence[float], config: Mapping[str, Any]) -> np.ndarray:
         """Local potential energy averaged by :func:`coarse_grain` at each ξ, shape (N, n_lengths)."""
-        return coarse_grain(
-            structure, local_potential_energy(structure, self.card.config["potential"]), lengths
-        )
+        return coarse_grain(structure, local_potential_energy(structure, config["potential"]), lengths)
 
-    def _config(self, train: Sequence[Sample], opts: FieldOptions) -> dict[str, Any]:
+    @classmethod
+    def _config(cls, train: Sequence[Sample], opts: FieldOptions) -> dict[str, Any]:
         assert isinstance(opts, EnergyOptions)
         return {"potential": common_potential(train, opts.potential)}

@@ -37,14 +37,23 @@ def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 
-def read_options(cls: type[AnyOptions], values: dict[str, Any]) -> AnyOptions:
-    """Check ``values`` against the typed options ``cls``.
+def read_options(
+    cls: type[AnyOptions], values: Mapping[str, Any], given: AnyOptions | None = None
+) -> AnyOptions:
+    """Typed options from ``values``, or ``given`` ones in their place.
 
     Raises
     ------
     InputError
-        For a name that doesn't exist or a value that can't be used.
+        For a name that doesn't exist, a value that can't be used, or both ``values`` and ``given``.
     """
+    if given is not None:
+        if values or not isinstance(given, cls):
+            raise InputError(
+                f"options are a {type(given).__name__} and {sorted(values)}: give one {cls.__name__}, or its"
+                " fields by name."
+            )
+        return given
     values = current_names(values)
     for name in values:
         if name not in cls.model_fields:

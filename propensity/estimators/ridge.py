@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from propensity.estimators.training_set import describe_samples, per_species, so
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from propensity.sample import Sample
 
 CITATION = "E. Boattini, F. Smallenburg, L. Filion, Phys. Rev. Lett. 127, 088007 (2021)"
@@ -57,21 +60,26 @@ class RidgeEstimator(Estimator):
 
     kind = "ridge"
     options = RidgeOptions
-    options = RidgeOptions
 
-    def __init__(self) -> None:
-        self.weights = np.zeros((0, 0, 0))
-        self.intercept = np.zeros((0, 0))
+    def __init__(self, card: Card, weights: np.ndarray, intercept: np.ndarray) -> None:
+        self.card, self.weights, self.intercept = card, weights, intercept
 
-    def fit(self, train: Sequence[Sample], valid: Sequence[Sample] = (), **options: Any) -> RidgeEstimator:
+    @classmethod
+    def fit(
+        cls,
+        train: Sequence[Sample],
+        valid: Sequence[Sample] = (),
+        options: RidgeOptions | None = None,
+        **values: Any,
+    ) -> Self:
         """Fit with :class:`RidgeOptions`; ``valid`` is not used, the penalty is cross-validated in
         ``train``.
         """
-        opts = read_options(RidgeOptions, options)
+        opts = read_options(RidgeOptions, values, options)
         train = list(train)
         grid = {name: getattr(opts, name) for name in ("l_max", "generations", "averaging_length")}
-        self.card = training_card(
-            self.kind,
+        card = training_card(
+            cls.kind,
             train,
             config=grid,
             options=opts.model_dump(mode="json"),
@@ -80,22 +88,22 @@ class RidgeEstimator(Estimator):
             citation=CITATION,
         )
         chosen = some_particles(train, opts.max_particles, opts.seed)
-        features = describe_samples(self._describe, train, opts.input_positions, chosen)
-        n_species, n_times = len(self.card.species), len(self.card.times)
-        self.weights = np.zeros((n_species, features[0].shape[1], n_times))
-        self.intercept = np.array(self.card.target_mean)
+        features = describe_samples(partial(_describe, card), train, opts.input_positions, chosen)
+        n_species, n_times = len(card.species), len(card.times)
+        weights = np.zeros((n_species, features[0].shape[1], n_times))
+        intercept = np.array(card.target_mean)
         penalties = {}
         for s, x, y, group in per_species(train, features, chosen):
             alphas = choose_penalty(x, y, group, opts.alphas, opts.folds)
-            self.weights[s], self.intercept[s] = linear_map(x, y, alphas)
-            penalties[self.card.species[s]] = alphas.tolist()
-        self.card.training["penalties"] = penalties
-        return self
+            weights[s], intercept[s] = linear_map(x, y, alphas)
+            penalties[card.species[s]] = alphas.tolist()
+        card.training["penalties"] = penalties
+        return cls(card, weights, intercept)
 
     def predict(self, structure: Structure) -> np.ndarray:
         """See :meth:`propensity.estimators.base.Estimator.predict`."""
         check_types(structure, self.card.species)
-        features = self._describe(structure)
+        features = _describe(self.card, structure)
         propensities = np.empty((len(structure), len(self.card.times)))
         for s in range(len(self.card.species)):
             mask = structure.types == s
@@ -107,22 +115,24 @@ class RidgeEstimator(Estimator):
         return {"weights": self.weights, "intercept": self.intercept}
 
     @classmethod
-    def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> RidgeEstimator:
+    def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> Self:
         """Rebuild from a card and :meth:`arrays`."""
-        estimator = cls()
-        estimator.card = card
-        shape = (len(card.species), len(estimator.feature_names), len(card.times))
+        shape = (len(card.species), len(_grid(card).names(card.species)), len(card.times))
         check_arrays(card, arrays, {"weights": shape, "intercept": shape[::2]})
-        estimator.weights, estimator.intercept = arrays["weights"], arrays["intercept"]
-        return estimator
+        return cls(card, arrays["weights"], arrays["intercept"])
 
     @property
     def feature_names(self) -> list[str]:
         """Name of each feature, in the order of ``weights``."""
-        return DescriptorGrid(**self.card.config).names(self.card.species)
+        return _grid(self.card).names(self.card.species)
 
-    def _describe(self, structure: Structure) -> np.ndarray:
-        return averaged_descriptors(structure, len(self.card.species), DescriptorGrid(**self.card.config))
+
+def _grid(card: Card) -> DescriptorGrid:
+    return DescriptorGrid(**card.config)
+
+
+def _describe(card: Card, structure: Structure) -> np.ndarray:
+    return averaged_descriptors(structure, len(card.species), _grid(card))
 
 
 def choose_penalty(

@@ -13,11 +13,14 @@ from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import Inputs, check_outputs
 from propensity.estimators.training_config import TrainingConfig
+from propensity.nn.kernels import get_kernel
 from propensity.nn.network import SE3GNN
 from propensity.nn.replay import replayed
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from propensity.sample import Sample
 
 
@@ -31,23 +34,24 @@ class SE3Estimator(Estimator):
     options = TrainingConfig
     resumable = True
 
-    def __init__(self, network: SE3GNN | None = None, card: Card | None = None) -> None:
-        if network is not None and card is not None:
-            self._set(network, card)
-
-    def _set(self, network: SE3GNN, card: Card) -> None:
-        self.network = network.eval()
-        self.card = card
+    def __init__(self, network: SE3GNN, card: Card) -> None:
+        self.network, self.card = network.eval(), card
         trained = card.trained_species or card.species
         self._trained = np.array([name in trained for name in card.species])
 
-    def fit(self, train: Sequence[Sample], valid: Sequence[Sample] = (), **options: Any) -> SE3Estimator:
+    @classmethod
+    def fit(
+        cls,
+        train: Sequence[Sample],
+        valid: Sequence[Sample] = (),
+        options: TrainingConfig | None = None,
+        **values: Any,
+    ) -> Self:
         """Train from random weights; options are those of :func:`propensity.training.fit_network`."""
         from propensity.training import fit_network
 
-        fitted = fit_network(train, valid, **options)
-        self._set(fitted.network, fitted.card)
-        return self
+        fitted = fit_network(train, valid, options, **values)
+        return cls(fitted.network, fitted.card)
 
     # Not inference_mode: what kernels cache in a prediction must serve a later training.
     @torch.no_grad()
@@ -78,7 +82,7 @@ class SE3Estimator(Estimator):
         return {name: tensor.detach().cpu().numpy() for name, tensor in self.network.state_dict().items()}
 
     @classmethod
-    def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> SE3Estimator:
+    def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> Self:
         """Rebuild the network from its card and state dict."""
         check_outputs(card)
         network = SE3GNN(**card.config)
@@ -90,9 +94,17 @@ class SE3Estimator(Estimator):
         network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         return cls(network, card)
 
-    def to(self, device: Any = None, dtype: Any = None, kernel: str | None = None) -> SE3Estimator:
-        """Move the network; ``kernel`` chooses the implementation of its convolutions."""
+    def to(self, device: Any = None, dtype: Any = None, kernel: str | None = None) -> Self:
+        """Move the network; ``kernel`` chooses the implementation of its convolutions.
+
+        Raises
+        ------
+        InputError
+            For a kernel that is unknown or cannot run there.
+        """
         self.network.to(device=device, dtype=dtype)
         if kernel is not None:
+            weight = self.network.readout.weight
+            get_kernel(kernel, weight.device, weight.dtype)
             self.network.kernel = kernel
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from propensity.estimators.training_set import describe_samples, per_species, so
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from propensity.sample import Sample
 
 CITATION = (
@@ -67,30 +70,38 @@ class SoftnessEstimator(Estimator):
 
     kind = "softness"
     options = SoftnessOptions
-    options = SoftnessOptions
 
-    def __init__(self) -> None:
-        self.normal = np.zeros((0, 0, 0))
-        self.offset = self.slope = self.intercept = np.zeros((0, 0))
-
-    def fit(
+    def __init__(
         self,
+        card: Card,
+        normal: np.ndarray,
+        offset: np.ndarray,
+        slope: np.ndarray,
+        intercept: np.ndarray,
+    ) -> None:
+        self.card, self.normal, self.offset = card, normal, offset
+        self.slope, self.intercept = slope, intercept
+
+    @classmethod
+    def fit(
+        cls,
         train: Sequence[Sample],
         valid: Sequence[Sample] = (),
+        options: SoftnessOptions | None = None,
         *,
         labels: Sequence[np.ndarray] | None = None,
-        **options: Any,
-    ) -> SoftnessEstimator:
+        **values: Any,
+    ) -> Self:
         """Fit with :class:`SoftnessOptions`; ``valid`` is not used.
 
         Propensities calibrate :meth:`predict` and, without ``labels``, say who is soft.  ``labels`` are 1
         (soft), 0 (hard) or −1 (leave out) for each structure, shape (N,) or (N, n_times), e.g. from
         :func:`propensity.descriptors.hopping.hop_labels`.
         """
-        opts = read_options(SoftnessOptions, options)
+        opts = read_options(SoftnessOptions, values, options)
         train = list(train)
-        self.card = training_card(
-            self.kind,
+        card = training_card(
+            cls.kind,
             train,
             config={"angular_cutoff": opts.angular_cutoff, "radial_width": WIDTH},
             options={**opts.model_dump(mode="json"), "labels": "propensity" if labels is None else "given"},
@@ -99,33 +110,33 @@ class SoftnessEstimator(Estimator):
             citation=CITATION,
         )
         chosen = some_particles(train, opts.max_particles, opts.seed)
-        features = describe_samples(self._describe, train, opts.input_positions, chosen)
-        given = None if labels is None else _given_labels(train, labels, chosen, len(self.card.times))
-        shape = (len(self.card.species), len(self.card.times))
-        self.normal = np.zeros((*shape, features[0].shape[1]))
-        self.offset, self.slope = np.zeros(shape), np.zeros(shape)
-        self.intercept = np.array(self.card.target_mean)
+        features = describe_samples(partial(_describe, card), train, opts.input_positions, chosen)
+        given = None if labels is None else _given_labels(train, labels, chosen, len(card.times))
+        shape = (len(card.species), len(card.times))
+        normal = np.zeros((*shape, features[0].shape[1]))
+        offset, slope = np.zeros(shape), np.zeros(shape)
+        intercept = np.array(card.target_mean)
         types = np.concatenate([x.structure.types[rows] for x, rows in zip(train, chosen, strict=True)])
         for s, x, y, _ in per_species(train, features, chosen):
             for t in range(shape[1]):
                 soft = _thresholded(y[:, t], opts.fraction) if given is None else given[types == s, t]
                 if len(np.unique(soft[soft >= 0])) < 2:
                     raise DataError(
-                        f"species {self.card.species[s]!r} at time {self.card.times[t]:g} has no soft or no"
+                        f"species {card.species[s]!r} at time {card.times[t]:g} has no soft or no"
                         " hard particles to learn from: change the labels or the fraction."
                     )
                 used = soft >= 0
-                self.normal[s, t], self.offset[s, t] = hyperplane(x[used], soft[used], opts.penalty)
-                distance = x @ self.normal[s, t] + self.offset[s, t]
-                self.slope[s, t], self.intercept[s, t] = np.polyfit(distance, y[:, t], 1)
-        return self
+                normal[s, t], offset[s, t] = hyperplane(x[used], soft[used], opts.penalty)
+                distance = x @ normal[s, t] + offset[s, t]
+                slope[s, t], intercept[s, t] = np.polyfit(distance, y[:, t], 1)
+        return cls(card, normal, offset, slope, intercept)
 
     def softness(self, structure: Structure) -> np.ndarray:
         """Signed distance of each particle to the hyperplane of its species, shape (N, n_times); soft is
         positive.
         """
         check_types(structure, self.card.species)
-        features = self._describe(structure)
+        features = _describe(self.card, structure)
         result = np.empty((len(structure), len(self.card.times)))
         for s in range(len(self.card.species)):
             mask = structure.types == s
@@ -146,30 +157,26 @@ class SoftnessEstimator(Estimator):
         }
 
     @classmethod
-    def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> SoftnessEstimator:
+    def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> Self:
         """Rebuild from a card and :meth:`arrays`."""
-        estimator = cls()
-        estimator.card = card
         for name in ("angular_cutoff", "radial_width"):
             if not 0 < float(card.config.get(name, 1.0 if name == "radial_width" else 0.0)) <= 20:
                 raise DataError(f"the card's {name} is {card.config.get(name)!r} instead of a length in σ.")
         shape = (len(card.species), len(card.times))
-        names = dict.fromkeys(("offset", "slope", "intercept"), shape)
-        check_arrays(card, arrays, {"normal": (*shape, len(estimator.feature_names)), **names})
-        estimator.normal, estimator.offset = arrays["normal"], arrays["offset"]
-        estimator.slope, estimator.intercept = arrays["slope"], arrays["intercept"]
-        return estimator
+        lines = dict.fromkeys(("offset", "slope", "intercept"), shape)
+        check_arrays(card, arrays, {"normal": (*shape, len(names(card.species))), **lines})
+        return cls(card, **{name: arrays[name] for name in ("normal", *lines)})
 
     @property
     def feature_names(self) -> list[str]:
         """Name of each structure function, in the order of ``normal``."""
         return names(self.card.species)
 
-    def _describe(self, structure: Structure) -> np.ndarray:
-        config = self.card.config
-        # Models that don't name their width were made with exp(−(r − μ)²/L²), L = 0.1.
-        width = config.get("radial_width", 0.1 / math.sqrt(2))
-        return structure_functions(structure, len(self.card.species), config["angular_cutoff"], width)
+
+def _describe(card: Card, structure: Structure) -> np.ndarray:
+    # Models that don't name their width were made with exp(−(r − μ)²/L²), L = 0.1.
+    width = card.config.get("radial_width", 0.1 / math.sqrt(2))
+    return structure_functions(structure, len(card.species), card.config["angular_cutoff"], width)
 
 
 def hyperplane(x: np.ndarray, soft: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:

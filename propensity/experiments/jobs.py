@@ -155,9 +155,9 @@ def trained(job: Job, systems: dict[str, System], folder: Path) -> Estimator:
     if cls.resumable:
         followed = systems[job.system].test if job.follow else ()
         resume = (place / "checkpoints").exists()
-        estimator = cls().fit(data, followed, **options, progress=False, folder=place, resume=resume)
+        estimator = cls.fit(data, followed, **options, progress=False, folder=place, resume=resume)
     else:
-        estimator = cls().fit(data, **options)
+        estimator = cls.fit(data, **options)
     estimator.card.training["seconds"] = round(time.monotonic() - started, 1)
     save_model(place, estimator)
     return estimator

@@ -1,46 +1,69 @@
-"""Registry of neighbour-list backends."""
+"""Which neighbour-list backends there are and which one runs."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from propensity.errors import InputError, suggest
+from propensity.errors import InputError
 from propensity.neighbours.cell import enclosing_cell
 from propensity.neighbours.coincidence import refuse_coincident
+from propensity.registry import Registry
 from propensity.structure import Structure
 
-#: ``backend(structure, cutoff, device, dtype) -> (edge_index, edge_vec)``
-Backend = Callable[[Structure, float, torch.device, torch.dtype], tuple[torch.Tensor, torch.Tensor]]
+#: ``build(structure, cutoff, device, dtype) -> (edge_index, edge_vec)``
+Build = Callable[[Structure, float, torch.device, torch.dtype], tuple[torch.Tensor, torch.Tensor]]
 
-#: Backends that ship with the package: name → module with ``build`` and ``is_available(device)``.
-_MODULES: dict[str, str] = {
-    "numba": "propensity.neighbours.numba_cells",
-    "matscipy": "propensity.neighbours.matscipy",
-    "torch": "propensity.neighbours.torch_cells",
-    "triton": "propensity.neighbours.triton_cells",
-}
+
+class Backend(Protocol):
+    """One way to list neighbours: a module, or what :func:`register` makes of a function."""
+
+    build: Build
+    #: Whether ``build`` itself refuses coincident particles.
+    CHECKS_COINCIDENCE: bool
+
+    def is_available(self, device: torch.device) -> bool:
+        """Whether it runs for a device here."""
+
+
+@dataclass(frozen=True)
+class _Own:
+    build: Build
+    CHECKS_COINCIDENCE: bool = False
+
+    def is_available(self, device: torch.device) -> bool:
+        return True
+
+
+#: Backends by name, the fastest of a device first.
+BACKENDS: Registry[Backend] = Registry(
+    "neighbour-list backend",
+    {
+        "triton": "propensity.neighbours.triton_cells",
+        "numba": "propensity.neighbours.numba_cells",
+        "matscipy": "propensity.neighbours.matscipy",
+        "torch": "propensity.neighbours.torch_cells",
+    },
+)
+#: What ``"auto"`` may mean on GPUs, where the others would copy, and elsewhere.
+ON_GPU, ELSEWHERE = ("triton", "torch"), ("numba",)
 #: Where both are exceeded, the cutoff or the cell is not in the units of the other.
 MAX_NEIGHBOURS, MAX_EDGES = 10_000, 100_000_000
-_REGISTERED: dict[str, Backend] = {}
 
 
-def register(name: str, backend: Backend) -> None:
-    """Add a backend of your own under ``name`` (see ``Backend`` for the signature)."""
-    _REGISTERED[name] = backend
+def register(name: str, build: Build) -> None:
+    """Add a backend of your own under ``name`` (see ``Build`` for the signature)."""
+    BACKENDS.register(name, _Own(build))
 
 
 def available(device: torch.device | str = "cpu") -> list[str]:
     """Names of the backends that can run for ``device`` here."""
-    built_in = [
-        name
-        for name, path in _MODULES.items()
-        if importlib.import_module(path).is_available(torch.device(device))
-    ]
-    return built_in + list(_REGISTERED)
+    device = torch.device(device)
+    return BACKENDS.able(lambda backend: backend.is_available(device))
 
 
 def neighbour_list(
@@ -69,24 +92,14 @@ def neighbour_list(
         raise InputError(f"cutoff is {cutoff}: give a positive number.")
     _check_edges(structure, cutoff)
     device = torch.device(device)
-    if backend == "auto":
-        backend = _fastest(device)
-    if backend in _REGISTERED:
-        edge_index, edge_vec = _REGISTERED[backend](structure, cutoff, device, dtype)
-        refuse_coincident(edge_index, edge_vec)
-        return edge_index, edge_vec
-    if backend not in _MODULES:
-        names = [*_MODULES, *_REGISTERED]
-        raise InputError(
-            f"neighbour-list backend {backend!r} is unknown: choose from {names}{suggest(backend, names)}."
-        )
-    module = importlib.import_module(_MODULES[backend])
-    if not module.is_available(device):
-        raise InputError(
-            f"neighbour-list backend {backend!r} cannot run on {device}: choose from {available(device)}."
-        )
-    edge_index, edge_vec = module.build(structure, cutoff, device, dtype)
-    if not getattr(module, "CHECKS_COINCIDENCE", False):
+    chosen = BACKENDS.choose(
+        backend,
+        lambda other: other.is_available(device),
+        f"on {device}",
+        lambda name: name in (ON_GPU if device.type == "cuda" else ELSEWHERE),
+    )
+    edge_index, edge_vec = chosen.build(structure, cutoff, device, dtype)
+    if not chosen.CHECKS_COINCIDENCE:
         refuse_coincident(edge_index, edge_vec)
     return edge_index, edge_vec
 
@@ -103,9 +116,3 @@ def _check_edges(structure: Structure, cutoff: float) -> None:
             f"within the cutoff {cutoff:g} lie some {each:.0e} neighbours of each of {len(structure)}"
             " particles: lower it, or check the units of positions and cell."
         )
-
-
-def _fastest(device: torch.device) -> str:
-    if device.type != "cuda":
-        return "numba"
-    return "triton" if "triton" in available(device) else "torch"

@@ -8,6 +8,9 @@ import torch
 from propensity.neighbours.cell import enclosing_cell
 from propensity.structure import Structure
 
+#: Edges are looked through for coincident particles afterwards.
+CHECKS_COINCIDENCE = False
+
 
 def is_available(device: torch.device) -> bool:
     """Matscipy is a hard dependency: always available (edges are copied to the device)."""

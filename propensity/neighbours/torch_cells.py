@@ -16,6 +16,9 @@ from propensity.structure import Structure
 #: Candidate pairs whose distances exist at the same time.
 CHUNK = 1 << 24
 
+#: Edges are looked through for coincident particles afterwards.
+CHECKS_COINCIDENCE = False
+
 
 def is_available(device: torch.device) -> bool:
     """Runs wherever torch does."""

@@ -13,7 +13,7 @@ from propensity.errors import InputError
 from propensity.graph import Graph
 from propensity.nn.convolution import Convolution
 from propensity.nn.kernels import get_kernel
-from propensity.nn.kernels.base import Kernel
+from propensity.nn.kernels.base import Stack
 from propensity.nn.layout import ConvolutionLayout
 
 #: Beyond any network that has been trained; a description that asks for more is damaged or hostile.
@@ -146,25 +146,26 @@ class SE3GNN(nn.Module):
 
     def forward(self, graph: Graph) -> torch.Tensor:
         """Prediction for each particle, shape (N, n_outputs)."""
-        kernel = self._kernel()
-        output = self.read_out(kernel.last_features(self, graph), graph)
+        output = self.read_out(self._layers(graph)[-1], graph)
         if self.thermal is None:
             return output
         # Fast motion follows from forces, which at a minimum are zero.
         seen = graph.between_thermal_positions()
-        return output + self.thermal.read_out(kernel.last_features(self.thermal, seen), seen)
+        return output + self.thermal.read_out(self.thermal._layers(seen, self.kernel)[-1], seen)
 
     def hidden(self, graph: Graph) -> list[torch.Tensor]:
         """Equivariant features after each layer, each of shape (N, channels·(l_max+1)²)."""
-        return self._kernel().features(self, graph)
+        return self._layers(graph, every=True)
 
-    def _kernel(self) -> Kernel:
-        weight = self.readout.weight
-        return get_kernel(self.kernel, weight.device, weight.dtype)
+    def _layers(self, graph: Graph, kernel: str | None = None, every: bool = False) -> list[torch.Tensor]:
+        weight, stack = self.readout.weight, Stack(self.convolutions, self.norms)
+        chosen = get_kernel(kernel or self.kernel, weight.device, weight.dtype)
+        return chosen.layers(stack, graph, self.layer_scalars(graph), self.first_features(graph), every)
 
     def layer_scalars(self, graph: Graph) -> torch.Tensor:
         """What joins every layer: one-hot species and the graph's scalars, shape (N, n_species + n_extra)."""
-        one_hot = nn.functional.one_hot(graph.types, self.n_species).to(self.readout.weight.dtype)
+        weight = self.readout.weight
+        one_hot = torch.eye(self.n_species, dtype=weight.dtype, device=weight.device)[graph.types]
         if not self.n_extra:
             return one_hot
         return torch.cat([one_hot, graph.scalars.to(one_hot.dtype)], dim=1)

@@ -111,7 +111,7 @@ class Run:
         started = time.monotonic()
         place: dict[str, Any] = {"folder": self.folder, "resume": self.resume, "progress": not self.quiet}
         try:
-            estimator = cls().fit(
+            estimator = cls.fit(
                 train,
                 valid if valid is not None else (),
                 **self.fit.model_dump(),

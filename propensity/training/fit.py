@@ -25,6 +25,7 @@ from propensity.estimators.storage import load_model
 from propensity.estimators.training_config import TrainingConfig
 from propensity.estimators.training_set import chosen_species, common_potential, training_card
 from propensity.nn import SE3GNN
+from propensity.nn.kernels import get_kernel
 from propensity.nn.scalars import learn_scalar_recipe
 from propensity.training.callbacks import History, WeightAverage, apply_average
 from propensity.training.checkpoints import SafeCheckpointIO, read_checkpoint
@@ -48,11 +49,12 @@ LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
 def fit_network(
     train: Sequence[Sample],
     valid: Sequence[Sample] = (),
+    options: TrainingConfig | None = None,
     *,
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: bool = True,
-    **options: Any,
+    **values: Any,
 ) -> SE3Estimator:
     """Train the equivariant network.
 
@@ -68,8 +70,10 @@ def fit_network(
         Go on from ``folder/checkpoints/last.ckpt``; on a CPU the result is that of an uninterrupted run.
     progress
         Show a progress bar on stderr.
-    **options
-        Fields of :class:`TrainingConfig`.
+    options
+        Options of network and training.
+    **values
+        Or fields of :class:`TrainingConfig` by name.
 
     Returns
     -------
@@ -85,7 +89,7 @@ def fit_network(
     PropensityError
         When memory runs out or the loss becomes NaN.
     """
-    config = read_options(TrainingConfig, options)
+    config = read_options(TrainingConfig, values, options)
     train, valid = list(train), list(valid)  # read once
     device = chosen_device(config.device)
     with (
@@ -111,6 +115,7 @@ def _fit(
     dtype = torch.float64 if config.precision == "float64" else torch.float32
     card = _card(train, config)
     torch.manual_seed(config.seed)
+    get_kernel(config.kernel, device, dtype)  # an error before the graphs are built
     network = SE3GNN(**card.config).to(dtype)
     card.config = network.config
     if config.init:

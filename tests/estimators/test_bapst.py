@@ -115,14 +115,14 @@ def test_permutation_and_translation(structure):
 
 def test_fit_learns():
     train, test = [make_sample(k, n=343) for k in range(2)], make_sample(7, n=343)
-    model = BapstEstimator().fit(train, epochs=100, width=32, n_recurrences=2, device="cpu")
+    model = BapstEstimator.fit(train, epochs=100, width=32, n_recurrences=2, device="cpu")
     a = test.structure.types == 0
     assert np.corrcoef(model.predict(test.structure)[a, 1], test.propensities[a, 1])[0, 1] > 0.35
 
 
 def test_fit_is_reproducible_and_survives_the_disk(samples, tmp_path):
     options = dict(epochs=3, width=8, n_recurrences=2, seed=1, device="cpu")
-    model = BapstEstimator().fit(samples[:3], **options)
+    model = BapstEstimator.fit(samples[:3], **options)
     structure = samples[3].structure
     predicted = model.predict(structure)
     a = structure.types == 0
@@ -130,14 +130,14 @@ def test_fit_is_reproducible_and_survives_the_disk(samples, tmp_path):
     assert np.isnan(predicted[~a]).all() and np.isfinite(predicted[a]).all()
     again = load_model(save_model(tmp_path / "m", model))
     np.testing.assert_array_equal(again.predict(structure), predicted)
-    np.testing.assert_array_equal(BapstEstimator().fit(samples[:3], **options).predict(structure), predicted)
+    np.testing.assert_array_equal(BapstEstimator.fit(samples[:3], **options).predict(structure), predicted)
 
 
 def test_fit_leaves_the_global_seed_alone(samples):
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    BapstEstimator().fit(samples[:1], epochs=1, width=4, n_recurrences=1, device="cpu")
+    BapstEstimator.fit(samples[:1], epochs=1, width=4, n_recurrences=1, device="cpu")
     assert torch.rand(1) == expected
 
 
@@ -151,7 +151,7 @@ def test_fit_leaves_the_global_seed_alone(samples):
 )
 def test_bad_options_are_one_sentence(samples, options, message):
     with pytest.raises(InputError, match=message) as caught:
-        BapstEstimator().fit(samples[:1], **options)
+        BapstEstimator.fit(samples[:1], **options)
     assert "\n" not in str(caught.value)
 
 

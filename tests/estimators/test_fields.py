@@ -7,7 +7,7 @@ import pytest
 
 from propensity.descriptors.fields import REACH, coarse_grain, local_density
 from propensity.errors import DataError, InputError
-from propensity.estimators.fields import DensityEstimator, EnergyEstimator
+from propensity.estimators.fields import DensityEstimator, EnergyEstimator, FieldOptions
 from propensity.estimators.storage import load_model, save_model
 from propensity.evaluation import evaluate
 from propensity.physics.kob_andersen import local_potential_energy
@@ -60,7 +60,7 @@ def test_coarse_graining_against_brute_force(structure):
 
 @pytest.mark.parametrize("kind", [EnergyEstimator, DensityEstimator])
 def test_fit_predict_and_disk(samples, tmp_path, kind):
-    model = kind().fit(samples[:3], lengths=(0.5, 1.0))
+    model = kind.fit(samples[:3], lengths=(0.5, 1.0))
     structure = samples[3].structure
     predicted = model.predict(structure)
     assert predicted.shape == (len(structure), 2) and np.isfinite(predicted).all()
@@ -70,14 +70,14 @@ def test_fit_predict_and_disk(samples, tmp_path, kind):
 
 
 def test_density_finds_crowding(samples):
-    scores = evaluate(DensityEstimator().fit(samples[:3]), samples[3:])
+    scores = evaluate(DensityEstimator.fit(samples[:3]), samples[3:])
     assert (scores.pooled[0] > 0.3).all()
 
 
 def test_length_is_the_best_one(samples):
-    model = DensityEstimator().fit(samples[:3])
+    model = DensityEstimator.fit(samples[:3])
     alone = [
-        evaluate(DensityEstimator().fit(samples[:3], lengths=(x,)), samples[:3]).pooled[0, 0]
+        evaluate(DensityEstimator.fit(samples[:3], lengths=(x,)), samples[:3]).pooled[0, 0]
         for x in (0.25, 3.0)
     ]
     assert evaluate(model, samples[:3]).pooled[0, 0] >= max(alone) - 1e-12
@@ -91,5 +91,13 @@ def test_bad_input(samples, structure):
         local_potential_energy(ternary)
     unknown = [dataclasses.replace(sample, potential=None) for sample in samples]
     with pytest.raises(DataError, match="give potential="):
-        EnergyEstimator().fit(unknown)
-    assert EnergyEstimator().fit(unknown, potential="lj/cut").card.config == {"potential": "lj/cut"}
+        EnergyEstimator.fit(unknown)
+    assert EnergyEstimator.fit(unknown, potential="lj/cut").card.config == {"potential": "lj/cut"}
+
+
+def test_options_as_one_object_or_by_name(samples):
+    by_object = DensityEstimator.fit(samples[:2], options=FieldOptions(lengths=(1.0, 2.0)))
+    by_name = DensityEstimator.fit(samples[:2], lengths=(1.0, 2.0))
+    np.testing.assert_array_equal(by_object.slope, by_name.slope)
+    with pytest.raises(InputError, match="give one FieldOptions, or its fields by name"):
+        DensityEstimator.fit(samples[:2], options=FieldOptions(), lengths=(1.0,))

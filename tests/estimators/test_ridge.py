@@ -36,7 +36,7 @@ def test_penalty_is_chosen_on_left_out_structures():
 
 @pytest.mark.parametrize("input_positions", ["thermal", "inherent"])
 def test_fit_predicts_held_out_structures_and_survives_the_disk(samples, tmp_path, input_positions):
-    model = RidgeEstimator().fit(samples[:3], input_positions=input_positions, **FEW)
+    model = RidgeEstimator.fit(samples[:3], input_positions=input_positions, **FEW)
     scores = evaluate(model, samples[3:])
     assert scores.species == ("A", "B") and (scores.pooled[0] > 0.6).all()
     again = load_model(save_model(tmp_path / "ridge", model))
@@ -46,16 +46,16 @@ def test_fit_predicts_held_out_structures_and_survives_the_disk(samples, tmp_pat
 
 
 def test_fewer_particles(samples):
-    all_of_them = RidgeEstimator().fit(samples[:3], **FEW)
-    some = RidgeEstimator().fit(samples[:3], max_particles=60, **FEW)
+    all_of_them = RidgeEstimator.fit(samples[:3], **FEW)
+    some = RidgeEstimator.fit(samples[:3], max_particles=60, **FEW)
     assert not np.allclose(some.weights, all_of_them.weights)
 
 
 def test_no_structures():
     with pytest.raises(DataError, match="no training structures"):
-        RidgeEstimator().fit([])
+        RidgeEstimator.fit([])
 
 
 def test_unknown_option(samples):
     with pytest.raises(InputError, match="the nearest is 'alphas'"):
-        RidgeEstimator().fit(samples, alpha=3)
+        RidgeEstimator.fit(samples, alpha=3)

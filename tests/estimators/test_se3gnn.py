@@ -38,7 +38,7 @@ def test_unknown_type_is_refused(tiny_model, liquid):
 
 def test_fit_predict_save_load(tmp_path):
     train = [make_sample(seed) for seed in range(3)]
-    estimator = SE3Estimator().fit(train, **{**SMALL, "epochs": 1})
+    estimator = SE3Estimator.fit(train, **{**SMALL, "epochs": 1})
     before = estimator.predict(make_liquid())
     save_model(tmp_path, estimator)
     assert np.array_equal(
@@ -54,9 +54,9 @@ def test_prediction_does_not_spoil_a_later_training():
     reference._harmonics.cache_clear()
     train = [make_sample(seed) for seed in range(2)]
     options = {**SMALL, "epochs": 1, "channels": 3}
-    estimator = SE3Estimator().fit(train, **options)
+    estimator = SE3Estimator.fit(train, **options)
     reference._tensor_product.cache_clear()
     reference._harmonics.cache_clear()
     estimator.predict(make_liquid())
-    SE3Estimator().fit(train, **options)
+    SE3Estimator.fit(train, **options)
     assert not torch.is_inference_mode_enabled()

@@ -61,7 +61,7 @@ def test_radial_functions_are_gaussians_of_width_0_1(structure):
 
 
 def test_models_from_before_the_width_was_stored(samples, tmp_path):
-    model = SoftnessEstimator().fit(samples[:2])
+    model = SoftnessEstimator.fit(samples[:2])
     structure = samples[2].structure
     narrow = structure_functions(structure, 2, width=0.1 / np.sqrt(2))
     del model.card.config["radial_width"]
@@ -82,7 +82,7 @@ def test_softness_is_a_signed_distance():
 
 
 def test_fit_predict_and_disk(samples, tmp_path):
-    model = SoftnessEstimator().fit(samples[:3])
+    model = SoftnessEstimator.fit(samples[:3])
     structure = samples[3].structure
     scores = evaluate(model, samples[3:])
     assert (scores.pooled[0] > 0.3).all()
@@ -100,8 +100,8 @@ def test_given_labels_are_used(samples):
     ]
     for label, sample in zip(flipped, samples, strict=False):
         label[sample.structure.types == 1] = np.arange((sample.structure.types == 1).sum()) % 2
-    ours = SoftnessEstimator().fit(samples[:3]).softness(samples[3].structure)
-    theirs = SoftnessEstimator().fit(samples[:3], labels=flipped).softness(samples[3].structure)
+    ours = SoftnessEstimator.fit(samples[:3]).softness(samples[3].structure)
+    theirs = SoftnessEstimator.fit(samples[:3], labels=flipped).softness(samples[3].structure)
     a = samples[3].structure.types == 0
     assert np.corrcoef(ours[a, 0], theirs[a, 0])[0, 1] < -0.5
 
@@ -117,7 +117,7 @@ def test_given_labels_are_used(samples):
 )
 def test_bad_input(samples, change, error, message):
     with pytest.raises(error, match=message):
-        SoftnessEstimator().fit(samples[:2], **change)
+        SoftnessEstimator.fit(samples[:2], **change)
 
 
 def test_hop_indicator_of_a_single_jump():

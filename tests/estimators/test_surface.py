@@ -24,7 +24,7 @@ FAST = {
 
 @pytest.fixture(scope="module", params=list(ESTIMATORS))
 def model(request, samples):
-    return estimator_class(request.param)().fit(samples[:2], **FAST.get(request.param, {}))
+    return estimator_class(request.param).fit(samples[:2], **FAST.get(request.param, {}))
 
 
 def test_card_says_what_it_is(model, samples):
@@ -94,5 +94,5 @@ def test_a_species_that_is_absent_from_training(samples):
         for s in samples[:2]
     ]
     for kind in ("ridge", "softness", "energy", "density"):
-        model = estimator_class(kind)().fit(only_a, **FAST.get(kind, {}))
+        model = estimator_class(kind).fit(only_a, **FAST.get(kind, {}))
         assert np.isfinite(model.predict(only_a[0].structure)).all()

@@ -37,8 +37,9 @@ class Oracle(Estimator):
             places = sample.structure.positions if input_positions == "thermal" else sample.inherent_positions
             self.known[float(places[0, 0])] = sample.propensities
 
-    def fit(self, train, valid=(), **options):
-        return self
+    @classmethod
+    def fit(cls, train, valid=(), options=None, **values):
+        return cls(train)
 
     def predict(self, structure):
         labels = self.known[float(structure.positions[0, 0])]

@@ -28,7 +28,7 @@ def test_standardised_for_each_species(samples):
 
 
 def test_network_uses_it_and_survives_the_disk(samples, tmp_path):
-    model = SE3Estimator().fit(samples[:2], potential_energy=True, trained_species=("A", "B"), **SMALL)
+    model = SE3Estimator.fit(samples[:2], potential_energy=True, trained_species=("A", "B"), **SMALL)
     structure = samples[3].structure
     predicted = model.predict(structure)
     assert model.network.n_extra == 1 and model.network.readout.out_features == 4
@@ -41,4 +41,4 @@ def test_network_uses_it_and_survives_the_disk(samples, tmp_path):
 def test_the_interaction_must_be_known(samples):
     unknown = [dataclasses.replace(sample, potential=None) for sample in samples]
     with pytest.raises(DataError, match="give potential="):
-        SE3Estimator().fit(unknown[:2], potential_energy=True, **SMALL)
+        SE3Estimator.fit(unknown[:2], potential_energy=True, **SMALL)

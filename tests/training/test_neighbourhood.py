@@ -28,7 +28,7 @@ def test_an_isolated_structure_is_refused_with_the_scale_that_fits(kind):
     samples[1] = in_other_units(samples[1], 3.0)
     options = SMALL if kind == "se3gnn" else {}
     with pytest.raises(DataError, match=r"no particle of toy/1 has a neighbour.*--length-scale 8\.\d+"):
-        estimator_class(kind)().fit(samples, **options)
+        estimator_class(kind).fit(samples, **options)
 
 
 def test_few_and_many_neighbours_are_warned_about_and_kept_in_the_card():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from e3nn.o3 import Irreps, SphericalHarmonics, TensorProduct
@@ -17,16 +17,12 @@ from propensity.nn.layout import ConvolutionLayout
 from propensity.nn.radial import bessel_basis
 
 if TYPE_CHECKING:
+    from propensity.graph import Graph
     from propensity.nn.convolution import Convolution
 
 
-def is_available(device: torch.device, dtype: torch.dtype) -> bool:
-    """Runs everywhere."""
-    return True
-
-
 @dataclass(frozen=True)
-class Geometry:
+class ReferenceGeometry:
     """Edges with their harmonics, shape (E, (l_max+1)²), and radial basis, shape (E, n_basis)."""
 
     source: torch.Tensor
@@ -40,16 +36,24 @@ class ReferenceKernel(LayerwiseKernel):
 
     name = "reference"
 
-    def prepare(self, graph: Any, convolution: Convolution) -> Geometry:
+    def is_available(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Runs everywhere."""
+        return True
+
+    def prepare(self, graph: Graph, convolution: Convolution) -> ReferenceGeometry:
         """Spherical harmonics (component normalised) and Bessel basis of every edge."""
         radial = convolution.radial
         vectors = graph.edge_vec.to(radial.linear_in.weight.dtype)
         harmonics = _harmonics(convolution.layout.l_max, vectors.dtype, vectors.device)(vectors)
         basis = bessel_basis(torch.linalg.vector_norm(vectors, dim=1), radial.n_basis, radial.cutoff)
-        return Geometry(graph.edge_index[0], graph.edge_index[1], harmonics, basis)
+        return ReferenceGeometry(graph.edge_index[0], graph.edge_index[1], harmonics, basis)
 
     def convolve(
-        self, convolution: Convolution, hidden: torch.Tensor, scalars: torch.Tensor, geometry: Geometry
+        self,
+        convolution: Convolution,
+        hidden: torch.Tensor,
+        scalars: torch.Tensor,
+        geometry: ReferenceGeometry,
     ) -> torch.Tensor:
         """Tensor product on every edge, sum at the destination, then mixing."""
         layout = convolution.layout

@@ -1,12 +1,9 @@
-import logging
-
 import pytest
 import torch
 
 from propensity.errors import InputError
 from propensity.nn import SE3GNN
 from propensity.nn.kernels import available_kernels, get_kernel
-from propensity.nn.kernels.choice import _choose
 
 
 def test_cpu_is_chosen_on_a_cpu():
@@ -15,12 +12,10 @@ def test_cpu_is_chosen_on_a_cpu():
     assert available_kernels("cpu", torch.float16) == ["reference"]
 
 
-def test_falls_back_with_one_line(caplog):
-    _choose.cache_clear()
-    with caplog.at_level(logging.WARNING, logger="propensity"):
-        for _ in range(3):
-            assert get_kernel("triton", "cpu", torch.float64).name == "cpu"
-    assert len(caplog.records) == 1 and "'triton' cannot run on cpu" in caplog.text
+def test_a_name_that_cannot_run_is_an_error_and_auto_takes_the_best():
+    with pytest.raises(InputError, match=r"'triton' cannot run on cpu in torch.float64: choose from .*'cpu'"):
+        get_kernel("triton", "cpu", torch.float64)
+    assert get_kernel("auto", "cpu", torch.float64).name == "cpu"
 
 
 def test_unknown_name():

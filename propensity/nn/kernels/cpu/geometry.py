@@ -23,7 +23,7 @@ from propensity.threads import blocks_of, share
 
 
 @dataclass(frozen=True)
-class Geometry:
+class CPUGeometry:
     """Slots, harmonics (slot rows, (l_max+1)², LANES) and radial basis (slot rows, n_basis, LANES)."""
 
     slots: Slots
@@ -38,14 +38,14 @@ class Geometry:
         return Edges(slots.node, slots.start, slots.source, slots.live, harmonics, basis)
 
 
-def geometry_of(slots: Slots, vectors: torch.Tensor, radial: Any, l_max: int) -> Geometry:
+def geometry_of(slots: Slots, vectors: torch.Tensor, radial: Any, l_max: int) -> CPUGeometry:
     """Geometry of edges (E, 3); differentiable, in more memory and time, where a gradient is wanted."""
     if vectors.requires_grad and torch.is_grad_enabled():
         # An idle slot's vector is as good as any: its harmonics are zero.
         vectors = slots.spread(vectors, idle=1.0)
         harmonics = _harmonics(l_max, vectors.dtype, vectors.device)(vectors).index_fill(0, slots.idle, 0.0)
         basis = bessel_basis(torch.linalg.vector_norm(vectors, dim=1), radial.n_basis, radial.cutoff)
-        return Geometry(slots, tiled(harmonics), tiled(basis))
+        return CPUGeometry(slots, tiled(harmonics), tiled(basis))
     n, n_y = len(slots.live), (l_max + 1) ** 2
     harmonics, basis = vectors.new_empty(n, n_y, LANES), vectors.new_empty(n, radial.n_basis, LANES)
     places, values = _ladder(l_max)
@@ -63,7 +63,7 @@ def geometry_of(slots: Slots, vectors: torch.Tensor, radial: Any, l_max: int) ->
         harmonics.view(-1).numpy(),
         basis.view(-1).numpy(),
     )
-    return Geometry(slots, harmonics, basis)
+    return CPUGeometry(slots, harmonics, basis)
 
 
 @lru_cache(maxsize=16)

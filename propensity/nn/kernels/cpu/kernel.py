@@ -5,29 +5,20 @@ At inference a layer (convolution, residual and batch norm) is one pass.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import pad
 
-from propensity.nn.kernels.base import LayerwiseKernel
+from propensity.nn.kernels.base import LayerwiseKernel, Stack
 from propensity.nn.layout import ConvolutionLayout
 
 if TYPE_CHECKING:
+    from propensity.graph import Graph
     from propensity.nn.convolution import Convolution
-    from propensity.nn.kernels.cpu.geometry import Geometry
-
-
-def is_available(device: torch.device, dtype: torch.dtype) -> bool:
-    """Runs on CPUs in float32 and float64, given numba."""
-    if device.type != "cpu" or dtype not in (torch.float32, torch.float64):
-        return False
-    try:
-        import numba  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    from propensity.nn.kernels.cpu.geometry import CPUGeometry
 
 
 class CPUKernel(LayerwiseKernel):
@@ -36,7 +27,17 @@ class CPUKernel(LayerwiseKernel):
     # numba is imported where it is needed: it takes longer than the rest of the package's start.
     name = "cpu"
 
-    def prepare(self, graph: Any, convolution: Convolution) -> Geometry:
+    def is_available(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Runs on CPUs in float32 and float64, given numba."""
+        if device.type != "cpu" or dtype not in (torch.float32, torch.float64):
+            return False
+        try:
+            import numba  # noqa: F401
+        except ImportError:
+            return False
+        return True
+
+    def prepare(self, graph: Graph, convolution: Convolution) -> CPUGeometry:
         """Sort edges into slots; spherical harmonics and Bessel basis once for all layers."""
         from propensity.nn.kernels.cpu.geometry import geometry_of
         from propensity.nn.kernels.cpu.slots import make_slots
@@ -47,7 +48,7 @@ class CPUKernel(LayerwiseKernel):
         return geometry_of(slots, vectors, radial, convolution.layout.l_max)
 
     def convolve(
-        self, convolution: Convolution, hidden: torch.Tensor, scalars: torch.Tensor, geometry: Geometry
+        self, convolution: Convolution, hidden: torch.Tensor, scalars: torch.Tensor, geometry: CPUGeometry
     ) -> torch.Tensor:
         """Tensor product, sum over neighbours in tiles, and mixing."""
         from propensity.nn.kernels.cpu.layer import Convolve, parameters_of
@@ -63,30 +64,26 @@ class CPUKernel(LayerwiseKernel):
             *convolution.mix,
         )
 
-    def features(self, network: Any, graph: Any) -> list[torch.Tensor]:
+    def layers(
+        self, stack: Stack, graph: Graph, scalars: torch.Tensor, first: torch.Tensor, every: bool = False
+    ) -> list[torch.Tensor]:
         """See :class:`propensity.nn.kernels.base.Kernel`."""
-        if network.training or torch.is_grad_enabled():
-            return super().features(network, graph)
-        return [layer.clone() for layer in self._infer(network, graph)]
+        if stack.training or torch.is_grad_enabled():
+            return super().layers(stack, graph, scalars, first, every)
+        found = self._infer(stack, graph, scalars, first)
+        return [layer.clone() for layer in found] if every else list(deque(found, maxlen=1))
 
-    def last_features(self, network: Any, graph: Any) -> torch.Tensor:
-        """See :class:`propensity.nn.kernels.base.Kernel`."""
-        if network.training or torch.is_grad_enabled():
-            return super().last_features(network, graph)
-        for layer in self._infer(network, graph):
-            last = layer
-        return last
-
-    def _infer(self, network: Any, graph: Any) -> Iterator[torch.Tensor]:
+    def _infer(
+        self, stack: Stack, graph: Graph, scalars: torch.Tensor, first: torch.Tensor
+    ) -> Iterator[torch.Tensor]:
         """Features after each layer; what one layer wrote is written over by the next but one."""
         from propensity.nn.kernels.cpu.layer import forward, parameters_of, radial_of, running, table
 
-        scalars = network.layer_scalars(graph)
-        geometry = self.prepare(graph, network.convolutions[-1])
-        features = table(network.first_features(graph), scalars)
-        blank = scalars.new_zeros(len(scalars), network.convolutions[-1].layout.dim_out)
+        geometry = self.prepare(graph, stack.last)
+        features = table(first, scalars)
+        blank = scalars.new_zeros(len(scalars), stack.last.layout.dim_out)
         tables = table(blank, scalars), table(blank, scalars)
-        for k, (convolution, norm) in enumerate(zip(network.convolutions, network.norms, strict=True)):
+        for k, (convolution, norm) in enumerate(stack):
             mlp, layout, out = convolution.radial, convolution.layout, tables[k % 2]
             kept = geometry.slots.bits(None, mlp.linear_in.out_features)
             radial = radial_of(parameters_of(mlp), running(mlp), kept, 1.0)

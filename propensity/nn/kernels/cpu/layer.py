@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 
 from propensity.nn.kernels.cpu import radial as cpu_radial
 from propensity.nn.kernels.cpu import tiles as cpu_tiles
-from propensity.nn.kernels.cpu.geometry import Geometry
+from propensity.nn.kernels.cpu.geometry import CPUGeometry
 from propensity.nn.kernels.cpu.radial import Radial
 from propensity.nn.kernels.cpu.rows import groups, padded, row_function, sum_offsets
 from propensity.nn.kernels.cpu.simd import LANES
@@ -79,7 +79,7 @@ def _product(layout: ConvolutionLayout, kind: str, mix: list[torch.Tensor]) -> P
 def forward(
     layout: ConvolutionLayout,
     mix: Any,
-    geometry: Geometry,
+    geometry: CPUGeometry,
     radial: Radial,
     features: torch.Tensor,
     residual: bool,
@@ -113,7 +113,7 @@ class Convolve(torch.autograd.Function):
     def forward(
         ctx: Any,
         convolution: Any,
-        geometry: Geometry,
+        geometry: CPUGeometry,
         hidden: torch.Tensor,
         scalars: torch.Tensor,
         harmonics: torch.Tensor,
@@ -222,7 +222,7 @@ class Convolve(torch.autograd.Function):
         )
 
 
-def _batch_moments(mlp: Any, geometry: Geometry) -> torch.Tensor:
+def _batch_moments(mlp: Any, geometry: CPUGeometry) -> torch.Tensor:
     """Mean and 1/σ of the hidden units over all edges; the running statistics move as in torch's batch
     norm.
     """

@@ -8,88 +8,25 @@ layer at a time, and only tensors of particles are kept for the backward pass.
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Iterator
-from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
-from propensity.nn.kernels.reference import _harmonics
+from propensity.nn.kernels.base import Stack
+from propensity.nn.kernels.triton.geometry import TABLE, TritonGeometry
 from propensity.nn.kernels.triton.layer import convolve, launch, run_layers, running
 from propensity.nn.kernels.triton.shapes import Shapes, shapes_of
 from propensity.nn.radial import bessel_basis
 
-#: Intervals of the table of radial weights over 0 ≤ r ≤ r_c.
-TABLE = 16384
+if TYPE_CHECKING:
+    from propensity.graph import Graph
+    from propensity.nn.convolution import Convolution
+
 #: Particles whose sums exist at the same time at inference.
 CHUNK = 1 << 19
-
-
-def is_available(device: torch.device, dtype: torch.dtype) -> bool:
-    """Runs in float32 on CUDA devices, and on CPUs under TRITON_INTERPRET=1, given Triton."""
-    if dtype != torch.float32:
-        return False
-    try:
-        import triton
-    except ImportError:
-        return False
-    return device.type == "cuda" or (device.type == "cpu" and bool(triton.knobs.runtime.interpret))
-
-
-class Geometry:
-    """Edges sorted by destination, and where each particle's edges lie, by destination and by source."""
-
-    def __init__(self, graph: Any, network: Any) -> None:
-        radial = network.convolutions[-1].radial
-        self.radial, self.l_max = radial, network.l_max
-        vectors = graph.edge_vec.to(radial.linear_in.weight.dtype)
-        if not (vectors.requires_grad and torch.is_grad_enabled()):
-            # Geometries are kept as long as the graph's own tensor lives, so they must not hold on to it.
-            vectors = vectors.detach()
-        source, destination = graph.edge_index
-        self.n = len(graph.types)
-        if not _is_sorted(destination):
-            order = torch.argsort(destination, stable=True)
-            source, destination, vectors = source[order], destination[order], vectors[order]
-        self.vectors, self.source = vectors, source.int()
-        self._destination = destination
-        self.marks = torch.arange(self.n + 1, device=vectors.device, dtype=torch.int32)
-        self.rows = torch.searchsorted(destination.contiguous(), self.marks.long(), out_int32=True)
-        #: Number of edges; more may follow that lead to no particle, so that shapes can stay the same.
-        self.count = self.rows[-1:]
-        degree = self.rows[1:] - self.rows[:-1]
-        # Particles of like degree share a program; sorting within windows keeps neighbours close in memory.
-        self.order = torch.argsort((self.marks[:-1] // 16384) * (1 << 20) - degree).int()
-        self.edges = vectors.new_empty(len(vectors), 4)
-        with torch.no_grad():
-            length = torch.linalg.vector_norm(vectors, dim=1)
-            torch.div(vectors, length[:, None], out=self.edges[:, :3])
-            torch.mul(length, TABLE / radial.cutoff, out=self.edges[:, 3])
-
-    @cached_property
-    def destination(self) -> torch.Tensor:
-        """Destination of each edge."""
-        return self._destination.int()
-
-    @cached_property
-    def by_source(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Offsets of each source and the edges sorted by source."""
-        ordered, order = torch.sort(self.source, stable=True)
-        return torch.searchsorted(ordered, self.marks, out_int32=True), order.int()
-
-    @cached_property
-    def basis(self) -> torch.Tensor:
-        """Radial basis of each edge, shape (E, n_basis)."""
-        length = torch.linalg.vector_norm(self.vectors, dim=1)
-        return bessel_basis(length, self.radial.n_basis, self.radial.cutoff)
-
-    @cached_property
-    def harmonics(self) -> torch.Tensor | None:
-        """Spherical harmonics, wanted only for gradients with respect to positions."""
-        if not (self.vectors.requires_grad and torch.is_grad_enabled()):
-            return None
-        return _harmonics(self.l_max, self.vectors.dtype, self.vectors.device)(self.vectors)
 
 
 class TritonKernel:
@@ -97,67 +34,62 @@ class TritonKernel:
 
     name = "triton"
 
-    def prepare(self, graph: Any, network: Any) -> Geometry:
+    def is_available(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Runs in float32 on CUDA devices, and on CPUs under TRITON_INTERPRET=1, given Triton."""
+        if dtype != torch.float32:
+            return False
+        try:
+            import triton
+        except ImportError:
+            return False
+        return device.type == "cuda" or (device.type == "cpu" and bool(triton.knobs.runtime.interpret))
+
+    def prepare(self, graph: Graph, convolution: Convolution) -> TritonGeometry:
         """Sort edges and particles, once for all layers and, as long as the graph lives, for all passes."""
         key = graph.edge_vec
         capturing = key.is_cuda and torch.cuda.is_current_stream_capturing()
         # A captured graph must hold these operations, as its inputs are overwritten between replays.
         if capturing or (key.requires_grad and torch.is_grad_enabled()):
-            return Geometry(graph, network)
+            return TritonGeometry(graph, convolution)
         stamp = (
             _version(key),
             torch.is_inference_mode_enabled(),
             graph.edge_index.data_ptr(),
-            network.cutoff,
-            network.config["n_basis"],
+            convolution.radial.cutoff,
+            convolution.radial.n_basis,
+            convolution.layout.l_max,
             key.dtype,
         )
         held = _GEOMETRIES.get(key)
         if held is None or held[0] != stamp:
-            held = _GEOMETRIES[key] = stamp, Geometry(graph, network)
+            held = _GEOMETRIES[key] = stamp, TritonGeometry(graph, convolution)
         return held[1]
 
-    def features(self, network: Any, graph: Any) -> list[torch.Tensor]:
-        """Features after each layer, in the layout of e3nn."""
-        shapes = _shapes(network.convolutions[-1])
-        return [shapes.unpack_features(packed) for packed in self._layers(network, graph)]
+    def layers(
+        self, stack: Stack, graph: Graph, scalars: torch.Tensor, first: torch.Tensor, every: bool = False
+    ) -> list[torch.Tensor]:
+        """See :class:`propensity.nn.kernels.base.Kernel`."""
+        shapes = _shapes(stack.last)
+        packed = shapes.pack_scalars(scalars)
+        # Where nothing goes into the first layer, the kernels want a tensor that they don't read.
+        before = _shapes(stack.convolutions[0]).pack_features(first) if first.shape[1] else packed
+        found = self._packed_layers(stack, self.prepare(graph, stack.last), packed, before)
+        return [shapes.unpack_features(after) for after in (found if every else deque(found, maxlen=1))]
 
-    def last_features(self, network: Any, graph: Any) -> torch.Tensor:
-        """Features after the last layer, in the layout of e3nn."""
-        for packed in self._layers(network, graph):
-            last = packed
-        return _shapes(network.convolutions[-1]).unpack_features(last)
-
-    def _layers(self, network: Any, graph: Any) -> Iterator[torch.Tensor]:
+    def _packed_layers(
+        self, stack: Stack, geometry: TritonGeometry, scalars: torch.Tensor, features: torch.Tensor
+    ) -> Iterator[torch.Tensor]:
         """Features after each layer, in the layout of the kernels."""
-        geometry = self.prepare(graph, network)
-        scalars = _scalars(network, graph)
-        features = _first_features(network, graph, scalars)
-        if network.training or torch.is_grad_enabled():
-            yield from run_layers(network, geometry, scalars, features)
+        if stack.training or torch.is_grad_enabled():
+            yield from run_layers(stack, geometry, scalars, features)
             return
-        for convolution, norm in zip(network.convolutions, network.norms, strict=True):
+        for convolution, norm in stack:
             features = _infer(convolution, norm, geometry, features, scalars)
             yield features
 
 
-def _scalars(network: Any, graph: Any) -> torch.Tensor:
-    """Node scalars in the layout of the kernels: rows of a table, where they are species only."""
-    shapes = _shapes(network.convolutions[-1])
-    if network.n_extra:
-        return shapes.pack_scalars(network.layer_scalars(graph))
-    return shapes.one_hot.index_select(0, graph.types)
-
-
-def _first_features(network: Any, graph: Any, scalars: torch.Tensor) -> torch.Tensor:
-    """What the first layer reads in the layout of the kernels; ``scalars``, unread, where that is nothing."""
-    if not network.offset_scale:
-        return scalars
-    return _shapes(network.convolutions[0]).pack_features(network.first_features(graph))
-
-
 def _infer(
-    convolution: Any, norm: Any, geometry: Geometry, before: torch.Tensor, scalars: torch.Tensor
+    convolution: Any, norm: Any, geometry: TritonGeometry, before: torch.Tensor, scalars: torch.Tensor
 ) -> torch.Tensor:
     """One layer without gradients, a chunk of particles at a time."""
     shapes = _shapes(convolution)
@@ -187,11 +119,6 @@ def _infer(
 
 def _shapes(convolution: Any) -> Shapes:
     return shapes_of(convolution.layout, convolution.mix[0].device)
-
-
-def _is_sorted(destination: torch.Tensor) -> bool:
-    """True on a GPU without looking, since looking would wait for it: graphs are built sorted."""
-    return destination.is_cuda or bool((destination[1:] >= destination[:-1]).all())
 
 
 def _version(tensor: torch.Tensor) -> int:

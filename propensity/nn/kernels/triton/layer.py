@@ -12,7 +12,8 @@ from propensity.nn.kernels.triton.radial_pass import RadialPass, total
 from propensity.nn.kernels.triton.shapes import Shapes, shapes_of
 
 if TYPE_CHECKING:
-    from propensity.nn.kernels.triton.kernel import Geometry
+    from propensity.nn.kernels.base import Stack
+    from propensity.nn.kernels.triton.geometry import TritonGeometry
 
 #: Threads of a program: one for each particle or edge and channel.
 THREADS = 128
@@ -21,13 +22,13 @@ SUM_THREADS = 32
 
 
 def run_layers(
-    network: Any, geometry: Geometry, scalars: torch.Tensor, first: torch.Tensor
+    stack: Stack, geometry: TritonGeometry, scalars: torch.Tensor, first: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
     """Features after each layer, in the layout of the kernels, with gradients; ``first`` goes into the
     first.
     """
-    parameters = parameters_of(network)
-    return Layers.apply(network, geometry, scalars, first, geometry.harmonics, geometry.basis, *parameters)
+    parameters = parameters_of(stack)
+    return Layers.apply(stack, geometry, scalars, first, geometry.harmonics, geometry.basis, *parameters)
 
 
 class Layers(torch.autograd.Function):
@@ -36,8 +37,8 @@ class Layers(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        network: Any,
-        geometry: Geometry,
+        stack: Stack,
+        geometry: TritonGeometry,
         scalars: torch.Tensor,
         first: torch.Tensor,
         harmonics: torch.Tensor | None,
@@ -45,19 +46,19 @@ class Layers(torch.autograd.Function):
         *parameters: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         """Features after each layer, shape (N, width)."""
-        radial, device = network.convolutions[-1].radial, scalars.device
-        layouts = tuple(convolution.layout for convolution in network.convolutions)
+        radial, device = stack.last.radial, scalars.device
+        layouts = tuple(convolution.layout for convolution, _ in stack)
         ctx.packing = packing_of(layouts, radial.n_basis, radial.linear_in.out_features, device)
         packed, basis = ctx.packing.pack(parameters), basis.detach()
         counters = [
             convolution.radial.norm.num_batches_tracked
-            for convolution in network.convolutions
+            for convolution, _ in stack
             if convolution.radial.uses_batch(len(basis))
         ]
         if counters:
             torch._foreach_add_(counters, 1)
         ctx.layers, kept, features, before = [], [], [], first
-        for k, (convolution, norm) in enumerate(zip(network.convolutions, network.norms, strict=True)):
+        for k, (convolution, norm) in enumerate(stack):
             layer = LayerPass(shapes_of(convolution.layout, device), geometry, ctx.packing, k)
             before, state = layer.forward(convolution.radial, norm, packed, before, scalars, basis)
             ctx.layers.append(layer)
@@ -109,7 +110,7 @@ class Layers(torch.autograd.Function):
 class LayerPass:
     """Convolution, mixing, residual and batch norm of one layer in one pass."""
 
-    def __init__(self, shapes: Shapes, geometry: Geometry, packing: Packing, number: int) -> None:
+    def __init__(self, shapes: Shapes, geometry: TritonGeometry, packing: Packing, number: int) -> None:
         self.shapes, self.geometry, self.packing, self.number = shapes, geometry, packing, number
         self.has_hidden = bool(shapes.layout.channels_in)
 
@@ -274,7 +275,7 @@ class LayerPass:
 
 def convolve(
     shapes: Shapes,
-    geometry: Geometry,
+    geometry: TritonGeometry,
     before: torch.Tensor,
     scalars: torch.Tensor,
     radial: torch.Tensor,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from propensity.nn.kernels.base import Stack
 from propensity.nn.kernels.triton.shapes import Shapes, shapes_of
 from propensity.nn.layout import ConvolutionLayout
 
@@ -191,10 +192,10 @@ def packing_of(
     return Packing(layouts, n_basis, hidden, device)
 
 
-def parameters_of(network: object) -> list[torch.Tensor]:
+def parameters_of(stack: Stack) -> list[torch.Tensor]:
     """Parameters of all layers in the order of :class:`Packing`."""
     found: list[torch.Tensor] = []
-    for convolution, norm in zip(network.convolutions, network.norms, strict=True):  # type: ignore[attr-defined]
+    for convolution, norm in stack:
         radial = convolution.radial
         found += [
             radial.linear_in.weight,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -83,11 +83,6 @@ class Shapes:
     def unpack_features(self, packed: torch.Tensor) -> torch.Tensor:
         """(N, width) → (N, dim_out) as in e3nn."""
         return _Chosen.apply(packed, self.to_e3nn, self.from_e3nn)
-
-    @cached_property
-    def one_hot(self) -> torch.Tensor:
-        """Packed scalars of each species alone."""
-        return self.pack_scalars(torch.eye(self.layout.n_scalars, device=self.scalars.device))
 
     def pack_scalars(self, scalars: torch.Tensor) -> torch.Tensor:
         """(N, n_scalars) → (N, NQ·CP·4)."""

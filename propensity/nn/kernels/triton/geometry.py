@@ -1,0 +1,78 @@
+"""Edges in the order of the kernels, and what layers and passes share of them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+
+from propensity.nn.kernels.reference import _harmonics
+from propensity.nn.radial import bessel_basis
+
+if TYPE_CHECKING:
+    from propensity.graph import Graph
+    from propensity.nn.convolution import Convolution
+
+#: Intervals of the table of radial weights over 0 ≤ r ≤ r_c.
+TABLE = 16384
+
+
+class TritonGeometry:
+    """Edges sorted by destination, and where each particle's edges lie, by destination and by source."""
+
+    def __init__(self, graph: Graph, convolution: Convolution) -> None:
+        radial = convolution.radial
+        self.radial, self.l_max = radial, convolution.layout.l_max
+        vectors = graph.edge_vec.to(radial.linear_in.weight.dtype)
+        if not (vectors.requires_grad and torch.is_grad_enabled()):
+            # Geometries are kept as long as the graph's own tensor lives, so they must not hold on to it.
+            vectors = vectors.detach()
+        source, destination = graph.edge_index
+        self.n = len(graph.types)
+        if not _is_sorted(destination):
+            order = torch.argsort(destination, stable=True)
+            source, destination, vectors = source[order], destination[order], vectors[order]
+        self.vectors, self.source = vectors, source.int()
+        self._destination = destination
+        self.marks = torch.arange(self.n + 1, device=vectors.device, dtype=torch.int32)
+        self.rows = torch.searchsorted(destination.contiguous(), self.marks.long(), out_int32=True)
+        #: Number of edges; more may follow that lead to no particle, so that shapes can stay the same.
+        self.count = self.rows[-1:]
+        degree = self.rows[1:] - self.rows[:-1]
+        # Particles of like degree share a program; sorting within windows keeps neighbours close in memory.
+        self.order = torch.argsort((self.marks[:-1] // 16384) * (1 << 20) - degree).int()
+        self.edges = vectors.new_empty(len(vectors), 4)
+        with torch.no_grad():
+            length = torch.linalg.vector_norm(vectors, dim=1)
+            torch.div(vectors, length[:, None], out=self.edges[:, :3])
+            torch.mul(length, TABLE / radial.cutoff, out=self.edges[:, 3])
+
+    @cached_property
+    def destination(self) -> torch.Tensor:
+        """Destination of each edge."""
+        return self._destination.int()
+
+    @cached_property
+    def by_source(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Offsets of each source and the edges sorted by source."""
+        ordered, order = torch.sort(self.source, stable=True)
+        return torch.searchsorted(ordered, self.marks, out_int32=True), order.int()
+
+    @cached_property
+    def basis(self) -> torch.Tensor:
+        """Radial basis of each edge, shape (E, n_basis)."""
+        length = torch.linalg.vector_norm(self.vectors, dim=1)
+        return bessel_basis(length, self.radial.n_basis, self.radial.cutoff)
+
+    @cached_property
+    def harmonics(self) -> torch.Tensor | None:
+        """Spherical harmonics, wanted only for gradients with respect to positions."""
+        if not (self.vectors.requires_grad and torch.is_grad_enabled()):
+            return None
+        return _harmonics(self.l_max, self.vectors.dtype, self.vectors.device)(self.vectors)
+
+
+def _is_sorted(destination: torch.Tensor) -> bool:
+    """True on a GPU without looking, since looking would wait for it: graphs are built sorted."""
+    return destination.is_cuda or bool((destination[1:] >= destination[:-1]).all())
