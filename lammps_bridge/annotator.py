@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,8 @@ class Annotator:
     ) -> None:
         if every < 1:
             raise InputError(f"every is {every}: give a positive number of steps.")
+        if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+            raise InputError(f"name is {name!r}: give letters, digits and underscores, as LAMMPS has them.")
         self.lmp = lmp
         self.every = int(every)
         self.name = name
@@ -102,7 +105,7 @@ class Annotator:
         columns = f" {len(live.times)}" if len(live.times) > 1 else ""
         # An empty group: `fix external` adds its force to no atom.
         self.lmp.command(f"group {self.name}_nobody empty")
-        self.lmp.command(f"fix {self.name}_values all property/atom {live.property}{columns}")
+        self.lmp.command(f"fix {self.name}_values all property/atom {live.property}{columns} writedata no")
         self.lmp.command(f"fix {self.name} {self.name}_nobody external pf/callback {self.every} 1")
         self._live = live
         self.lmp.fix_external_set_vector_length(self.name, live.means.size)

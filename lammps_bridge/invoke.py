@@ -2,7 +2,7 @@
 
 In the input file, with one species for each atom type::
 
-    fix values all property/atom d_propensity
+    fix values all property/atom d_propensity writedata no
     python annotate input 1 SELF format p here "from lammps_bridge.invoke import callback; annotate =
     callback('ka-default', species='AB')"
     python annotate invoke

@@ -25,6 +25,8 @@ from lammps_bridge.core import LammpsFrame
 from propensity.errors import DataError
 
 VERSION = 1
+#: Longest options in bytes, most atoms, and bytes read at once.
+MAX_TEXT, MAX_ATOMS, CHUNK = 2**20, 10**9, 2**20
 _HELLO = struct.Struct("=4sII")
 _FRAME = struct.Struct("=4sqq")
 _REPLY = struct.Struct("=4siQQ")
@@ -43,6 +45,8 @@ def receive_hello(connection: socket.socket) -> dict[str, list[str]] | None:
             if magic == b"PRPN"
             else "the client is not a fix propensity."
         )
+    if length > MAX_TEXT:
+        raise DataError(f"the client wants to send {length} bytes of options: at most {MAX_TEXT} are read.")
     lines = receive(connection, length).decode(errors="replace").splitlines()
     return {words[0]: words[1:] for words in (line.split("\t") for line in lines)}
 
@@ -53,7 +57,7 @@ def receive_frame(connection: socket.socket) -> LammpsFrame | None:
     if not head:
         return None
     magic, periodic, n = _FRAME.unpack(head)
-    if magic != b"FRAM" or n < 0:
+    if magic != b"FRAM" or not 0 < n <= MAX_ATOMS:
         raise DataError("what the client sent is not a configuration.")
 
     def array(dtype: str, *shape: int) -> np.ndarray:
@@ -76,13 +80,13 @@ def send_reply(connection: socket.socket, status: int, text: str = "", *values: 
 
 def receive(connection: socket.socket, size: int) -> bytes:
     """Exactly ``size`` bytes, or none when the other side has closed; closing half-way is an error."""
-    buffer = bytearray(size)
-    view, got = memoryview(buffer), 0
-    while got < size:
-        n = connection.recv_into(view[got:])
-        if n == 0:
-            if got == 0:
+    buffer = bytearray()
+    while len(buffer) < size:
+        # Memory is taken as data come, not as a client claims.
+        part = connection.recv(min(size - len(buffer), CHUNK))
+        if not part:
+            if not buffer:
                 return b""
             raise DataError("the connection ended in the middle of a message.")
-        got += n
+        buffer += part
     return bytes(buffer)

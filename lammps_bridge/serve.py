@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import socket
+import stat
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -64,10 +68,7 @@ def listen(address: str, device: str | None = None) -> None:
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         if family != socket.AF_UNIX:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(where)
-        except OSError as error:
-            raise InputError(f"can't listen at {address} ({error.strerror}): choose a free one.") from None
+        _bind(listener, where, address)
         listener.listen()
         name = listener.getsockname()
         shown = f"unix:{name}" if family == socket.AF_UNIX else f"{name[0]}:{name[1]}"
@@ -75,13 +76,47 @@ def listen(address: str, device: str | None = None) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a unix path is removed
         try:
             while True:
-                connection, _ = listener.accept()
+                try:
+                    connection, _ = listener.accept()
+                except OSError as error:  # too many open files: others will end
+                    print(f"no connection accepted ({error.strerror})", file=sys.stderr, flush=True)
+                    time.sleep(0.5)
+                    continue
                 if family != socket.AF_UNIX:
                     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 threading.Thread(target=serve, args=(connection, device), daemon=True).start()
         finally:
             if family == socket.AF_UNIX:
-                os.unlink(where)  # type: ignore[arg-type]
+                Path(str(where)).unlink(missing_ok=True)
+
+
+def _bind(listener: socket.socket, where: str | tuple[str, int], address: str) -> None:
+    """Bind; a unix path is for this user only, and one that a dead server has left is taken over."""
+    before = os.umask(0o177)
+    try:
+        if isinstance(where, str) and _is_stale(where):
+            os.unlink(where)
+        listener.bind(where)
+    except (OSError, ValueError, OverflowError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"can't listen at {address} ({reason}): choose a free one.") from None
+    finally:
+        os.umask(before)
+
+
+def _is_stale(path: str) -> bool:
+    """Whether a path is a socket at which nobody listens."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return False
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1)
+            probe.connect(path)
+        return False
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
 
 
 def serve(connection: socket.socket, device: str | None = None) -> None:
@@ -149,10 +184,16 @@ def _number(keyword: str, text: str) -> float:
 
 def _address(text: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
     if text.startswith("unix:"):
-        return socket.AF_UNIX, text.removeprefix("unix:")
+        path = text.removeprefix("unix:")
+        # An empty path, or one that begins with a zero, would be an address open to every local user.
+        if not path or not path.isprintable():
+            raise InputError(f"address {text!r} names no file: give a path, e.g. unix:/tmp/propensity.")
+        return socket.AF_UNIX, path
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
-        raise InputError(f"address {text!r} is neither host:port nor unix:path, e.g. 127.0.0.1:5678.")
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+        raise InputError(
+            f"address {text!r} is neither host:port nor unix:path, e.g. 127.0.0.1:5678 (ports end at 65535)."
+        )
     return socket.AF_INET, (host, int(port))
 
 

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import socket
 import stat
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from propensity.errors import DataError, PropensityError
+from propensity.errors import DataError, InputError, PropensityError
+
+#: Troubles of the disk, for which no program is to blame.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ENOMEM)
+_DISK_TEXTS = [os.strerror(number) for number in _DISK]
+#: Marks temporary files with the machine and the process that write them.
+_HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+_TEMPORARY = re.compile(rf"\..*\.{_HOST}-(\d+)-[^.]*(\.[^.]*)?")
+#: Folders in which this process has looked for what killed ones have left.
+_swept: set[Path] = set()
 
 
 def regular(path: str | os.PathLike[str]) -> Path:
@@ -30,26 +43,44 @@ def regular(path: str | os.PathLike[str]) -> Path:
     if stat.S_ISREG(mode):
         return path
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    raise DataError(
-        f"{path} can't be read: it is {kinds.get(stat.S_IFMT(mode), 'a device')}, so give a plain file."
-    )
+    what = kinds.get(stat.S_IFMT(mode), "a device")
+    raise DataError(f"{path} can't be read: it is {what}, so give a plain file.")
+
+
+def in_script(path: str | os.PathLike) -> str:
+    """A path as it may stand between double quotes in the input of another program.
+
+    Raises
+    ------
+    InputError
+        When quotes or control characters in it could end the quotes, and what follows be taken for commands.
+    """
+    text = os.fspath(path) if isinstance(path, str) else str(path)
+    if not text.isprintable() or set(text) & {'"', "'", "`"}:
+        raise InputError(
+            f"the path {text!r} has quotes or characters that can't be printed, which other programs would"
+            " take for commands: rename that folder."
+        )
+    return text
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it when the block succeeds and vanishes when it
-    fails.
+    fails; what a killed process has left there vanishes too.
 
     Raises
     ------
     PropensityError
-        When the folder doesn't exist or can't be written.
+        When the folder doesn't exist or can't be written, or the disk is full.
     """
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target.parent)
         # The suffix stays, since several writers choose the format by it.
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+        prefix = f".{target.stem[:100]}.{_HOST}-{os.getpid()}-"
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
     except OSError as error:
         raise PropensityError(
             f"{target} can't be written ({error.strerror}): choose a writable folder."
@@ -57,10 +88,64 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, target)
+        with disk_trouble(target):
+            yield temporary
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_trouble(path: str | os.PathLike) -> Iterator[None]:
+    """Turn the errors of a full or failing disk, whatever library they come from, into one sentence.
+
+    Raises
+    ------
+    PropensityError
+        Naming ``path`` and the trouble.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = disk_reason(error)
+        if isinstance(error, PropensityError) or reason is None:
+            raise
+        raise PropensityError(
+            f"{path} can't be written ({reason}): free some space or choose another folder."
+        ) from None
+
+
+def disk_reason(error: BaseException) -> str | None:
+    """What is wrong with the disk by an exception; None when it is about something else."""
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return os.strerror(error.errno)
+    # HDF5, safetensors and torch keep the number of the system's error in their text only.
+    if isinstance(error, (OSError, RuntimeError)) or type(error).__name__ == "SafetensorError":
+        return next((text for text in _DISK_TEXTS if text in str(error)), None)
+    return None
+
+
+def _sweep(folder: Path) -> None:
+    """Remove temporary files of processes of this machine that are no more."""
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries]
+    for name in names:
+        found = _TEMPORARY.fullmatch(name)
+        if found and not _alive(int(found[1])):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OverflowError, OSError):
+        return True
+    return True

@@ -79,6 +79,7 @@ class Predictor:
             raise InputError("the committee is empty: give at least one model.")
         self.device = _device(device)
         self.dtype = _dtype(dtype)
+        self._process = os.getpid()
         self.species_map = species_map
         self.estimators = [load_model(path).to(self.device, self.dtype, kernel) for path in paths]
         self.card: Card = self.estimators[0].card
@@ -143,6 +144,11 @@ class Predictor:
                 " model sees thermal positions: give the thermal structure."
             )
         check_dimension(self.card, structure)
+        if self.device.type == "cuda" and os.getpid() != self._process:
+            raise PropensityError(
+                "CUDA doesn't survive a fork: start the process by multiprocessing's 'spawn', or use"
+                " device='cpu'."
+            )
         reduced = structure if self.length_scale == 1.0 else structure.scaled(1 / self.length_scale)
         self._check_like_training(reduced)
         if self.quench is not None and reduced.thermal_offset is None:
@@ -197,6 +203,14 @@ class Predictor:
             self._warned.add(topic)
         if new:
             warnings.warn(message, PropensityWarning, stacklevel=4)
+
+    def __copy__(self) -> Predictor:
+        """Itself: a predictor is never changed, so copies of what holds it share it."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Predictor:
+        """Itself, likewise."""
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
         raise TypeError("a Predictor holds a network: pass the model's path to workers and load it there.")

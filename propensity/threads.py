@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -50,6 +51,21 @@ def share(function: Callable[..., None], blocks: int, *arguments: Any) -> None:
     others = _pool(threads - 1).map(work, range(threads - 1)) if threads > 1 else ()
     work()
     list(others)
+
+
+@lru_cache(maxsize=1)
+def survive_fork() -> None:
+    """From now on, let a forked child predict on one thread.
+
+    The threads of OpenMP and ours don't come along into a child, which would wait for them for ever.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_alone)
+
+
+def _alone() -> None:
+    _pool.cache_clear()
+    torch.set_num_threads(1)
 
 
 @lru_cache(maxsize=4)

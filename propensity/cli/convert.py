@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from propensity.cli.screen import Screen
 
 
 @click.command(name="convert")
@@ -58,7 +59,7 @@ def command(
     """
     from propensity.data.convert import convert
 
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     columns = (
         TextColumn("converting"),
         BarColumn(),

@@ -81,9 +81,9 @@ def command(
     propensity describe data.h5 -o energy.npz --kind energy --inherent --stop 4
     """  # noqa: D301
     import numpy as np
-    from rich.console import Console
     from rich.progress import track
 
+    from propensity.cli.screen import Screen
     from propensity.descriptors.describe import describe
     from propensity.errors import DataError, InputError
     from propensity.files import replacing
@@ -94,7 +94,7 @@ def command(
     frames = _structures(file, topology, names, species_map, inherent, start, stop, step)
     columns: dict[str, list[Any]] = {"features": [], "types": [], "frames": []}
     feature_names: list[str] = []
-    for label, structure in track(frames, "describing", console=Console(stderr=True), transient=True):
+    for label, structure in track(frames, "describing", console=Screen(stderr=True), transient=True):
         reduced = structure if length_scale == 1 else structure.scaled(1 / length_scale)
         features, feature_names = describe(reduced, kind, names, potential=potential)
         if columns["features"] and features.shape != columns["features"][0].shape:

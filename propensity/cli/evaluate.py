@@ -61,9 +61,9 @@ def command(
     """
     from pathlib import Path
 
-    from rich.console import Console
     from rich.progress import track
 
+    from propensity.cli.screen import Screen
     from propensity.data import open_dataset, select_times
     from propensity.errors import InputError
     from propensity.estimators.storage import load_model
@@ -78,7 +78,7 @@ def command(
     samples = select_times(open_dataset(list(data), labels=labels), times)
 
     def bar(items: Sequence[Any]) -> Iterable[Any]:
-        return track(items, "scoring", console=Console(stderr=True), transient=True)
+        return track(items, "scoring", console=Screen(stderr=True), transient=True)
 
     score = evaluate(
         estimator,
@@ -90,7 +90,7 @@ def command(
         seed=seed,
         progress=bar,
     )
-    Console().print(
+    Screen().print(
         table(score, f"{estimator.card.name or model} on {samples.source}: {len(score.names)} structure(s)")
     )
     if output:

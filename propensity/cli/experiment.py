@@ -72,9 +72,9 @@ def command(
     propensity experiment timescales train.npz:valid.npz --model ridge --model energy -o runs/timescales
     propensity experiment lmax data.h5 --values 0,1,2 --set epochs=50 -o runs/lmax
     """  # noqa: D301
-    from rich.console import Console
     from rich.progress import track
 
+    from propensity.cli.screen import Screen
     from propensity.errors import InputError
     from propensity.experiments.jobs import open_system, run_job, write_rows
     from propensity.experiments.plans import EXPERIMENTS, ExperimentSettings
@@ -104,13 +104,13 @@ def command(
     for job in jobs:
         job.checked_options()
     folder = Path(output)
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     rows: list[dict[str, Any]] = []
     for job in track(jobs, f"{len(jobs)} trainings", console=console, transient=True):
         rows += run_job(job, opened, folder)
     write_rows(rows, folder / "results.csv")
     experiment.draw(rows, jobs, opened, folder)
-    wide = Console(width=max(100, Console().width))
+    wide = Screen(width=max(100, Screen().width))
     for shown in results_tables(rows):
         wide.print(shown)
     click.echo(f"wrote results.csv and figure.png to {folder}")

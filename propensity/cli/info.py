@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from propensity.cli.screen import Screen
 from propensity.errors import DataError
 
 
@@ -27,7 +27,7 @@ def command(path: str, topology: Path | None, labels: str | None) -> None:
 
     TOPOLOGY names the particles of a trajectory that doesn't, such as XTC.
     """
-    console = Console(highlight=False)
+    console = Screen(highlight=False)
     if topology is None and _is_model(path):
         _model(path, console)
     elif topology is None and (Path(path).is_dir() or _is_data(Path(path))):
@@ -61,13 +61,13 @@ def _is_data(path: Path) -> bool:
     return path.is_file() and suffix in suffixes() and (suffix not in (".h5", ".hdf5") or is_store(path))
 
 
-def _data(path: str, labels: str | None, console: Console) -> None:
+def _data(path: str, labels: str | None, console: Screen) -> None:
     from propensity.cli import data_tables as report
     from propensity.data import Sample, open_dataset
     from propensity.data.summary import summarise
 
     dataset = open_dataset(path, labels=labels)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Progress(console=Screen(stderr=True), transient=True) as bar:
         task = bar.add_task("reading", total=len(dataset))
 
         def count(sample: Sample) -> None:
@@ -82,7 +82,7 @@ def _data(path: str, labels: str | None, console: Console) -> None:
         console.print()
 
 
-def _model(path: str, console: Console) -> None:
+def _model(path: str, console: Screen) -> None:
     from propensity.estimators.storage import load_card, model_files
 
     weights, description = model_files(path)
@@ -107,7 +107,7 @@ def _text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _trajectory(path: Path, topology: Path | None, console: Console) -> None:
+def _trajectory(path: Path, topology: Path | None, console: Screen) -> None:
     frames, species, box = _read_ase(path) if topology is None else (None, None, None)
     if frames is None:
         frames, species, box = _read_mdanalysis(path, topology)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import warnings
 from typing import cast
@@ -10,6 +11,7 @@ from typing import cast
 import click
 
 from propensity.errors import PropensityError, PropensityWarning, suggest
+from propensity.files import disk_reason
 from propensity.version import __version__
 
 #: Verb → line in ``propensity --help``; the command is ``propensity.cli.<verb>:command``.
@@ -74,12 +76,21 @@ def main(ctx: click.Context, debug: bool) -> None:
 
 def run() -> None:
     """Entry point of the ``propensity`` script."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal of another alphabet shows ? for what it can't
+            stream.reconfigure(errors="replace")
+    terminated: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        # As Ctrl-C, so that what is done is kept.
+        terminated.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
     try:
         main.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        _fail("interrupted.", 130)
-    except KeyboardInterrupt:
-        _fail("interrupted.", 130)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _fail("interrupted.", 143 if terminated else 130)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(0)
@@ -91,16 +102,27 @@ def run() -> None:
         _fail(str(error), 1)
     except BrokenPipeError:
         sys.exit(141)
+    except (OSError, RuntimeError, MemoryError) as error:
+        reason = "out of memory" if isinstance(error, MemoryError) else disk_reason(error)
+        if reason is None or "--debug" in sys.argv:
+            raise
+        where = f"{error.filename}: " if getattr(error, "filename", None) else ""
+        _fail(f"{where}{reason}: free some and run the same command again.", 1)
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(f"propensity: error: {message}", err=True)
+    click.echo(f"propensity: error: {_printable(message)}", err=True)
     sys.exit(code)
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:  # type: ignore[no-untyped-def]
     if issubclass(category, PropensityWarning):
-        click.echo(f"propensity: warning: {message}", err=True)
+        click.echo(f"propensity: warning: {_printable(str(message))}", err=True)
+
+
+def _printable(text: str) -> str:
+    """One line of what can't steer a terminal (as in ``screen``, without the time to import rich)."""
+    return "".join(c if c.isprintable() else "�" for c in " ".join(text.split()))
 
 
 if __name__ == "__main__":

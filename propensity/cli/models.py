@@ -11,11 +11,10 @@ import click
 @click.argument("model", required=False)
 def command(model: str | None) -> None:
     """List the installed models, or show the card of one (a name or folder)."""
-    from rich.console import Console
-
+    from propensity.cli.screen import Screen
     from propensity.estimators.storage import SHIPPED, load_card, model_files, shipped_models
 
-    console = Console()
+    console = Screen()
     if model is None:
         names = shipped_models()
         if not names:
@@ -53,6 +52,7 @@ def _list(cards: dict[str, Any]) -> Any:
 
 def _details(card: Any, weights: Any) -> Any:
     from rich.table import Table
+    from rich.text import Text
 
     shown = Table(show_header=False, box=None, pad_edge=False)
     training = card.training
@@ -85,7 +85,7 @@ def _details(card: Any, weights: Any) -> Any:
     }
     for key, value in rows.items():
         if value:
-            shown.add_row(f"[bold]{key}[/bold]", str(value))
+            shown.add_row(Text(key, style="bold"), str(value))
     return shown
 
 

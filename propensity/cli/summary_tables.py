@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from propensity.cli.screen import Screen
 from propensity.demo.demonstration import DemoResult
 from propensity.trajectory import PropensitySummary
 from propensity.trajectory.stream import Frames
@@ -18,12 +18,12 @@ from propensity.trajectory.stream import Frames
 @contextmanager
 def frame_progress(quiet: bool) -> Iterator[Callable[[Frames, PropensitySummary], None] | None]:
     """Progress bar on stderr: by frames where their number is known, else by the part of the file read."""
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     if quiet or not console.is_terminal:
         yield None
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.fields[frames]} frames"),
         TimeRemainingColumn(),
@@ -49,7 +49,7 @@ def print_summary(summary: PropensitySummary, output: str) -> None:
                 statistics = (summary.mean, summary.low, summary.high)
                 values = [_number(array[row, column]) for array in statistics]
                 table.add_row(f"{time:g}" if row == 0 else "", name, str(summary.count[row]), *values)
-    console = Console()
+    console = Screen()
     console.print(table)
     console.print(
         f"{summary.n_frames} frame{'s' * (summary.n_frames != 1)}, {summary.n_particles} particles →"
@@ -65,8 +65,8 @@ def _number(value: float) -> str:
 
 def print_demo(result: DemoResult) -> None:
     """Compare predicted and published propensities per time and species."""
-    console = Console()
-    console.print(f"[bold]{result.model}[/bold] on {result.source}", highlight=False, soft_wrap=True)
+    console = Screen()
+    console.print(f"{result.model} on {result.source}", style="bold", highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("t", justify="right")
     for name in result.species:

@@ -107,18 +107,18 @@ def _summary(run: Any) -> str:
 
 
 def _bar(samples: Sequence[Any]) -> Iterable[Any]:
-    from rich.console import Console
     from rich.progress import track
 
-    return track(samples, "scoring", console=Console(stderr=True), transient=True)
+    from propensity.cli.screen import Screen
+
+    return track(samples, "scoring", console=Screen(stderr=True), transient=True)
 
 
 def _report(run: Any, estimator: Any) -> None:
-    from rich.console import Console
-
+    from propensity.cli.screen import Screen
     from propensity.evaluation.report import table
 
-    console = Console()
+    console = Screen()
     for part, score in run.evaluations.items():
         console.print(table(score, f"{part}: {len(score.names)} structures"))
     click.echo(

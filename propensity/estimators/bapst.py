@@ -17,6 +17,7 @@ from propensity.estimators.training_set import chosen_species, training_card
 from propensity.graph import Graph
 from propensity.nn.bapst import BapstGNN, published_state, random_cube_symmetry
 from propensity.structure import Structure
+from propensity.threads import survive_fork
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -95,6 +96,7 @@ class BapstEstimator(Estimator):
     def predict(self, structure: Structure) -> np.ndarray:
         """See :meth:`propensity.estimators.base.Estimator.predict`."""
         check_types(structure, self.card.species)
+        survive_fork()
         weight = next(self.network.parameters())
         graph = Inputs(self.card).graph(structure, device=weight.device, dtype=weight.dtype)
         output = self.network(graph).double().cpu().numpy()

@@ -17,6 +17,7 @@ from propensity.nn.kernels import get_kernel
 from propensity.nn.network import SE3GNN
 from propensity.nn.replay import replayed
 from propensity.structure import Structure
+from propensity.threads import survive_fork
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -62,9 +63,15 @@ class SE3Estimator(Estimator):
                 f"the structure has type {structure.types.max()}, but the model knows species "
                 f"{list(self.card.species)} as types 0..{self.network.n_species - 1}."
             )
+<<<<<<< HEAD
+        survive_fork()
         inputs = Inputs(self.card)
         inputs.check(structure)
         standardised = replayed(self.network, structure, inputs.scalars)
+=======
+        survive_fork()
+        standardised = replayed(self.network, structure)
+>>>>>>> d338075 (The process around it: full disks, forks, other alphabets, killed writers, sockets and scripts)
         if standardised is None:
             standardised = self._outputs(structure)
         mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)

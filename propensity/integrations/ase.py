@@ -10,6 +10,7 @@ import ase
 import ase.io
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes, equal
+from ase.outputs import Properties, all_outputs
 
 from propensity.errors import InputError, PropensityError
 from propensity.predictor import COLUMNS, Predictor
@@ -107,6 +108,10 @@ class PropensityCalculator(Calculator):
         with self._one:
             super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
             self.results = self.predictor.columns(self.structure(self.atoms if atoms is None else atoms))  # type: ignore[arg-type]
+
+    def export_properties(self) -> Any:
+        """Results that ASE has names for: none of ours, which :meth:`annotate` writes to the atoms."""
+        return Properties({name: value for name, value in self.results.items() if name in all_outputs})
 
     def annotate(self, atoms: ase.Atoms) -> ase.Atoms:
         """Write every property to ``atoms.arrays`` and the times to ``atoms.info["propensity_times"]``.

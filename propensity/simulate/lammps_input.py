@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import numpy as np
 
 from propensity.errors import PropensityError
+from propensity.files import in_script
 from propensity.simulate.engine import Leg, LegResult, State
 from propensity.simulate.physics import wrap
 
@@ -21,11 +23,13 @@ def write(leg: Leg, folder: Path, first: str = "") -> None:
     """Write ``leg.in``, beginning with the commands ``first``, and the files that it reads into
     ``folder``.
     """
+    in_script(folder)
     (folder / "state.data").write_text(_data(leg), "utf-8")
     # One mark past the end: LAMMPS asks for the next one before each dump.
     marks = [*leg.frames, max(leg.frames, default=0) + leg.steps + 1_000_000_000]
     (folder / "marks.txt").write_text("\n".join(map(str, marks)) + "\n", "utf-8")
-    (folder / "leg.in").write_text(first + script(leg, folder), "utf-8")
+    # The bytes of paths are those of the file system, whatever its encoding.
+    (folder / "leg.in").write_bytes(os.fsencode(first + script(leg, folder)))
 
 
 def script(leg: Leg, folder: Path) -> str:
@@ -86,6 +90,8 @@ def with_folder(commands: str, folder: str) -> str:
     """Replace words that begin with ``${here}`` by paths in ``folder``, quoted, as LAMMPS substitutes none in
     quotes.
     """
+    if "${here}" in commands:
+        in_script(folder)
     return re.sub(r'"?\$\{here\}([^\s"]*)"?', lambda found: f'"{folder}{found[1]}"', commands)
 
 

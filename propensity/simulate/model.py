@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 
 from propensity.errors import InputError, suggest
+from propensity.files import in_script
 
 #: Commands that define an interaction; everything else (box, atoms, fixes, runs) belongs to ``simulate``.
 COMMANDS = (
@@ -140,7 +141,10 @@ def load_input(path: str | Path) -> LiquidModel:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise InputError(f"{path} can't be read ({reason}): give a LAMMPS fragment to --input.") from None
-    return parse_model(text, path.stem, folder=str(path.resolve().parent), where=str(path))
+    folder = str(path.resolve().parent)
+    if "${here}" in text:
+        in_script(folder)
+    return parse_model(text, path.stem, folder=folder, where=str(path))
 
 
 def parse_model(text: str, name: str, folder: str, where: str) -> LiquidModel:

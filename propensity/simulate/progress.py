@@ -100,11 +100,11 @@ class Progress:
             from rich.progress import Progress as Bar
 
             self._bar = Bar(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TaskProgressColumn(),
                 TextColumn("{task.fields[left]}"),
-                console=Console(stderr=True),
+                console=Console(markup=False, emoji=False, stderr=True),
                 transient=True,
             )
 

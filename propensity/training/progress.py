@@ -25,7 +25,7 @@ class Bar(Callback):
     LINE, REFRESH = 15.0, 0.5
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or Console(markup=False, emoji=False, stderr=True)
         self._progress: Progress | None = None
         self._drawn = self._printed = -math.inf
         self._text = ""
@@ -39,7 +39,7 @@ class Bar(Callback):
             SpinnerColumn(),
             TextColumn("epoch {task.fields[epoch]}/" + str(trainer.max_epochs)),
             BarColumn(),
-            TextColumn("{task.percentage:3.0f} %  {task.fields[text]}"),
+            TextColumn("{task.percentage:3.0f} %  {task.fields[text]}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self.console,
