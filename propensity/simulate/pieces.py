@@ -104,8 +104,8 @@ class PieceStore:
         try:
             arrays = read_archive(path)
         except (OSError, DataError) as error:
-            reason = str(error).rstrip(".").removesuffix(": copy it again")
-            raise PropensityError(f"{reason}: delete it and run the same command again.") from None
+            reason = str(error).rstrip(".").removesuffix(": copy it again").removeprefix(f"{path} is ")
+            raise _damaged(path, reason) from None
         stored = arrays.pop(_CHECKSUM, None)
         wrong = [name for name, array in arrays.items() if array.dtype.kind not in "iuf"]
         if wrong or (stored is not None and not np.array_equal(stored, _checksum(arrays))):
