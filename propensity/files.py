@@ -114,8 +114,8 @@ def disk_trouble(path: str | os.PathLike) -> Iterator[None]:
         if isinstance(error, PropensityError) or reason is None:
             raise
         raise PropensityError(
-            f"{path} can't be written ({reason}): make room or choose another folder, then run the same command"
-            " again."
+            f"{path} can't be written ({reason}): make room or choose another folder, then run the same"
+            " command again."
         ) from None
 
 

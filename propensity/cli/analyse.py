@@ -58,14 +58,13 @@ def command(
     propensity analyse annotated.extxyz -o heterogeneity
     propensity analyse data.h5 -m ka-default
     """  # noqa: D301
-    from rich.console import Console
-
     from propensity.cli.analysis_tables import relaxation_table, time_table
+    from propensity.cli.screen import Screen
     from propensity.viewing.heterogeneity import analyse, plot_analysis, write_analysis
 
     scene = load(options, frames)
     found = analyse(scene, fraction=fraction, neighbours=neighbours, r_max=r_max, q=q, overlap_radius=overlap)
-    console = Console(highlight=False)
+    console = Screen(highlight=False)
     for table in time_table(found, scene.unit):
         console.print(table)
     if found.relaxation is not None:

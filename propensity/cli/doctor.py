@@ -13,14 +13,14 @@ def command(no_self_test: bool) -> None:
     Each thing that is missing stands beside the command that brings it.  Exits with 1 where something
     needed is broken.
     """
-    from rich.console import Console
     from rich.text import Text
 
+    from propensity.cli.screen import Screen
     from propensity.doctor import examine
     from propensity.errors import PropensityError
 
     marks = {"ok": ("ok", "green"), "absent": ("–", "yellow"), "broken": ("!!", "bold red")}
-    console, broken = Console(highlight=False), []
+    console, broken = Screen(highlight=False), []
     for finding in examine(self_test=not no_self_test):
         word, style = marks[finding.state]
         line = Text.assemble((f"{word:>2}  ", style), (f"{finding.name:18}", "bold"), finding.detail)

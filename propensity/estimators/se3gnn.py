@@ -63,15 +63,10 @@ class SE3Estimator(Estimator):
                 f"the structure has type {structure.types.max()}, but the model knows species "
                 f"{list(self.card.species)} as types 0..{self.network.n_species - 1}."
             )
-<<<<<<< HEAD
         survive_fork()
         inputs = Inputs(self.card)
         inputs.check(structure)
         standardised = replayed(self.network, structure, inputs.scalars)
-=======
-        survive_fork()
-        standardised = replayed(self.network, structure)
->>>>>>> d338075 (The process around it: full disks, forks, other alphabets, killed writers, sockets and scripts)
         if standardised is None:
             standardised = self._outputs(structure)
         mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
