@@ -13,9 +13,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from propensity import open_dataset, save_model
-from propensity.evaluation import evaluate
-from propensity.training import fit_network
+from propensity import evaluate, fit_network, open_dataset, save_model
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--epochs", type=int, default=20)
