@@ -139,7 +139,7 @@ def epoch():
     each = milliseconds(run, 5, warm=2) / len(graphs)
     print(f"| recorded step over {len(graphs)} structures, ms | {each:.2f} |")
     print(
-        f"| the paper's training, 400 structures × 200 epochs, min | {each * 400 * 200 / 6e4:.1f} |",
+        f"| 80,000 steps (400 structures × 200 epochs), min | {each * 400 * 200 / 6e4:.1f} |",
         flush=True,
     )
 

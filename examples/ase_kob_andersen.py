@@ -15,9 +15,7 @@ import numpy as np
 from ase.md.verlet import VelocityVerlet
 from matscipy.calculators.pair_potential import LennardJonesCut, PairPotential
 
-from propensity.demo import load_demo
-from propensity.integrations.ase import PropensityObserver
-from propensity.plotting import plot_propensity
+from propensity import PropensityObserver, load_demo, plot_propensity
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--model", default="ka-default")

@@ -14,8 +14,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from propensity import Predictor, inherent_structure
-from propensity.demo import load_demo
+from propensity import Predictor, inherent_structure, load_demo
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--thermal-model", default="ka-default")

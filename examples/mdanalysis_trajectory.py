@@ -14,8 +14,7 @@ from pathlib import Path
 import MDAnalysis
 import numpy as np
 
-from propensity import PropensityAnalysis, Structure
-from propensity.plotting import plot_propensity
+from propensity import PropensityAnalysis, Structure, plot_propensity
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--model", default="ka-default")

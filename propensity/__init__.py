@@ -31,6 +31,8 @@ _PUBLIC = {
     "evaluate": "propensity.evaluation",
     "fit_network": "propensity.training",
     "inherent_structure": "propensity.physics.quench",
+    "load_demo": "propensity.demo",
+    "load_lammps": "propensity.simulate.lammps_library",
     "load_model": "propensity.estimators.storage",
     "noise_ceiling": "propensity.statistics",
     "open_dataset": "propensity.data",
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from propensity.data import open_dataset as open_dataset
     from propensity.data import select_times as select_times
     from propensity.data.convert import convert as convert
+    from propensity.demo import load_demo as load_demo
     from propensity.descriptors.describe import describe as describe
     from propensity.errors import DataError as DataError
     from propensity.errors import InputError as InputError

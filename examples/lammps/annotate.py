@@ -5,8 +5,7 @@
 
 import sys
 
-from lammps_bridge import Annotator
-from propensity.simulate.lammps_library import load_lammps
+from propensity import Annotator, load_lammps
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ class RunOptions(Options):
         "auto", description="As the files say, by groups of correlated structures, or by structure."
     )
     fractions: tuple[float, float, float] = Field(
-        (0.5, 0.1, 0.4), description="Shares of train, validation and test where the files don't say."
+        (0.5, 0.4, 0.1), description="Shares of train, validation and test where the files don't say."
     )
     output: str | None = Field(None, description="Folder of the run; default: runs/MODEL-DATE-TIME.")
     name: str = Field("", description="Name in the model's card; default: that of the folder.")

@@ -329,7 +329,8 @@ def test_info_of_trajectories(tmp_path):
         " id type x y z\n1 1 0 0 0\n2 2 1 1 1\n"
     )
     (tmp_path / "t.lammpstrj").write_text(dump.format(0) + dump.format(10))
-    assert shown(tmp_path / "t.lammpstrj") == "frames 2 particles 2 (1: 1, 2: 1) box 5 × 5 × 5 (density 0.016 per volume)"
+    said = shown(tmp_path / "t.lammpstrj")
+    assert said == "frames 2 particles 2 (1: 1, 2: 1) box 5 × 5 × 5 (density 0.016 per volume)"
     (tmp_path / "empty.extxyz").write_text("")
     with pytest.raises(PropensityError, match=r"empty\.extxyz"):
         shown(tmp_path / "empty.extxyz")
