@@ -83,7 +83,7 @@ def test_a_whole_data_set(tmp_path):
     assert report["runs"]["residual_force"] < 1e-4
     assert abs(report["runs"]["max_energy_drift"]) < 0.01
     sample = open_dataset(tmp_path / "a.h5")[0]
-    assert sample.propensity.shape == (N, 2)
+    assert sample.propensities.shape == (N, 2)
     with pytest.raises(InputError, match=r"was begun with engine \"gpu\", and now it is \"lammps\""):
         simulate_propensities(settings, tmp_path / "a.h5", LammpsEngine(), quiet=True)
 

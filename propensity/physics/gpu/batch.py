@@ -11,7 +11,7 @@ from propensity.errors import InputError, PropensityError
 from propensity.physics.gpu.systems import Systems
 
 #: Steps of a launch, between which particles are sorted in space again, and of a chunk within it.
-LAUNCH, CHUNK = 40_000, 4_000
+LAUNCH, CHUNK = 40_000, 2_000
 
 
 @dataclass
