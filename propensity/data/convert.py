@@ -18,8 +18,12 @@ from propensity.data.opening import open_dataset
 from propensity.data.selection import TimesSpec, pick_times
 from propensity.data.store.writer import StoreWriter
 from propensity.errors import DataError, InputError, PropensityError
-from propensity.physics.quench import with_inherent_structure
+from propensity.physics.gpu.device import best_device
+from propensity.physics.quench import with_inherent_structures
+from propensity.sample import Sample
 
+#: Structures that are quenched together on a GPU.
+_TOGETHER = 256
 #: Called with (done, total) after each structure.
 Progress = Callable[[int, int], None]
 
@@ -109,6 +113,9 @@ def convert(
 
 def _run(entries: list[Entry], task: _Task, workers: int | None) -> Iterator[str | None]:
     """Convert entries, yielding for each what went wrong or None."""
+    if task.quench and best_device() is not None:
+        yield from _run_on_gpu(entries, task)
+        return
     workers = min(workers or os.cpu_count() or 1, len(entries))
     if workers <= 1:
         yield from map(task, entries)
@@ -129,6 +136,26 @@ def _run(entries: list[Entry], task: _Task, workers: int | None) -> Iterator[str
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _run_on_gpu(entries: list[Entry], task: _Task) -> Iterator[str | None]:
+    """Convert entries a few hundred at a time, their quenches together."""
+    for first in range(0, len(entries), _TOGETHER):
+        loaded = [task.load(entry) for entry in entries[first : first + _TOGETHER]]
+        yield from map(task.add, _quenched(loaded))
+
+
+def _quenched(loaded: list[Sample | PropensityError]) -> list[Sample | PropensityError]:
+    """Inherent positions for those that lack them; errors stay where they are."""
+    out = list(loaded)
+    todo = {
+        i: s
+        for i, s in enumerate(loaded)
+        if not isinstance(s, PropensityError) and s.inherent_positions is None
+    }
+    for i, result in zip(todo, with_inherent_structures(list(todo.values())), strict=True):
+        out[i] = result
+    return out
+
+
 class _Task:
     """Load one entry and add it; pickles into workers."""
 
@@ -138,14 +165,23 @@ class _Task:
         self.writer, self.times, self.length_scale, self.quench = writer, times, length_scale, quench
 
     def __call__(self, entry: Entry) -> str | None:
+        loaded = [self.load(entry)]
+        return self.add((_quenched(loaded) if self.quench else loaded)[0])
+
+    def load(self, entry: Entry) -> Sample | PropensityError:
+        """Read and convert; a failure is returned, not raised."""
         try:
             sample = pick_times(entry.load(), self.times)
             if self.length_scale is not None:
                 sample = sample.in_units_of(self.length_scale)
-            if self.quench and sample.inherent_positions is None:
-                sample = with_inherent_structure(sample)
         except PropensityError as error:
-            return str(error)
+            return error
+        return sample
+
+    def add(self, sample: Sample | PropensityError) -> str | None:
+        """Store a sample, or say what went wrong with it."""
+        if isinstance(sample, PropensityError):
+            return str(sample)
         # Trouble with writing is everybody's and ends the run.
         self.writer.add(sample)
         return None

@@ -14,7 +14,7 @@ import numpy as np
 
 from propensity.errors import InputError, PropensityError
 from propensity.physics.gpu.batch import Batch
-from propensity.physics.gpu.device import CudaDevice, Device, HostDevice, cuda_device, device_count
+from propensity.physics.gpu.device import Device, HostDevice, cuda_device, device_count
 from propensity.physics.interaction import Interaction
 from propensity.simulate.engine import Leg, LegResult, State
 from propensity.simulate.fragment import interaction_of
@@ -110,10 +110,7 @@ class GpuEngine:
         out: list[LegResult] = []
         for first in range(0, len(legs), most):
             part = legs[first : first + most]
-            if isinstance(device, CudaDevice):
-                with device.xp.cuda.Device(device.number):
-                    out += run_kind(device, interaction, part)
-            else:
+            with device.active():
                 out += run_kind(device, interaction, part)
         return out
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from propensity.errors import InputError
 from propensity.physics.gpu.batch import Batch
-from propensity.physics.gpu.device import CudaDevice, Device, cuda_device
+from propensity.physics.gpu.device import Device, cuda_device
 from propensity.physics.gpu.quench import arrays_of, inherent_structures
 from propensity.physics.gpu.systems import Wall
 from propensity.physics.interaction import Interaction, named_interaction
@@ -53,6 +54,7 @@ def cage_states(
     temperature: float,
     *,
     inherent: Sequence[np.ndarray] | None = None,
+    begin: Literal["thermal", "inherent"] = "thermal",
     radius: float = 0.45,
     replicas: int = 16,
     steps: int = 16_000,
@@ -76,6 +78,9 @@ def cage_states(
         Of the liquid.
     inherent
         Inherent positions, the centres of the walls, each (N, 3); found by FIRE when None.
+    begin
+        Where replicas start: at the thermal positions, or at the centres, forgetting the structure's own
+        velocities and thermal displacements.
     radius, stiffness
         Of the wall, in σ and ε/σ².
     replicas
@@ -107,108 +112,57 @@ def cage_states(
     if len({len(s) for s in structures}) != 1:
         raise InputError("structures differ in their number of particles: give those of one size at a time.")
     pairs = named_interaction(interaction) if isinstance(interaction, str) else interaction
+    if begin not in ("thermal", "inherent"):
+        raise InputError(f"begin is {begin!r}: choose thermal or inherent.")
     where = device or cuda_device()
-    if isinstance(where, CudaDevice):
-        with where.xp.cuda.Device(where.number):
-            return _all(
-                structures,
-                pairs,
-                temperature,
-                inherent,
-                radius,
-                replicas,
-                steps,
-                skip,
-                every,
-                timestep,
-                friction,
-                stiffness,
-                seed,
-                where,
-            )
-    return _all(
-        structures,
-        pairs,
-        temperature,
-        inherent,
-        radius,
-        replicas,
-        steps,
-        skip,
-        every,
-        timestep,
-        friction,
-        stiffness,
-        seed,
-        where,
-    )
-
-
-def _all(
-    structures: Sequence[Structure],
-    pairs: Interaction,
-    temperature: float,
-    inherent: Sequence[np.ndarray] | None,
-    radius: float,
-    replicas: int,
-    steps: int,
-    skip: int,
-    every: int,
-    timestep: float,
-    friction: float,
-    stiffness: float,
-    seed: int,
-    device: Device,
-) -> CageStates:
-    if inherent is None:
-        inherent = [s.positions for s in inherent_structures(structures, pairs, device=device)]
     out = CageStates([], [], [], np.zeros(len(structures)))
     group = max(1, _AT_ONCE // replicas)
-    for first in range(0, len(structures), group):
-        part = structures[first : first + group]
-        boxes, start, types = arrays_of(part, pairs.dimension)
-        centres = np.stack([np.asarray(x) for x in inherent[first : first + group]])
-        wall = Wall(np.repeat(centres, replicas, axis=0), radius, stiffness, skip, every)
-        velocities, seeds = [], []
-        for i in range(len(part)):
-            for r in range(replicas):
-                rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(first + i, r)))
-                v = (
-                    rng.standard_normal((len(types[i]), 3))
-                    * np.sqrt(temperature / pairs.masses[types[i]])[:, None]
-                )
-                v[:, pairs.dimension :] = 0.0
-                velocities.append(v)
-                seeds.append(rng.integers(0, 2**63, dtype=np.uint64))
-        batch = Batch(
-            device,
-            pairs,
-            np.repeat(start, replicas, axis=0),
-            np.repeat(types, replicas, axis=0),
-            np.repeat(boxes, replicas, axis=0),
-            np.stack(velocities),
-            wall=wall,
-        )
-        records = batch.dynamics(
-            skip + steps,
-            timestep,
-            sample_every=every * 10,
-            temperature=(temperature, temperature),
-            friction=friction,
-            seeds=np.array(seeds, np.uint64),
-        )
-        assert records.sums is not None
-        sums = records.sums.reshape(len(part), replicas, 10, -1).astype(np.float64)
-        late = records.kinetic[:, records.kinetic.shape[1] // 4 :].mean(axis=1).reshape(len(part), replicas)
-        out.temperature[first : first + len(part)] = (
-            2 * late.mean(axis=1) / (pairs.dimension * types.shape[1])
-        )
-        for i in range(len(part)):
-            mean, covariance, error = moments(sums[i])
-            out.mean.append(start[i] + mean)
-            out.covariance.append(covariance)
-            out.error.append(error)
+    with where.active():
+        if inherent is None:
+            inherent = [s.positions for s in inherent_structures(structures, pairs, device=where)]
+        for first in range(0, len(structures), group):
+            boxes, thermal, types = arrays_of(structures[first : first + group], pairs.dimension)
+            centres = np.stack([np.asarray(x) for x in inherent[first : first + group]])
+            start = thermal if begin == "thermal" else centres
+            velocities, seeds = _random(types, pairs, temperature, replicas, seed, first)
+            wall = Wall(np.repeat(centres, replicas, axis=0), radius, stiffness, skip, every)
+            copies = [np.repeat(a, replicas, axis=0) for a in (start, types, boxes)]
+            batch = Batch(where, pairs, copies[0], copies[1], copies[2], velocities, wall=wall)
+            records = batch.dynamics(
+                skip + steps,
+                timestep,
+                sample_every=every * 10,
+                temperature=(temperature, temperature),
+                friction=friction,
+                seeds=seeds,
+            )
+            assert records.sums is not None
+            sums = records.sums.reshape(len(start), replicas, 10, -1).astype(np.float64)
+            late = records.kinetic[:, records.kinetic.shape[1] // 4 :].mean(axis=1).reshape(len(start), -1)
+            kinetic = 2 * late.mean(axis=1) / (pairs.dimension * types.shape[1])
+            out.temperature[first : first + len(start)] = kinetic
+            for x, each in zip(start, sums, strict=True):
+                mean, covariance, error = moments(each)
+                out.mean.append(x + mean)
+                out.covariance.append(covariance)
+                out.error.append(error)
     return out
+
+
+def _random(
+    types: np.ndarray, pairs: Interaction, temperature: float, replicas: int, seed: int, first: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Velocities (S·R, N, 3) and seeds (S·R,) of the replicas, each a function of its structure's number."""
+    velocities, seeds = [], []
+    for i, kinds in enumerate(types):
+        width = np.sqrt(temperature / pairs.masses[kinds])[:, None]
+        for r in range(replicas):
+            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(first + i, r)))
+            v = rng.standard_normal((len(kinds), 3)) * width
+            v[:, pairs.dimension :] = 0.0
+            velocities.append(v)
+            seeds.append(rng.integers(0, 2**63, dtype=np.uint64))
+    return np.stack(velocities), np.array(seeds, np.uint64)
 
 
 def moments(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -52,6 +53,10 @@ class Device(Protocol):
 
     def free_memory(self) -> int:
         """Bytes."""
+        ...
+
+    def active(self) -> AbstractContextManager[Any]:
+        """Within this context arrays are made on the device."""
         ...
 
 
@@ -103,6 +108,11 @@ class CudaDevice:
         if variant not in self._programs:
             self._programs[variant] = _CudaProgram(self, variant)
         return self._programs[variant]
+
+    def active(self) -> AbstractContextManager[Any]:
+        """Make this the current device of the thread."""
+        context: AbstractContextManager[Any] = self.xp.cuda.Device(self.number)
+        return context
 
     def free_memory(self) -> int:
         """Bytes that are free or held by CuPy's pool unused."""
@@ -168,6 +178,10 @@ class HostDevice:
         """Compile into a folder of this process."""
         return _HostProgram(_compiled(self.compiler, source(variant, host=True)))
 
+    def active(self) -> AbstractContextManager[Any]:
+        """Nothing to do."""
+        return nullcontext()
+
     def free_memory(self) -> int:
         """Plenty."""
         return 1 << 34
@@ -224,6 +238,15 @@ def gpu_available() -> bool:
         return device_count() > 0
     except MissingDependencyError:
         return False
+
+
+@lru_cache(maxsize=1)
+def best_device() -> Device | None:
+    """The first CUDA device, or None where kernels can't run."""
+    try:
+        return cuda_device() if gpu_available() else None
+    except PropensityError:
+        return None
 
 
 @lru_cache(maxsize=8)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import numpy as np
 
 from propensity.errors import InputError, PropensityError
 from propensity.physics.gpu.batch import Batch
-from propensity.physics.gpu.device import CudaDevice, Device, cuda_device
+from propensity.physics.gpu.device import Device, cuda_device
 from propensity.physics.interaction import Interaction, named_interaction
 from propensity.structure import Structure
 
@@ -56,7 +55,7 @@ def inherent_structures(
     for i, s in enumerate(structures):
         sizes.setdefault(len(s), []).append(i)
     out: list[Structure | None] = [None] * len(structures)
-    with where.xp.cuda.Device(where.number) if isinstance(where, CudaDevice) else nullcontext():
+    with where.active():
         for members in sizes.values():
             for first in range(0, len(members), _AT_ONCE):
                 part = members[first : first + _AT_ONCE]
