@@ -27,8 +27,7 @@ def inherent_structure(structure: Structure, potential: str = "lj/cut", *, force
 
     FIRE on a CUDA device where there is one (0.04 s for 4096 particles; many at once:
     :func:`propensity.physics.gpu.quench.inherent_structures`), else ASE's L-BFGS (five seconds on one core).
-    In the force-shifted potential both find the same minimum; in the plain one, whose forces jump at the cutoff,
-    some structures end in another one close by with another algorithm.
+    Where several minima are near, another algorithm may find another one.
 
     Parameters
     ----------
