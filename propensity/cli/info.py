@@ -176,7 +176,7 @@ def _read_mdanalysis(path: Path, topology: Path | None) -> tuple[int, Counter[st
 
 
 def _box(positions: Any, cell: Any, pbc: Any) -> str:
-    """Edges of the box, and the density where it is periodic."""
+    """Edges of the box; of a planar system those in the plane, and the density there."""
     import numpy as np
 
     from propensity.structure import Structure
@@ -184,10 +184,10 @@ def _box(positions: Any, cell: Any, pbc: Any) -> str:
     structure = Structure(positions, np.zeros(len(positions), int), cell, pbc)
     edges = np.linalg.norm(structure.cell[structure.directions], axis=1)
     text = " × ".join(f"{edge:.6g}" for edge in edges)
-    flat = structure.dimension == 2
-    if structure.density is not None:
-        text += f" (density {structure.density:.5g} {'per area' if flat else 'per volume'})"
-    return text + (", two dimensions" if flat else "")
+    if structure.dimension == 3:
+        return text
+    density = "" if structure.density is None else f", density {structure.density:.5g} per area"
+    return f"{text} in two dimensions{density}"
 
 
 def _short(error: Exception) -> str:

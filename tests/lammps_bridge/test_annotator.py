@@ -42,7 +42,7 @@ def annotated(
         lmp.commands_string(dump(path, columns) + f"run {steps}\nundump d")
 
 
-@pytest.mark.filterwarnings("ignore:(number density|composition)")
+@pytest.mark.filterwarnings("ignore:(number density|composition|the structure is open)")
 @pytest.mark.parametrize("case", CASES)
 def test_dump_equals_predictor(case: str, start: Callable, tiny_model: Path, tmp_path: Path) -> None:
     columns = "d2_propensity[1] d2_propensity[2] d2_propensity[3]"
@@ -174,7 +174,7 @@ def test_error_of_the_model_stops_the_run(
         assert np.isfinite(annotator.mean).all() and lmp.extract_global("ntimestep") >= 20
 
 
-def test_planar_run_has_no_third_direction(lammps_works: None, tiny_model: Path) -> None:
+def test_planar_run_has_no_third_direction(lammps_works: None, tmp_path: Path) -> None:
     lmp = load_lammps(("-screen", "none", "-log", "none"))
     lmp.commands_string("""dimension 2
 lattice sq2 1.0
@@ -184,7 +184,7 @@ create_atoms 1 box
 mass * 1
 pair_style lj/cut 2.5
 pair_coeff * * 1 1""")
-    predictor = Predictor(tiny_model, species_map=SPECIES_MAP)
+    predictor = Predictor(make_tiny_model(tmp_path / "flat", dimension=2), species_map=SPECIES_MAP)
     seen = []
     true = predictor.predict
     predictor.predict = lambda structure: (seen.append(structure.pbc.tolist()), true(structure))[1]  # type: ignore[method-assign]
@@ -257,7 +257,7 @@ print("not reached")
 """
 
 
-@pytest.mark.filterwarnings("ignore:(number density|composition)")
+@pytest.mark.filterwarnings("ignore:(number density|composition|the structure is open)")
 def test_two_ranks(two_ranks: int, tiny_model: Path, tmp_path: Path) -> None:
     pytest.importorskip("mpi4py")
     cases = ("periodic", "triclinic", "gapped")
