@@ -65,6 +65,7 @@ def make_settings(
     if not np.isfinite(step) or step <= 0:
         raise InputError(f"--timestep is {step:g}: give a positive number.")
     moments = parse_times(times, step)
+    unit = model.constants.time
     if density is None and model.density is None and start_from is None:
         raise InputError(
             f"the model {model.name} names no density: give --density or add a line '# propensity: density"
@@ -82,7 +83,11 @@ def make_settings(
         wavenumber=model.wavenumber if wavenumber is None else wavenumber,
         chains=structures if chains is None else chains,
         equilibration=equilibration,
-        max_equilibration=max(1e4, 100 * moments[-1]) if max_equilibration is None else max_equilibration,
+        max_equilibration=(
+            max(1e4 * unit, 100 * moments[-1]) if max_equilibration is None else max_equilibration
+        ),
+        melt_time=50 * unit,
+        cool_time=100 * unit,
         seed=seed,
     )
     if start_from is None:

@@ -11,6 +11,7 @@ from propensity.sample import Sample
 from propensity.simulate.engine import State
 from propensity.simulate.physics import energy_drift, nearest_image
 from propensity.simulate.settings import SimulationSettings
+from propensity.simulate.units import UNITS, Units
 from propensity.structure import Structure
 
 #: Largest change of the total energy per particle over a run, in units of k_B T.
@@ -80,10 +81,14 @@ def ensemble_sample(
         source=f"propensity simulate {settings.model.name}, seed {settings.seed}",
         species=settings.model.species,
     )
+    if settings.model.length_scale != 1:
+        sample = sample.in_units_of(settings.model.length_scale)
     return sample, {"drift": np.array(max(drifts, key=abs)), "temperatures": np.mean(temperatures, axis=0)}
 
 
-def check_drift(run: dict[str, np.ndarray], temperature: float, name: str) -> None:
+def check_drift(
+    run: dict[str, np.ndarray], temperature: float, name: str, units: Units = UNITS["lj"]
+) -> None:
     """Refuse a run whose total energy changes.
 
     Raises
@@ -93,7 +98,7 @@ def check_drift(run: dict[str, np.ndarray], temperature: float, name: str) -> No
         liquid.
     """
     drift = energy_drift(run["potential"] + run["kinetic"])
-    if not abs(drift) <= MAX_DRIFT * temperature:
+    if not abs(drift) <= MAX_DRIFT * units.boltzmann * temperature:
         raise InputError(
             f"{name}: the energy per particle drifts by {drift:.2g} in a run, more than {MAX_DRIFT:g} T: use"
             " a smaller --timestep (and another -o, since all runs must agree)."

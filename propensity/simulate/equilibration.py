@@ -88,9 +88,10 @@ def next_block(verdict: Verdict, equilibration: float) -> float:
     return max(verdict.block, 1.15 * verdict.tau_alpha * equilibration / BLOCKS)
 
 
-def expected_time(tau: float, equilibration: float) -> float:
-    """Total time of the rounds when all goes well with a relaxation time ``tau``."""
-    block, total = FIRST_BLOCK, BLOCKS * FIRST_BLOCK
+def expected_time(tau: float, equilibration: float, unit: float = 1.0) -> float:
+    """Total time of the rounds when all goes well with a relaxation time ``tau``; ``unit`` is an LJ time."""
+    block = FIRST_BLOCK * unit
+    total = BLOCKS * block
     while block < tau:
         block *= 2
         total += BLOCKS * block

@@ -61,7 +61,7 @@ def with_given(settings: SimulationSettings, given: Sequence[Sample]) -> Simulat
         digest = hashlib.sha256(np.ascontiguousarray(structure.positions).tobytes())
         digest.update(structure.types.tobytes())
         marks.append(f"{sample.name}:{digest.hexdigest()[:16]}")
-    first = given[0].structure
+    first = given[0].structure.scaled(given[0].length_scale)
     return replace(
         settings,
         n_particles=len(first),
@@ -74,8 +74,9 @@ def with_given(settings: SimulationSettings, given: Sequence[Sample]) -> Simulat
 
 def given_state(sample: Sample, dimension: int) -> State:
     """A given structure, at rest."""
-    box = np.diag(sample.structure.cell).copy()
-    positions = sample.structure.positions.copy()
+    # In the units of the model again.
+    box = np.diag(sample.structure.cell) * sample.length_scale
+    positions = sample.structure.positions * sample.length_scale
     if dimension == 2:
         box[2], positions[:, 2] = 1.0, 0.0
     return State(positions, np.zeros_like(positions), sample.structure.types, box)

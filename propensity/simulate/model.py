@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import cast
@@ -12,6 +13,8 @@ import numpy as np
 
 from propensity.errors import InputError, suggest
 from propensity.files import in_script
+from propensity.simulate.interactions import fingerprint, pair_style
+from propensity.simulate.units import UNITS, Units, units_called
 
 #: Commands that define an interaction; everything else (box, atoms, fixes, runs) belongs to ``simulate``.
 COMMANDS = (
@@ -38,14 +41,19 @@ KEYS = (
     "timestep",
     "wavenumber",
     "melt",
+    "damping",
     "potential",
     "atom_style",
+    "units",
+    "length_scale",
 )
+#: Those of them that are numbers.
+_NUMBERS = ("density", "timestep", "wavenumber", "melt", "damping", "length_scale")
 
 
 @dataclass(frozen=True)
 class LiquidModel:
-    """A liquid: its species and the LAMMPS commands of its interactions, in LJ units.
+    """A liquid: its species and the LAMMPS commands of its interactions, in the units that these say.
 
     Parameters
     ----------
@@ -68,13 +76,19 @@ class LiquidModel:
     timestep
         Default step of velocity Verlet.
     wavenumber
-        q of F_s(q, t), by which τ_α is defined.
+        q of F_s(q, t), by which τ_α is defined; None takes the first peak of S(k).
+    damping
+        Damping time of the thermostat.
     melt
         Temperature at which chains are melted; at least twice the target is used.
     potential
         Name of the interaction that the data set carries.
     atom_style
         ``"atomic"`` or ``"charge"``.
+    units
+        Of all of these.
+    length_scale
+        Length of σ in these units, by which the lengths of the data set are divided; 1 leaves them.
     """
 
     name: str
@@ -86,10 +100,18 @@ class LiquidModel:
     density: float | None = None
     dimension: int = 3
     timestep: float = 0.005
-    wavenumber: float = 7.25
+    wavenumber: float | None = None
+    damping: float = 0.5
     melt: float = 2.0
     potential: str = ""
     atom_style: str = "atomic"
+    units: str = "lj"
+    length_scale: float = 1.0
+
+    @property
+    def constants(self) -> Units:
+        """Constants and names of the units."""
+        return UNITS[self.units]
 
     def counts(self, n_particles: int) -> np.ndarray:
         """Particles of each species: the nearest integers that sum to ``n_particles``, shape (n_species,)."""
@@ -124,7 +146,7 @@ def preset_text(name: str) -> str:
 
 def load_preset(name: str) -> LiquidModel:
     """Read a shipped model."""
-    return parse_model(preset_text(name), name, folder=".", where=f"preset {name}")
+    return parse_model(preset_text(name), name, folder=".", where=f"preset {name}", shipped=True)
 
 
 def load_input(path: str | Path) -> LiquidModel:
@@ -147,8 +169,12 @@ def load_input(path: str | Path) -> LiquidModel:
     return parse_model(text, path.stem, folder=folder, where=str(path))
 
 
-def parse_model(text: str, name: str, folder: str, where: str) -> LiquidModel:
-    """Check a fragment against the contract and read its ``# propensity:`` lines."""
+def parse_model(text: str, name: str, folder: str, where: str, shipped: bool = False) -> LiquidModel:
+    """Check a fragment against the contract and read its ``# propensity:`` lines.
+
+    The interaction of a ``shipped`` one has the name that its file says; of any other, the name of the preset
+    with the same style and coefficients, or one made of its own style and coefficients.
+    """
     header: dict[str, str] = {}
     commands: list[str] = []
     for number, line in _logical_lines(text):
@@ -166,6 +192,9 @@ def parse_model(text: str, name: str, folder: str, where: str) -> LiquidModel:
         if not command:
             continue
         word = command.split()[0]
+        if word == "units":
+            header["units"] = command.removeprefix("units").strip()
+            continue
         if word not in COMMANDS:
             raise InputError(
                 f"{where} line {number}: {word!r} doesn't define an interaction: a model holds only "
@@ -173,35 +202,62 @@ def parse_model(text: str, name: str, folder: str, where: str) -> LiquidModel:
             )
         commands.append(command)
     words = {c.split()[0] for c in commands}
+    # Files of the embedded-atom method bring the masses.
+    own_masses = pair_style("\n".join(commands)).startswith("eam")
     for needed in ("mass", "pair_style"):
-        if needed not in words:
+        if needed not in words and not (needed == "mass" and own_masses):
             raise InputError(
                 f"{where} has no {needed} command: a model sets mass, pair_style and pair_coeff."
             )
     if "species" not in header:
         raise InputError(f"{where} names no species: add a line such as '# propensity: species A:0.8 B:0.2'.")
     names, fractions = parse_species(header["species"], where)
-    number_of = {
-        k: _number(header, k, where) for k in ("density", "timestep", "wavenumber", "melt") if k in header
-    }
+    units = units_called(header.get("units", "lj"), where)
+    number_of = {"timestep": units.timestep, "damping": units.damping, "melt": units.melt}
+    number_of |= {key: _number(header, key, where) for key in _NUMBERS if key in header}
     dimension = header.get("dimension", "3")
     if dimension not in ("2", "3"):
         raise InputError(f"{where}: dimension is {dimension}: choose 2 or 3.")
     style = header.get("atom_style", "atomic")
     if style not in ("atomic", "charge"):
         raise InputError(f"{where}: atom_style is {style!r}: choose atomic or charge.")
+    text_of = "\n".join(commands)
     return LiquidModel(
         name=name,
         title=_title(text),
-        commands="\n".join(commands),
+        commands=text_of,
         folder=folder,
         species=names,
         fractions=fractions,
         dimension=int(dimension),
-        potential=header.get("potential", name),
+        potential=_potential(header.get("potential"), text_of, folder, int(dimension), units.name, shipped),
+        units=units.name,
         atom_style=style,
         **number_of,
     )
+
+
+def _potential(
+    said: str | None, commands: str, folder: str, dimension: int, units: str, shipped: bool
+) -> str:
+    """Name of the interaction that runs."""
+    if shipped and said:
+        return said
+    mark = fingerprint(commands, folder, dimension, units)
+    if not shipped:
+        known = _shipped_interactions()
+        if mark in known:
+            return known[mark]
+        if said in known.values():
+            said = None  # left over from a template: the coefficients are others
+    return f"{said or pair_style(commands)} #{mark}"
+
+
+@cache
+def _shipped_interactions() -> dict[str, str]:
+    """Fingerprint → name of the interaction of each preset."""
+    models = [load_preset(name) for name in presets()]
+    return {fingerprint(m.commands, m.folder, m.dimension, m.units): m.potential for m in models}
 
 
 def parse_species(text: str, where: str) -> tuple[tuple[str, ...], tuple[float, ...]]:

@@ -6,6 +6,8 @@ from typing import cast
 
 import numpy as np
 
+from propensity.simulate.units import UNITS, Units
+
 
 def generator(seed: int, *key: int) -> np.random.Generator:
     """Independent random numbers for one purpose, whatever order the work is done in."""
@@ -13,7 +15,11 @@ def generator(seed: int, *key: int) -> np.random.Generator:
 
 
 def maxwell_boltzmann(
-    masses: np.ndarray, temperature: float, dimension: int, rng: np.random.Generator
+    masses: np.ndarray,
+    temperature: float,
+    dimension: int,
+    rng: np.random.Generator,
+    units: Units = UNITS["lj"],
 ) -> np.ndarray:
     """Draw velocities from the Maxwell–Boltzmann distribution with zero total momentum.
 
@@ -25,7 +31,10 @@ def maxwell_boltzmann(
     numpy.ndarray
         Shape (N, 3); the third component is 0 in two dimensions.
     """
-    velocities = rng.standard_normal((len(masses), 3)) * np.sqrt(temperature / masses)[:, None]
+    velocities = (
+        rng.standard_normal((len(masses), 3))
+        * np.sqrt(units.boltzmann * temperature / (units.kinetic * masses))[:, None]
+    )
     velocities -= (masses[:, None] * velocities).sum(axis=0) / masses.sum()
     velocities[:, dimension:] = 0.0
     return velocities
@@ -47,6 +56,42 @@ def lattice(
     sites = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     chosen = rng.permutation(len(sites))[:n]
     return sites[chosen] * box, np.repeat(np.arange(len(counts)), counts)
+
+
+def first_peak(positions: list[np.ndarray], box: np.ndarray, dimension: int) -> float:
+    """Wave number of the first peak of the structure factor S(k) of all particles, three digits.
+
+    Parameters
+    ----------
+    positions
+        Configurations in one box, each of shape (N, 3).
+    box
+        Edges, shape (3,).
+    dimension
+        2 or 3.
+    """
+    edges = box[:dimension]
+    # Mean distance of neighbours: the first peak of a dense liquid is near 2π over it.
+    unit = 2 * np.pi * (len(positions[0]) / np.prod(edges)) ** (1 / dimension)
+    low, high = 0.7 * unit, 1.5 * unit
+    most = np.ceil(high * edges / (2 * np.pi)).astype(int)
+    grids = np.meshgrid(*[np.arange(-m, m + 1) for m in most], indexing="ij")
+    waves = np.stack([g.ravel() for g in grids], axis=1) * (2 * np.pi / edges)
+    length = np.linalg.norm(waves, axis=1)
+    # One of each pair ±k, and no more than give a smooth curve.
+    chosen = np.flatnonzero((length > low) & (length < high) & (np.arange(len(length)) > len(length) // 2))
+    if len(chosen) > 4000:
+        chosen = np.sort(generator(0).permutation(chosen)[:4000])
+    waves, length = waves[chosen], length[chosen]
+    strength = np.zeros(len(waves))
+    for x in positions:
+        for k in range(0, len(waves), 256):
+            phase = x[:, :dimension] @ waves[k : k + 256].T
+            strength[k : k + 256] += np.cos(phase).sum(axis=0) ** 2 + np.sin(phase).sum(axis=0) ** 2
+    centres = np.linspace(low, high, 81)
+    weight = np.exp(-0.5 * ((length[:, None] - centres) / (0.04 * unit)) ** 2)
+    smooth = (weight * strength[:, None]).sum(axis=0) / np.maximum(weight.sum(axis=0), 1e-12)
+    return float(f"{centres[int(np.argmax(smooth))]:.3g}")
 
 
 def scattering(distances: np.ndarray, wavenumber: float, dimension: int) -> np.ndarray:
@@ -97,14 +142,19 @@ def energy_drift(total: np.ndarray) -> float:
 
 
 def species_temperatures(
-    velocities: np.ndarray, masses: np.ndarray, types: np.ndarray, dimension: int, n_species: int
+    velocities: np.ndarray,
+    masses: np.ndarray,
+    types: np.ndarray,
+    dimension: int,
+    n_species: int,
+    units: Units = UNITS["lj"],
 ) -> np.ndarray:
     """Kinetic temperature of each species, shape (n_species,); equipartition makes them equal.
 
     The momentum taken away cools every particle by the fraction m/M of its kinetic energy, which is added
     back.
     """
-    kinetic = masses * (velocities**2).sum(axis=1) / dimension
+    kinetic = masses * (velocities**2).sum(axis=1) / dimension * (units.kinetic / units.boltzmann)
     expected = 1 - masses / masses.sum()
     return np.array([kinetic[types == s].sum() / expected[types == s].sum() for s in range(n_species)])
 

@@ -43,7 +43,11 @@ def run_steps(settings: SimulationSettings) -> int:
 
 def preparation_steps(settings: SimulationSettings, tau: float) -> int:
     """Steps of melting, cooling, equilibration and sampling when τ_α is ``tau``."""
-    each = settings.melt_time + settings.cool_time + eq.expected_time(tau, settings.equilibration)
+    each = (
+        settings.melt_time
+        + settings.cool_time
+        + eq.expected_time(tau, settings.equilibration, settings.model.constants.time)
+    )
     between = (settings.structures - settings.chains) * settings.equilibration * tau
     return int((settings.chains * each + between) / settings.timestep)
 

@@ -220,7 +220,7 @@ def reduce_result(work: _Work, result: LegResult) -> dict[str, np.ndarray]:
         "pressure": result.pressure,
         "residual_force": np.array([result.residual_force]),
         "temperatures": species_temperatures(
-            end.velocities, end.masses, end.types, model.dimension, len(model.species)
+            end.velocities, end.masses, end.types, model.dimension, len(model.species), model.constants
         ),
     }
     if trajectory.keep == "displacements":

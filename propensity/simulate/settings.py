@@ -31,7 +31,7 @@ class SimulationSettings:
     timestep
         Step of velocity Verlet.
     wavenumber
-        q of F_s(q, t).
+        q of F_s(q, t); None takes the first peak of S(k).
     chains
         Independent melts from which the structures are taken.
     equilibration
@@ -54,7 +54,7 @@ class SimulationSettings:
     runs: int
     times: tuple[float, ...]
     timestep: float
-    wavenumber: float
+    wavenumber: float | None
     chains: int
     equilibration: float = 10.0
     max_equilibration: float = 1e4
@@ -75,7 +75,7 @@ class SimulationSettings:
         )
         for name in positive:
             value = getattr(self, name)
-            if not np.isfinite(value) or value <= 0:
+            if value is not None and (not np.isfinite(value) or value <= 0):
                 raise InputError(f"{_option(name)} is {value:g}: give a positive number.")
         for name, least in (("n_particles", 32), ("structures", 1), ("runs", 2), ("chains", 1), ("seed", 0)):
             value = getattr(self, name)

@@ -166,13 +166,13 @@ def report_path(output: Path) -> Path:
 
 def describe(report: dict[str, Any], settings: SimulationSettings) -> list[str]:
     """Report in words."""
-    lines = []
+    lines, units = [], settings.model.constants
     if "equilibration" in report:
         e = report["equilibration"]
+        energy, pressure = ("{:.4f} ± {:.4f}".format(*e[key]) for key in ("potential_energy", "pressure"))
         lines.append(
-            "U/N = {:.4f} ± {:.4f}, P = {:.3f} ± {:.3f}, tau_alpha = {:.4g}".format(
-                *e["potential_energy"], *e["pressure"], e["tau_alpha"]
-            )
+            f"U/N = {energy}{_after(units.energy_name)}, P = {pressure}{_after(units.pressure_name)},"
+            f" tau_alpha = {e['tau_alpha']:.4g}{_after(units.time_name)}"
         )
     r = report["runs"]
     kinetic = ", ".join(
@@ -187,12 +187,21 @@ def describe(report: dict[str, Any], settings: SimulationSettings) -> list[str]:
     return lines
 
 
+def _after(unit: str) -> str:
+    """Unit behind a number, nothing in LJ units."""
+    return f" {unit}" if unit else ""
+
+
 def _title(settings: SimulationSettings) -> str:
-    s = settings
+    s, u = settings, settings.model.constants
+    per = f" per {u.length_name}{'²' if s.model.dimension == 2 else '³'}" if u.length_name else ""
     where = plural(s.structures, "given structure" if s.start_from else "structure")
     return (
-        f"{s.model.title}: N = {s.n_particles}, density {s.density:.5g}, T = {s.temperature:g}, {where}, "
-        f"{plural(len(s.times), 'time')} from {s.times[0]:g} to {s.times[-1]:g}"
+        f"{s.model.title}: N = {s.n_particles}, density {s.density:.5g}{per}, T = {s.temperature:g}"
+        f"{_after(u.temperature_name)}, {where}, {plural(len(s.times), 'time')} from {s.times[0]:g} to"
+        f" {s.times[-1]:g}{_after(u.time_name)}; units {u.name}, step {s.timestep:g}, thermostat"
+        f" {s.model.damping:g}, melt {s.melt_time:g} and cool {s.cool_time:g}{_after(u.time_name)} from"
+        f" {max(s.model.melt, 2 * s.temperature):g}{_after(u.temperature_name)}"
     )
 
 
@@ -212,7 +221,9 @@ def _try_out(
         each = np.array([masses[start.types == s][0] for s in range(len(model.species))])
         if not np.array_equal(each[start.types], masses):
             raise InputError("particles of one species differ in mass: give one mass a type.")
-        v = maxwell_boltzmann(masses, settings.temperature, model.dimension, np.random.default_rng(0))
+        v = maxwell_boltzmann(
+            masses, settings.temperature, model.dimension, np.random.default_rng(0), model.constants
+        )
         leg = Leg(replace(rest.state, velocities=v), model, "nve", _TRIAL, settings.timestep)
         # A batch as large as those to come, since an engine of many systems is slow with one.
         number = min(_at_once(settings, engine), settings.structures * settings.runs)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,14 @@ from propensity.simulate import equilibration as eq
 from propensity.simulate.engine import State
 from propensity.simulate.ensemble import check_drift, ensemble_sample
 from propensity.simulate.given import given_state
-from propensity.simulate.physics import generator, lattice, maxwell_boltzmann, wrap
+from propensity.simulate.physics import first_peak, generator, lattice, maxwell_boltzmann, wrap
 from propensity.simulate.pieces import PieceStore, pack_state, unpack_state
 from propensity.simulate.runner import Runner, Trajectory
 from propensity.simulate.settings import SimulationSettings
 from propensity.statistics import noise_ceiling, pearson
 
+#: Configurations from which the first peak of S(k) is taken.
+PEAK_STRUCTURES = 8
 #: FIRE iterations that take particles off the lattice and apart, before melting.
 RELAX_ITERATIONS = 200
 #: First keys of the random numbers of each purpose.
@@ -67,6 +70,7 @@ class Workflow:
         self.settings, self.runner, self.store = settings, runner, store
         self.masses, self.say, self.phase, self.given = masses, say, phase, given
         self.tau_alpha: float | None = None
+        self.wavenumber = settings.wavenumber
         self.report: dict[str, Any] = {}
 
     # Stages
@@ -89,7 +93,9 @@ class Workflow:
             )
             sequences.append([relax, melt, cool])
         self._run("melting and cooling", sequences)
-        return [sequence[-1] for sequence in sequences]
+        chains = [sequence[-1] for sequence in sequences]
+        self._choose_wavenumber(self.runner.state(last) for last in chains)
+        return chains
 
     def equilibrate(self, chains: list[Trajectory]) -> list[Trajectory]:
         """Run rounds of ten blocks until energy and F_s do not age.
@@ -100,7 +106,7 @@ class Workflow:
             When the chains still age after ``max_equilibration``.
         """
         s = self.settings
-        block, elapsed, number = eq.FIRST_BLOCK, 0.0, 0
+        block, elapsed, number = eq.FIRST_BLOCK * s.model.constants.time, 0.0, 0
         while True:
             if elapsed + eq.BLOCKS * block > s.max_equilibration:
                 raise PropensityError(
@@ -152,6 +158,19 @@ class Workflow:
         }
         return chains
 
+    def _choose_wavenumber(self, states: Iterable[State]) -> None:
+        """Wave number as given, or at the first peak of S(k) of the first few configurations."""
+        if self.wavenumber is None:
+            some = list(islice(states, PEAK_STRUCTURES))
+            dimension = self.settings.model.dimension
+            self.wavenumber = first_peak([state.positions for state in some], some[0].box, dimension)
+            how = "the first peak of S(k); --wavenumber sets another"
+        else:
+            how = "as given"
+        unit = self.settings.model.constants.length_name
+        self.say(f"q = {self.wavenumber:.4g}{f' {unit}⁻¹' if unit else ''} in F_s(q, t): {how}")
+        self.report["wavenumber"] = self.wavenumber
+
     def sample(self, chains: list[Trajectory]) -> None:
         """Take the structures, those of one chain ``equilibration`` relaxation times apart."""
         s = self.settings
@@ -181,6 +200,7 @@ class Workflow:
             if f"structures/{i:04d}/start" not in self.store:
                 state = given_state(sample, self.settings.model.dimension)
                 self._save_structure(i, replace(state, masses=self.masses[state.types]))
+        self._choose_wavenumber(self._structure(i)() for i in range(len(self.given)))
 
     def ensembles(self, done: set[str], add: Callable[[Sample], None]) -> None:
         """Isoconfigurational runs and inherent structures; each structure is added once it is complete."""
@@ -213,7 +233,7 @@ class Workflow:
         def finished(trajectory: Trajectory) -> None:
             i = owner[trajectory.key]
             if trajectory.ensemble == "nve":
-                check_drift(self.runner.result(trajectory), s.temperature, trajectory.key)
+                check_drift(self.runner.result(trajectory), s.temperature, trajectory.key, s.model.constants)
             left[i] -= 1
             if left[i] == 0:
                 add(self._complete(i, parts[i]))
@@ -294,7 +314,8 @@ class Workflow:
             timestep=s.timestep,
             frames=frames,
             temperature=temperature,
-            wavenumber=s.wavenumber,
+            # Nothing is measured before it is chosen.
+            wavenumber=self.wavenumber or 1.0,
             iterations=iterations,
         )
 
@@ -317,7 +338,9 @@ class Workflow:
     def _with_velocities(self, state: State, temperature: float, *key: int) -> State:
         assert state.masses is not None
         rng = generator(self.settings.seed, *key)
-        v = maxwell_boltzmann(state.masses, temperature, self.settings.model.dimension, rng)
+        v = maxwell_boltzmann(
+            state.masses, temperature, self.settings.model.dimension, rng, self.settings.model.constants
+        )
         return State(state.positions, v, state.types, state.box, state.masses)
 
     def _save_structure(self, i: int, state: State) -> None:

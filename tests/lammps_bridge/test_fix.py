@@ -38,7 +38,9 @@ def lmp(tmp_path: Path, plugin: dict[str, str]) -> Callable:
     return execute
 
 
-@pytest.mark.filterwarnings("ignore:(number density|composition|the structure is open)")  # where atoms were taken out
+@pytest.mark.filterwarnings(
+    "ignore:(number density|composition|the structure is open)"
+)  # where atoms were taken out
 @pytest.mark.parametrize("case", CASES)
 def test_dump_equals_predictor(
     case: str, ranks: int, lmp: Callable, server: str, tiny_model: Path, tmp_path: Path
