@@ -47,7 +47,8 @@ class Predictor:
     quench
         For models of inherent structures: the potential of a Kob–Andersen mixture (``"lj/cut"`` or
         ``"lj/cut force-shifted"``) in which thermal structures are minimised before the network sees
-        them, see :func:`propensity.inherent_structure`; None where they are minima already.  A structure
+        them, or ``"lammps:my.in"`` for any interaction of LAMMPS, in the units of the structures; see
+        :func:`propensity.inherent_structure`.  None where they are minima already.  A structure
         with its thermal offset is one.
 
     Raises
@@ -154,7 +155,9 @@ class Predictor:
         if self.quench is not None and reduced.thermal_offset is None:
             from propensity.physics.quench import inherent_structure
 
-            reduced = reduced.at_minimum(inherent_structure(reduced, self.quench).positions)
+            reduced = reduced.at_minimum(
+                inherent_structure(reduced, self.quench, length_scale=self.length_scale).positions
+            )
         try:
             members = np.stack([estimator.predict(reduced) for estimator in self.estimators])
         except torch.cuda.OutOfMemoryError:

@@ -28,7 +28,11 @@ import click
 @click.option(
     "--start-from", type=click.Path(path_type=Path), help="Label the structures of this data set instead."
 )
-@click.option("--timestep", type=float, help="Step of velocity Verlet.  [default: the model's; 0.005, 2 fs in metal or real units]")
+@click.option(
+    "--timestep",
+    type=float,
+    help="Step of velocity Verlet.  [default: the model's; 0.005, 2 fs in metal or real units]",
+)
 @click.option("--chains", type=int, help="Independent melts.  [default: one a structure]")
 @click.option(
     "--equilibration",
@@ -41,7 +45,9 @@ import click
     "--max-equilibration", type=float, help="Time at which to give up.  [default: 100 times the last time]"
 )
 @click.option(
-    "--wavenumber", type=float, help="q of F_s(q, t), which defines tau_alpha.  [default: the model's, or the first peak of S(k)]"
+    "--wavenumber",
+    type=float,
+    help="q of F_s(q, t), which defines tau_alpha.  [default: the model's, or the first peak of S(k)]",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random number.")
 @click.option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -46,8 +46,8 @@ class FieldOptions(Options):
 class EnergyOptions(FieldOptions):
     """Options of :meth:`EnergyEstimator.fit`."""
 
-    potential: Literal["lj/cut", "lj/cut force-shifted"] | None = Field(
-        None, description="Interaction of the Kob–Andersen mixture; None: what the samples say."
+    potential: str | None = Field(
+        None, description="Interaction: lj/cut, lj/cut force-shifted or lammps:INPUT; None: as samples say."
     )
 
 

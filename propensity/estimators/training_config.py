@@ -53,8 +53,12 @@ class TrainingConfig(Options):
             "Give each particle its local potential energy beside its species (Kob–Andersen mixtures)."
         ),
     )
-    potential: Literal["lj/cut", "lj/cut force-shifted"] | None = Field(
-        None, description="Interaction for --potential-energy; default: what the structures say."
+    potential: str | None = Field(
+        None,
+        description=(
+            "Interaction for --potential-energy: lj/cut, lj/cut force-shifted or lammps:INPUT; default: what"
+            " the structures say."
+        ),
     )
     init: str | None = Field(
         None,

@@ -103,8 +103,8 @@ def common_potential(train: Sequence[Sample], given: str | None = None) -> str:
     name = names.pop()
     if names or name is None:
         raise DataError(
-            "the structures don't say one common interaction: give potential='lj/cut' or 'lj/cut"
-            " force-shifted'."
+            "the structures don't say one common interaction: give potential='lj/cut', 'lj/cut force-shifted'"
+            " or 'lammps:my.in'."
         )
     return name
 

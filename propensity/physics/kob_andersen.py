@@ -7,7 +7,7 @@ a skin.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +18,7 @@ from propensity.compiling import njit
 from propensity.errors import InputError, suggest
 from propensity.neighbours import neighbour_list
 from propensity.physics.interaction import CUT, EPSILON, SIGMA
+from propensity.registry import Registry
 from propensity.structure import Structure
 from propensity.threads import blocks_of, share
 
@@ -29,12 +30,32 @@ POTENTIALS = {"lj/cut": False, "lj/cut force-shifted": True}
 SKIN = 0.3
 
 
+#: Prefix of interactions that LAMMPS computes, before the path of its input.
+LAMMPS = "lammps:"
+
+#: What LAMMPS computes, made where LAMMPS is run.
+_BY_LAMMPS: Registry[Callable[..., Any]] = Registry(
+    "quantity",
+    {
+        "minimum": "propensity.simulate.minima:minimum",
+        "energies": "propensity.simulate.minima:energies",
+    },
+)
+
+
+def by_lammps(what: str) -> Callable[..., Any]:
+    """Function (structure, input) that has LAMMPS compute a ``"minimum"`` or ``"energies"``."""
+    return _BY_LAMMPS[what]
+
+
 def check_potential(potential: str) -> None:
     """Refuse a potential that is not known."""
+    if potential.startswith(LAMMPS):
+        return
     if potential not in POTENTIALS:
         raise InputError(
-            f"potential {potential!r} is unknown: choose from"
-            f" {sorted(POTENTIALS)}{suggest(potential, POTENTIALS)}."
+            f"potential {potential!r} is unknown: give 'lammps:my.in', the interaction's LAMMPS input, or"
+            f" choose from {sorted(POTENTIALS)}{suggest(potential, POTENTIALS)}."
         )
 
 
@@ -52,11 +73,15 @@ def local_potential_energy(structure: Structure, potential: str = "lj/cut") -> n
     ``"lj/cut"``: 4ε[(σ/r)¹² − (σ/r)⁶] shifted to zero at 2.5σ_ab (Bapst et al.);
     ``"lj/cut force-shifted"``: its derivative vanishes there too (BOTAN, GlassBench).
 
+    ``"lammps:my.in"``: that of LAMMPS's ``compute pe/atom``, in the input's units.
+
     Raises
     ------
     InputError
         For an unknown potential or more than two species.
     """
+    if potential.startswith(LAMMPS):
+        return by_lammps("energies")(structure, potential.removeprefix(LAMMPS))
     calculator = KobAndersen(potential)
     atoms = Atoms(structure.types + 1, structure.positions, cell=structure.cell, pbc=structure.pbc)
     return cast("np.ndarray", calculator.get_property("energies", atoms))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from propensity.errors import DataError, InputError, PropensityError
+from propensity.physics.kob_andersen import LAMMPS, by_lammps
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
@@ -22,8 +23,11 @@ FORCE, MAX_STEPS = 1e-4, 5000
 SETTINGS: dict[str, Any] = {"maxstep": 0.1, "alpha": 500.0, "memory": 30}
 
 
-def inherent_structure(structure: Structure, potential: str = "lj/cut", *, force: float = FORCE) -> Structure:
-    """Minimise the potential energy of a Kob–Andersen mixture from where the particles are.
+def inherent_structure(
+    structure: Structure, potential: str = "lj/cut", *, force: float = FORCE, length_scale: float = 1.0
+) -> Structure:
+    """Minimise the potential energy from where the particles are: of a Kob–Andersen mixture here,
+    of any other interaction by LAMMPS.
 
     FIRE on a CUDA device where there is one (0.04 s for 4096 particles; many at once:
     :func:`propensity.physics.gpu.quench.inherent_structures`), else ASE's L-BFGS (five seconds on one core).
@@ -32,11 +36,14 @@ def inherent_structure(structure: Structure, potential: str = "lj/cut", *, force
     Parameters
     ----------
     structure
-        Thermal configuration in units of σ_AA, types 0 = A and 1 = B, periodic.
+        Thermal configuration in units of σ_AA, types 0 = A and 1 = B (or those of the input), periodic.
     potential
         ``"lj/cut"`` (Bapst et al.) or ``"lj/cut force-shifted"`` (BOTAN, GlassBench): that of the dynamics.
+        ``"lammps:my.in"`` is any other, as ``propensity simulate --input my.in`` reads it.
     force
-        Largest force on a particle at the minimum, in ε_AA/σ_AA.
+        Largest force on a particle at the minimum, in ε_AA/σ_AA; LAMMPS goes to that of its units.
+    length_scale
+        Length of σ in the units of LAMMPS's input.
 
     Returns
     -------
@@ -50,6 +57,9 @@ def inherent_structure(structure: Structure, potential: str = "lj/cut", *, force
     PropensityError
         When no minimum is found, as where particles overlap.
     """
+    if potential.startswith(LAMMPS):
+        own = by_lammps("minimum")(structure.scaled(length_scale), potential.removeprefix(LAMMPS))
+        return own.scaled(1 / length_scale)
     from ase import Atoms
     from ase.optimize import LBFGS
 
@@ -62,7 +72,7 @@ def inherent_structure(structure: Structure, potential: str = "lj/cut", *, force
             f"pbc is {structure.pbc.tolist()}: a quench needs a box that is periodic in every direction."
         )
     device = best_device()
-    if device is not None and _orthorhombic(structure):
+    if device is not None and structure.dimension == 3 and _orthorhombic(structure):
         check_potential(potential)
         check_mixture(structure)
         return inherent_structures([structure], potential, force=force, device=device)[0]

@@ -106,13 +106,17 @@ class LammpsEngine:
             )
         return words
 
+    def execute(self, folder: Path) -> None:
+        """Run the input ``leg.in`` of a folder, in this process or by the command."""
+        if self.exe is None and self.ranks == 1:
+            self._in_process(folder)
+        else:
+            self._execute(folder)
+
     def _run(self, leg: Leg) -> LegResult:
         with processes.scratch() as folder:
             lammps_input.write(leg, folder, _SUFFIXES[str(self.suffix)])
-            if self.exe is None and self.ranks == 1:
-                self._in_process(folder)
-            else:
-                self._execute(folder)
+            self.execute(folder)
             return lammps_input.read(leg, folder)
 
     def _in_process(self, folder: Path) -> None:

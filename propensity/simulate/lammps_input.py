@@ -28,10 +28,27 @@ def write(leg: Leg, folder: Path, first: str = "") -> None:
     (folder / "leg.in").write_bytes(os.fsencode(first + script(leg, folder)))
 
 
-def script(leg: Leg, folder: Path) -> str:
-    """LAMMPS input of a leg."""
-    model = leg.model
+def write_energies(leg: Leg, folder: Path) -> None:
+    """Write the input that gives the energy of each particle of a leg's state."""
+    (folder / "state.data").write_text(_data(leg))
     lines = [
+        *_opening(leg, folder),
+        "compute each all pe/atom",
+        "run 0",
+        f'write_dump all custom "{folder}/energies.txt" id c_each modify sort id format float %.17g',
+    ]
+    (folder / "leg.in").write_text("\n".join(lines) + "\n")
+
+
+def read_energies(folder: Path, n: int) -> np.ndarray:
+    """Energies that the input of :func:`write_energies` gave, shape (n,)."""
+    return _frames(folder / "energies.txt", n, 2)[0][:, 1]
+
+
+def _opening(leg: Leg, folder: Path) -> list[str]:
+    """Commands that read the state and define the interaction."""
+    model = leg.model
+    return [
         f"units {model.units}",
         f"dimension {model.dimension}",
         f"atom_style {model.atom_style}",
@@ -40,6 +57,14 @@ def script(leg: Leg, folder: Path) -> str:
         f"neighbor {0.3 if model.units == 'lj' else 1.0} bin",
         "neigh_modify delay 0 every 1 check yes",
         with_folder(model.commands, model.folder),
+    ]
+
+
+def script(leg: Leg, folder: Path) -> str:
+    """LAMMPS input of a leg."""
+    model = leg.model
+    lines = [
+        *_opening(leg, folder),
         f"timestep {leg.timestep!r}",
         "thermo_style custom step pe ke press",
         "thermo 0" if leg.ensemble != "minimise" else "thermo 100000",

@@ -196,6 +196,7 @@ def _card(train: Sequence[Sample], config: TrainingConfig) -> Card:
             [input_structure(sample, config.input_positions) for sample in train],
             len(card.species),
             common_potential(train, config.potential),
+            train[0].length_scale,
         )
     return card
 

@@ -72,6 +72,7 @@ def test_bad_settings(change, match):
 
 def test_every_preset_is_documented_and_whole():
     assert list(presets()) == [
+        "copper-zirconium",
         "kob-andersen",
         "kob-andersen-2d",
         "kob-andersen-force-shifted",
@@ -108,7 +109,8 @@ def test_input_file(tmp_path):
     model = load_input(path)
     assert model.species == ("A", "B", "C") and model.fractions == (0.5, 0.25, 0.25)
     assert "pair_style lj/cut 2.5" in model.commands and model.folder == str(tmp_path)
-    assert (model.title, model.name, model.potential) == ("A ternary mixture", "my", "my")
+    assert (model.title, model.name) == ("A ternary mixture", "my")
+    assert model.potential.startswith("lj/cut #") and model.wavenumber is None
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_input_file(tmp_path):
         ("mass * 1.0", "mass * 1.0\nrun 100", "'run'"),
         ("mass * 1.0", "mass * 1.0\ninclude other.in", "'include'"),
         ("mass * 1.0", "shell rm x\nmass * 1", "'shell'"),
-        ("mass * 1.0", "units metal\nmass * 1", "'units'"),
+        ("mass * 1.0", "units si\nmass * 1", "units are 'si': choose from lj, metal, real"),
         ("mass * 1.0", "", "no mass"),
         ("species A:2 B:1 C:1", "species A B", "isn't name:fraction"),
         ("species A:2 B:1 C:1", "species A:1 A:2", "repeats a name"),

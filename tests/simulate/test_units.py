@@ -1,0 +1,234 @@
+"""Liquids in other units, and what an interaction is called."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from propensity.errors import DataError, InputError
+from propensity.sample import Sample
+from propensity.simulate import Leg, load_input, load_preset
+from propensity.simulate.arguments import make_settings
+from propensity.simulate.given import given_state
+from propensity.simulate.model import preset_text
+from propensity.simulate.physics import (
+    first_peak,
+    generator,
+    lattice,
+    maxwell_boltzmann,
+    species_temperatures,
+)
+from propensity.simulate.units import UNITS
+from propensity.structure import Structure
+from tests.simulate.helpers import lammps_engine, random_state, small_settings
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+
+
+@pytest.mark.parametrize("units", UNITS.values(), ids=list(UNITS))
+def test_velocities_have_the_temperature_in_any_units(units):
+    masses = np.tile([63.5, 91.2], 20_000)
+    types = np.tile([0, 1], 20_000)
+    v = maxwell_boltzmann(masses, 1000.0, 3, generator(1), units)
+    assert species_temperatures(v, masses, types, 3, 2, units) == pytest.approx([1000, 1000], rel=0.02)
+
+
+def test_thermal_speed_of_copper():
+    """√(k_B T/m) of copper at 1000 K is 3.617 Å/ps."""
+    masses = np.full(50_000, 63.546)
+    for name, speed in (("metal", 3.617), ("real", 3.617e-3)):
+        v = maxwell_boltzmann(masses, 1000.0, 3, generator(2), UNITS[name])
+        assert v.std() == pytest.approx(speed, rel=0.01)
+
+
+def write(tmp_path, text, name="my.in"):
+    (tmp_path / name).write_text(text)
+    return load_input(tmp_path / name)
+
+
+EAM = """# A metal
+# propensity: species Cu:0.5 Zr:0.5
+# propensity: density 0.06
+{}
+pair_style eam/fs
+pair_coeff * * ${{potentials}}/CuZr_mm.eam.fs Cu Zr
+"""
+
+
+@pytest.mark.parametrize("line", ["units metal", "# propensity: units metal", "units   metal  # eV"])
+def test_units_are_read_and_defaults_fit_them(tmp_path, line):
+    model = write(tmp_path, EAM.format(line))
+    assert (model.units, model.timestep, model.damping, model.melt) == ("metal", 0.002, 0.2, 2000.0)
+    settings, _ = make_settings(model, temperature=1000.0, times="0.1:4:3", n_particles=500)
+    assert (settings.melt_time, settings.cool_time, settings.max_equilibration) == (20.0, 40.0, 4000.0)
+    assert settings.wavenumber is None
+
+
+def test_lj_defaults_are_as_they_were():
+    settings = small_settings(model=load_preset("kob-andersen"))
+    assert (settings.timestep, settings.model.damping, settings.wavenumber) == (0.005, 0.5, 7.25)
+    plain, _ = make_settings(load_preset("kob-andersen"), temperature=0.5, times="1")
+    assert (plain.melt_time, plain.cool_time, plain.max_equilibration) == (50.0, 100.0, 1e4)
+
+
+# --- what an interaction is called ------------------------------------------------------------------------
+
+
+def test_a_template_as_it_is_has_the_name_of_its_preset(tmp_path):
+    text = preset_text("kob-andersen")
+    assert write(tmp_path, text).potential == "lj/cut"
+    # Layout, order of lines and the way numbers are written don't matter, nor do comments and masses.
+    lines = text.replace("1.5 0.8", "1.50   8e-1").splitlines()
+    comments = [line for line in lines if line.startswith("#") and "potential" not in line]
+    commands = [line for line in lines if not line.startswith("#")]
+    style = [line for line in commands if line.startswith("pair_style")]
+    rest = [line for line in commands if not line.startswith("pair_style")][::-1]
+    assert write(tmp_path, "\n".join([*comments, *style, *rest]) + "\n").potential == "lj/cut"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("1.5 0.8", "1.5 0.85"),
+        ("pair_style  lj/cut 2.5", "pair_style  lj/cut 2.6"),
+        ("shift yes", "shift no"),
+    ],
+)
+def test_a_name_left_over_in_a_template_is_not_believed(tmp_path, old, new):
+    changed = preset_text("kob-andersen").replace(old, new)
+    assert changed != preset_text("kob-andersen")
+    assert write(tmp_path, changed).potential.startswith("lj/cut #")
+
+
+def test_own_names_carry_the_coefficients(tmp_path):
+    text = "# propensity: species small:1 large:1\n# propensity: potential my wca\nmass * 1\n" + (
+        "pair_style lj/cut 1.12246\npair_coeff * * 1 {}\n"
+    )
+    first, second = (write(tmp_path, text.format(s)).potential for s in ("1.0", "1.1"))
+    assert first.startswith("my wca #") and second.startswith("my wca #") and first != second
+
+
+def test_files_beside_the_input_count_by_their_contents(tmp_path):
+    text = "# propensity: species A:1\nmass * 1\npair_style table linear 99\npair_coeff * * ${here}/t X\n"
+    (tmp_path / "t").write_text("one")
+    first = write(tmp_path, text).potential
+    (tmp_path / "t").write_text("two")
+    assert write(tmp_path, text).potential != first
+
+
+# --- S(k) -------------------------------------------------------------------------------------------------
+
+
+def test_first_peak_of_a_square_lattice():
+    edge = np.array([20.0, 20.0, 1.0])
+    positions, _ = lattice(np.array([400]), edge, 2, generator(0))
+    positions[:, :2] += 0.1 * generator(1).standard_normal((400, 2))
+    assert first_peak([positions], edge, 2) == pytest.approx(2 * np.pi, rel=0.03)
+
+
+def test_first_peak_of_the_kob_andersen_liquid():
+    """Near 7.25, where the literature measures F_s."""
+    from propensity.data import open_dataset
+
+    structure = open_dataset(FIXTURES / "ka3d_one_valid.npz")[0].structure
+    assert first_peak([structure.positions], np.diag(structure.cell), 3) == pytest.approx(7.2, abs=0.25)
+
+
+def test_given_structures_go_back_to_the_units_of_the_model():
+    rng = np.random.default_rng(0)
+    structure = Structure(rng.uniform(0, 20, (50, 3)), np.zeros(50, int), 20.0)
+    sample = Sample(structure, np.array([1.0]), np.ones((50, 1)), "metal").in_units_of(2.7)
+    state = given_state(sample, 3)
+    assert np.allclose(state.positions, structure.positions) and np.allclose(state.box, 20.0)
+
+
+# --- LAMMPS -----------------------------------------------------------------------------------------------
+
+
+def test_energy_of_a_metal_is_conserved():
+    """Velocities, kinetic energy and step fit the units: the total energy stays while its parts change."""
+    engine = lammps_engine()
+    model = load_preset("copper-zirconium")
+    state = random_state(model, 108)
+    (rest,) = engine.run([Leg(state, model, "minimise", iterations=50)])
+    masses = rest.state.masses
+    assert np.unique(masses).round(1).tolist() == [63.5, 91.2]
+    v = maxwell_boltzmann(masses, 1200.0, 3, generator(3), model.constants)
+    (leg,) = engine.run(
+        [Leg(replace(rest.state, velocities=v), model, "nve", 100, model.timestep, sample_every=10)]
+    )
+    total = leg.potential + leg.kinetic
+    assert np.ptp(leg.kinetic) > 0.02 and np.ptp(total) < 1e-3
+    assert leg.kinetic[0] == pytest.approx(1.5 * model.constants.boltzmann * 1200.0, rel=0.25)
+
+
+@pytest.mark.slow
+def test_copper_zirconium_end_to_end(tmp_path):
+    """LAMMPS's own Cu-Zr potential at N = 500, hot: simulate, then train and predict in Å."""
+    from propensity import Predictor
+    from propensity.data import open_dataset
+    from propensity.estimators.ridge import RidgeEstimator
+    from propensity.estimators.storage import save_model
+    from propensity.simulate import simulate_propensities
+
+    settings, _ = make_settings(
+        load_preset("copper-zirconium"),
+        temperature=1800.0,
+        times="0.1:1:2",
+        n_particles=500,
+        structures=2,
+        chains=1,
+        runs=2,
+    )
+    settings = replace(settings, melt_time=1.0, cool_time=1.0)
+    report = simulate_propensities(settings, tmp_path / "cuzr.h5", lammps_engine(), workers=1, quiet=True)
+    assert 2.3 < report["wavenumber"] < 3.2
+    assert report["runs"]["kinetic_temperatures"] == pytest.approx([1800, 1800], rel=0.2)
+    dataset = open_dataset(tmp_path / "cuzr.h5")
+    sample = dataset[0]
+    assert sample.length_scale == 2.7 and sample.species == ("Cu", "Zr") and sample.temperature == 1800
+    assert sample.structure.density == pytest.approx(0.0605 * 2.7**3, rel=1e-3)
+    model = RidgeEstimator().fit(list(dataset), folds=2, l_max=2, generations=1)
+    save_model(tmp_path / "model", model)
+    angstrom = sample.structure.scaled(2.7)
+    predicted = Predictor(tmp_path / "model").predict(angstrom)
+    assert predicted.mean() == pytest.approx(2.7 * sample.propensities.mean(), rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["kob-andersen", "kob-andersen-force-shifted"])
+def test_energies_and_minima_by_lammps_are_those_of_the_mixture(name):
+    from propensity.physics.kob_andersen import local_potential_energy
+    from propensity.physics.quench import inherent_structure
+
+    lammps_engine()
+    model = load_preset(name)
+    state = random_state(model, 200)
+    structure = Structure(state.positions % state.box, state.types, state.box)
+    ours, theirs = (local_potential_energy(structure, p) for p in (model.potential, f"lammps:{name}"))
+    np.testing.assert_allclose(theirs, ours, rtol=1e-9, atol=1e-9)
+    found = inherent_structure(structure, f"lammps:{name}")
+    energy = local_potential_energy(found, model.potential).mean()
+    assert energy < ours.mean() - 0.5
+    # The same in other units of length.
+    scaled = inherent_structure(structure.scaled(1 / 2.7), f"lammps:{name}", length_scale=2.7)
+    np.testing.assert_allclose(scaled.positions * 2.7, found.positions, atol=1e-6)
+
+
+def test_what_lammps_can_not_minimise_is_refused(tmp_path):
+    from propensity.physics.quench import inherent_structure
+
+    lammps_engine()
+    model = load_preset("kob-andersen")
+    state = random_state(model, 100)
+    tilted = np.diag(state.box) + [[0, 0, 0], [0.5, 0, 0], [0, 0, 0]]
+    with pytest.raises(InputError, match="orthorhombic"):
+        inherent_structure(Structure(state.positions, state.types, tilted), "lammps:kob-andersen")
+    with pytest.raises(DataError, match="neither a file nor a preset"):
+        inherent_structure(Structure(state.positions, state.types, state.box), "lammps:nothing.in")
+    with pytest.raises(InputError, match="type 2"):
+        inherent_structure(Structure(state.positions, state.types + 1, state.box), "lammps:kob-andersen")
+    with pytest.raises(InputError, match="3 dimensions and kob-andersen-2d 2"):
+        inherent_structure(Structure(state.positions, state.types, state.box), "lammps:kob-andersen-2d")
