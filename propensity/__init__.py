@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from propensity.plotting import plot_propensity as plot_propensity
     from propensity.predictor import Predictor as Predictor
     from propensity.sample import Sample as Sample
+    from propensity.simulate.lammps_library import load_lammps as load_lammps
     from propensity.simulate.simulation import simulate_propensities as simulate_propensities
     from propensity.statistics import noise_ceiling as noise_ceiling
     from propensity.statistics import pearson as pearson

@@ -196,7 +196,7 @@ def sizes(split):
 
 def test_default_split_has_the_proportions_of_the_paper():
     split = make_split(numbered(80))
-    assert sizes(split) == (40, 8, 32)
+    assert sizes(split) == (40, 32, 8)
     assert split.how["method"] == "structure"
     assert len({*split.train, *split.valid, *split.test}) == 80
 

@@ -78,7 +78,7 @@ def test_folder_of_a_run_is_complete(finished):
         assert (folder / name).stat().st_size > 0
     assert list((folder / "tensorboard").glob("events*"))
     splits = json.loads((folder / "splits.json").read_text())
-    assert [len(splits[part]) for part in ("train", "valid", "test")] == [4, 2, 4]
+    assert [len(splits[part]) for part in ("train", "valid", "test")] == [4, 4, 2]
     # Halves of a pair have one parent and stay together.
     assert all(
         {int(name.split("/")[1]) // 2 for name in splits["train"]}.isdisjoint(
@@ -89,10 +89,10 @@ def test_folder_of_a_run_is_complete(finished):
     metrics = json.loads((folder / "metrics.json").read_text())
     card = load_model(folder).card
     assert card.metrics == metrics and set(metrics) == {"valid", "test"}
-    assert card.name == "first" and card.training["split"] == {"train": 4, "valid": 2, "test": 4}
+    assert card.name == "first" and card.training["split"] == {"train": 4, "valid": 4, "test": 2}
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["l_max"] == 1 and config["weight_decay"] == 1e-7  # given and default options alike
-    assert "4 train, 2 valid, 4 test structures" in output and "test: 4 structures" in output
+    assert "4 train, 2 valid, 4 test structures" in output and "test: 2 structures" in output
 
 
 def test_evaluate_gives_the_scores_of_the_run(finished, data, tmp_path):
@@ -108,7 +108,7 @@ def test_evaluate_gives_the_scores_of_the_run(finished, data, tmp_path):
 
 def test_models_shows_a_card(finished):
     output = run(models_command, finished[0]).output
-    for text in ("first", "se3gnn", "toy.h5", "test: 4 structures", "Apache-2.0"):
+    for text in ("first", "se3gnn", "toy.h5", "test: 2 structures", "Apache-2.0"):
         assert text in output
     assert "model" in run(models_command).output
 
@@ -133,7 +133,7 @@ def test_resume_goes_on_to_more_epochs(finished, data, tmp_path):
 def test_every_kind_trains_by_the_same_command(data, tmp_path, kind):
     run(train_command, data, "--model", kind, "--times", "10", "-o", tmp_path / kind, "--quiet")
     assert load_model(tmp_path / kind).card.times == (10.0,)
-    assert json.loads((tmp_path / kind / "metrics.json").read_text())["test"]["n_structures"] == 4
+    assert json.loads((tmp_path / kind / "metrics.json").read_text())["test"]["n_structures"] == 2
 
 
 def test_own_validation_and_test_files(tmp_path, data):
