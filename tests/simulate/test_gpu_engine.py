@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from propensity.data import open_dataset
 from propensity.errors import InputError, MissingDependencyError
-from propensity.physics.interaction import named_interaction
+from propensity.physics.interaction import energy_and_forces, named_interaction
 from propensity.simulate import Leg, engines, load_input, load_preset, presets, simulate_propensities
 from propensity.simulate.engines import choose_engine
 from propensity.simulate.fragment import interaction_of
@@ -129,3 +130,22 @@ def test_the_command_line_chooses_an_engine(monkeypatch):
         choose_engine("gpu", model, batch=0)
     with pytest.raises(InputError, match="engine 'gpuu' is unknown"):
         choose_engine("gpuu", model)
+
+
+def test_the_state_point_made_with_it():
+    """One structure at T = 0.47: what is stored follows from its positions."""
+    path = Path(__file__).parents[1] / "fixtures" / "ka3d_T047_one.npz"
+    stored = np.load(path)
+    sample = open_dataset(path)[0]
+    pairs = named_interaction(sample.potential)
+    n, box = len(sample.structure), np.diag(sample.structure.cell)
+    energies = [
+        energy_and_forces(pairs, x, sample.structure.types, box)[0] / n
+        for x in (sample.structure.positions, sample.inherent_positions)
+    ]
+    assert sample.temperature == 0.47
+    assert energies[0] == pytest.approx(stored["potential_energy"][0], abs=2e-4)
+    assert energies[1] == pytest.approx(stored["inherent_energy"][0], abs=2e-5)
+    assert energies[0] == pytest.approx(-6.965, abs=0.02)
+    assert sample.tau_alpha == pytest.approx(357, abs=1)
+    assert (np.diff(sample.propensities[sample.structure.types == 0].mean(0)) > 0).all()

@@ -150,7 +150,11 @@ class Systems:
             return replace(variant, grid=grid, far_pads=far and not grid)
         if grid:
             return replace(
-                variant, grid=True, far_pads=False, threads=threads or 256, slots=32 * (self.n // 32 + 1)
+                variant,
+                grid=True,
+                far_pads=False,
+                threads=threads or self._grid_threads(),
+                slots=32 * (self.n // 32 + 1),
             )
         # Half of the multiprocessor's threads a block when two fit, so that one hides the other's barriers.
         fit = max(1, int((self.device.shared_all - 2048) // (variant.shared_bytes() + 1024)))
@@ -158,6 +162,11 @@ class Systems:
         chosen = threads or min(most, max(64, 32 * -(-slots // (8 * 32))))
         chosen = 1 << (chosen.bit_length() - 1) if threads is None else chosen
         return replace(variant, threads=chosen, blocks=max(1, min(fit, 1024 // chosen, 16)))
+
+    def _grid_threads(self) -> int:
+        """Threads of a block when one system has the whole device: one a particle."""
+        each = -(-self.n // self.device.multiprocessors)
+        return min(1024, max(128, 1 << (each - 1).bit_length()))
 
     @property
     def teams(self) -> int:

@@ -1,0 +1,131 @@
+"""Speed of the GPU engine: many systems, one large system, quenches, cage states, several devices.
+
+python benchmarks/gpu_engine.py [--systems 264] [--steps 3000] [--devices 2] [--lammps]
+
+Prints particle-steps per second.  Neighbour lists are rebuilt as the dynamics asks for, energies recorded
+every 100 steps.  `--lammps` runs one system with LAMMPS on one core of the same machine beside it.  The liquid
+is the Kob-Andersen mixture at T = 0.5 and density 1.2, melted here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+
+from propensity.physics.gpu.batch import Batch
+from propensity.physics.gpu.cage import cage_states
+from propensity.physics.gpu.device import cuda_device
+from propensity.physics.gpu.layout import Skins
+from propensity.physics.gpu.quench import inherent_structures
+from propensity.physics.interaction import named_interaction
+from propensity.simulate import Leg, State, load_preset
+from propensity.simulate.gpu_engine import GpuEngine
+from propensity.simulate.physics import generator, lattice, maxwell_boltzmann
+from propensity.structure import Structure
+
+N, DENSITY, TEMPERATURE = 4096, 1.2, 0.5
+
+
+def melt(systems: int, n: int = N) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Positions, types, box and velocities of liquids cooled to T = 0.5."""
+    model, pairs, device = load_preset("kob-andersen"), named_interaction("lj/cut"), cuda_device()
+    box = np.full(3, (n / DENSITY) ** (1 / 3))
+    made = [lattice(model.counts(n), box, 3, generator(0, k)) for k in range(systems)]
+    x, types = np.stack([m[0] for m in made]), np.stack([m[1] for m in made])
+    v = np.stack([maxwell_boltzmann(np.ones(n), 2.0, 3, generator(1, k)) for k in range(systems)])
+    first = Batch(device, pairs, x, types, box)
+    first.minimise(1.0, 200)
+    run = Batch(device, pairs, x + first.displacements(), types, box, v)
+    seeds = np.arange(systems)
+    run.dynamics(2000, 0.005, temperature=(2.0, 2.0), seeds=seeds)
+    run.dynamics(8000, 0.005, temperature=(2.0, TEMPERATURE), seeds=seeds)
+    run.dynamics(4000, 0.005, temperature=(TEMPERATURE, TEMPERATURE), seeds=seeds)
+    return run.start + run.displacements(), types, box, run.velocities()
+
+
+def rate(batch: Batch, steps: int) -> tuple[float, float]:
+    """Particle-steps per second, and drift of the energy per particle."""
+    batch.dynamics(20, 0.005)
+    began = time.perf_counter()
+    records = batch.dynamics(steps, 0.005, sample_every=100)
+    seconds = time.perf_counter() - began
+    total = (records.potential + records.kinetic) / batch.n
+    return batch.s * batch.n * steps / seconds, float((total[:, -1] - total[:, 0]).mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--systems", type=int, default=264)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--lammps", action="store_true")
+    options = parser.parse_args()
+    device, pairs = cuda_device(), named_interaction("lj/cut")
+    print(f"{device.name}, {device.multiprocessors} multiprocessors")
+    x, types, box, v = melt(options.systems)
+    for skins in (Skins(0.2, 1.1), Skins(), Skins(0.3, 1.1), Skins(0.25, 0.8), Skins(0.25, 1.4)):
+        speed, drift = rate(Batch(device, pairs, x, types, box, v, skins=skins, grid=False), options.steps)
+        print(f"{options.systems} systems, skins {skins.inner} {skins.outer}: {speed:.3e}, drift {drift:.1e}")
+    speed, drift = rate(Batch(device, pairs, x[:1], types[:1], box, v[:1], grid=True), options.steps)
+    print(f"one system of {N}, whole device: {speed:.3e}, drift {drift:.1e}")
+    tile = np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), -1).reshape(-1, 1, 3) * box
+    large = (x[:1] + tile).reshape(1, -1, 3)
+    kinds, speeds = np.tile(types[:1], (1, 27)), np.tile(v[:1], (1, 27, 1))
+    speed, drift = rate(Batch(device, pairs, large, kinds, 3 * box, speeds, grid=True), options.steps // 3)
+    print(f"one system of {27 * N}: {speed:.3e}, drift {drift:.1e}")
+
+    structures = [Structure(p, t, box) for p, t in zip(x, types, strict=True)]
+    for name in ("lj/cut", "lj/cut force-shifted"):
+        inherent_structures(structures[:1], name)
+        began = time.perf_counter()
+        inherent_structures(structures[:1], name)
+        one = time.perf_counter() - began
+        inherent_structures(structures[:2], name)
+        began = time.perf_counter()
+        inherent_structures(structures, name)
+        all_of = time.perf_counter() - began
+        print(f"quench, {name}: one {one:.3f} s, {60 * len(structures) / all_of:.0f} a minute in a batch")
+    began = time.perf_counter()
+    cage_states(structures[:33], "lj/cut", TEMPERATURE, radius=0.35)
+    seconds = time.perf_counter() - began
+    print(f"cage states: 33 structures x 16 replicas x 16,500 steps in {seconds:.1f} s, quench included")
+
+    engines(options, x, types, box, v)
+
+
+def engines(
+    options: argparse.Namespace, x: np.ndarray, types: np.ndarray, box: np.ndarray, v: np.ndarray
+) -> None:
+    """The engine over its kernels, several devices over one, and LAMMPS on a core of the same machine."""
+    model, pairs = load_preset("kob-andersen"), named_interaction("lj/cut")
+    steps = 4 * options.steps
+    legs = [
+        Leg(State(a, w, t, box, np.ones(N)), model, "nve", steps, 0.005, (steps,))
+        for a, t, w in zip(x, types, v, strict=True)
+    ]
+    bare, _ = rate(Batch(cuda_device(), pairs, x, types, box, v, grid=False), steps)
+    speeds = {}
+    for count in sorted({1, options.devices}):
+        engine, work = GpuEngine(devices=tuple(range(count))), legs * count
+        engine.run([legs[0]] * count)
+        began = time.perf_counter()
+        engine.run(work)
+        speeds[count] = len(work) * N * steps / (time.perf_counter() - began)
+        print(
+            f"engine on {count} device(s): {speeds[count]:.3e}, {speeds[count] / speeds[1]:.2f} of one device"
+        )
+    print(f"kernels over engine, {steps} steps: {bare / speeds[1]:.3f}")
+    if options.lammps:
+        from propensity.simulate.lammps_engine import LammpsEngine
+
+        leg = Leg(legs[0].state, model, "nve", 200, 0.005)
+        (result,) = LammpsEngine().run([leg])
+        print(f"LAMMPS on one core: {N * 200 / result.seconds:.3e}")
+
+
+if __name__ == "__main__":
+    main()
