@@ -3,8 +3,8 @@
 python benchmarks/gpu_engine.py [--systems 264] [--steps 3000] [--devices 2] [--lammps]
 
 Prints particle-steps per second.  Neighbour lists are rebuilt as the dynamics asks for, energies recorded
-every 100 steps.  `--lammps` runs one system with LAMMPS on one core of the same machine beside it.  The liquid
-is the Kob-Andersen mixture at T = 0.5 and density 1.2, melted here.
+every 100 steps.  `--lammps` runs one system with LAMMPS on one core of the same machine beside it.
+The liquid is the Kob-Andersen mixture at T = 0.5 and density 1.2, melted here.
 """
 
 from __future__ import annotations
