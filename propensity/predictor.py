@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ import torch
 from propensity.errors import InputError, PropensityError, PropensityWarning
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import check_dimension
-from propensity.estimators.likeness import doubts
+from propensity.estimators.likeness import Likeness, check_overlaps, doubts, measured, of_predictions
+from propensity.estimators.ranges import Distance
 from propensity.estimators.storage import load_model
 from propensity.species import SpeciesMap
 from propensity.structure import Structure
@@ -105,6 +107,7 @@ class Predictor:
         self._selected = _select_times(np.array(self.card.times), times)
         self._warned: set[str] = set()
         self._warning = threading.Lock()
+        self._likeness: WeakKeyDictionary[Structure, Likeness] = WeakKeyDictionary()
 
     @property
     def species(self) -> tuple[str, ...]:
@@ -151,13 +154,14 @@ class Predictor:
                 " device='cpu'."
             )
         reduced = structure if self.length_scale == 1.0 else structure.scaled(1 / self.length_scale)
-        self._check_like_training(reduced)
         if self.quench is not None and reduced.thermal_offset is None:
             from propensity.physics.quench import inherent_structure
 
+            check_overlaps(self.card, reduced)
             reduced = reduced.at_minimum(
                 inherent_structure(reduced, self.quench, length_scale=self.length_scale).positions
             )
+        reasons, found = self._check_like_training(reduced)
         try:
             members = np.stack([estimator.predict(reduced) for estimator in self.estimators])
         except torch.cuda.OutOfMemoryError:
@@ -167,13 +171,44 @@ class Predictor:
         untrained = np.isin(self.species, self.card.trained_species, invert=True) & bool(
             self.card.trained_species
         )
+        ours = members[:, ~untrained[structure.types]]
+        if not np.isfinite(ours).all():
+            raise PropensityError(
+                f"{np.mean(~np.isfinite(ours)):.0%} of the predictions are NaN or infinite: the weights of"
+                " the model are damaged, or the structure is far outside of what it knows."
+            )
         if np.isfinite(members[:, untrained[structure.types]]).any():
             self._warn_once(
                 "species",
                 f"the model was trained on {list(self.card.trained_species)} only: predictions for other"
                 " species mean little.",
             )
-        return members[:, :, self._selected] * self.length_scale
+        odd = of_predictions(self.card, structure, members)
+        members = members[:, :, self._selected] * self.length_scale
+        low = members.mean(axis=0)
+        with self._warning:
+            self._likeness[structure] = Likeness(
+                reasons | odd,
+                float("nan") if found is None else found.outside,
+                float("nan") if found is None else found.nearest,
+                int((low < 0).sum()),
+                float(np.nanmin(low, initial=np.inf)),
+            )
+        return members
+
+    def likeness(self, structure: Structure) -> Likeness:
+        """How much a structure is like the training set, and its predictions like the labels there.
+
+        Of a structure that was just predicted, nothing is computed again.
+
+        Raises
+        ------
+        InputError
+            As :meth:`predict`.
+        """
+        if structure not in self._likeness:
+            self.predict_committee(structure)
+        return self._likeness[structure]
 
     def columns(self, structure: Structure) -> dict[str, np.ndarray]:
         """Predictions under the names that every adapter and file uses.
@@ -193,12 +228,23 @@ class Predictor:
             columns |= {"propensity_std": std[:, k], "propensities_std": std}
         return columns
 
-    def _check_like_training(self, structure: Structure) -> None:
-        found = doubts(
-            self.card, structure, length_scale=self.length_scale, minimised=self.quench is not None
+    def _check_like_training(self, structure: Structure) -> tuple[dict[str, str], Distance | None]:
+        """Doubts about a structure in σ, warned about once each, and its distance from the training set."""
+        found = measured(self.card, structure, str(self.device))
+        with self._warning:  # forces for the first structure alone: they cost as much as a small network
+            first = "forces" not in self._warned
+            self._warned.add("forces")
+        reasons = doubts(
+            self.card,
+            structure,
+            length_scale=self.length_scale,
+            minimised=self.quench is not None,
+            found=found,
+            forces=first,
         )
-        for topic, message in found.items():
+        for topic, message in reasons.items():
             self._warn_once(topic, message)
+        return reasons, found
 
     def _warn_once(self, topic: str, message: str) -> None:
         with self._warning:  # frames may be predicted side by side

@@ -115,7 +115,7 @@ class BapstEstimator(Estimator):
     @classmethod
     def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> Self:
         """Rebuild the network from its card and state dict."""
-        check_outputs(card)
+        check_outputs(card, arrays)
         config = {key: value for key, value in card.config.items() if key != "predicts_untrained"}
         network = BapstGNN(len(card.times), **config)
         network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from propensity.errors import DataError
 from propensity.estimators.migrations import FORMAT_VERSION, MIGRATIONS
+from propensity.estimators.ranges import TrainingRange
 
 #: What no model has more of; a card that says otherwise is damaged, or wants to exhaust the machine.
 MAX_SPECIES, MAX_TIMES, MAX_CUTOFF, MAX_NAME = 100, 10_000, 20.0, 1000
@@ -65,6 +66,10 @@ class Card(BaseModel):
         None, description="Neighbours of a particle within the cutoff, on average over the training data."
     )
     composition: tuple[float, ...] = Field((), description="Fraction of each species in the training data.")
+    training_range: TrainingRange | None = Field(
+        None,
+        description="Neighbourhoods of the training particles, outside of which predictions mean little.",
+    )
     training: dict[str, Any] = Field(
         default_factory=dict, description="Data, splits and options of the training."
     )

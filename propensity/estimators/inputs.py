@@ -136,17 +136,23 @@ def check_dimension(card: Card, structure: Structure) -> None:
         )
 
 
-def check_outputs(card: Card) -> None:
-    """Refuse a card without the constants that turn outputs into propensities.
+def check_outputs(card: Card, arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuse a network without the constants that turn outputs into propensities, or with NaN among its
+    weights, which rectifiers would hide.
 
     Raises
     ------
     DataError
-        When they are missing.
+        When they are missing, or not finite.
     """
     for name in ("target_mean", "target_std"):
         if not getattr(card, name):
             raise DataError(f"the card has no {name}, by which outputs become propensities")
+        if not np.isfinite(getattr(card, name)).all():
+            raise DataError(f"{name} of the card is NaN or infinite in places")
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise DataError(f"{name} is NaN or infinite in places")
 
 
 def check_types(structure: Structure, species: Sequence[str]) -> None:

@@ -2,15 +2,127 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 
+from propensity.errors import InputError
 from propensity.estimators.card import Card
 from propensity.estimators.neighbourhood import fitting_length_scale
+from propensity.estimators.ranges import Distance, distance
+from propensity.neighbours import neighbour_list
+from propensity.physics.kob_andersen import POTENTIALS, rms_force
 from propensity.structure import Structure
 
 #: Relative deviation of the density, and absolute one of a mole fraction, beyond which a user is warned.
 DENSITY_TOLERANCE = 0.05
 COMPOSITION_TOLERANCE = 0.05
+#: Fraction of particles in neighbourhoods that no training particle had, beyond which a structure is doubtful
+#: (training structures: 0.0003) and beyond which predictions mean nothing (random positions, a wrong length).
+DOUBTFUL, MEANINGLESS = 0.01, 0.9
+#: Distance of two particles, as a fraction of the smallest in the training set, below which they are odd.
+NEAR = 0.9
+#: Distance of two particles, as a fraction of the smallest in the training set, below which they overlap; the
+#: second is of ρ^(−1/d), for cards without ranges.
+OVERLAP, OVERLAP_UNKNOWN = 0.6, 0.2
+#: Rms force in ε/σ that tells minima (below 0.2) from thermal positions (25 at T = 0.44).
+AT_REST = 1.0
+#: Deviation of a prediction from the mean label, in their standard deviations, that no label has.
+FAR = 12.0
+#: Spread of a committee, in standard deviations of the labels, beyond which its models disagree.
+DISAGREE = 1.0
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How much a structure is like those that the model was trained on, and its predictions like the labels.
+
+    Attributes
+    ----------
+    reasons
+        Topic → sentence of every doubt; none for a structure like those of the training.
+    outside
+        Fraction of particles whose neighbourhood no training particle had; NaN where the card doesn't say.
+    nearest
+        Smallest distance of two particles in σ; NaN likewise.
+    negative
+        Negative predictions, over particles and times.
+    lowest
+        Smallest prediction, in the units of the structure.
+    """
+
+    reasons: dict[str, str] = field(default_factory=dict)
+    outside: float = float("nan")
+    nearest: float = float("nan")
+    negative: int = 0
+    lowest: float = float("nan")
+
+    @property
+    def out_of_distribution(self) -> bool:
+        """Whether there is any doubt."""
+        return bool(self.reasons)
+
+
+def measured(card: Card, structure: Structure, device: str = "cpu") -> Distance | None:
+    """Distance of a structure (in σ) from the training set, refused where predictions mean nothing.
+
+    Raises
+    ------
+    InputError
+        For particles that overlap, or neighbourhoods of which none is like any in training.
+    """
+    known = card.training_range
+    if known is None:
+        check_overlaps(card, structure)
+        return None
+    found = distance(known, structure, device)
+    if found.nearest < OVERLAP * found.closest_known:
+        raise InputError(
+            f"two particles are {found.nearest:.3g} σ apart, and none of the training set came closer than"
+            f" {found.closest_known:.3g}: predictions mean nothing there, so check positions, box and"
+            " length_scale."
+        )
+    if found.outside > MEANINGLESS:
+        raise InputError(
+            f"{found.outside:.0%} of the particles have neighbourhoods that no training particle had (first"
+            f" shell too empty: {found.sparse:.0%}, too full: {found.dense:.0%}): predictions mean nothing,"
+            f" so check length_scale, box and species_map.{_hint(card, structure)}"
+        )
+    return found
+
+
+def _hint(card: Card, structure: Structure) -> str:
+    if not card.density or not structure.density:
+        return ""
+    ratio = (card.density / structure.density) ** (1 / card.dimension)
+    return (
+        f" The number density is {structure.density:.4g} where the model was trained at {card.density:.4g},"
+        f" as if lengths were {ratio:.3g} times as large."
+    )
+
+
+def check_overlaps(card: Card, structure: Structure) -> None:
+    """Refuse particles that overlap, as no liquid at the density of the training has them.
+
+    Raises
+    ------
+    InputError
+        With the smallest distance.
+    """
+    density = card.density or structure.density
+    if card.training_range is not None:
+        limit = OVERLAP * min(row[0] for row in card.training_range.nearest)
+    elif density:
+        limit = OVERLAP_UNKNOWN * density ** (-1 / card.dimension)
+    else:
+        return
+    _, vectors = neighbour_list(structure, limit)
+    if len(vectors):
+        nearest = float(vectors.square().sum(dim=1).min().sqrt())
+        raise InputError(
+            f"two particles are {nearest:.3g} σ apart, which no liquid allows at this density: predictions"
+            " mean nothing there, so check positions, box and length_scale."
+        )
 
 
 def doubts(
@@ -20,6 +132,8 @@ def doubts(
     length_scale: float = 1.0,
     minimised: bool = True,
     potential: str | None = None,
+    found: Distance | None = None,
+    forces: bool = False,
 ) -> dict[str, str]:
     """Why a prediction may mislead, as topic → one sentence.
 
@@ -35,20 +149,91 @@ def doubts(
         Whether an inherent structure is known to be one, or will be found.
     potential
         Interaction of the structure where it is known.
+    found
+        Its distance from the training set, by :func:`measured`.
+    forces
+        Whether to tell a minimum from thermal positions by the forces for models of thermal ones, too.
+
+    Raises
+    ------
+    InputError
+        For thermal positions of the Kob–Andersen mixture, by their forces, where the model wants minima.
     """
-    found = {
-        "positions": _positions(card, structure, minimised),
+    texts = {
+        "positions": _positions(card, structure, minimised, length_scale, forces),
+        "neighbourhood": _neighbourhood(found),
         "boundaries": _boundaries(card, structure),
         "density": _density(card, structure, length_scale),
         "composition": _composition(card, structure),
         "interaction": _interaction(card, potential),
     }
-    return {topic: text for topic, text in found.items() if text}
+    return {topic: text for topic, text in texts.items() if text}
 
 
-def _positions(card: Card, structure: Structure, minimised: bool) -> str:
+def of_predictions(card: Card, structure: Structure, members: np.ndarray) -> dict[str, str]:
+    """Doubts about predictions in σ at all times of the model, shape (n_models, N, n_times)."""
+    mean, std = (np.array(x) for x in (card.target_mean, card.target_std))
+    if mean.size == 0:
+        return {}
+    mean, std = mean[structure.types], std[structure.types]
+    away = np.abs(members - mean) / std
+    found = {}
+    with np.errstate(invalid="ignore"):
+        if np.nanmax(away, initial=0.0) > FAR:
+            found["predictions"] = (
+                f"a prediction is {np.nanmax(away):.3g} standard deviations of the labels from their mean:"
+                " it lies outside of what the model knows."
+            )
+        if len(members) > 1:
+            spread = np.nanmean(members.std(axis=0, ddof=1) / std)
+            if spread > DISAGREE:
+                found["committee"] = (
+                    f"the models of the committee differ by {spread:.2g} standard deviations of the labels:"
+                    " the structure is outside of what they know."
+                )
+    return found
+
+
+def _neighbourhood(found: Distance | None) -> str:
+    if found is None or (found.outside <= DOUBTFUL and found.nearest >= NEAR * found.closest_known):
+        return ""
+    return (
+        f"{found.outside:.1%} of the particles have neighbourhoods that no training particle had (first shell"
+        f" too empty: {found.sparse:.1%}, too full: {found.dense:.1%}; two particles as near as"
+        f" {found.nearest:.3g} σ, {found.closest_known:.3g} in training): predictions may mislead (is the"
+        " state that of the training, and are positions, box and species right?)."
+    )
+
+
+def _force(card: Card, structure: Structure) -> float | None:
+    """Rms force in the potential of the training, where it is known."""
+    known = card.potential in POTENTIALS and structure.dimension == 3 and structure.types.max() < 2
+    return rms_force(structure, str(card.potential)) if known and structure.is_periodic else None
+
+
+def _positions(card: Card, structure: Structure, minimised: bool, length_scale: float, forces: bool) -> str:
+    if card.input_positions == "thermal":
+        force = _force(card, structure) if forces else None
+        if force is None or force > AT_REST:
+            return ""
+        return (
+            f"the structure is an energy minimum (forces of {force:.2g} ε/σ), and the model was trained on"
+            " thermal positions: give those, or choose a model of inherent structures."
+        )
     if card.input_positions != "inherent" or minimised or structure.thermal_offset is not None:
         return ""
+    force = _force(card, structure)
+    if force is not None and force <= AT_REST:
+        return ""
+    if force is not None:
+        text = (
+            f"the structure is no energy minimum (forces of {force:.3g} ε/σ in {card.potential!r}), and the"
+            " model was trained on inherent structures: have it minimised by quench, or choose a model of"
+            " thermal positions"
+        )
+        if length_scale == 1.0:
+            raise InputError(f"{text}.")
+        return f"{text} (unless its own potential says otherwise)."
     return (
         "the model was trained on inherent structures: give energy minima, or have thermal positions"
         " minimised by quench (Kob–Andersen mixtures)."

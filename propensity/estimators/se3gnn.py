@@ -86,7 +86,7 @@ class SE3Estimator(Estimator):
     @classmethod
     def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> Self:
         """Rebuild the network from its card and state dict."""
-        check_outputs(card)
+        check_outputs(card, arrays)
         network = SE3GNN(**card.config)
         if (network.n_species, network.n_outputs) != (len(card.species), len(card.times)):
             raise DataError(

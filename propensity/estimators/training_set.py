@@ -16,6 +16,7 @@ from propensity.errors import DataError, InputError, suggest
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import InputPositions, OnePositions, input_structure
 from propensity.estimators.neighbourhood import mean_neighbours
+from propensity.estimators.ranges import TrainingRange, evenly_spaced, training_range
 from propensity.sample import Sample
 from propensity.structure import Structure
 
@@ -171,6 +172,7 @@ def training_card(
         composition=tuple(
             float(x) for x in np.mean([x.structure.composition(n_species) for x in train], axis=0)
         ),
+        training_range=_training_range(train, input_positions),
         training={
             "n_structures": len(train),
             "sources": sources_of(train),
@@ -178,6 +180,11 @@ def training_card(
         },
         citation=citation,
     )
+
+
+def _training_range(train: Sequence[Sample], input_positions: InputPositions) -> TrainingRange | None:
+    seen = [input_structure(train[k], input_positions) for k in evenly_spaced(len(train))]
+    return training_range(seen, len(train[0].species))
 
 
 def sources_of(train: Sequence[Sample]) -> list[str]:

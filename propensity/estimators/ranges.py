@@ -1,0 +1,134 @@
+"""What the neighbourhoods of training particles were like, and how far another structure is from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from propensity.neighbours import neighbour_list
+from propensity.structure import Structure
+
+#: Range of the first shell in units of the mean distance ρ^(−1/d), within which neighbours are counted.
+SHELL = 1.6
+#: Quantiles kept of the training particles.
+QUANTILES = (0.0, 0.001, 0.999, 1.0)
+#: Training structures that are measured at most, evenly spaced.
+MEASURED = 32
+
+Row = tuple[float, float, float, float]
+
+
+class TrainingRange(BaseModel):
+    """Nearest distance and first-shell neighbours of the training particles, a row for each species.
+
+    Rows hold the smallest value, the quantiles 0.001 and 0.999, and the largest; NaN-free, in σ_AA.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    radius: float = Field(gt=0, description="Neighbours are counted within it, in σ_AA.")
+    nearest: tuple[Row, ...] = Field(description="Distance to the nearest neighbour.")
+    neighbours: tuple[Row, ...] = Field(description="Number of neighbours within the radius.")
+    source: str = Field("", description="Where they were measured, if not on the training structures.")
+
+    @model_validator(mode="after")
+    def _sorted(self) -> TrainingRange:
+        for row in (*self.nearest, *self.neighbours):
+            if list(row) != sorted(row) or not np.isfinite(row).all():
+                raise ValueError(f"row {row} of a range is not four numbers in order")
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbourhood:
+    """Of each particle: distance of the nearest neighbour (inf without one) and number within a radius."""
+
+    nearest: np.ndarray
+    neighbours: np.ndarray
+
+
+def measure(structure: Structure, radius: float, device: torch.device | str = "cpu") -> Neighbourhood:
+    """Neighbourhood of each particle within ``radius``; arrays of shape (N,)."""
+    edge_index, vectors = neighbour_list(structure, radius, device=device)
+    destination, n = edge_index[1], len(structure)
+    near = torch.full((n,), torch.inf, dtype=vectors.dtype, device=vectors.device)
+    near.scatter_reduce_(0, destination, vectors.square().sum(dim=1), "amin")
+    counts = torch.bincount(destination, minlength=n)
+    return Neighbourhood(near.sqrt().cpu().numpy(), counts.cpu().numpy())
+
+
+def evenly_spaced(n: int) -> list[int]:
+    """Indices of the structures to measure, of ``n``."""
+    return [int(k) for k in np.unique(np.linspace(0, n - 1, MEASURED).astype(int))]
+
+
+def training_range(structures: Sequence[Structure], n_species: int) -> TrainingRange | None:
+    """Ranges over training structures; None where their density isn't known.
+
+    A species that does not occur has the range of all.
+    """
+    densities = [s.density for s in structures if s.density]
+    if not densities:
+        return None
+    radius = round(SHELL * float(np.mean(densities)) ** (-1 / structures[0].dimension), 3)
+    found = [measure(s, radius) for s in structures]
+    nearest = np.concatenate([f.nearest for f in found])
+    neighbours = np.concatenate([f.neighbours for f in found])
+    types = np.concatenate([s.types for s in structures])
+    nearest = np.minimum(nearest, radius)
+
+    def rows(values: np.ndarray) -> tuple[Row, ...]:
+        parts = [values[types == s] for s in range(n_species)]
+        return tuple(_row(part if len(part) else values) for part in parts)
+
+    return TrainingRange(radius=radius, nearest=rows(nearest), neighbours=rows(neighbours))
+
+
+def _row(values: np.ndarray) -> Row:
+    a, b, c, d = np.round(np.quantile(values, QUANTILES), 4).tolist()
+    return a, b, c, d
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far a structure is from the training set.
+
+    Attributes
+    ----------
+    nearest
+        Smallest distance of two particles, in σ.
+    closest_known
+        The smallest in the training set.
+    outside
+        Fraction of particles whose nearest distance or number of neighbours no training particle had.
+    sparse, dense
+        Fraction of particles with fewer, or more, neighbours than any training particle.
+    """
+
+    nearest: float
+    closest_known: float
+    outside: float
+    sparse: float
+    dense: float
+
+
+def distance(known: TrainingRange, structure: Structure, device: torch.device | str = "cpu") -> Distance:
+    """Distance of a structure from the training set."""
+    found = measure(structure, known.radius, device)
+    near, count = (np.array(rows)[structure.types] for rows in (known.nearest, known.neighbours))
+    nearest = np.minimum(found.nearest, known.radius)
+    sparse, dense = found.neighbours < count[:, 0], found.neighbours > count[:, 3]
+    # Twice as far from the quantile as the extreme is: extremes depend on how many were measured.
+    low, high = 2 * near[:, 0] - near[:, 1], 2 * near[:, 3] - near[:, 2]
+    outside = sparse | dense | (nearest < low) | (nearest > high)
+    return Distance(
+        float(nearest.min()),
+        float(near[:, 0].min()),
+        float(outside.mean()),
+        float(sparse.mean()),
+        float(dense.mean()),
+    )
