@@ -184,7 +184,8 @@ create_atoms 1 box
 mass * 1
 pair_style lj/cut 2.5
 pair_coeff * * 1 1""")
-    predictor = Predictor(make_tiny_model(tmp_path / "flat", dimension=2, density=1.0), species_map=SPECIES_MAP)
+    model = make_tiny_model(tmp_path / "flat", dimension=2, density=1.0)
+    predictor = Predictor(model, species_map=SPECIES_MAP)
     seen = []
     true = predictor.predict
     predictor.predict = lambda structure: (seen.append(structure.pbc.tolist()), true(structure))[1]  # type: ignore[method-assign]
