@@ -89,7 +89,7 @@ def pixels(page) -> np.ndarray:
 
 
 def choose(page, name: str, value) -> None:
-    """Move a control as a user does: by its value and an input event."""
+    """Move a control as users do, by its value and an input event; figures follow at the next refresh."""
     run(
         page,
         "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
@@ -97,6 +97,7 @@ def choose(page, name: str, value) -> None:
         name,
         str(value),
     )
+    page.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
 
 
 def test_it_loads_and_says_what_it_is(page):
@@ -198,7 +199,7 @@ def test_hover_and_click_name_the_particle_in_front(page, scene):
 
 
 def test_a_particle_is_found_by_its_id(page):
-    page.find_element("id", "particle").send_keys("17")
+    choose(page, "particle", 17)
     assert run(page, "return report.state.picked") == 16
     assert "particle 17, species" in page.find_element("id", "picked").text
     assert page.find_elements("css selector", "#histogram line[stroke='#ff33bf']")

@@ -14,6 +14,7 @@ try {
   find("nothing").hidden = false;
 }
 
+// Changes what is shown; everything follows.
 function change(values) {
   Object.assign(state, values);
   if ("frame" in values && state.picked >= data.frames[state.frame].n) state.picked = -1;
@@ -29,7 +30,6 @@ function update() {
     coloursOf(data, state, view.colours);
     view.mark(state.picked, state.hovered);
     view.draw();
-    drawLegend(data, state);
   }
   find("frame").value = state.frame;
   find("frame-text").value = `${frame.name} (${state.frame + 1} of ${data.frames.length})`;
@@ -39,10 +39,28 @@ function update() {
   find("depth").disabled = state.slab === "";
   for (const name of ["field", "scale", "map", "fastest", "slab", "depth"]) find(name).value = state[name];
   find("picked").textContent = state.picked >= 0 ? describe(state.picked).replaceAll("\n", " · ") : "Point at a particle, or click it to keep it.";
-  drawScores(data, state);
-  drawScatter(data, state);
-  drawHistogram(data, state);
-  drawCorrelation(data, state);
+  if (!waiting) waiting = requestAnimationFrame(drawFigures);
+}
+
+// Each figure is drawn anew only when what it depends on has changed, and at most once for each refresh of the screen.
+const FIGURES = [
+  [drawLegend, ["time", "field", "scale", "map"]],
+  [drawScores, ["time"]],
+  [drawScatter, ["frame", "time", "picked"]],
+  [drawHistogram, ["frame", "time", "field", "picked"]],
+  [drawCorrelation, ["time"]],
+];
+const drawn = new Map();
+let waiting = 0;
+
+function drawFigures() {
+  waiting = 0;
+  for (const [draw, names] of FIGURES) {
+    const key = names.map((name) => state[name]).join();
+    if (drawn.get(draw) === key || (draw === drawLegend && !view)) continue;
+    drawn.set(draw, key);
+    draw(data, state);
+  }
 }
 
 function describe(i) {

@@ -16,7 +16,7 @@ out vec3 vPoint;
 void main() {
   vColour = colour;
   vIndex = gl_InstanceID;
-  vRadius = 0.5 * diameter * (colour.a > 0.5 ? 1.0 : 0.28);
+  vRadius = 0.5 * diameter * (colour.a > 0.5 ? 1.0 : 0.17);
   vCentre = (modelViewMatrix * vec4(cell * (fraction - 0.5), 1.0)).xyz;
   vec3 eye = normalize(-vCentre);
   vec3 right = normalize(cross(vec3(0.0, 1.0, 0.0), eye));
@@ -56,7 +56,7 @@ void main() {
   float shine = pow(max(dot(reflect(ray, normal), normalize(vec3(-0.45, 0.75, 0.8))), 0.0), 28.0);
   float facing = max(dot(normal, -ray), 0.0);
   vec3 shade = vColour.rgb * (0.36 + 0.72 * light * light) * (0.62 + 0.38 * smoothstep(0.0, 0.55, facing)) + 0.13 * shine;
-  if (vColour.a < 0.5) shade = mix(background, vec3(0.55), 0.55);
+  if (vColour.a < 0.5) shade = mix(background, vec3(0.5), 0.4);
   float mark = vIndex == marked.x ? 1.0 : vIndex == marked.y ? 0.6 : 0.0;
   shade = mix(shade, vec3(1.0, 0.2, 0.75), mark * smoothstep(0.62, 0.78, limb));
   shade = mix(shade, background, 0.55 * (1.0 - mark) * smoothstep(haze.x, haze.y, -hit.z));
@@ -92,7 +92,7 @@ class ParticleView {
     mesh.frustumCulled = false;
     this.box = new v.LineSegments(new v.BufferGeometry(), new v.LineBasicMaterial());
     this.scene.add(mesh, this.box);
-    new ResizeObserver(() => this.resize()).observe(canvas.parentElement);
+    new ResizeObserver(() => this.resize()).observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.paint());
     this.paint();
   }
@@ -164,12 +164,12 @@ class ParticleView {
     ray.setFromCamera(new vendor.Vector2((2 * x) / width - 1, 1 - (2 * y) / height), this.camera);
     const { origin, direction } = ray.ray;
     const colour = this.geometry.attributes.colour.array;
+    const points = this.points();
     let nearest = Infinity, found = -1;
     for (let i = 0; i < this.frame.n; i++) {
       if (!this.visible(i)) continue;
-      const p = this.position(i);
-      const radius = 0.5 * this.frame.diameters[i] * (colour[4 * i + 3] ? 1 : 0.28);
-      const [dx, dy, dz] = [p[0] - origin.x, p[1] - origin.y, p[2] - origin.z];
+      const radius = 0.5 * this.frame.diameters[i] * (colour[4 * i + 3] ? 1 : 0.17);
+      const dx = points[3 * i] - origin.x, dy = points[3 * i + 1] - origin.y, dz = points[3 * i + 2] - origin.z;
       const along = dx * direction.x + dy * direction.y + dz * direction.z;
       const inside = radius * radius - (dx * dx + dy * dy + dz * dz - along * along);
       if (inside > 0 && along - Math.sqrt(inside) < nearest) [nearest, found] = [along - Math.sqrt(inside), i];
@@ -178,17 +178,28 @@ class ParticleView {
   }
 
   visible(i) {
-    const { x, y, z } = this.uniforms.slab.value;
+    const { x, y, z } = this.uniforms.slab.value; // direction, middle and half thickness
     if (x < 0) return true;
     const away = this.frame.positions[3 * i + x] / 65535 - y;
     return Math.abs(away - Math.round(away)) <= z;
   }
 
-  // Place in the scene, whose origin is the middle of the cell.
+  // Places of all particles of the frame in the scene, whose origin is the middle of the cell.
+  points() {
+    if (this.pointsOf !== this.frame) {
+      const [a, b, c] = this.frame.cell, from = this.frame.positions;
+      this.place = new Float32Array(from.length);
+      for (let i = 0; i < from.length; i += 3) {
+        const x = from[i] / 65535 - 0.5, y = from[i + 1] / 65535 - 0.5, z = from[i + 2] / 65535 - 0.5;
+        for (let k = 0; k < 3; k++) this.place[i + k] = x * a[k] + y * b[k] + z * c[k];
+      }
+      this.pointsOf = this.frame;
+    }
+    return this.place;
+  }
+
   position(i) {
-    const c = this.frame.cell;
-    const f = [0, 1, 2].map((k) => this.frame.positions[3 * i + k] / 65535 - 0.5);
-    return [0, 1, 2].map((k) => f[0] * c[0][k] + f[1] * c[1][k] + f[2] * c[2][k]);
+    return Array.from(this.points().subarray(3 * i, 3 * i + 3));
   }
 
   paint() {
@@ -200,7 +211,7 @@ class ParticleView {
   }
 
   resize() {
-    const { clientWidth, clientHeight } = this.canvas.parentElement;
+    const { clientWidth, clientHeight } = this.canvas;
     if (!clientWidth || !clientHeight) return;
     const narrow = this.camera.aspect;
     this.renderer.setSize(clientWidth, clientHeight, false);
