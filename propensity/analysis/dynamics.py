@@ -163,7 +163,7 @@ def relaxation(positions: Any, times: Any, *, q: float = 7.2, a: float = 0.3, n_
     n_frames, n, d = positions.shape
     steps = np.diff(times)
     even = bool(np.allclose(steps, steps[0], rtol=1e-3))
-    spread = np.geomspace if even else np.linspace
+    spread = np.geomspace if even and n_frames - 1 > n_lags else np.linspace
     lags = np.unique(spread(1, n_frames - 1, min(n_lags, n_frames - 1)).round().astype(int))
     rows = []
     for lag in lags:

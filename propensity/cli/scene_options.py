@@ -27,9 +27,7 @@ def scene_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--length-scale",
             type=float,
-            default=1.0,
-            show_default=True,
-            help="Length of σ_AA in the units of the file.",
+            help="Length of σ_AA in the units of the file.  [default: that of the model]",
         ),
         click.option("--unit", metavar="NAME", help="Unit of length.  [default: σ; Å with a length scale]"),
         click.option(

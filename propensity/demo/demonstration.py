@@ -10,8 +10,7 @@ import numpy as np
 
 from propensity.demo import Configuration, load_demo
 from propensity.estimators.storage import load_card, model_files
-from propensity.files import replacing
-from propensity.plotting import DIAMETERS, plot_propensity
+from propensity.plotting import DIAMETERS, plot_propensity, save_figure
 from propensity.predictor import Predictor
 from propensity.trajectory import Frame, open_writer
 
@@ -113,5 +112,4 @@ def _draw(
     panels = {title: predicted, "simulated, mean of 30 runs": published[:, k]}
     label = f"propensity at t = {predictor.times[k]:g} / mean of the species"
     figure = plot_propensity(demo.structure, panels, relative=True, label=label)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=200)
+    save_figure(figure, path, dpi=200)

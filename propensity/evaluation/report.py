@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from propensity.evaluation.scores import Evaluation
-from propensity.files import replacing
+from propensity.plotting import new_figure, save_figure, styled
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from rich.table import Table
 
 
@@ -37,9 +36,10 @@ def table(evaluation: Evaluation, title: str = "") -> Table:
     return shown
 
 
+@styled
 def plot_pearson(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
     """ρ against time for each species, pooled and per structure, under the noise ceiling, as PNG."""
-    figure = _figure(5.5, 4)
+    figure = new_figure(5.5, 4)
     axes = figure.add_subplot()
     times = evaluation.data_times
     for s, species in enumerate(evaluation.species):
@@ -57,17 +57,17 @@ def plot_pearson(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
         axes.set_xscale("log")
     low = np.nanmin([evaluation.pooled, evaluation.per_structure], initial=1.0)
     axes.set(xlabel="time $t$ (LJ units)", ylabel="Pearson correlation ρ", ylim=(min(0.0, low - 0.05), 1))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="lower right")
-    _save(figure, path)
+    axes.legend(loc="lower right")
+    save_figure(figure, path)
 
 
+@styled
 def plot_scatter(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
     """Predicted against true propensity, one panel a species and time, as PNG."""
     rows, columns = len(evaluation.species), len(evaluation.data_times)
     width = min(columns, 5)
     lines = -(-columns // width) * rows
-    figure = _figure(2.3 * width + 0.4, 2.4 * lines)
+    figure = new_figure(2.3 * width + 0.4, 2.4 * lines)
     panels = figure.subplots(lines, width, squeeze=False)
     for panel in panels.flat:
         panel.set_axis_off()
@@ -94,18 +94,7 @@ def plot_scatter(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
             panel.locator_params(nbins=4)
     figure.supxlabel("true propensity (σ)", fontsize=9)
     figure.supylabel("predicted propensity (σ)", fontsize=9)
-    _save(figure, path)
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+    save_figure(figure, path)
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

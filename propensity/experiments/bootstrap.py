@@ -10,7 +10,7 @@ import numpy as np
 from propensity.estimators.inputs import input_structure
 from propensity.evaluation import moments
 from propensity.evaluation.scores import match_times
-from propensity.experiments import figures
+from propensity.plotting import new_figure, save_figure, styled
 from propensity.statistics import pearson_of_moments
 
 if TYPE_CHECKING:
@@ -41,13 +41,14 @@ def resample(sums: np.ndarray, n_structures: int, n_resamples: int = RESAMPLES, 
     return pearson_of_moments(np.tensordot(drawn, sums, axes=1))
 
 
+@styled
 def draw_bootstrap(
     rows: list[dict[str, Any]], jobs: list[Job], systems: dict[str, System], folder: Path
 ) -> None:
     """Left: distribution of the pooled ρ at τ_α.  Right: its spread against the number of test structures."""
     from propensity.experiments.jobs import trained
 
-    figure = figures.new_figure(9.5, 3.8)
+    figure = new_figure(9.5, 3.8)
     left, right = figure.subplots(1, 2)
     for k, job in enumerate(jobs):
         system = systems[job.system]
@@ -68,6 +69,5 @@ def draw_bootstrap(
     )
     right.set(xlabel="test structures", ylabel="standard deviation of ρ", ylim=(0, None))
     right.xaxis.get_major_locator().set_params(integer=True)
-    right.grid(alpha=0.3)
-    left.legend(fontsize=8)
-    figures.save(figure, folder / "figure.png")
+    left.legend()
+    save_figure(figure, folder / "figure.png")

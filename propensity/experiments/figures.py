@@ -4,31 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from propensity.files import replacing
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from propensity.plotting import new_figure, save_figure, styled
 
 Rows = Sequence[dict[str, Any]]
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Empty figure that needs no display."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure; the old one stays until the new one is complete."""
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=130)
-
-
+@styled
 def against_time(rows: Rows, path: Path) -> None:
     """ρ against time, a line a label; a column a test system, a row a species.  Bars are 95 % intervals."""
     species, tests, labels = (_distinct(rows, name) for name in ("species", "test", "label"))
@@ -45,13 +30,13 @@ def against_time(rows: Rows, path: Path) -> None:
         _ceiling(axes, [r for r in rows if (r["species"], r["test"]) == (who, test)], "time")
         axes.set_xscale("log")
         axes.set(xlabel="time $t$ (LJ units)", title=f"{who} at {test}")
-        axes.grid(alpha=0.3)
     for line in panels:
         line[0].set_ylabel("Pearson correlation ρ (pooled)")
-        line[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    save(figure, path)
+        line[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    save_figure(figure, path)
 
 
+@styled
 def against_value(rows: Rows, path: Path, xlabel: str, *, log: bool = False) -> None:
     """ρ at τ_α against what was varied, a line a label; pooled on the left, per structure on the right; a row
     a species.
@@ -79,12 +64,12 @@ def against_value(rows: Rows, path: Path, xlabel: str, *, log: bool = False) -> 
             axes.set_xticks(sorted({r["x"] for r in mine}))
             axes.minorticks_off()
             axes.set(xlabel=xlabel, title=f"{who} at τ$_α$, {title}")
-            axes.grid(alpha=0.3)
         line[0].set_ylabel("Pearson correlation ρ")
-        line[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    save(figure, path)
+        line[1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    save_figure(figure, path)
 
 
+@styled
 def transfer_matrix(rows: Rows, systems: Sequence[str], path: Path) -> None:
     """ρ at τ_α (pooled): trained at the row's system, scored at the column's."""
     at_tau = [r for r in rows if r["is_tau"] and r["species"] == _distinct(rows, "species")[0]]
@@ -107,13 +92,15 @@ def transfer_matrix(rows: Rows, systems: Sequence[str], path: Path) -> None:
         for (i, j), value in np.ndenumerate(values):
             color = "k" if value > low + 0.6 * (high - low) else "w"
             panel.text(j, i, f"{value:.3f}", ha="center", va="center", color=color, fontsize=10)
+        panel.grid(False)
         panel.set(title=title, xlabel="scored at", xticks=range(len(systems)), yticks=range(len(systems)))
         panel.set_xticklabels(systems, fontsize=8)
         panel.set_yticklabels(systems, fontsize=8)
     panels[0].set_ylabel("trained at")
-    save(figure, path)
+    save_figure(figure, path)
 
 
+@styled
 def seed_spread(rows: Rows, path: Path) -> None:
     """ρ of every seed against time with the mean over seeds, a panel a system."""
     systems, labels = _distinct(rows, "system"), _distinct(rows, "label")
@@ -133,10 +120,9 @@ def seed_spread(rows: Rows, path: Path) -> None:
                 panel.plot([t] * len(values), values, ".", color=f"C{k}", alpha=0.6)
         panel.set_xscale("log")
         panel.set(xlabel="time $t$ (LJ units)", title=system)
-        panel.grid(alpha=0.3)
-        panel.legend(fontsize=8)
+        panel.legend()
     panels[0].set_ylabel("Pearson correlation ρ (pooled)")
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def _line(axes: Any, rows: Rows, x: str, color: str, label: str, what: str = "pooled") -> None:

@@ -234,7 +234,7 @@ def plot_propensity(
     row[0].set_ylabel(f"{second} ({unit})")
     bar = figure.colorbar(mappable, ax=list(row), shrink=0.86, pad=0.015, extend="both", aspect=28)
     bar.set_label(label)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return figure
 
 

@@ -69,7 +69,7 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save_figure(figure: Figure, path: str | os.PathLike, *, dpi: int = 150) -> None:
+def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> None:
     """Write a figure in the format of the extension; the old file stays until the new one is complete."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=dpi)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from propensity.files import replacing
+from propensity.plotting import new_figure, save_figure, styled
 
 
 def read_log(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -19,14 +19,14 @@ def read_log(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
 
 
+@styled
 def plot_learning_curve(log: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
     """Loss and validation Pearson against epoch, as PNG."""
     from matplotlib import colormaps
-    from matplotlib.figure import Figure
 
     columns = read_log(log)
     single = [name for name in columns if " t=" in name]
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    figure = new_figure(10, 3.8)
     left, right = figure.subplots(1, 2)
     style = "o-" if len(columns["epoch"]) < 20 else "-"
     left.plot(columns["epoch"], columns["loss"], style, label="train", ms=3)
@@ -34,7 +34,7 @@ def plot_learning_curve(log: str | os.PathLike[str], path: str | os.PathLike[str
         known = np.isfinite(columns["valid_loss"])
         left.plot(columns["epoch"][known], columns["valid_loss"][known], style, label="validation", ms=3)
     left.set(xlabel="epoch", ylabel="mean squared error (standardised)")
-    left.legend(fontsize=8)
+    left.legend()
     species = list(dict.fromkeys(name.split(" t=")[0] for name in single))
     times = list(dict.fromkeys(name.split(" t=")[1] for name in single))
     for name in single:
@@ -53,7 +53,5 @@ def plot_learning_curve(log: str | os.PathLike[str], path: str | os.PathLike[str
         right.text(0.5, 0.5, "no validation structures", ha="center", transform=right.transAxes)
     right.set(xlabel="epoch", ylabel="validation Pearson ρ (pooled)")
     for axes in (left, right):
-        axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+    save_figure(figure, path)

@@ -110,7 +110,7 @@ def analyse(
     )
 
 
-def write_analysis(found: Heterogeneity, path: str | os.PathLike) -> None:
+def write_analysis(found: Heterogeneity, path: str | os.PathLike[str]) -> None:
     """Everything as JSON; unknown values are null."""
     values = {
         "source": found.source,
@@ -128,7 +128,7 @@ def write_analysis(found: Heterogeneity, path: str | os.PathLike) -> None:
 
 
 @styled
-def plot_analysis(found: Heterogeneity, path: str | os.PathLike, *, unit: str = "σ") -> None:
+def plot_analysis(found: Heterogeneity, path: str | os.PathLike[str], *, unit: str = "σ") -> None:
     """C(r) by time, lengths and cluster sizes against time, and the relaxation where known, as a picture."""
     from matplotlib import colormaps
 
@@ -215,7 +215,7 @@ def _row(
                 analysis.field_structure_factor(values, positions, cell, types=types, q_max=_q_max(plain))
             )
         for which in ("fast", "slow"):
-            chosen = analysis.extreme_particles(values, fraction, types, which=which)  # type: ignore[arg-type]
+            chosen = analysis.extreme_particles(values, fraction, types, which=which)
             sizes[which].append(analysis.find_clusters(chosen, positions, cell, pbc, cutoff=neighbours))
             masks[which].append(chosen)
     mean = analysis.average_correlation(correlations)

@@ -16,22 +16,22 @@ from propensity.sample import Sample
 from propensity.viewing.scene import Scene, SceneFrame, evenly
 from propensity.viewing.sizes import diameters_of
 
-Model = str | os.PathLike | Sequence[str | os.PathLike] | None
+Model = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None
 
 
 def data_scene(
     path: Path,
     model: Model,
     *,
-    length_scale: float,
+    length_scale: float | None,
     match: Sequence[tuple[int, int]] | None,
-    unit: str,
+    unit: str | None,
     times: Sequence[float | str] | None,
     frames: int | Sequence[int],
     device: str | None,
 ) -> Scene:
     """Labelled structures beside what a model predicts for them, where one is given."""
-    if length_scale != 1:
+    if length_scale not in (None, 1.0):
         raise InputError("labelled structures are in units of σ already: leave the length scale out.")
     dataset = open_dataset(path)
     return _scene(dataset, model, str(path), unit, times, frames, device, match=match)
@@ -41,7 +41,7 @@ def run_scene(
     folder: Path,
     model: Model,
     *,
-    unit: str,
+    unit: str | None,
     times: Sequence[float | str] | None,
     frames: int | Sequence[int],
     device: str | None,
@@ -78,7 +78,7 @@ def _scene(
     dataset: Dataset,
     model: Model,
     source: str,
-    unit: str,
+    unit: str | None,
     times: Sequence[float | str] | None,
     frames: int | Sequence[int],
     device: str | None,
@@ -113,7 +113,7 @@ def _scene(
     here = [d for _, d in pairs]
     tau = _default(np.array([m for m, _ in pairs]), card, len(here))
     species = dataset[rows[0]].species
-    return Scene(source, species, known[here], tau, shown, unit, card, part=part)
+    return Scene(source, species, known[here], tau, shown, unit or "σ", card, part=part)
 
 
 def _checked(index: int, dataset: Dataset) -> int:

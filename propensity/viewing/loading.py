@@ -16,12 +16,12 @@ MAX_FRAMES = 100
 
 
 def load_scene(
-    path: str | os.PathLike,
-    model: str | os.PathLike | Sequence[str | os.PathLike] | None = None,
+    path: str | os.PathLike[str],
+    model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     *,
-    topology: str | os.PathLike | None = None,
+    topology: str | os.PathLike[str] | None = None,
     species_map: SpeciesMap | None = None,
-    length_scale: float = 1.0,
+    length_scale: float | None = None,
     unit: str | None = None,
     times: Sequence[float | str] | None = None,
     column: str | None = None,
@@ -45,7 +45,7 @@ def load_scene(
     species_map, length_scale, quench, device
         See :class:`propensity.Predictor`.
     unit
-        Name of the unit of length; None: σ, or Å with a length scale.
+        Name of the unit of length; None: σ, or Å where σ is not 1.
     times
         Time scales to show; None: all.
     column
@@ -62,7 +62,7 @@ def load_scene(
     InputError
         For an option that does not fit the file.
     """
-    if not length_scale > 0:
+    if length_scale is not None and not length_scale > 0:
         raise InputError(f"length_scale is {length_scale}: give the length of σ_AA in your units, above 0.")
     wanted = [frames] if isinstance(frames, int) else list(frames)
     if not wanted or min(wanted) < (1 if isinstance(frames, int) else 0):
@@ -70,7 +70,6 @@ def load_scene(
     where = Path(path)
     if not where.exists():
         raise DataError(f"{path} doesn't exist: give data, a trajectory or the folder of a training.")
-    unit = unit or ("σ" if length_scale == 1 else "Å")
     common: dict[str, Any] = {"unit": unit, "times": times, "frames": frames, "device": device}
     if (where / "splits.json").exists():
         from propensity.viewing.labelled import run_scene

@@ -111,7 +111,7 @@ def draw_picture(
                 mappable, ax=axes, orientation="horizontal", extend="both", aspect=34, pad=0.02, shrink=0.8
             )
             bar.set_label(text, fontsize=8.5)
-            bar.outline.set_visible(False)  # type: ignore[operator]
+            bar.outline.set_visible(False)
     return figure
 
 

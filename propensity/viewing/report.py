@@ -24,11 +24,13 @@ from propensity.viewing.scene import Scene
 
 #: The page's own code, in the order in which it reads itself.
 SCRIPTS = ("data.js", "colours.js", "particles.js", "charts.js", "main.js")
+#: Parts of a training, as people call them.
+PARTS = {"train": "training", "valid": "validation", "test": "test"}
 #: Values and coordinates beyond which a browser on a phone runs out of memory.
 MAX_BYTES = 400_000_000
 
 
-def write_report(scene: Scene, path: str | os.PathLike, *, title: str | None = None) -> Path:
+def write_report(scene: Scene, path: str | os.PathLike[str], *, title: str | None = None) -> Path:
     """Write a scene as one self-contained page, which needs no network and no server.
 
     Parameters
@@ -144,7 +146,7 @@ def _colours(name: str) -> np.ndarray:
 
 
 def _subtitle(scene: Scene) -> str:
-    parts = [scene.source, f"the {scene.part} structures of a training" if scene.part else ""]
+    parts = [scene.source, f"{PARTS[scene.part]} structures of a training" if scene.part else ""]
     if scene.card is not None:
         parts.append(f"predicted by {scene.card.name or scene.card.kind}")
     return " · ".join(part for part in parts if part)

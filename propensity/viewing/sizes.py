@@ -26,10 +26,10 @@ def diameters_of(
     for name, values in columns.items():
         factor = _COLUMNS.get(name.lower())
         if factor and np.shape(values) == (len(structure),) and np.all(np.asarray(values, dtype=float) > 0):
-            return factor * np.asarray(values, dtype=float)
+            return np.asarray(factor * np.asarray(values, dtype=float))
     if tuple(species) == ("A", "B"):
-        return length_scale * np.array(DIAMETERS)[structure.types]
-    return _touching(structure)[structure.types]
+        return np.asarray(length_scale * np.array(DIAMETERS)[structure.types])
+    return np.asarray(_touching(structure)[structure.types])
 
 
 def viewing_direction(structure: Structure) -> int:

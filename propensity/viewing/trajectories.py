@@ -19,7 +19,7 @@ from propensity.viewing.h5md import is_h5md, read_h5md
 from propensity.viewing.scene import Scene, SceneFrame, evenly, label_names
 from propensity.viewing.sizes import diameters_of
 
-Model = str | os.PathLike | Sequence[str | os.PathLike] | None
+Model = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None
 
 #: Columns of a dump with one time each.
 _AT_TIME = re.compile(r"propensity_t([0-9.e+-]+)")
@@ -29,10 +29,10 @@ def trajectory_scene(
     path: Path,
     model: Model,
     *,
-    topology: str | os.PathLike | None,
+    topology: str | os.PathLike[str] | None,
     species_map: SpeciesMap | None,
-    length_scale: float,
-    unit: str,
+    length_scale: float | None,
+    unit: str | None,
     times: Sequence[float | str] | None,
     column: str | None,
     frames: int | Sequence[int],
@@ -66,10 +66,12 @@ def trajectory_scene(
         fields = {name: array[:, keep] for name, array in _values(frame, column)[0].items()}
         structure = Structure(frame.positions, types, frame.cell, frame.pbc)
         shown.append(
-            _scene_frame(frame, structure, fields, diameters_of(structure, names, frame.arrays, length_scale))
+            _scene_frame(
+                frame, structure, fields, diameters_of(structure, names, frame.arrays, length_scale or 1.0)
+            )
         )
     index = keep.index(default) if default in keep else len(keep) - 1
-    return Scene(str(path), species, known[keep], index, shown, unit)
+    return Scene(str(path), species, known[keep], index, shown, unit or _unit(length_scale))
 
 
 def _predicted(
@@ -78,8 +80,8 @@ def _predicted(
     wanted: list[int],
     model: Model,
     species_map: SpeciesMap | None,
-    length_scale: float,
-    unit: str,
+    length_scale: float | None,
+    unit: str | None,
     times: Sequence[float | str] | None,
     quench: str | None,
     device: str | None,
@@ -106,7 +108,7 @@ def _predicted(
         fields = {"predicted": columns["propensities"]}
         if "propensities_std" in columns:
             fields["uncertainty"] = columns["propensities_std"]
-        sizes = diameters_of(structure, predictor.species, frame.arrays, length_scale)
+        sizes = diameters_of(structure, predictor.species, frame.arrays, predictor.length_scale)
         shown.append(_scene_frame(frame, structure, fields, sizes))
     scores = next((s for s in map(predictor.card.metrics.get, ("test", "valid")) if isinstance(s, dict)), {})
     return Scene(
@@ -115,10 +117,14 @@ def _predicted(
         predictor.times,
         predictor.default_time_index,
         shown,
-        unit,
+        unit or _unit(predictor.length_scale),
         predictor.card,
         scores,
     )
+
+
+def _unit(length_scale: float | None) -> str:
+    return "σ" if length_scale in (None, 1.0) else "Å"
 
 
 def _wanted(path: Path, topology: Any, frames: int | Sequence[int]) -> list[int]:

@@ -70,6 +70,8 @@ function drawScores(data, state) {
     const ends = known.filter((p) => p.ends && p.ends.every(Number.isFinite));
     svg.append("path").datum(ends).attr("fill", colour).attr("opacity", 0.2)
       .attr("d", area().x((p) => x(p.t)).y0((p) => y(p.ends[0])).y1((p) => y(p.ends[1])));
+    svg.append("g").selectAll("line").data(ends).join("line").attr("x1", (p) => x(p.t)).attr("x2", (p) => x(p.t))
+      .attr("y1", (p) => y(p.ends[0])).attr("y2", (p) => y(p.ends[1])).attr("stroke", colour).attr("stroke-width", 1.5);
     svg.append("path").datum(known).attr("fill", "none").attr("stroke", colour).attr("stroke-width", 2)
       .attr("d", line().x((p) => x(p.t)).y((p) => y(p.rho)));
     svg.append("g").selectAll("circle").data(known).join("circle").attr("cx", (p) => x(p.t)).attr("cy", (p) => y(p.rho)).attr("r", 3.4)
