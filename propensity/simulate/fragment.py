@@ -24,6 +24,8 @@ def interaction_of(model: LiquidModel) -> Interaction:
     InputError
         For commands that this engine can't follow, with ``--engine lammps`` as the way out.
     """
+    if model.units != "lj":
+        raise InputError(f"the GPU engine works in LJ units and {model.name} in {model.units}: {_ELSE}.")
     k = len(model.species)
     masses = np.full(k, np.nan)
     style: list[str] = []

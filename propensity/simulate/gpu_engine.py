@@ -14,7 +14,7 @@ import numpy as np
 
 from propensity.errors import InputError, PropensityError
 from propensity.physics.gpu.batch import Batch
-from propensity.physics.gpu.device import Device, HostDevice, cuda_device, device_count
+from propensity.physics.gpu.device import Device, HostDevice, cuda_device, device_count, out_of_memory
 from propensity.physics.interaction import Interaction
 from propensity.simulate.engine import Leg, LegResult, State
 from propensity.simulate.fragment import interaction_of
@@ -117,7 +117,10 @@ class GpuEngine:
         for first in range(0, len(legs), most):
             part = legs[first : first + most]
             with device.active():
-                out += run_kind(device, interaction, part)
+                try:
+                    out += run_kind(device, interaction, part)
+                except Exception as error:
+                    raise out_of_memory(error, device) from error
         return out
 
 
@@ -160,6 +163,7 @@ def run_kind(device: Device, interaction: Interaction, legs: Sequence[Leg]) -> l
         frames=leg.frames,
         sample_every=leg.sample_every,
         temperature=leg.temperature if leg.ensemble == "nvt" else None,
+        damping=leg.model.damping,
         seeds=np.array([_seed(x) for x in legs], np.uint64),
     )
     moved, velocities = batch.displacements(), batch.velocities()

@@ -52,7 +52,9 @@ def preparation_steps(settings: SimulationSettings, tau: float) -> int:
     return int((settings.chains * each + between) / settings.timestep)
 
 
-def estimate(settings: SimulationSettings, speed: float, workers: int) -> list[str]:
+def estimate(
+    settings: SimulationSettings, speed: float, workers: int, preparing: float | None = None
+) -> list[str]:
     """Lines that say what a data set will cost.
 
     Parameters
@@ -63,9 +65,11 @@ def estimate(settings: SimulationSettings, speed: float, workers: int) -> list[s
         Steps per second of one run.
     workers
         Runs at once.
+    preparing
+        Steps per second of one run while there are as many as chains; None: the same.
     """
 
-    def cost(steps: float) -> str:
+    def cost(steps: float, speed: float = speed) -> str:
         return f"{count(steps)} steps, {duration(steps / speed / workers)}"
 
     lines = [f"speed: {speed:.0f} steps/s a run, {workers} at once"]
@@ -73,8 +77,8 @@ def estimate(settings: SimulationSettings, speed: float, workers: int) -> list[s
         short, long = settings.times[-1] / 10, settings.times[-1]
         lines.append(
             f"melting, cooling and equilibrating {plural(settings.chains, 'chain')}:"
-            f" {cost(preparation_steps(settings, short))} if tau_alpha is {short:.3g};"
-            f" {cost(preparation_steps(settings, long))} if it is {long:.3g}"
+            f" {cost(preparation_steps(settings, short), preparing or speed)} if tau_alpha is {short:.3g};"
+            f" {cost(preparation_steps(settings, long), preparing or speed)} if it is {long:.3g}"
         )
     lines.append(
         f"{plural(settings.structures, 'structure')} × {settings.runs} runs to t = {settings.times[-1]:g}: "

@@ -96,11 +96,11 @@ def simulate_propensities(
     store = None if estimate_only else PieceStore(work, identity)
     try:
         with open_pool(workers, scheduler, engine.cores) as pool:
-            masses, speed, engine_name = _try_out(settings, engine, pool, given)
+            masses, speed, preparing, engine_name = _try_out(settings, engine, pool, given)
             with Progress(speed * pool.workers, not quiet) as progress:
                 progress.say(_title(settings))
                 progress.say(f"{engine_name} on {pool.name}")
-                for line in estimate(settings, speed, pool.workers):
+                for line in estimate(settings, speed, pool.workers, preparing):
                     progress.say(line)
                 if store is None:
                     return {}
@@ -207,8 +207,10 @@ def _title(settings: SimulationSettings) -> str:
 
 def _try_out(
     settings: SimulationSettings, engine: Engine, pool: Pool, given: Sequence[Sample]
-) -> tuple[np.ndarray, float, str]:
-    """Masses of the species, steps per second, and the engine's name; shows early that all of it works."""
+) -> tuple[np.ndarray, float, float, str]:
+    """Masses of the species, steps per second of runs and of chains, and the engine's name; shows early that
+    all of it works.
+    """
     model = settings.model
     name = pool.executor.submit(_describe, engine).result()
     start = given_state(given[0], model.dimension) if given else first_lattice(settings, 0)
@@ -226,11 +228,17 @@ def _try_out(
         )
         leg = Leg(replace(rest.state, velocities=v), model, "nve", _TRIAL, settings.timestep)
         # A batch as large as those to come, since an engine of many systems is slow with one.
-        number = min(_at_once(settings, engine), settings.structures * settings.runs)
-        moved = pool.executor.submit(run_legs, engine, [leg] * number).result()[-1]
+        numbers = [
+            min(_at_once(settings, engine), k) for k in (settings.structures * settings.runs, settings.chains)
+        ]
+        seconds = [
+            pool.executor.submit(run_legs, engine, [leg] * k).result()[-1].seconds
+            for k in sorted(set(numbers))
+        ]
     except PropensityError as error:
         raise type(error)(f"the model {model.name} can't be run: {error}") from None
-    return each, _TRIAL / max(moved.seconds, 1e-6), name
+    fast, slow = (_TRIAL / max(s, 1e-6) for s in (seconds[-1], seconds[0]))
+    return each, fast, slow, name
 
 
 def _at_once(settings: SimulationSettings, engine: Engine) -> int:

@@ -264,3 +264,13 @@ def _cupy() -> Any:
             "--engine lammps."
         ) from None
     return cupy
+
+
+def out_of_memory(error: Exception, device: Device) -> Exception:
+    """The error itself, or one sentence when a device's memory ran out."""
+    if type(error).__name__ == "OutOfMemoryError":
+        return PropensityError(
+            f"{device.name} has too little memory ({device.free_memory() / 2**30:.1f} GiB free): simulate "
+            "fewer systems at once with a smaller --batch."
+        )
+    return error

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from propensity.errors import InputError, PropensityError
-from propensity.physics.gpu.device import Device
+from propensity.physics.gpu.device import Device, out_of_memory
 from propensity.physics.gpu.layout import (
     ARGS,
     Skins,
@@ -227,7 +227,7 @@ class Systems:
             )
             self.scratch()
         except Exception as error:
-            raise _memory(error, self.device) from None
+            raise out_of_memory(error, self.device) from error
         self.sort()
 
     def scratch(self) -> None:
@@ -327,12 +327,3 @@ class Systems:
             self.caps = (2 * self.caps[0], 2 * self.caps[1])
             self.scratch()
         raise PropensityError("neighbour lists overflow: particles lie on top of each other.")
-
-
-def _memory(error: Exception, device: Device) -> Exception:
-    if type(error).__name__ == "OutOfMemoryError":
-        return PropensityError(
-            f"{device.name} has too little memory ({device.free_memory() / 2**30:.1f} GiB free): simulate "
-            "fewer systems at once with a smaller --batch."
-        )
-    return error
