@@ -31,6 +31,13 @@ import click
     help="Compare the model's time number M with the data's number D, instead of equal times.",
 )
 @click.option(
+    "--split",
+    type=click.Choice(["unseen", "all", "train", "valid", "test"]),
+    default="unseen",
+    show_default=True,
+    help="Structures to score, by what the model's training says of them.",
+)
+@click.option(
     "--length-scale",
     type=float,
     help="Length of σ in the units of DATA.  [default: that of the model's training data]",
@@ -47,6 +54,7 @@ def command(
     species: str | None,
     labels: str | None,
     match: str | None,
+    split: str,
     length_scale: float | None,
     device: str | None,
     kernel: str,
@@ -56,11 +64,14 @@ def command(
     """Score MODEL (a name or folder) on the labelled structures DATA.
 
     Prints Pearson's ρ for each species and time, pooled over all particles and as the mean over structures,
-    with
-    95 % intervals from resampling whole structures, beside the ceiling that label noise allows.
+    with 95 % intervals from resampling whole structures, beside the ceiling that label noise allows.
+
+    Structures that the model was trained on are left out, as far as its folder (splits.json) or its card
+    names them.
     """
     from pathlib import Path
 
+    import numpy as np
     from rich.progress import track
 
     from propensity.cli.screen import Screen
@@ -69,13 +80,16 @@ def command(
     from propensity.estimators.storage import load_model
     from propensity.evaluation import evaluate
     from propensity.evaluation.report import plot_pearson, plot_scatter, table
+    from propensity.evaluation.seen import choose, seen_by
     from propensity.runs.run import write_json
     from propensity.training.fit import chosen_device
 
     if resamples < 1:
         raise InputError(f"--resamples is {resamples}: give a positive integer.")
     estimator = load_model(model).to(chosen_device(device), kernel=kernel)
-    samples = select_times(open_dataset(list(data), labels=labels), times)
+    everything = open_dataset(list(data), labels=labels)
+    chosen, which = choose(everything, seen_by(model, estimator.card), split)
+    samples = select_times(chosen, times)
 
     def bar(items: Sequence[Any]) -> Iterable[Any]:
         return track(items, "scoring", console=Screen(stderr=True), transient=True)
@@ -93,9 +107,15 @@ def command(
     Screen().print(
         table(score, f"{estimator.card.name or model} on {samples.source}: {len(score.names)} structure(s)")
     )
+    click.echo(which + ".")
+    if np.isnan(score.pooled_interval).all():
+        click.echo("no intervals: they need three independent structures at least.")
     if output:
         folder = Path(output)
-        write_json(folder / "metrics.json", {"model": str(model), "data": list(data), **score.to_dict()})
+        write_json(
+            folder / "metrics.json",
+            {"model": str(model), "data": list(data), "split": which, **score.to_dict()},
+        )
         plot_pearson(score, folder / "pearson.png")
         plot_scatter(score, folder / "predicted_vs_true.png")
         click.echo(f"wrote metrics.json, pearson.png and predicted_vs_true.png to {folder}")
@@ -107,6 +127,11 @@ def _pairs(text: str | None) -> list[tuple[int, int]] | None:
     if text is None:
         return None
     try:
-        return [(int(m), int(d)) for m, d in (pair.split(":") for pair in text.split(","))]
+        pairs = [(int(m), int(d)) for m, d in (pair.split(":") for pair in text.split(","))]
+        if min(min(pair) for pair in pairs) < 0:
+            raise ValueError("counted from 0")
+        return pairs
     except ValueError:
-        raise InputError(f"--match is {text!r}: write pairs of indices, e.g. 0:0,1:2.") from None
+        raise InputError(
+            f"--match is {text!r}: write pairs of indices counted from 0, e.g. 0:0,1:2."
+        ) from None

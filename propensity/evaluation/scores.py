@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from propensity.estimators.card import Card
     from propensity.sample import Sample
 
+#: Independent structures (groups) that an interval needs.
+FEWEST_GROUPS = 3
 #: Particles kept for the scatter figure.
 SCATTER = 20_000
 
@@ -133,6 +135,7 @@ def evaluate(
     data_times = np.asarray(getattr(samples, "times", samples[0].times), dtype=float)
     if pairs is None:
         pairs = match_times(np.array(card.times), data_times)
+    _check_pairs(pairs, len(card.times), len(data_times))
     model_index, data_index = (np.array(column, dtype=int) for column in zip(*pairs, strict=True))
     rng = np.random.default_rng(seed)
     sums, half_sums, names, groups = [], [], [], []
@@ -204,6 +207,17 @@ def match_times(model: np.ndarray, data: np.ndarray, tolerance: float = 0.02) ->
     return pairs
 
 
+def _check_pairs(pairs: Sequence[tuple[int, int]], n_model: int, n_data: int) -> None:
+    if not pairs:
+        raise InputError("no pair of times is given: give at least one, e.g. 0:0.")
+    for m, d in pairs:
+        if not (0 <= m < n_model and 0 <= d < n_data):
+            raise InputError(
+                f"the pair {m}:{d} of times is out of range: the model has times 0..{n_model - 1} and the"
+                f" data 0..{n_data - 1}, counted from 0."
+            )
+
+
 def _check_alike(sample: Sample, times: np.ndarray, species: tuple[str, ...]) -> None:
     if len(sample.times) != len(times) or not np.allclose(sample.times, times, rtol=1e-6):
         raise DataError(
@@ -228,6 +242,10 @@ def _summary(  # type: ignore[no-untyped-def]
     pooled_interval, single_interval = bootstrap(
         sums, groups=np.array(groups), n_resamples=n_resamples, seed=seed
     )
+    if len(set(groups)) < FEWEST_GROUPS:  # resampling so few says nothing of the others
+        pooled_interval, single_interval = (
+            np.full_like(x, np.nan) for x in (pooled_interval, single_interval)
+        )
     return Evaluation(
         species=species,
         times=times,

@@ -99,11 +99,33 @@ def test_evaluate_gives_the_scores_of_the_run(finished, data, tmp_path):
     folder, _ = finished
     result = run(evaluate_command, folder, data, "-o", tmp_path, "--kernel", "reference", "--resamples", 50)
     scores = json.loads((tmp_path / "metrics.json").read_text())
-    assert scores["n_structures"] == 10 and np.shape(scores["species"]["B"]["pearson_pooled"]) == (2,)
+    assert scores["n_structures"] == 6 and np.shape(scores["species"]["B"]["pearson_pooled"]) == (2,)
     assert f"{scores['species']['A']['pearson_pooled'][0]:.3f}" in result.output
     assert (tmp_path / "pearson.png").exists() and (tmp_path / "predicted_vs_true.png").exists()
     one = run(evaluate_command, folder, data, "--times", "#1", "--species", "B", "--resamples", 50)
-    assert "10 structure(s)" in one.output
+    assert "6 structure(s)" in one.output
+    assert (
+        "scored: 6 of 10 structures, those the model was not trained on (4 train, 4 valid, 2 test"
+        in one.output
+    )
+
+
+@pytest.mark.parametrize(("split", "n"), [("all", 10), ("train", 4), ("valid", 4), ("test", 2)])
+def test_evaluate_scores_the_part_that_is_asked_for(split, n, finished, data):
+    folder, _ = finished
+    options = ["--resamples", 20, "--kernel", "reference"]
+    done = run(evaluate_command, folder, data, "--split", split, *options)
+    assert f"{n} structure(s)" in done.output and "scored: " in done.output
+    # Structures of one parent count once.
+    assert ("no intervals" in done.output) == (n < 6) and ("±" in done.output) == (n > 6)
+    if split == "all":
+        assert "4 of which the model was trained on" in done.output
+
+
+@pytest.mark.parametrize("match", ["-1:0", "0:-1", "9:9", "0:9", "0", "a:b", ""])
+def test_pairs_of_times_out_of_range_are_one_sentence(match, finished, data):
+    with pytest.raises(InputError, match="counted from 0"):
+        run(evaluate_command, finished[0], data, "--match", match, "--kernel", "reference")
 
 
 def test_models_shows_a_card(finished):
