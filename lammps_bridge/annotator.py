@@ -45,7 +45,7 @@ class Annotator:
         From LAMMPS types to species of the model, e.g. ``{1: "A", 2: "B"}``.
     times
         ``"default"``: that of the model; None or ``"all"``; or times in LJ units (with a Predictor: its own).
-    device, dtype, length_scale, quench
+    device, dtype, length_scale, potential
         See :class:`~propensity.Predictor`.
     name
         Name of the property and of the fix.
@@ -74,7 +74,7 @@ class Annotator:
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         length_scale: float | None = None,
-        quench: str | None = None,
+        potential: str | None = None,
         name: str = "propensity",
     ) -> None:
         if every < 1:
@@ -89,7 +89,7 @@ class Annotator:
             "dtype": dtype,
             "species_map": species_map,
             "length_scale": length_scale,
-            "quench": quench,
+            "potential": potential,
         }
         self._load = functools.partial(open_predictor, model, times, **options)
         self._live: LiveAnnotation | None = None

@@ -31,14 +31,14 @@ def callback(
     times: str | Sequence[float] | float | None = "default",
     device: str | None = None,
     length_scale: float | None = None,
-    quench: str | None = None,
+    potential: str | None = None,
     name: str = "propensity",
 ) -> Callable[..., None]:
     """Function for ``python NAME invoke`` and ``fix ID all python/invoke N post_force NAME``.
 
     Parameters
     ----------
-    model, device, length_scale, quench
+    model, device, length_scale, potential
         See :class:`~propensity.Predictor`.
     species
         Species of the model for atom types 1, 2, ...
@@ -56,7 +56,7 @@ def callback(
         "device": device,
         "species_map": dict(enumerate(species, 1)),
         "length_scale": length_scale,
-        "quench": quench,
+        "potential": potential,
     }
     load = functools.partial(open_predictor, model, times, **options)
     state: list[LiveAnnotation] = []

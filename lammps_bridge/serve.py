@@ -168,7 +168,7 @@ def open_for(options: dict[str, list[str]], device: str | None = None) -> tuple[
         length_scale=(
             _number("length_scale", options["length_scale"][0]) if "length_scale" in options else None
         ),
-        quench=" ".join(options["quench"]) if "quench" in options else None,
+        potential=" ".join(options["potential"]) if "potential" in options else None,
     )
     # A wrong name shows here, at the line of the fix, instead of in the first step.
     map_species({"type": np.arange(1, 1 + len(species))}, predictor.species, predictor.species_map)

@@ -26,6 +26,7 @@ _PUBLIC = {
     "Structure": "propensity.structure",
     "annotate": "propensity.trajectory",
     "build_graph": "propensity.graph",
+    "cage_state": "propensity.physics.cage",
     "convert": "propensity.data.convert",
     "describe": "propensity.descriptors.describe",
     "evaluate": "propensity.evaluation",
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from propensity.integrations.ase import PropensityObserver as PropensityObserver
     from propensity.integrations.mdanalysis import PropensityAnalysis as PropensityAnalysis
     from propensity.integrations.ovito import propensity_modifier as propensity_modifier
+    from propensity.physics.cage import cage_state as cage_state
     from propensity.physics.quench import inherent_structure as inherent_structure
     from propensity.plotting import plot_propensity as plot_propensity
     from propensity.predictor import Predictor as Predictor

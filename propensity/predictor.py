@@ -14,14 +14,16 @@ import torch
 
 from propensity.errors import InputError, PropensityError, PropensityWarning
 from propensity.estimators.card import Card
-from propensity.estimators.inputs import check_dimension
+from propensity.estimators.inputs import check_dimension, prepared
 from propensity.estimators.likeness import Likeness, check_overlaps, doubts, measured, of_predictions
 from propensity.estimators.ranges import Distance
-from propensity.estimators.storage import load_model
+from propensity.estimators.storage import committee_of, load_model
+from propensity.estimators.uncertainty import displacement_spread, standard_error
 from propensity.species import SpeciesMap
 from propensity.structure import Structure
 
-#: Names of the columns of a prediction, in atoms, frames and files; the last two for committees only.
+#: Names of the columns of a prediction, in atoms, frames and files; the last two where the model knows its
+#: errors, or from the spread of a committee.
 COLUMNS = ("propensity", "propensities", "propensity_std", "propensities_std")
 
 
@@ -32,7 +34,7 @@ class Predictor:
     ----------
     model
         Name of a shipped model, folder or ``.safetensors`` file; a list of them is a committee, whose
-        prediction is the mean.
+        prediction is the mean.  Some names stand for a committee of their own.
     device
         ``"cpu"``, ``"cuda"``, ...; None takes CUDA where there is one.
     dtype
@@ -46,12 +48,12 @@ class Predictor:
         Implementation of the convolution, see :mod:`propensity.nn.kernels`.
     times
         Times to predict, a subset of the model's (to 0.1 %) in any order; None takes all.
-    quench
-        For models of inherent structures: the potential of a Kob–Andersen mixture (``"lj/cut"`` or
-        ``"lj/cut force-shifted"``) in which thermal structures are minimised before the network sees
-        them, or ``"lammps:my.in"`` for any interaction of LAMMPS, in the units of the structures; see
-        :func:`propensity.inherent_structure`.  None where they are minima already.  A structure
-        with its thermal offset is one.
+    potential
+        The interaction, with which all that the model sees beside thermal positions is made from them: a
+        Kob–Andersen mixture (``"lj/cut"`` or ``"lj/cut force-shifted"``), or ``"lammps:my.in"`` for minima
+        in any interaction of LAMMPS, in the units of the structures.  See
+        :func:`propensity.inherent_structure` and :func:`propensity.cage_state`; what a structure brings is
+        used as it is.
 
     Raises
     ------
@@ -71,13 +73,13 @@ class Predictor:
         length_scale: float | None = None,
         kernel: str = "auto",
         times: Sequence[float] | float | None = None,
-        quench: str | None = None,
+        potential: str | None = None,
     ) -> None:
         if length_scale is not None and (not np.isfinite(length_scale) or length_scale <= 0):
             raise InputError(
                 f"length_scale is {length_scale}: give the length of σ_AA in your units, a positive number."
             )
-        paths = [model] if isinstance(model, (str, os.PathLike)) else list(model)
+        paths = committee_of(model) if isinstance(model, (str, os.PathLike)) else list(model)
         if not paths:
             raise InputError("the committee is empty: give at least one model.")
         self.device = _device(device)
@@ -94,16 +96,11 @@ class Predictor:
                         f"{path} has {field} {theirs} and {paths[0]} has {ours}: a committee must share them."
                     )
         self.length_scale = float(self.card.length_scale if length_scale is None else length_scale)
-        self.quench = quench
-        if quench is not None:
+        self.potential = potential
+        if potential is not None:
             from propensity.physics.kob_andersen import check_potential
 
-            check_potential(quench)
-            if self.card.input_positions == "thermal":
-                raise InputError(
-                    f"{paths[0]} was trained on thermal positions: leave quench out, or choose"
-                    " a model of inherent structures."
-                )
+            check_potential(potential)
         self._selected = _select_times(np.array(self.card.times), times)
         self._warned: set[str] = set()
         self._warning = threading.Lock()
@@ -129,8 +126,18 @@ class Predictor:
 
     @property
     def is_committee(self) -> bool:
-        """Whether there are several models, whose spread is a measure of uncertainty."""
+        """Whether there are several models."""
         return len(self.estimators) > 1
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the errors of this model, or of its own committee, were measured outside training."""
+        return bool(self.card.uncertainty) and len(self.estimators) == 1 + len(self.card.committee)
+
+    @property
+    def has_std(self) -> bool:
+        """Whether predictions come with a standard error."""
+        return self.is_calibrated or self.is_committee
 
     def predict(self, structure: Structure) -> np.ndarray:
         """Propensities of each particle, float64, shape (N, n_times), in the units of the structure."""
@@ -154,13 +161,10 @@ class Predictor:
                 " device='cpu'."
             )
         reduced = structure if self.length_scale == 1.0 else structure.scaled(1 / self.length_scale)
-        if self.quench is not None and reduced.thermal_offset is None:
-            from propensity.physics.quench import inherent_structure
-
-            check_overlaps(self.card, reduced)
-            reduced = reduced.at_minimum(
-                inherent_structure(reduced, self.quench, length_scale=self.length_scale).positions
-            )
+        if self.potential is not None and self.card.input_positions != "thermal":
+            if reduced.thermal_offset is None:
+                check_overlaps(self.card, reduced)
+            reduced = prepared(reduced, self.card, self.potential, self.length_scale)
         reasons, found = self._check_like_training(reduced)
         try:
             members = np.stack([estimator.predict(reduced) for estimator in self.estimators])
@@ -216,17 +220,48 @@ class Predictor:
         Returns
         -------
         dict
-            ``propensity`` (N,) at the default time and ``propensities`` (N, n_times); for a committee
-            also ``propensity_std`` (N,) and ``propensities_std`` (N, n_times), the sample standard
-            deviation (n_models − 1) between its models.
+            ``propensity`` (N,) at the default time and ``propensities`` (N, n_times); where the model
+            knows its errors also ``propensity_std`` (N,) and ``propensities_std`` (N, n_times), the standard
+            error of the true propensity.  A committee of models that don't know theirs gives the sample
+            standard deviation (n_models − 1) between them, which is no more than a hint.
         """
         members, k = self.predict_committee(structure), self.default_time_index
         mean = members.mean(axis=0)
         columns = {"propensity": mean[:, k], "propensities": mean}
-        if self.is_committee:
-            std = members.std(axis=0, ddof=1)
+        if self.has_std:
+            std = self._standard_error(structure, members)
             columns |= {"propensity_std": std[:, k], "propensities_std": std}
         return columns
+
+    def displacement_std(self, structure: Structure) -> np.ndarray:
+        """Standard deviation of the displacement over isoconfigurational runs at the model's default time.
+
+        The width of what one run may do, shape (N,), in the units of the structure; ``propensity_std`` is the
+        error of its mean.
+
+        Raises
+        ------
+        InputError
+            When the model doesn't know it, or its default time is not among the times.
+        """
+        default = self.card.default_time_index
+        if "displacement" not in self.card.uncertainty or default not in self._selected:
+            raise InputError(
+                f"the model {self.card.name} doesn't know the spread of displacements at the chosen times:"
+                " choose ka-cage, with its default time."
+            )
+        mean = self.predict(structure)[:, self.default_time_index] / self.length_scale
+        return displacement_spread(self.card.uncertainty, structure.types, mean) * self.length_scale
+
+    def _standard_error(self, structure: Structure, members: np.ndarray) -> np.ndarray:
+        spread = members.std(axis=0, ddof=1) if self.is_committee else None
+        if not self.is_calibrated:
+            assert spread is not None
+            return spread
+        full = np.asarray(self.card.uncertainty["error"], dtype=float)[:, self._selected]
+        scale = self.length_scale
+        reduced = None if spread is None else spread / scale
+        return standard_error({"error": full}, structure.types, members.mean(axis=0) / scale, reduced) * scale
 
     def _check_like_training(self, structure: Structure) -> tuple[dict[str, str], Distance | None]:
         """Doubts about a structure in σ, warned about once each, and its distance from the training set."""
@@ -238,7 +273,7 @@ class Predictor:
             self.card,
             structure,
             length_scale=self.length_scale,
-            minimised=self.quench is not None,
+            minimised=self.potential is not None,
             found=found,
             forces=first,
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from propensity.errors import DataError
-from propensity.structure import Structure
+from propensity.structure import CageState, Structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,8 @@ class Sample:
         Unique within a data set.
     inherent_positions
         Positions of the inherent structure, shape (N, 3).
+    cage
+        Cage state about the inherent positions.
     halves
         Propensities from runs 0, 2, 4, ... and from runs 1, 3, 5, ..., shape (2, N, T), NaN where unknown;
         their correlation gives the noise ceiling.
@@ -59,6 +61,7 @@ class Sample:
     propensities: np.ndarray
     name: str
     inherent_positions: np.ndarray | None = None
+    cage: CageState | None = None
     halves: np.ndarray | None = None
     squared_displacement: np.ndarray | None = None
     n_runs: int | None = None

@@ -22,6 +22,49 @@ MAX_SHEAR = 1e6
 
 
 @dataclass(frozen=True, eq=False)
+class CageState:
+    """Where particles are on average while none may leave its cage: restricted dynamics about the minimum.
+
+    Parameters
+    ----------
+    radii
+        Radii of the walls about the inherent positions, in σ, shape (R,).
+    offset
+        From the inherent to the mean position of each particle, shape (R, N, 3).
+    covariance
+        Covariance of its position, shape (R, N, 3, 3).
+    error
+        Standard error of a component of ``offset``, root mean square over particles, shape (R,).
+    steps
+        Steps of dynamics of all replicas together, those left out included.
+    inherent_positions
+        Positions that the offsets start from, shape (N, 3).
+    """
+
+    radii: np.ndarray
+    offset: np.ndarray
+    covariance: np.ndarray
+    error: np.ndarray
+    steps: int
+    inherent_positions: np.ndarray
+
+    def __len__(self) -> int:
+        return self.offset.shape[1]
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Mean positions, shape (R, N, 3)."""
+        return self.inherent_positions + self.offset
+
+    def scaled(self, factor: float) -> CageState:
+        """The same with every length multiplied by ``factor``."""
+        return CageState(
+            self.radii * factor, self.offset * factor, self.covariance * factor**2, self.error * factor,
+            self.steps, self.inherent_positions * factor,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
 class Structure:
     """A particle configuration, checked on construction.
 
@@ -43,6 +86,8 @@ class Structure:
     thermal_offset
         Where positions are those of an inherent structure: vectors from them to the thermal positions,
         shape (N, 3), which some models see as well.
+    cage
+        Cage state about these inherent positions, which some models see as well.
     dimension
         2 or 3; None sees it from the positions.
 
@@ -58,6 +103,7 @@ class Structure:
     cell: np.ndarray
     pbc: np.ndarray
     thermal_offset: np.ndarray | None
+    cage: CageState | None
     #: Cell vector that leads out of the plane of a two-dimensional liquid; None in three dimensions.
     normal: int | None
 
@@ -69,6 +115,7 @@ class Structure:
         pbc: Any = True,
         thermal_offset: Any = None,
         dimension: int | None = None,
+        cage: CageState | None = None,
     ) -> None:
         for array, what in ((positions, "positions"), (types, "types"), (cell, "cell vectors")):
             _unmasked(array, what)
@@ -90,6 +137,13 @@ class Structure:
                     " vector for each."
                 )
         object.__setattr__(self, "thermal_offset", thermal_offset)
+        if cage is not None and (thermal_offset is None or len(cage) != len(self)):
+            raise InputError(
+                f"a cage state of {len(cage)} particles goes with the inherent structure of as many and its"
+                f" thermal_offset: here are {len(self)} particles"
+                f" {'without' if thermal_offset is None else 'with'} it."
+            )
+        object.__setattr__(self, "cage", cage)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -134,13 +188,20 @@ class Structure:
         if not np.isfinite(factor) or factor <= 0:
             raise InputError(f"length scale factor is {factor}: give a positive finite number.")
         moved = None if self.thermal_offset is None else self.thermal_offset * factor
+        cage = None if self.cage is None else self.cage.scaled(factor)
         return Structure(
-            self.positions * factor, self.types, self.cell * factor, self.pbc, moved, self.dimension
+            self.positions * factor, self.types, self.cell * factor, self.pbc, moved, self.dimension, cage
         )
 
     def with_positions(self, positions: Any) -> Structure:
         """Return the same particles and cell at other positions, shape (N, 3)."""
         return Structure(in_space(positions), self.types, self.cell, self.pbc, dimension=self.dimension)
+
+    def with_cage(self, cage: CageState) -> Structure:
+        """Return this inherent structure with its cage state."""
+        return Structure(
+            self.positions, self.types, self.cell, self.pbc, self.thermal_offset, self.dimension, cage
+        )
 
     def at_minimum(self, inherent_positions: Any) -> Structure:
         """Return this thermal structure at its inherent positions, shape (N, 3), with the offset back."""

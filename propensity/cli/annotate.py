@@ -51,10 +51,11 @@ def parse_box(text: str | None) -> float | list[float] | None:
 )
 @click.option("--times", metavar="T,...", help="Times to predict, in LJ units; default: all of the model.")
 @click.option(
-    "--quench",
+    "--potential",
     type=click.Choice(["lj/cut", "lj/cut force-shifted"]),
     help=(
-        "Minimise the energy of each frame first, for models of inherent structures (Kob–Andersen mixtures)."
+        "Interaction of a Kob–Andersen mixture, from which energy minima and cage states are made for models"
+        " that see them."
     ),
 )
 @click.option("--start", type=click.IntRange(min=0), default=0, show_default=True, help="First frame.")
@@ -78,7 +79,7 @@ def command(
     species_map: str | None,
     length_scale: float | None,
     times: str | None,
-    quench: str | None,
+    potential: str | None,
     start: int,
     stop: int | None,
     step: int,
@@ -95,6 +96,7 @@ def command(
 
     \b
     propensity annotate dump.lammpstrj -o out.dump --species-map 1=A,2=B
+    propensity annotate dump.lammpstrj -o out.dump -m ka-cage --potential "lj/cut force-shifted"
     propensity annotate traj.xtc conf.gro -o out.h5 --species-map A=A,B=B --length-scale 10
     """  # noqa: D301
     from propensity.cli.summary_tables import frame_progress, print_summary
@@ -108,7 +110,7 @@ def command(
         species_map=parse_species_map(species_map),
         length_scale=length_scale,
         times=parse_times(times),
-        quench=quench,
+        potential=potential,
     )
     try:
         with frame_progress(quiet) as progress:

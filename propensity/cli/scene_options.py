@@ -37,7 +37,7 @@ def scene_options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--column", metavar="NAME", help="Show this column of a trajectory instead."),
         click.option(
-            "--quench",
+            "--potential",
             type=click.Choice(["lj/cut", "lj/cut force-shifted"]),
             help="Minimise the energy of each frame first, for models of inherent structures.",
         ),
@@ -68,7 +68,7 @@ def load(options: dict[str, Any], frames: Any) -> Any:
         times=_times(taken["times"]),
         match=_pairs(taken["match"]),
         column=options.pop("column"),
-        quench=options.pop("quench"),
+        potential=options.pop("potential"),
         device=options.pop("device"),
         frames=frames,
     )

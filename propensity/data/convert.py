@@ -18,6 +18,7 @@ from propensity.data.opening import open_dataset
 from propensity.data.selection import TimesSpec, pick_times
 from propensity.data.store.writer import StoreWriter
 from propensity.errors import DataError, InputError, PropensityError
+from propensity.physics.cage import with_cage_state
 from propensity.physics.gpu.device import best_device
 from propensity.physics.quench import with_inherent_structures
 from propensity.sample import Sample
@@ -36,6 +37,7 @@ def convert(
     labels: str | None = None,
     length_scale: float | None = None,
     quench: bool = False,
+    cage: bool = False,
     workers: int | None = 1,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -60,6 +62,9 @@ def convert(
     quench
         Give inherent positions to structures without, by
         :func:`propensity.physics.quench.with_inherent_structure`.
+    cage
+        Give cage states to structures without, by :func:`propensity.physics.cage.with_cage_state`; minima
+        are made first where there are none.
     workers
         Processes; None: one a CPU.  More than one needs ``if __name__ == "__main__":`` in a script.
     overwrite
@@ -87,6 +92,8 @@ def convert(
     job: dict[str, Any] = {"sources": [str(path) for path in paths], "times": str(times), "labels": labels}
     if quench:  # absent otherwise, as from stores that are older than the option
         job["quench"] = True
+    if cage:
+        job["cage"] = True
     if length_scale is not None:
         job["length_scale"] = length_scale
     with StoreWriter(destination, job=job, overwrite=overwrite) as writer:
@@ -97,7 +104,7 @@ def convert(
         failures: list[str] = []
         if progress:
             progress(finished, total)
-        for failure in _run(entries, _Task(writer, times, length_scale, quench), workers):
+        for failure in _run(entries, _Task(writer, times, length_scale, quench or cage, cage), workers):
             finished += 1
             if failure:
                 failures.append(failure)
@@ -160,9 +167,10 @@ class _Task:
     """Load one entry and add it; pickles into workers."""
 
     def __init__(
-        self, writer: StoreWriter, times: TimesSpec, length_scale: float | None, quench: bool
+        self, writer: StoreWriter, times: TimesSpec, length_scale: float | None, quench: bool, cage: bool
     ) -> None:
-        self.writer, self.times, self.length_scale, self.quench = writer, times, length_scale, quench
+        self.writer, self.times, self.length_scale = writer, times, length_scale
+        self.quench, self.cage = quench, cage
 
     def __call__(self, entry: Entry) -> str | None:
         loaded = [self.load(entry)]
@@ -180,6 +188,11 @@ class _Task:
 
     def add(self, sample: Sample | PropensityError) -> str | None:
         """Store a sample, or say what went wrong with it."""
+        try:
+            if isinstance(sample, Sample) and self.cage and sample.cage is None:
+                sample = with_cage_state(sample)
+        except PropensityError as error:
+            sample = error
         if isinstance(sample, PropensityError):
             return str(sample)
         # Trouble with writing is everybody's and ends the run.

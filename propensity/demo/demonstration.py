@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from propensity.demo import Configuration, load_demo
-from propensity.estimators.storage import load_card, model_files
 from propensity.plotting import DIAMETERS, plot_propensity, save_figure
 from propensity.predictor import Predictor
 from propensity.trajectory import Frame, open_writer
@@ -48,10 +47,10 @@ def run_demo(
 ) -> DemoResult:
     """Write ``demo.extxyz`` and ``demo.png`` into a folder and return the comparison.
 
-    For a model of inherent structures the configuration is quenched first, in the potential of its dynamics.
+    Minimum and cage state of the configuration are made for models that see them, in the potential of its
+    dynamics.
     """
-    inherent = load_card(model_files(model)[1]).input_positions != "thermal"
-    predictor = Predictor(model, device=device, quench="lj/cut" if inherent else None)
+    predictor = Predictor(model, device=device, potential="lj/cut")
     demo = load_demo()
     columns = predictor.columns(demo.structure)
     published = np.stack([demo.propensity_at(t) for t in predictor.times], axis=1)

@@ -40,6 +40,17 @@ class Card(BaseModel):
             "Positions the model was trained on; both: inherent ones, with the offsets to the thermal ones."
         ),
     )
+    cage_recipe: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Radii, steps and temperature of the cage states that the model sees; empty: none.",
+    )
+    committee: tuple[str, ...] = Field(
+        (), description="Names of the models beside this one that make a committee with it."
+    )
+    uncertainty: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Calibration of the standard error, see propensity.estimators.uncertainty; empty: none.",
+    )
     scalar_recipe: dict[str, Any] = Field(
         default_factory=dict,
         description="How the scalars beside the species are measured, and their scales; empty: none.",

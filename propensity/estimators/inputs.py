@@ -102,6 +102,31 @@ def input_structure(sample: Sample, input_positions: InputPositions) -> Structur
     return sample.structure.at_minimum(sample.inherent_positions)
 
 
+def prepared(structure: Structure, card: Card, potential: str, length_scale: float = 1.0) -> Structure:
+    """What a model sees of a thermal structure in σ_AA: minimum and cage state are made where they lack.
+
+    Parameters
+    ----------
+    structure
+        Thermal configuration, or one at its minimum, with or without a cage state: what is given is used.
+    card
+        Of the model.
+    potential
+        That of the dynamics.
+    length_scale
+        Of σ_AA in the units of a LAMMPS input.
+    """
+    if structure.thermal_offset is None:
+        from propensity.physics.quench import inherent_structure
+
+        structure = structure.at_minimum(inherent_structure(structure, potential, length_scale=length_scale).positions)
+    if card.cage_recipe and structure.cage is None:
+        from propensity.physics.cage import cage_state
+
+        structure = structure.with_cage(cage_state(structure, potential, **card.cage_recipe))
+    return structure
+
+
 def check_arrays(card: Card, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse learned arrays that are missing, or whose shapes don't fit the card.
 

@@ -11,6 +11,7 @@ ESTIMATORS: Registry[type[Estimator]] = Registry(
     "model kind",
     {
         "se3gnn": "propensity.estimators.se3gnn:SE3Estimator",
+        "gated": "propensity.estimators.gated:GatedEstimator",
         "bapst": "propensity.estimators.bapst:BapstEstimator",
         "ridge": "propensity.estimators.ridge:RidgeEstimator",
         "softness": "propensity.estimators.softness:SoftnessEstimator",

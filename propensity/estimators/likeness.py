@@ -228,7 +228,7 @@ def _positions(card: Card, structure: Structure, minimised: bool, length_scale: 
     if force is not None:
         text = (
             f"the structure is no energy minimum (forces of {force:.3g} ε/σ in {card.potential!r}), and the"
-            " model was trained on inherent structures: have it minimised by quench, or choose a model of"
+            " model was trained on inherent structures: have it minimised (potential=...), or choose a model of"
             " thermal positions"
         )
         if length_scale == 1.0:
@@ -236,7 +236,7 @@ def _positions(card: Card, structure: Structure, minimised: bool, length_scale: 
         return f"{text} (unless its own potential says otherwise)."
     return (
         "the model was trained on inherent structures: give energy minima, or have thermal positions"
-        " minimised by quench (Kob–Andersen mixtures)."
+        " minimised: potential=... (Kob–Andersen mixtures)."
     )
 
 

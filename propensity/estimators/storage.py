@@ -67,6 +67,13 @@ def load_model(model: str | os.PathLike[str]) -> Estimator:
         ) from None
 
 
+def committee_of(model: str | os.PathLike[str]) -> list[str | os.PathLike[str]]:
+    """The model and those that make a committee with it, which lie beside it."""
+    description = model_files(model)[1]
+    others = load_card(description).committee if description.exists() else ()
+    return [model, *(description.parent.parent / name for name in others)]
+
+
 def load_card(path: str | os.PathLike[str]) -> Card:
     """Read a card from its JSON file, migrating old versions."""
     path = Path(path)

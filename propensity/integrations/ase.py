@@ -23,14 +23,14 @@ class PropensityCalculator(Calculator):
     """Predict the propensity of every particle of ``ase.Atoms``.
 
     ``get_property("propensity", atoms)`` gives the propensity at the default time, shape (N,), and
-    ``"propensities"`` that at all times, shape (N, n_times); for a committee ``"propensity_std"`` and
-    ``"propensities_std"`` give the standard deviation between its models.  Units are those of the
+    ``"propensities"`` that at all times, shape (N, n_times); where the model knows its errors
+    ``"propensity_std"`` and ``"propensities_std"`` give them.  Units are those of the
     positions; ``times`` are in Lennard-Jones units.  Results are cached and forgotten when positions,
     species, cell or periodic directions change.
 
     Parameters
     ----------
-    model, device, dtype, species_map, length_scale, kernel, times, quench
+    model, device, dtype, species_map, length_scale, kernel, times, potential
         See :class:`propensity.Predictor`; a list of models is a committee.
 
     Examples
@@ -53,7 +53,7 @@ class PropensityCalculator(Calculator):
         length_scale: float | None = None,
         kernel: str = "auto",
         times: Sequence[float] | float | None = None,
-        quench: str | None = None,
+        potential: str | None = None,
     ) -> None:
         super().__init__()
         self._one = Turns()
@@ -65,9 +65,9 @@ class PropensityCalculator(Calculator):
             length_scale=length_scale,
             kernel=kernel,
             times=times,
-            quench=quench,
+            potential=potential,
         )
-        if self.predictor.is_committee:
+        if self.predictor.has_std:
             self.implemented_properties = list(COLUMNS)
 
     @property

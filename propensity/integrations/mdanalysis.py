@@ -51,7 +51,7 @@ class PropensityAnalysis(AnalysisBase):
     store
         Write each frame's values to ``ts.data`` under the names in ``results`` while running
         serially, for code that iterates along or for transformations.
-    device, dtype, species_map, length_scale, kernel, times, quench
+    device, dtype, species_map, length_scale, kernel, times, potential
         See :class:`propensity.Predictor`.
     verbose
         Show a progress bar.
@@ -63,7 +63,7 @@ class PropensityAnalysis(AnalysisBase):
     results.propensity : float64, (n_frames, n_atoms)
         Those at the default time of the model.
     results.propensities_std, results.propensity_std : float64
-        Standard deviations between the models of a committee, of the same shapes; only there.
+        Standard errors, of the same shapes, where the model knows them (see :meth:`Predictor.columns`).
     results.times : float64, (n_times,)
         Times of the predictions in LJ units.  (``times`` itself holds the times of the frames.)
 
@@ -94,7 +94,7 @@ class PropensityAnalysis(AnalysisBase):
         length_scale: float | None = None,
         kernel: str = "auto",
         times: Sequence[float] | float | None = None,
-        quench: str | None = None,
+        potential: str | None = None,
         verbose: bool = False,
     ) -> None:
         atoms = atomgroup.atoms
@@ -124,7 +124,7 @@ class PropensityAnalysis(AnalysisBase):
             "length_scale": length_scale,
             "kernel": kernel,
             "times": times,
-            "quench": quench,
+            "potential": potential,
         }
         self._pbc = pbc
         self._store = store
@@ -136,7 +136,7 @@ class PropensityAnalysis(AnalysisBase):
         refuse_varying_types(atoms.universe.trajectory)
         self._times = predictor.times
         self._default = predictor.default_time_index
-        self._names = list(_AT_DEFAULT) if predictor.is_committee else ["propensities"]
+        self._names = list(_AT_DEFAULT) if predictor.has_std else ["propensities"]
 
     @classmethod
     def get_supported_backends(cls) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ class PropensityModifier(ModifierInterface):
                 self.model,
                 device=self.device or None,
                 length_scale=self.length_scale or None,
-                quench=self.potential or None,
+                potential=self.potential or None,
             )
             self._made = key
         add_columns(data, self._predictor, parse_species_map(self.species_map or None))

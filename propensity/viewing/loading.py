@@ -27,7 +27,7 @@ def load_scene(
     column: str | None = None,
     frames: int | Sequence[int] = MAX_FRAMES,
     match: Sequence[tuple[int, int]] | None = None,
-    quench: str | None = None,
+    potential: str | None = None,
     device: str | None = None,
 ) -> Scene:
     """Particles and values of a data set, a trajectory or a run.
@@ -42,7 +42,7 @@ def load_scene(
         ``ka-default`` for trajectories that say nothing.
     topology
         File that names the particles of a trajectory that does not.
-    species_map, length_scale, quench, device
+    species_map, length_scale, potential, device
         See :class:`propensity.Predictor`.
     unit
         Name of the unit of length; None: σ, or Å where σ is not 1.
@@ -97,7 +97,7 @@ def load_scene(
         species_map=species_map,
         length_scale=length_scale,
         column=column,
-        quench=quench,
+        potential=potential,
         **common,
     )
 

@@ -36,7 +36,7 @@ def trajectory_scene(
     times: Sequence[float | str] | None,
     column: str | None,
     frames: int | Sequence[int],
-    quench: str | None,
+    potential: str | None,
     device: str | None,
 ) -> Scene:
     """Frames of a trajectory with the values that it holds, or that a model predicts."""
@@ -49,7 +49,7 @@ def trajectory_scene(
         raise InputError(f"{path} has no column {column!r}: choose from {numeric}{suggest(column, numeric)}.")
     if column is None and (model is not None or not _holds(first)):
         return _predicted(
-            path, topology, wanted, model, species_map, length_scale, unit, times, quench, device
+            path, topology, wanted, model, species_map, length_scale, unit, times, potential, device
         )
     given, known = _values(first, column)
     default = _default(first, given, known)
@@ -83,7 +83,7 @@ def _predicted(
     length_scale: float | None,
     unit: str | None,
     times: Sequence[float | str] | None,
-    quench: str | None,
+    potential: str | None,
     device: str | None,
 ) -> Scene:
     from propensity.predictor import Predictor
@@ -96,7 +96,7 @@ def _predicted(
         species_map=species_map,
         length_scale=length_scale,
         times=None if times is None else [float(time) for time in times],
-        quench=quench,
+        potential=potential,
     )
     shown = []
     for frame in _read(path, topology, wanted):

@@ -56,9 +56,9 @@ def test_dump_equals_predictor(case: str, start: Callable, tiny_model: Path, tmp
 
 def test_minima_are_made_where_asked(start: Callable, tmp_path: Path) -> None:
     model, potential = make_tiny_model(tmp_path / "model", input_positions="inherent"), "lj/cut force-shifted"
-    annotated(start(), model, tmp_path / "d", steps=0, quench=potential)
+    annotated(start(), model, tmp_path / "d", steps=0, potential=potential)
     (frame,) = read_dump(tmp_path / "d")
-    expected = Predictor(model, quench=potential).predict(frame.structure)[:, 2]
+    expected = Predictor(model, potential=potential).predict(frame.structure)[:, 2]
     assert np.abs(frame.values[:, 0] - expected).max() <= 1e-5
 
 

@@ -150,11 +150,11 @@ def test_values_travel_with_their_atoms(
 def test_minima_are_made_where_asked(lmp: Callable, server: str, tmp_path: Path) -> None:
     model, potential = make_tiny_model(tmp_path / "model", input_positions="inherent"), "lj/cut force-shifted"
     fix = f"fix p all propensity 10 species A B model {model} server {server}"
-    lmp(f"{fix} quench {potential} device cpu\n{dump(tmp_path / 'd')}run 0")
+    lmp(f"{fix} potential {potential} device cpu\n{dump(tmp_path / 'd')}run 0")
     (frame,) = read_dump(tmp_path / "d")
-    expected = Predictor(model, quench=potential).predict(frame.structure)[:, 2]
+    expected = Predictor(model, potential=potential).predict(frame.structure)[:, 2]
     assert np.abs(frame.values[:, 0] - expected).max() <= 1e-5
-    plain = Predictor(tmp_path / "model", quench="lj/cut").predict(frame.structure)[:, 2]
+    plain = Predictor(tmp_path / "model", potential="lj/cut").predict(frame.structure)[:, 2]
     assert np.abs(plain - expected).max() > 1e-4
 
 
@@ -167,7 +167,7 @@ BAD = {
     "species A B times": "keyword 'times' has 0 values",
     "species A B times 7": "time 7.0 is not among those of the model",
     "species A B length_scale x": "length_scale has the value 'x'",
-    "species A B quench morse": (
+    "species A B potential morse": (
         "potential 'morse' is unknown: choose from ['lj/cut', 'lj/cut force-shifted']"
     ),
     "species A B model no-such-model": "model 'no-such-model' is neither a folder",

@@ -107,12 +107,12 @@ def test_a_predictor_quenches_and_keeps_the_way_back(telling, trained, tmp_path,
 
     monkeypatch.setattr(propensity.physics.quench, "inherent_structure", quench)
     expected = trained.predict(input_structure(sample, "both"))
-    predictor = Predictor(path, quench="lj/cut", species_map=None)
+    predictor = Predictor(path, potential="lj/cut", species_map=None)
     np.testing.assert_allclose(predictor.predict(sample.structure), expected, rtol=1e-5)
     # A structure that says where its thermal positions are is at a minimum already.
     np.testing.assert_allclose(predictor.predict(input_structure(sample, "both")), expected, rtol=1e-5)
     assert seen == ["lj/cut"]
-    with pytest.raises(InputError, match="give quench and thermal positions"):
+    with pytest.raises(InputError, match=r"give potential=\.\.\. and thermal"):
         Predictor(path).predict(sample.structure)
 
 

@@ -10,10 +10,16 @@ from typing import Any, cast
 import h5py
 import numpy as np
 
-from propensity.data.store.rounding import AUXILIARY_BITS, LABEL_BITS, round_absolute, round_mantissa
+from propensity.data.store.rounding import (
+    AUXILIARY_BITS,
+    CAGE_BITS,
+    LABEL_BITS,
+    round_absolute,
+    round_mantissa,
+)
 from propensity.errors import DataError
 from propensity.sample import Sample
-from propensity.structure import Structure
+from propensity.structure import CageState, Structure
 
 #: Raised with every change that old files don't meet; each step has a migration below.
 FORMAT_VERSION = 2
@@ -31,6 +37,9 @@ def _one_word_one_meaning(arrays: dict[str, Any], metadata: dict[str, Any]) -> P
 
 #: version → function that turns the (arrays, metadata) of a record of that version into the next one's.
 MIGRATIONS: dict[int, Callable[[dict[str, Any], dict[str, Any]], Parts]] = {1: _one_word_one_meaning}
+
+#: Rows and columns of xx yy zz xy xz yz.
+_SIX = ([0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2])
 
 _METADATA = (
     "name",
@@ -53,6 +62,11 @@ def write_record(group: h5py.Group, sample: Sample) -> None:
     metadata = {key: getattr(sample, key) for key in _METADATA}
     metadata["dimension"] = sample.structure.dimension
     metadata["length_scale"] = sample.length_scale
+    if sample.cage is not None:
+        cage = sample.cage
+        metadata["cage"] = {
+            "radii": cage.radii.tolist(), "error": cage.error.tolist(), "steps": cage.steps
+        }  # fmt: skip
     for key in ("times", "fs"):
         metadata[key] = None if metadata[key] is None else np.asarray(metadata[key], dtype=float).tolist()
     for name, array in arrays.items():
@@ -116,6 +130,11 @@ def _encode(sample: Sample) -> dict[str, np.ndarray]:
         # As an offset: fewer digits.
         offset = arrays["positions"].astype(np.float64) - round_absolute(sample.inherent_positions)
         arrays["thermal_offset"] = round_absolute(offset)
+    if sample.cage is not None:
+        # Particles last; of the covariance the six numbers that are its own.
+        arrays["cage_offset"] = round_absolute(sample.cage.offset.transpose(0, 2, 1), CAGE_BITS)
+        covariance = sample.cage.covariance[:, :, _SIX[0], _SIX[1]]
+        arrays["cage_covariance"] = round_mantissa(covariance.transpose(0, 2, 1), AUXILIARY_BITS)
     if sample.halves is not None:
         arrays["halves"] = round_mantissa(sample.halves.transpose(0, 2, 1), AUXILIARY_BITS)
     if sample.squared_displacement is not None:
@@ -133,12 +152,25 @@ def _decode(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> Sample:
     # Records of older releases don't say it.
     dimension = metadata.pop("dimension", None)
     offset = double("thermal_offset", 0, 1)
+    inherent = None if offset is None else positions - offset
+    cage, about = None, metadata.pop("cage", None)
+    if about is not None and inherent is not None:
+        six = arrays["cage_covariance"].transpose(0, 2, 1).astype(np.float64)
+        cage = CageState(
+            np.array(about["radii"]),
+            arrays["cage_offset"].transpose(0, 2, 1).astype(np.float64),
+            six[:, :, [0, 3, 4, 3, 1, 5, 4, 5, 2]].reshape(*six.shape[:2], 3, 3),
+            np.array(about["error"]),
+            int(about["steps"]),
+            inherent,
+        )
     propensities = double("propensities", 1, 0)
     assert propensities is not None
     return Sample(
         structure=Structure(positions, arrays["types"], arrays["cell"], arrays["pbc"], dimension=dimension),
         propensities=propensities,
-        inherent_positions=None if offset is None else positions - offset,
+        inherent_positions=inherent,
+        cage=cage,
         halves=double("halves", 0, 2, 1),
         squared_displacement=double("squared_displacement", 1, 0),
         **{

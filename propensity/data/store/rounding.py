@@ -15,6 +15,10 @@ LABEL_BITS = 10
 AUXILIARY_BITS = 7
 
 
+#: Offsets of cage states are multiples of 2⁻¹² σ; the error of their mean is ten times as large.
+CAGE_BITS = 12
+
+
 def round_absolute(values: np.ndarray, bits: int = POSITION_BITS) -> np.ndarray:
     """Nearest multiples of 2^−bits, as float32 where that is exact, else float64."""
     values = np.asarray(values, dtype=np.float64)

@@ -15,10 +15,10 @@ import torch
 from propensity.compiling import njit
 from propensity.nn.kernels.clebsch import terms
 from propensity.nn.kernels.cpu.radial import Edges
-from propensity.nn.kernels.cpu.simd import LANES, fma, load, mul, spread, store
 from propensity.nn.kernels.cpu.slots import Slots, tiled
 from propensity.nn.kernels.reference import _harmonics
 from propensity.nn.radial import bessel_basis
+from propensity.simd import LANES, fma, load, mul, spread, store
 from propensity.threads import blocks_of, share
 
 

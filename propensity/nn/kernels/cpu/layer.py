@@ -20,9 +20,9 @@ from propensity.nn.kernels.cpu import tiles as cpu_tiles
 from propensity.nn.kernels.cpu.geometry import CPUGeometry
 from propensity.nn.kernels.cpu.radial import Radial
 from propensity.nn.kernels.cpu.rows import groups, padded, row_function, sum_offsets
-from propensity.nn.kernels.cpu.simd import LANES
 from propensity.nn.kernels.cpu.tiles import Product
 from propensity.nn.layout import ConvolutionLayout
+from propensity.simd import LANES
 from propensity.threads import blocks_of, share
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from propensity.compiling import njit
-from propensity.nn.kernels.cpu.simd import (
+from propensity.simd import (
     LANES,
     add,
     fma,

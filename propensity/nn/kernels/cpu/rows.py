@@ -18,8 +18,8 @@ from numba.extending import intrinsic
 
 from propensity.compiling import cfunc
 from propensity.nn.kernels.clebsch import terms
-from propensity.nn.kernels.cpu.simd import LANES, llvm_vector, multiply_add, positive
 from propensity.nn.layout import ConvolutionLayout, Path
+from propensity.simd import LANES, llvm_vector, multiply_add, positive
 
 #: Sums that one function adds to: 24 kB in float32, which first-level caches hold.
 GROUP = 384

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from propensity.compiling import njit
-from propensity.nn.kernels.cpu.simd import LANES
+from propensity.simd import LANES
 
 #: Particles are sorted by degree within windows, so that a tile's particles stay close in memory.
 WINDOW = 16384

@@ -19,7 +19,7 @@ import numpy as np
 
 from propensity.compiling import njit
 from propensity.nn.kernels.cpu.radial import ROWS, add_outer, collect, dense, hidden_units, scratch
-from propensity.nn.kernels.cpu.simd import (
+from propensity.simd import (
     LANES,
     add,
     call,

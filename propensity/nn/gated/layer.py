@@ -1,0 +1,168 @@
+"""One layer: neighbours send scalars and vectors, geometry weighs them, the particle mixes and gates."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+ROOT = math.sqrt(0.5)
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Numbers of channels: hidden scalars, vectors and quadrupoles; scalars and vectors sent; products of
+    each kind; hidden units.
+    """
+
+    scalars: int = 48
+    vectors: int = 24
+    quadrupoles: int = 16
+    sent_scalars: int = 32
+    sent_vectors: int = 16
+    products: int = 8
+    hidden: int = 96
+
+
+class Standard(nn.Module):
+    """Standardisation by numbers that the first structures fix, so that no prediction hangs on its batch."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n))
+        self.register_buffer("std", torch.ones(n))
+        self.measuring = False
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """(values − mean)/std, channel by channel."""
+        if self.measuring:
+            self.mean.copy_(values.mean(dim=0))
+            self.std.copy_(values.std(dim=0) + 1e-3)
+        return (values - self.mean) / self.std
+
+
+class GatedLayer(nn.Module):
+    """Sums over neighbours of radial functions × harmonics × what they send; then products at the particle.
+
+    The harmonics of l ≤ 2 meet scalars and vectors: 0⊗0, 1⊗0, 2⊗0, 0⊗1→1, 1⊗1→0, 1⊗1→2 and, with ``curved``,
+    2⊗1→1.  No path mixes parities, so that the mirror image of a liquid has the same propensities.
+    """
+
+    def __init__(self, widths: Widths, n_radial: int, curved: bool) -> None:
+        super().__init__()
+        self.widths, self.n_radial, self.curved = w, _, _ = widths, n_radial, curved
+        both = n_radial * (w.sent_scalars + w.sent_vectors)
+        self.send_scalars = nn.Linear(w.scalars, w.sent_scalars)
+        self.send_vectors = nn.Linear(w.vectors, w.sent_vectors, bias=False)
+        self.to_scalars = nn.Linear(both, w.scalars, bias=False)
+        self.to_vectors = nn.Linear(both + curved * n_radial * w.sent_vectors, w.vectors, bias=False)
+        self.to_quadrupoles = nn.Linear(both, w.quadrupoles, bias=False)
+        self.factor_vectors = nn.Linear(w.vectors, 3 * w.products, bias=False)
+        self.factor_quadrupoles = nn.Linear(w.quadrupoles, 3 * w.products, bias=False)
+        n = 2 * w.scalars + w.vectors + w.quadrupoles + 3 * w.products
+        self.standard = Standard(n)
+        self.update = nn.Sequential(
+            nn.Linear(n, w.hidden), nn.SiLU(), nn.Linear(w.hidden, w.scalars + w.vectors + w.quadrupoles)
+        )
+        with torch.no_grad():
+            self.update[-1].weight.mul_(0.5)
+
+    def sent(self, scalars: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """What every particle sends, (N, S + 3V): scalars, then vectors, component by component."""
+        return torch.cat([self.send_scalars(scalars), self.send_vectors(vectors).flatten(1)], dim=1)
+
+    def forward(
+        self,
+        state: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+        received: torch.Tensor,
+        weights: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """New features of some particles.
+
+        Parameters
+        ----------
+        state
+            Their scalars (N, S), vectors (N, 3, V) and quadrupoles (N, 5, Q).
+        received
+            What their neighbours sent, (N, K, ·).
+        weights
+            Geometric weights, (N, 9·n_radial, K), harmonic by harmonic.
+        """
+        scalars, vectors, quadrupoles = state
+        b, n, w = self.n_radial, len(scalars), self.widths
+        plain = torch.bmm(weights, received[..., : w.sent_scalars])
+        rows = weights if self.curved else weights[:, : 4 * b]
+        moved = torch.bmm(rows, received[..., w.sent_scalars :]).view(n, -1, b, 3, w.sent_vectors)
+        dot, symmetric = _contract(moved[:, 1:4])
+        to_vectors = [plain[:, b : 4 * b].reshape(n, 3, -1), moved[:, 0].transpose(1, 2).reshape(n, 3, -1)]
+        if self.curved:
+            to_vectors.append(_bend(moved[:, 4:]))
+        new = self.to_scalars(torch.cat([plain[:, :b].reshape(n, -1), dot], dim=1))
+        vectors = vectors + self.to_vectors(torch.cat(to_vectors, dim=2))
+        quadrupoles = quadrupoles + self.to_quadrupoles(
+            torch.cat([plain[:, 4 * b :].reshape(n, 5, -1), symmetric], dim=2)
+        )
+        v, u = _products(self.factor_vectors(vectors), w.products)
+        q, t = _products(self.factor_quadrupoles(quadrupoles), w.products)
+        invariants = [scalars, new, lengths(vectors), lengths(quadrupoles), v, q, _triple(t, u)]
+        update = self.update(self.standard(torch.cat(invariants, dim=1)))
+        gate = 1 + torch.tanh(update[:, None, w.scalars :])
+        return (
+            scalars + update[:, : w.scalars],
+            vectors * gate[..., : w.vectors],
+            quadrupoles * gate[..., w.vectors :],
+        )
+
+
+def lengths(features: torch.Tensor) -> torch.Tensor:
+    """Norms over components, (N, C), smooth at zero."""
+    return (features.square().sum(dim=1) + 1e-4).sqrt()
+
+
+def _products(factors: torch.Tensor, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inner products of the first n with the next n, and the last n for products of three."""
+    return (factors[..., :n] * factors[..., n : 2 * n]).sum(dim=1), factors[..., 2 * n :]
+
+
+def _triple(t: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """u·T·u of quadrupoles (N, 5, P) and vectors (N, 3, P)."""
+    x, y, z = u.unbind(1)
+    return (
+        2 * ROOT * (t[:, 0] * x * y + t[:, 1] * y * z + t[:, 2] * x * z)
+        + t[:, 3] * (2 * z * z - x * x - y * y) / math.sqrt(6)
+        + t[:, 4] * (x * x - y * y) * ROOT
+    )
+
+
+def _contract(m: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Trace and symmetric traceless part of (N, 3, b, 3, V): (N, b·V) and (N, 5, b·V)."""
+    n = len(m)
+    d = [[m[:, i, :, j].reshape(n, -1) for j in range(3)] for i in range(3)]
+    symmetric = [
+        (d[0][1] + d[1][0]) * ROOT,
+        (d[1][2] + d[2][1]) * ROOT,
+        (d[0][2] + d[2][0]) * ROOT,
+        (2 * d[2][2] - d[0][0] - d[1][1]) / math.sqrt(6),
+        (d[0][0] - d[1][1]) * ROOT,
+    ]
+    return d[0][0] + d[1][1] + d[2][2], torch.stack(symmetric, dim=1)
+
+
+def _bend(m: torch.Tensor) -> torch.Tensor:
+    """Σ T·v of (N, 5, b, 3, V): (N, 3, b·V)."""
+    n = len(m)
+    e = [[m[:, p, :, j].reshape(n, -1) for j in range(3)] for p in range(5)]
+    six = 1 / math.sqrt(6)
+    return torch.stack(
+        [
+            ROOT * (e[0][1] + e[2][2] + e[4][0]) - six * e[3][0],
+            ROOT * (e[0][0] + e[1][2] - e[4][1]) - six * e[3][1],
+            ROOT * (e[1][1] + e[2][0]) + 2 * six * e[3][2],
+        ],
+        dim=1,
+    )

@@ -1,0 +1,185 @@
+"""Cage states of the Kob–Andersen mixture: mean position and covariance of each particle while rearrangements
+are forbidden.
+
+Every particle is held about its inherent position R by a flat-bottomed harmonic wall, ½k(|r − R| − r_c)²
+beyond r_c with k = 500 ε/σ², and moves by Langevin dynamics at the liquid's temperature (friction 1;
+splitting BAOAB of Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34; uniform noise after Dünweg and
+Paul, Int. J. Mod. Phys. C 2, 817 (1991)).  All 16 replicas start *at the minimum*, never at the thermal
+positions, so that no step of the dynamics to be predicted is taken.  The first ``SKIP`` steps are dropped;
+from then on every ``EVERY``-th configuration enters mean and covariance.  The idea is that of Alkemade,
+Smallenburg and Filion, J. Chem. Phys. 158, 134512 (2023), whose cage states come from restricted Monte Carlo.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from propensity.errors import DataError, InputError
+from propensity.neighbours import neighbour_list
+from propensity.physics.kob_andersen import (
+    CUT,
+    POTENTIALS,
+    SIGMA,
+    check_mixture,
+    check_potential,
+    pair_table,
+)
+from propensity.physics.quench import inherent_structure
+from propensity.simd import LANES
+from propensity.structure import CageState, Structure
+
+if TYPE_CHECKING:
+    from propensity.sample import Sample
+
+#: Radii of the walls in σ, one dynamics each: the inner one knows the cage, the outer one its weak sides.
+RADII = (0.25, 0.45)
+#: Steps of each replica and those of them that are dropped; time step, friction and stiffness in LJ units.
+STEPS, SKIP, EVERY = 2000, 300, 5
+TIME_STEP, FRICTION, STIFFNESS = 0.01, 1.0, 500.0
+#: Range of the list in use beyond the cut, and how far beyond the outer wall a particle is thought to come.
+SKIN, BEYOND = 0.35, 0.05
+
+
+def cage_state(
+    structure: Structure,
+    potential: str,
+    temperature: float,
+    *,
+    radii: Sequence[float] = RADII,
+    steps: int = STEPS,
+    seed: int = 0,
+) -> CageState:
+    """Mean position and covariance of every particle in its cage, by restricted Langevin dynamics.
+
+    Parameters
+    ----------
+    structure
+        Inherent structure with its thermal offset, or thermal structure of the Kob–Andersen mixture in
+        units of σ_AA, which is quenched first.
+    potential
+        ``"lj/cut"`` or ``"lj/cut force-shifted"``: that of the dynamics.
+    temperature
+        k_B T/ε_AA.
+    radii
+        Radii of the walls in σ; each is a dynamics of its own, on a thread of its own.
+    steps
+        Steps of each of the 16 replicas, of which the first 300 are dropped.
+    seed
+        Of the noise: the same seed gives the same numbers on the same machine.
+
+    Returns
+    -------
+    CageState
+        In σ; ``error`` comes from the differences between replicas.
+
+    Raises
+    ------
+    InputError
+        For an unknown potential, more than two species, open boundaries, or options out of range.
+    PropensityError
+        When no minimum is found.
+    """
+    _check(structure, potential, temperature, radii, steps)
+    inherent = structure if structure.thermal_offset is not None else inherent_structure(structure, potential)
+    run = partial(_restricted, inherent, potential, float(temperature), steps, seed)
+    with ThreadPoolExecutor(min(len(radii), torch.get_num_threads())) as pool:
+        found = list(pool.map(run, radii))
+    offset, covariance, error = (np.stack(part) for part in zip(*found, strict=True))
+    return CageState(
+        np.array(radii, dtype=float), offset, covariance, error, steps * LANES, inherent.positions
+    )
+
+
+def with_cage_state(sample: Sample) -> Sample:
+    """The same sample with its cage state, in the potential and at the temperature of its dynamics.
+
+    Raises
+    ------
+    DataError
+        When its potential, temperature or inherent positions are not known.
+    """
+    if sample.potential not in POTENTIALS:
+        raise DataError(
+            f"{sample.name} can't have a cage state: its potential is {sample.potential!r}, known are"
+            f" {sorted(POTENTIALS)}."
+        )
+    if sample.temperature is None or sample.inherent_positions is None:
+        raise DataError(f"{sample.name} can't have a cage state: its temperature or minimum is not known.")
+    structure = sample.structure.at_minimum(sample.inherent_positions)
+    return replace(sample, cage=cage_state(structure, sample.potential, sample.temperature))
+
+
+def _restricted(
+    structure: Structure, potential: str, temperature: float, steps: int, seed: int, radius: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Offset (N, 3), covariance (N, 3, 3) and error of one wall."""
+    from propensity.physics.cage_kernels import restricted_dynamics
+
+    n = len(structure)
+    start, source, vectors = _half_list(structure, radius)
+    d = np.zeros(n * 3 * LANES, dtype=np.float32)
+    noise = np.random.default_rng((seed, round(radius * 1e6)))
+    v = (noise.standard_normal(len(d)) * math.sqrt(temperature)).astype(np.float32)
+    sums = np.zeros(n * 9 * LANES, dtype=np.float32)
+    keep = math.exp(-FRICTION * TIME_STEP)
+    amplitude = math.sqrt(3 * temperature * (1 - keep**2))  # a uniform number has variance ⅓
+    count = restricted_dynamics(
+        start, source, vectors, structure.types, _pair_rows(potential), d, v, sums, steps, SKIP, EVERY,
+        TIME_STEP, keep, amplitude, radius, STIFFNESS, SKIN, int(noise.integers(2**31)),
+    )  # fmt: skip
+    moments = sums.reshape(n, 9, LANES).astype(np.float64) / count
+    error = np.sqrt(moments[:, :3].var(axis=2, ddof=1).mean() / LANES)
+    mean = moments.mean(axis=2)
+    offset = mean[:, :3]
+    second = mean[:, [3, 6, 7, 6, 4, 8, 7, 8, 5]].reshape(n, 3, 3)
+    return offset, second - offset[:, :, None] * offset[:, None, :], error
+
+
+def _half_list(structure: Structure, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs that can come within the cut while both stay behind their walls, each once, sorted by i."""
+    reach = CUT * SIGMA + 2 * (radius + BEYOND)
+    edge_index, edge_vec = neighbour_list(structure, float(reach.max()))
+    j, i, vectors = edge_index[0].numpy(), edge_index[1].numpy(), edge_vec.numpy()
+    types = structure.types
+    near = np.einsum("ea,ea->e", vectors, vectors) < reach[types[i], types[j]] ** 2
+    # A pair across several images comes once each way; particles never meet their own images.
+    near &= (i < j) & (i != j)
+    i, j, vectors = i[near], j[near], vectors[near]
+    start = np.searchsorted(i, np.arange(len(structure) + 1))
+    return start.astype(np.int64), j.astype(np.int64), vectors.astype(np.float32)
+
+
+def _pair_rows(potential: str) -> np.ndarray:
+    """Squared cut, σ², 6·4ε, 12·4ε and slope of the pairs AA, AB, BA, BB, flat."""
+    table = pair_table(POTENTIALS[potential])
+    rows = [table[..., 0], table[..., 1], 6 * table[..., 2], 12 * table[..., 2], table[..., 4]]
+    return np.stack(rows, axis=-1).astype(np.float32).ravel()
+
+
+def _check(
+    structure: Structure, potential: str, temperature: float, radii: Sequence[float], steps: int
+) -> None:
+    check_potential(potential)
+    check_mixture(structure)
+    if structure.dimension != 3 or not structure.is_periodic:
+        raise InputError(
+            f"pbc is {structure.pbc.tolist()}: cage states need a box that is periodic in three directions."
+        )
+    heights = 1 / np.linalg.norm(np.linalg.inv(structure.cell), axis=0)
+    least = 2 * (CUT + 2 * (max(radii, default=0) + BEYOND))
+    if heights.min() < least:
+        raise InputError(f"the box is {heights.min():.3g} σ thin: cage states need {least:.3g} σ or more.")
+    if not np.isfinite(temperature) or temperature <= 0:
+        raise InputError(f"temperature is {temperature}: give k_B T/ε_AA, a positive number.")
+    if not len(radii) or min(radii) <= 0:
+        raise InputError(f"radii are {list(radii)}: give positive lengths in σ.")
+    if steps <= SKIP + EVERY:
+        raise InputError(f"steps is {steps}: give more than the {SKIP} that are dropped, such as {STEPS}.")

@@ -1,0 +1,147 @@
+"""Cage states: the dynamics that was promised, errors that mean something, and a way through stores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import ase
+import numpy as np
+import pytest
+
+from propensity import cage_state, inherent_structure
+from propensity.data import Sample, StoreWriter, open_dataset
+from propensity.data.convert import convert
+from propensity.errors import DataError, InputError
+from propensity.physics.cage import FRICTION, STIFFNESS, TIME_STEP
+from propensity.physics.kob_andersen import KobAndersen
+from propensity.structure import Structure
+from tests.conftest import make_liquid
+
+SMOOTH = "lj/cut force-shifted"
+STEPS = 700
+
+
+@pytest.fixture(scope="module")
+def minimum() -> Structure:
+    thermal = make_liquid(343)
+    return thermal.at_minimum(inherent_structure(thermal, SMOOTH).positions)
+
+
+@pytest.fixture(scope="module")
+def found(minimum):
+    return cage_state(minimum, SMOOTH, 0.44, radii=(0.25,), steps=STEPS, seed=1)
+
+
+def by_ase(minimum: Structure, temperature: float, radius: float, steps: int, skip: int):
+    """The same dynamics of one replica by forces of the ASE calculator and Gaussian noise."""
+    atoms = ase.Atoms(minimum.types + 1, minimum.positions, cell=minimum.cell, pbc=True)
+    atoms.calc = KobAndersen(SMOOTH)
+    noise = np.random.default_rng(0)
+    velocity = np.sqrt(temperature) * noise.normal(size=(len(minimum), 3))
+    keep = np.exp(-FRICTION * TIME_STEP)
+    kept = []
+    for step in range(steps):
+        d = atoms.positions - minimum.positions
+        r = np.linalg.norm(d, axis=1, keepdims=True).clip(1e-9)
+        force = atoms.get_forces() - STIFFNESS * np.where(r > radius, 1 - radius / r, 0) * d
+        velocity += TIME_STEP * force
+        positions = atoms.positions + TIME_STEP / 2 * velocity
+        velocity = keep * velocity + np.sqrt(temperature * (1 - keep**2)) * noise.normal(size=d.shape)
+        atoms.positions = positions + TIME_STEP / 2 * velocity
+        if step >= skip:
+            kept.append(atoms.positions - minimum.positions)
+    return np.stack(kept)
+
+
+def test_dynamics_is_that_of_another_code(minimum, found):
+    ways = by_ase(minimum, 0.44, 0.25, 1500, 300)
+    ours, theirs = np.trace(found.covariance[0], axis1=1, axis2=2), ways.var(axis=0).sum(axis=1)
+    for species in (0, 1):
+        chosen = minimum.types == species
+        assert theirs[chosen].mean() == pytest.approx(ours[chosen].mean(), rel=0.06)
+    assert np.corrcoef(np.log(ours), np.log(theirs))[0, 1] > 0.7
+    blocks = ways.reshape(6, -1, 343, 3).mean(axis=1)
+    error = np.hypot(blocks.std(axis=0, ddof=1) / np.sqrt(6), found.error[0])
+    apart = ways.mean(axis=0) - found.offset[0]
+    assert np.sqrt(np.square(apart).mean()) == pytest.approx(np.sqrt(np.square(error).mean()), rel=0.25)
+
+
+def test_seeds_and_errors(minimum, found):
+    same = cage_state(minimum, SMOOTH, 0.44, radii=(0.25,), steps=STEPS, seed=1)
+    np.testing.assert_array_equal(same.offset, found.offset)
+    other = cage_state(minimum, SMOOTH, 0.44, radii=(0.25,), steps=STEPS, seed=2)
+    apart = np.sqrt(np.square(other.offset - found.offset).mean())
+    assert apart == pytest.approx(np.sqrt(2) * found.error[0], rel=0.2)
+
+
+def test_a_cage_state_is_one_of_a_cage(minimum, found):
+    assert found.offset.shape == (1, 343, 3) and found.covariance.shape == (1, 343, 3, 3)
+    assert found.steps == 16 * STEPS and np.linalg.norm(found.offset, axis=-1).max() < 0.3
+    assert np.linalg.eigvalsh(found.covariance).min() > 0
+    wide = cage_state(minimum, SMOOTH, 0.44, radii=(0.25, 0.45), steps=STEPS, seed=1)
+    np.testing.assert_array_equal(wide.offset[0], found.offset[0])
+    assert (
+        np.trace(wide.covariance[1], axis1=1, axis2=2).mean()
+        > 1.05 * np.trace(wide.covariance[0], axis1=1, axis2=2).mean()
+    )
+    cold = cage_state(minimum, SMOOTH, 0.044, radii=(0.25,), steps=STEPS)
+    ratio = np.trace(cold.covariance[0], axis1=1, axis2=2) / np.trace(found.covariance[0], axis1=1, axis2=2)
+    assert 0.05 < np.median(ratio) < 0.2  # a harmonic cage gives 0.1
+    np.testing.assert_allclose(found.scaled(2.0).positions, 2 * found.positions)
+
+
+def test_thermal_structures_are_quenched_first(minimum, found):
+    thermal = minimum.with_positions(minimum.positions + minimum.thermal_offset)
+    again = cage_state(thermal, SMOOTH, 0.44, radii=(0.25,), steps=STEPS, seed=1)
+    assert np.corrcoef(again.offset.ravel(), found.offset.ravel())[0, 1] > 0.8
+
+
+BAD = {
+    "temperature": ({"temperature": 0.0}, "temperature is 0.0"),
+    "radii": ({"radii": ()}, r"radii are \[\]"),
+    "steps": ({"steps": 300}, "steps is 300: give more than the 300"),
+    "potential": ({"potential": "morse"}, "'morse' is unknown"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_options(minimum, name):
+    changes, text = BAD[name]
+    with pytest.raises(InputError, match=text):
+        cage_state(minimum, **{"potential": SMOOTH, "temperature": 0.44, **changes})
+
+
+def test_bad_structures(liquid):
+    with pytest.raises(InputError, match="cage states need 7 σ or more"):
+        cage_state(liquid, SMOOTH, 0.44)
+    with pytest.raises(InputError, match="periodic in three directions"):
+        cage_state(Structure(liquid.positions, liquid.types, liquid.cell, False), SMOOTH, 0.44)
+
+
+def sample(minimum, **changes) -> Sample:
+    thermal = minimum.with_positions(minimum.positions + minimum.thermal_offset)
+    values = {"potential": SMOOTH, "temperature": 0.44, "inherent_positions": minimum.positions}
+    return Sample(thermal, np.array([1.0]), np.ones((343, 1)), "one", **{**values, **changes})
+
+
+def test_stores_keep_them(minimum, found, tmp_path, monkeypatch):
+    import propensity.physics.cage
+
+    monkeypatch.setattr(propensity.physics.cage, "cage_state", lambda *_: found)
+    with StoreWriter(tmp_path / "plain.h5") as writer:
+        writer.add(sample(minimum))
+    convert([tmp_path / "plain.h5"], tmp_path / "caged.h5", cage=True)
+    (read,) = open_dataset(tmp_path / "caged.h5")
+    np.testing.assert_allclose(read.cage.offset, found.offset, atol=1.3e-4)
+    np.testing.assert_allclose(read.cage.covariance, found.covariance, rtol=4e-3, atol=1e-9)
+    assert read.cage.steps == found.steps and read.cage.radii.tolist() == [0.25]
+    np.testing.assert_array_equal(read.cage.inherent_positions, read.inherent_positions)
+
+
+def test_data_without_a_temperature_is_refused(minimum):
+    from propensity.physics.cage import with_cage_state
+
+    with pytest.raises(DataError, match="temperature or minimum is not known"):
+        with_cage_state(replace(sample(minimum), temperature=None))
+    with pytest.raises(DataError, match="its potential is None"):
+        with_cage_state(replace(sample(minimum), potential=None))
