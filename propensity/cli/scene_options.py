@@ -39,7 +39,7 @@ def scene_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--potential",
             type=click.Choice(["lj/cut", "lj/cut force-shifted"]),
-            help="Minimise the energy of each frame first, for models of inherent structures.",
+            help="Interaction of a Kob–Andersen mixture, for models that see minima or cage states.",
         ),
         click.option("--device", metavar="NAME", help="cpu or cuda.  [default: a GPU where there is one]"),
     ]

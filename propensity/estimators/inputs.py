@@ -72,7 +72,7 @@ class Inputs:
         if self.card.input_positions == "both" and structure.thermal_offset is None:
             raise InputError(
                 "the model sees inherent structures with the offset to the thermal positions: give"
-                " quench and thermal positions, or a Structure with thermal_offset (Structure.at_minimum)."
+                " potential=... and thermal positions, or a Structure with thermal_offset (Structure.at_minimum)."
             )
 
     def scalars(self, structure: Structure) -> np.ndarray | None:
@@ -99,7 +99,8 @@ def input_structure(sample: Sample, input_positions: InputPositions) -> Structur
         )
     if input_positions == "inherent":
         return sample.structure.with_positions(sample.inherent_positions)
-    return sample.structure.at_minimum(sample.inherent_positions)
+    structure = sample.structure.at_minimum(sample.inherent_positions)
+    return structure if sample.cage is None else structure.with_cage(sample.cage)
 
 
 def prepared(structure: Structure, card: Card, potential: str, length_scale: float = 1.0) -> Structure:

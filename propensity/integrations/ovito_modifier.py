@@ -29,7 +29,7 @@ class PropensityModifier(ModifierInterface):
     model = Str("ka-default", label="Model")
     species_map = Str("", label="Species (1=A,2=B)")
     length_scale = Float(0.0, label="Length of \u03c3 (0: as trained)")
-    potential = Enum("", "lj/cut", "lj/cut force-shifted", label="Potential, for inherent structures")
+    potential = Enum("", "lj/cut", "lj/cut force-shifted", label="Potential, for minima and cages")
     device = Enum("", "cpu", "cuda", label="Device")
 
     def modify(self, data: DataCollection, *, frame: int, **_: Any) -> None:
