@@ -86,7 +86,7 @@ def test_a_cage_state_is_one_of_a_cage(minimum, found):
     )
     cold = cage_state(minimum, SMOOTH, 0.044, radii=(0.25,), steps=STEPS)
     ratio = np.trace(cold.covariance[0], axis1=1, axis2=2) / np.trace(found.covariance[0], axis1=1, axis2=2)
-    assert 0.05 < np.median(ratio) < 0.2  # a harmonic cage gives 0.1
+    assert 0.1 < np.median(ratio) < 0.5  # a harmonic cage gives 0.1, walls alone give 1
     np.testing.assert_allclose(found.scaled(2.0).positions, 2 * found.positions)
 
 
