@@ -69,7 +69,7 @@ def test_particles_that_overlap_are_refused_by_every_model(model, apart, predict
 def test_random_positions_at_the_right_density_are_refused(predictor, thermal):
     x = np.random.default_rng(0).random((4096, 3)) * thermal.cell[0, 0]
     for quench in (None, "lj/cut"):
-        model = predictor if quench is None else Predictor("ka-inherent", quench=quench, device="cpu")
+        model = predictor if quench is None else Predictor("ka-inherent", potential=quench, device="cpu")
         with pytest.raises(InputError, match="two particles are"):
             model.predict(thermal.with_positions(x))
 

@@ -121,7 +121,9 @@ def prepared(structure: Structure, card: Card, potential: str, length_scale: flo
     if structure.thermal_offset is None:
         from propensity.physics.quench import inherent_structure
 
-        structure = structure.at_minimum(inherent_structure(structure, potential, length_scale=length_scale).positions)
+        structure = structure.at_minimum(
+            inherent_structure(structure, potential, length_scale=length_scale).positions
+        )
     if card.cage_recipe and structure.cage is None:
         from propensity.physics.cage import cage_state
 

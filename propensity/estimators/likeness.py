@@ -228,7 +228,7 @@ def _positions(card: Card, structure: Structure, minimised: bool, length_scale: 
     if force is not None:
         text = (
             f"the structure is no energy minimum (forces of {force:.3g} ε/σ in {card.potential!r}), and the"
-            " model was trained on inherent structures: have it minimised (potential=...), or choose a model of"
+            " model was trained on inherent structures: have it minimised (potential=...) or choose one of"
             " thermal positions"
         )
         if length_scale == 1.0:
