@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +10,23 @@ import numpy as np
 import pytest
 
 from propensity.data import open_dataset
-from propensity.errors import InputError, MissingDependencyError
+from propensity.errors import InputError, MissingDependencyError, PropensityError
 from propensity.physics.interaction import energy_and_forces, named_interaction
-from propensity.simulate import Leg, engines, load_input, load_preset, presets, simulate_propensities
+from propensity.sample import Sample
+from propensity.simulate import (
+    Leg,
+    engines,
+    load_input,
+    load_preset,
+    presets,
+    simulate_propensities,
+    with_given,
+)
 from propensity.simulate.engines import choose_engine
 from propensity.simulate.fragment import interaction_of
 from propensity.simulate.gpu_engine import GpuEngine
 from propensity.simulate.lammps_engine import LammpsEngine
+from propensity.structure import Structure
 from tests.simulate.helpers import lammps_engine, random_state, small_settings
 
 N = 200
@@ -153,3 +164,34 @@ def test_the_state_point_made_with_it():
     assert energies[0] == pytest.approx(-6.965, abs=0.02)
     assert sample.tau_alpha == pytest.approx(357, abs=1)
     assert (np.diff(sample.propensities[sample.structure.types == 0].mean(0)) > 0).all()
+
+
+class Stopping(GpuEngine):
+    """The engine, stopped at the fifth call as by a kill; calls are counted in a file."""
+
+    def run(self, legs):
+        count = Path(os.environ["PROPENSITY_TEST_CALLS"])
+        calls = len(count.read_bytes()) if count.exists() else 0
+        count.write_bytes(b"." * (calls + 1))
+        if calls == 4:
+            raise PropensityError("stopped")
+        return super().run(legs)
+
+
+def test_an_interrupted_data_set_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROPENSITY_TEST_CALLS", str(tmp_path / "calls"))
+    engine = gpu_engine(batch=2)
+    model = load_preset("kob-andersen-force-shifted")
+    (rest,) = engine.run([Leg(random_state(model, N), model, "minimise", iterations=100)])
+    structure = Structure(rest.state.positions, rest.state.types, rest.state.box)
+    given = [Sample(structure, np.array([1.0]), np.ones((N, 1)), name="a", potential=model.potential)]
+    settings = with_given(small_settings(model=model, n_particles=N, runs=5, times="0.05:0.2:2"), given)
+    options = {"given": given, "workers": 1, "quiet": True}
+    simulate_propensities(settings, tmp_path / "a.h5", engine, **options)
+    with pytest.raises(PropensityError, match="stopped"):
+        simulate_propensities(settings, tmp_path / "b.h5", Stopping(batch=2, host=True), **options)
+    assert list((tmp_path / "b.h5.work").rglob("run*/0.npz"))
+    simulate_propensities(settings, tmp_path / "b.h5", GpuEngine(batch=3, host=True), **options)
+    a, b = (open_dataset(tmp_path / name)[0] for name in ("a.h5", "b.h5"))
+    assert np.array_equal(a.propensities, b.propensities)
+    assert np.array_equal(a.inherent_positions, b.inherent_positions)
