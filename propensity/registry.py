@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, cast
 
 from propensity.errors import InputError, PropensityError, suggest
+from propensity.extras import explained
 
 T = TypeVar("T")
 
@@ -49,7 +50,8 @@ class Registry(Generic[T]):
         entry = self._entries[name]
         if isinstance(entry, str):
             path, _, attribute = entry.partition(":")
-            module = importlib.import_module(path)
+            with explained():
+                module = importlib.import_module(path)
             entry = self._entries[name] = getattr(module, attribute) if attribute else module
         return cast(T, entry)
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 #: Rooms (a package or module under ``propensity``, or a top-level package) by floor, from the ground up.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "defaults", "simd", "threads", "version"),
+    ("extras",),
     ("registry", "compiling", "files", "locks", "species", "statistics", "dimension"),
     ("structure", "archive", "documents", "tensors"),
     ("neighbours", "sample", "plotting"),

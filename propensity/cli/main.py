@@ -11,6 +11,7 @@ from typing import cast
 import click
 
 from propensity.errors import PropensityError, PropensityWarning, suggest
+from propensity.extras import explained
 from propensity.files import disk_reason
 from propensity.version import __version__
 
@@ -88,7 +89,8 @@ def run() -> None:
 
     signal.signal(signal.SIGTERM, stop)
     try:
-        main.main(standalone_mode=False)
+        with explained():
+            main.main(standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
         _fail("interrupted.", 143 if terminated else 130)
     except click.exceptions.NoArgsIsHelpError as error:
