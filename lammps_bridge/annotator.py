@@ -14,10 +14,11 @@ from lammps_bridge.core import open_predictor
 from lammps_bridge.live import LiveAnnotation
 from propensity.errors import InputError
 from propensity.predictor import Predictor
-from propensity.species import SpeciesMap
 
 if TYPE_CHECKING:
-    import torch
+    from typing_extensions import Unpack
+
+    from propensity.predictor import ModelOptions
 
 #: Methods of ``lammps.lammps`` that can run steps, and so can come back because a prediction failed.
 _RUNNING = ("command", "commands_list", "commands_string", "file")
@@ -41,14 +42,13 @@ class Annotator:
         Name or path of a model, or a :class:`~propensity.Predictor`, whose species map is then used.
     every
         Steps between predictions.
-    species_map
-        From LAMMPS types to species of the model, e.g. ``{1: "A", 2: "B"}``.
     times
         ``"default"``: that of the model; None or ``"all"``; or times in LJ units (with a Predictor: its own).
-    device, dtype, length_scale, potential
-        See :class:`~propensity.Predictor`.
     name
         Name of the property and of the fix.
+    **options
+        See :class:`propensity.predictor.ModelOptions`; ``species_map`` goes from LAMMPS types to species of
+        the model, e.g. ``{1: "A", 2: "B"}``.
 
     Raises
     ------
@@ -69,13 +69,9 @@ class Annotator:
         model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Predictor = "ka-default",
         every: int = 100,
         *,
-        species_map: SpeciesMap | None = None,
         times: str | Sequence[float] | float | None = "default",
-        device: str | torch.device | None = None,
-        dtype: str | torch.dtype | None = None,
-        length_scale: float | None = None,
-        potential: str | None = None,
         name: str = "propensity",
+        **options: Unpack[ModelOptions],
     ) -> None:
         if every < 1:
             raise InputError(f"every is {every}: give a positive number of steps.")
@@ -84,13 +80,6 @@ class Annotator:
         self.lmp = lmp
         self.every = int(every)
         self.name = name
-        options: dict[str, Any] = {
-            "device": device,
-            "dtype": dtype,
-            "species_map": species_map,
-            "length_scale": length_scale,
-            "potential": potential,
-        }
         self._load = functools.partial(open_predictor, model, times, **options)
         self._live: LiveAnnotation | None = None
         self._error: BaseException | None = None

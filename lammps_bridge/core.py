@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -13,6 +13,11 @@ from propensity.errors import InputError
 from propensity.predictor import Predictor
 from propensity.species import map_species
 from propensity.structure import Structure
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from propensity.predictor import ModelOptions
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +83,7 @@ def annotate(predictor: Predictor, frame: LammpsFrame, indices: Sequence[int]) -
 def open_predictor(
     model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Predictor,
     times: str | Sequence[float] | float | None,
-    **options: Any,
+    **options: Unpack[ModelOptions],
 ) -> tuple[Predictor, list[int]]:
     """Predictor, and the indices of the times that are meant.
 

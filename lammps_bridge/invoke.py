@@ -17,11 +17,16 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lammps_bridge.core import open_predictor
 from lammps_bridge.live import LiveAnnotation
 from propensity.errors import PropensityError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from propensity.predictor import ModelOptions
 
 
 def callback(
@@ -29,35 +34,30 @@ def callback(
     species: Sequence[str] = ("A", "B"),
     *,
     times: str | Sequence[float] | float | None = "default",
-    device: str | None = None,
-    length_scale: float | None = None,
-    potential: str | None = None,
     name: str = "propensity",
+    **options: Unpack[ModelOptions],
 ) -> Callable[..., None]:
     """Function for ``python NAME invoke`` and ``fix ID all python/invoke N post_force NAME``.
 
     Parameters
     ----------
-    model, device, length_scale, potential
-        See :class:`~propensity.Predictor`.
+    model
+        Name, folder or file of a model; a list of them is a committee.
     species
         Species of the model for atom types 1, 2, ...
     times
         ``"default"``: that of the model; None or ``"all"``; or times in LJ units.
     name
         The input defines ``fix property/atom d_<name>``, or ``d2_<name> T`` for T > 1 times.
+    **options
+        See :class:`propensity.predictor.ModelOptions`.
 
     Raises
     ------
     PropensityError
         From the function, on all ranks together, which stops LAMMPS with its text.
     """
-    options: dict[str, Any] = {
-        "device": device,
-        "species_map": dict(enumerate(species, 1)),
-        "length_scale": length_scale,
-        "potential": potential,
-    }
+    options = {"species_map": dict(enumerate(species, 1)), **options}
     load = functools.partial(open_predictor, model, times, **options)
     state: list[LiveAnnotation] = []
 

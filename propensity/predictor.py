@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -27,14 +27,11 @@ from propensity.structure import Structure
 COLUMNS = ("propensity", "propensities", "propensity_std", "propensities_std")
 
 
-class Predictor:
-    """Load one model, or a committee of several, and predict structures.
+class ModelOptions(TypedDict, total=False):
+    """How a model is run, for :class:`Predictor` and every adapter.
 
     Parameters
     ----------
-    model
-        Name of a shipped model, folder or ``.safetensors`` file; a list of them is a committee, whose
-        prediction is the mean.  Some names stand for a committee of their own.
     device
         ``"cpu"``, ``"cuda"``, ...; None takes CUDA where there is one.
     dtype
@@ -46,14 +43,44 @@ class Predictor:
         come back in the units of the structure.  None: as in the files that the model was trained on.
     kernel
         Implementation of the convolution, see :mod:`propensity.nn.kernels`.
-    times
-        Times to predict, a subset of the model's (to 0.1 %) in any order; None takes all.
     potential
         The interaction, with which all that the model sees beside thermal positions is made from them: a
         Kob–Andersen mixture (``"lj/cut"`` or ``"lj/cut force-shifted"``), or ``"lammps:my.in"`` for minima
         in any interaction of LAMMPS, in the units of the structures.  See
         :func:`propensity.inherent_structure` and :func:`propensity.cage_state`; what a structure brings is
         used as it is.
+    """
+
+    device: str | torch.device | None
+    dtype: str | torch.dtype | None
+    species_map: SpeciesMap | None
+    length_scale: float | None
+    kernel: str
+    potential: str | None
+
+
+class PredictorOptions(ModelOptions, total=False):
+    """Those of :class:`ModelOptions`, and what is predicted.
+
+    Parameters
+    ----------
+    times
+        Times to predict, a subset of the model's (to 0.1 %) in any order; None takes all.
+    """
+
+    times: Sequence[float] | float | None
+
+
+class Predictor:
+    """Load one model, or a committee of several, and predict structures.
+
+    Parameters
+    ----------
+    model
+        Name of a shipped model, folder or ``.safetensors`` file; a list of them is a committee, whose
+        prediction is the mean.  Some names stand for a committee of their own.
+    device, dtype, species_map, length_scale, kernel, potential, times
+        See :class:`ModelOptions` and :class:`PredictorOptions`.
 
     Raises
     ------

@@ -134,7 +134,7 @@ def mul(typingctx: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def add(typingctx: Any, a: Any, b: Any) -> Any:
-    """A + b."""
+    """Sum a + b of two vectors."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fadd(*args)
@@ -143,14 +143,14 @@ def add(typingctx: Any, a: Any, b: Any) -> Any:
 
 
 def positive(builder: Any, a: Any, b: Any) -> Any:
-    """B where a > 0, else 0, of LLVM vectors."""
+    """Values of b where a > 0, else 0, of LLVM vectors."""
     zero = ir.Constant(a.type, [0.0] * LANES)
     return builder.select(builder.fcmp_ordered(">", a, zero), b, zero)
 
 
 @intrinsic
 def where_positive(typingctx: Any, a: Any, b: Any) -> Any:
-    """B where a > 0, else 0."""
+    """Values of b where a > 0, else 0."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return positive(builder, *args)

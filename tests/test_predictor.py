@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 import torch
 
 from propensity.errors import InputError, PropensityError, PropensityWarning
-from propensity.predictor import COLUMNS, Predictor
+from propensity.integrations.ase import PropensityCalculator
+from propensity.predictor import COLUMNS, ModelOptions, Predictor, PredictorOptions
 from propensity.structure import Structure
 from tests.conftest import make_tiny_model
 
@@ -95,3 +97,12 @@ def test_out_of_memory_names_the_way_out(tiny_model, liquid, monkeypatch):
     monkeypatch.setattr(predictor.estimators[0], "predict", fail)
     with pytest.raises(PropensityError, match="not enough memory for 120 particles: use device='cpu'"):
         predictor.predict(liquid)
+
+
+def test_options_of_adapters_are_those_of_the_predictor():
+    own = set(inspect.signature(Predictor).parameters) - {"model"}
+    assert own == set(PredictorOptions.__annotations__) | set(ModelOptions.__annotations__)
+    documented = f"{ModelOptions.__doc__} {PredictorOptions.__doc__}"
+    assert all(f"    {name}\n" in documented for name in own)
+    with pytest.raises(TypeError, match="colour"):
+        PropensityCalculator(colour="red")

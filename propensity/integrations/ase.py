@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import ase
 import ase.io
@@ -13,10 +13,13 @@ from ase.calculators.calculator import Calculator, all_changes, equal
 from ase.outputs import Properties, all_outputs
 
 from propensity.errors import InputError, PropensityError
-from propensity.predictor import COLUMNS, Predictor
-from propensity.species import LABELS, SpeciesMap
+from propensity.predictor import COLUMNS, Predictor, PredictorOptions
+from propensity.species import LABELS
 from propensity.structure import Structure
 from propensity.threads import Turns
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class PropensityCalculator(Calculator):
@@ -30,8 +33,10 @@ class PropensityCalculator(Calculator):
 
     Parameters
     ----------
-    model, device, dtype, species_map, length_scale, kernel, times, potential
-        See :class:`propensity.Predictor`; a list of models is a committee.
+    model
+        Name, folder or file of a model; a list of them is a committee.
+    **options
+        See :class:`propensity.predictor.PredictorOptions`.
 
     Examples
     --------
@@ -46,27 +51,11 @@ class PropensityCalculator(Calculator):
     def __init__(
         self,
         model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = "ka-default",
-        *,
-        device: Any = None,
-        dtype: Any = None,
-        species_map: SpeciesMap | None = None,
-        length_scale: float | None = None,
-        kernel: str = "auto",
-        times: Sequence[float] | float | None = None,
-        potential: str | None = None,
+        **options: Unpack[PredictorOptions],
     ) -> None:
         super().__init__()
         self._one = Turns()
-        self.predictor = Predictor(
-            model,
-            device=device,
-            dtype=dtype,
-            species_map=species_map,
-            length_scale=length_scale,
-            kernel=kernel,
-            times=times,
-            potential=potential,
-        )
+        self.predictor = Predictor(model, **options)
         if self.predictor.has_std:
             self.implemented_properties = list(COLUMNS)
 
@@ -162,7 +151,7 @@ class PropensityObserver:
         | Sequence[str | os.PathLike[str]] = "ka-default",
         *,
         file: str | os.PathLike[str] | None = None,
-        **options: Any,
+        **options: Unpack[PredictorOptions],
     ) -> None:
         if not isinstance(calculator, PropensityCalculator):
             calculator = PropensityCalculator(calculator, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import joblib
 import numpy as np
@@ -18,9 +18,11 @@ from MDAnalysis.core.universe import Universe
 
 from propensity.errors import InputError
 from propensity.integrations.varying_types import refuse_varying_types
-from propensity.predictor import Predictor
-from propensity.species import SpeciesMap
+from propensity.predictor import Predictor, PredictorOptions
 from propensity.structure import Structure
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: Results at all times → results at the default time.
 _AT_DEFAULT = {"propensities": "propensity", "propensities_std": "propensity_std"}
@@ -51,10 +53,10 @@ class PropensityAnalysis(AnalysisBase):
     store
         Write each frame's values to ``ts.data`` under the names in ``results`` while running
         serially, for code that iterates along or for transformations.
-    device, dtype, species_map, length_scale, kernel, times, potential
-        See :class:`propensity.Predictor`.
     verbose
         Show a progress bar.
+    **options
+        See :class:`propensity.predictor.PredictorOptions`.
 
     Attributes
     ----------
@@ -88,14 +90,8 @@ class PropensityAnalysis(AnalysisBase):
         environment: AtomGroup | None = None,
         pbc: Any = True,
         store: bool = False,
-        device: Any = None,
-        dtype: Any = None,
-        species_map: SpeciesMap | None = None,
-        length_scale: float | None = None,
-        kernel: str = "auto",
-        times: Sequence[float] | float | None = None,
-        potential: str | None = None,
         verbose: bool = False,
+        **options: Unpack[PredictorOptions],
     ) -> None:
         atoms = atomgroup.atoms
         liquid = atoms.universe.atoms if environment is None else environment.atoms
@@ -117,21 +113,13 @@ class PropensityAnalysis(AnalysisBase):
         self.atomgroup = atoms
         self._environment = liquid
         self._model = [str(m) for m in ([model] if isinstance(model, (str, os.PathLike)) else model)]
-        self._options = {
-            "device": device,
-            "dtype": dtype,
-            "species_map": species_map,
-            "length_scale": length_scale,
-            "kernel": kernel,
-            "times": times,
-            "potential": potential,
-        }
+        self._options = options
         self._pbc = pbc
         self._store = store
         self._predictor: Predictor | None = None
         self._travelled = False
         # Errors of the model or the species should appear here rather than in a worker.
-        predictor = Predictor(self._model, **{**self._options, "device": "cpu"})
+        predictor = Predictor(self._model, **{**options, "device": "cpu", "kernel": "auto"})
         self._structure(predictor)
         refuse_varying_types(atoms.universe.trajectory)
         self._times = predictor.times

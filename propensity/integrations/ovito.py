@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from propensity.errors import InputError
-from propensity.predictor import Predictor
+from propensity.predictor import Predictor, PredictorOptions
 from propensity.species import SpeciesMap, map_species
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
     from ovito.data import DataCollection
+    from typing_extensions import Unpack
 
 
 def propensity_modifier(
     model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = "ka-default",
-    *,
-    species_map: SpeciesMap | None = None,
-    **options: Any,
+    **options: Unpack[PredictorOptions],
 ) -> Callable[[int, DataCollection], None]:
     """Make a modifier that adds ``propensity`` and ``propensities`` (and ``..._std``) to the particles.
 
     Parameters
     ----------
-    model, options
-        See :class:`propensity.Predictor`.
-    species_map
-        From the names or numbers of OVITO's particle types to the species of the model.
+    model
+        Name, folder or file of a model; a list of them is a committee.
+    **options
+        See :class:`propensity.predictor.PredictorOptions`; ``species_map`` goes from the names or numbers of
+        OVITO's particle types to the species of the model.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def propensity_modifier(
     predictor = Predictor(model, **options)
 
     def modify(frame: int, data: DataCollection) -> None:
-        add_columns(data, predictor, species_map)
+        add_columns(data, predictor, predictor.species_map)
 
     return modify
 

@@ -15,19 +15,22 @@ from propensity.nn.kernels.triton import source as triton_source
 from propensity.nn.kernels.triton.plan import Plan
 from propensity.nn.layout import ConvolutionLayout
 
+HEADER = "import triton\nimport triton.language as tl\n\n\n"
+
+
+def module_text(layout: ConvolutionLayout, ptx: bool) -> str:
+    """Source of all kernels of a layout; ``ptx`` where they run on an NVIDIA GPU."""
+    plan = Plan(layout)
+    parts = [triton_source.source(plan, ptx), triton_nodes.source(plan), triton_radial.source(plan, ptx)]
+    return HEADER + "\n\n".join(parts)
+
 
 @lru_cache(maxsize=64)
 def kernels(layout: ConvolutionLayout) -> SimpleNamespace:
     """Kernels of a layout by name."""
     import triton
 
-    plan = Plan(layout)
-    ptx = not triton.knobs.runtime.interpret and torch.version.hip is None
-    text = (
-        triton_source.source(plan, ptx)
-        + "\n\n"
-        + "\n\n".join([triton_nodes.source(plan), triton_radial.source(plan, ptx)])
-    )
+    text = module_text(layout, not triton.knobs.runtime.interpret and torch.version.hip is None)
     # Triton reads the source of a function through linecache, so that it need not be a file.
     name = f"<propensity {hashlib.sha256(text.encode()).hexdigest()[:16]}>"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)

@@ -1,7 +1,23 @@
 """Source of the Triton kernels that work on particles: mixing, residual, equivariant batch norm, and back.
 
-Layouts are those of :mod:`propensity.nn.kernels.triton.source`.  Statistics of a batch are combined from
-those of blocks (Chan's formula), so that their error does not grow with the mean.
+Statistics of a batch are combined from those of blocks (Chan's formula), so that their error does not grow with
+the mean.
+
+Symbols beside those of :mod:`propensity.nn.kernels.triton.source`
+-------------------------------------------------------------------
+======  ==========================================================  ==========================
+letter  meaning                                                     shape
+======  ==========================================================  ==========================
+C       channels, of which CP − C are padding
+L       l_max + 1, the kinds of irreps; statistics have L + 1 rows
+o       features of a particle, (l, m) by (l, m)                    ((l_max+1)²,) a thread
+r       residual: features before the layer                         as o
+w       mixing matrices, one an l, rows by quads                    (quads of rows, CP, 4)
+a       scale of the batch norm                                     (L, CP)
+g, u    gradient and centred features                               as o
+t       variance of each l, summed over blocks                      (CP,)
+R       rows of statistics that a program adds at a time
+======  ==========================================================  ==========================
 """
 
 from __future__ import annotations
@@ -9,6 +25,7 @@ from __future__ import annotations
 import math
 
 from propensity.nn.kernels.triton.plan import Plan
+from propensity.nn.kernels.triton.source import described
 
 _PROLOGUE = """
     thread = tl.arange(0, B * CP)
@@ -21,26 +38,9 @@ _PROLOGUE = """
 """
 
 
-_TOTAL = '''
-@triton.jit
-def total(partial, out, first_rows, n_rows, split, width, T: tl.constexpr, R: tl.constexpr):
-    """Sums over rows: of columns before ``split`` over the first rows, of the others over all."""
-    column = tl.program_id(0) * T + tl.arange(0, T)
-    rows = tl.where(column < split, first_rows, n_rows)
-    found = tl.zeros([R, T], tl.float32)
-    start = 0
-    while start < n_rows:
-        row = start + tl.arange(0, R)
-        at = partial + row.to(tl.int64)[:, None] * width + column[None, :]
-        found += tl.load(at, mask=(row[:, None] < rows[None, :]) & (column < width)[None, :], other=0.0)
-        start += R
-    tl.store(out + column, tl.sum(found, axis=0), mask=column < width)
-'''
-
-
 def source(plan: Plan) -> str:
-    """Kernels ``mix``, ``statistics``, ``normalise``, ``norm_sums``, ``norm_backward``, ``spread``,
-    ``mix_gradient`` and ``total``.
+    """Kernels ``mix``, ``statistics``, ``normalise``, ``norm_sums``, ``norm_backward``, ``spread`` and
+    ``mix_gradient``.
     """
     return "\n\n".join(
         [
@@ -51,9 +51,12 @@ def source(plan: Plan) -> str:
             _norm_backward(plan),
             _spread(plan),
             _mix_gradient(plan),
-            _TOTAL,
         ]
     )
+
+
+def _described(what: str, reads: str, writes: str, thread: str) -> list[str]:
+    return ["    " + line if line else "" for line in described(what, reads, writes, thread)]
 
 
 def _degrees(plan: Plan) -> list[tuple[int, range]]:
@@ -83,8 +86,13 @@ def _mix(plan: Plan) -> str:
             "def mix(sums, mixing, residual, scale, shift, out, partial, n_nodes, RESIDUAL: tl.constexpr, "
             "AFFINE: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):"
         ),
-        '    """Eq. 11 and the residual; then a given batch norm (AFFINE) or the statistics of this block."""'
-        + _PROLOGUE,
+        *_described(
+            "Eq. 11 and the residual; then a given batch norm (AFFINE) or the statistics of this block.",
+            "sums, mixing, residual (RESIDUAL); scale (L, CP) and shift (CP,) (AFFINE).",
+            "out (N, DQ, CP, 4); partial (blocks, L+1, CP): mean and squares (unless AFFINE).",
+            "(particle, channel).",
+        ),
+        _PROLOGUE,
     ]
     offset = 0
     for l, components in _degrees(plan):
@@ -143,7 +151,12 @@ def _statistics(plan: Plan) -> str:
             " n_nodes, n_blocks, momentum, eps, B: tl.constexpr, CP: tl.constexpr, C: tl.constexpr, R:"
             " tl.constexpr):"
         ),
-        '    """Combine blocks into the batch norm\'s scale and shift; update the running statistics."""',
+        *_described(
+            "Combine blocks into the batch norm's scale and shift; update the running statistics.",
+            "partial (blocks, L+1, CP), weight (L, C), bias (C,), running_mean (C,), running_var (L, C).",
+            "scale and inverse (L, CP), shift and mean (CP,), and the running statistics.",
+            "channel; there is one program.",
+        ),
         "    c = tl.arange(0, CP)",
         "    held = c < C",
         "    r = tl.arange(0, R)",
@@ -203,7 +216,13 @@ def _normalise(plan: Plan) -> str:
             "def normalise(features, scale, shift, out, n_nodes, B: tl.constexpr, CP: tl.constexpr, DQ:"
             " tl.constexpr):"
         ),
-        '    """scale · features + shift."""' + _PROLOGUE,
+        *_described(
+            "scale · features + shift.",
+            "features, scale (L, CP), shift (CP,).",
+            "out.",
+            "(particle, channel).",
+        ),
+        _PROLOGUE,
         *_load("o", "features + at", plan),
     ]
     for l, components in _degrees(plan):
@@ -219,7 +238,13 @@ def _norm_sums(plan: Plan) -> str:
             "def norm_sums(grad, features, mean, inverse, partial, n_nodes, B: tl.constexpr, CP:"
             " tl.constexpr, DQ: tl.constexpr):"
         ),
-        '    """Σ g and Σ g·û of a block: gradients of bias and weight of the batch norm."""' + _PROLOGUE,
+        *_described(
+            "Σ g and Σ g·û of a block: gradients of bias and weight of the batch norm.",
+            "grad, features, mean (CP,), inverse (L, CP).",
+            "partial (blocks, L+1, CP).",
+            "(particle, channel).",
+        ),
+        _PROLOGUE,
         *_load("g", "grad + at", plan),
         *_load("u", "features + at", plan),
         "    u0 = u0 - tl.load(mean + own)",
@@ -243,7 +268,13 @@ def _norm_backward(plan: Plan) -> str:
             "def norm_backward(grad, features, mean, inverse, scale, totals, out, n_nodes, "
             "B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):"
         ),
-        f'    """Gradient before the batch norm from the {kinds} totals of norm_sums."""' + _PROLOGUE,
+        *_described(
+            f"Gradient before the batch norm from the {kinds} totals of norm_sums.",
+            "grad, features, mean (CP,), inverse and scale (L, CP), totals (L+1, CP).",
+            "out.",
+            "(particle, channel).",
+        ),
+        _PROLOGUE,
         *_load("g", "grad + at", plan),
         *_load("u", "features + at", plan),
         "    u0 = u0 - tl.load(mean + own)",
@@ -264,7 +295,13 @@ def _spread(plan: Plan) -> str:
     lines = [
         "@triton.jit",
         "def spread(grad, mixing, out, n_nodes, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):",
-        '    """Gradient of the sums from that of the mixed features."""' + _PROLOGUE,
+        *_described(
+            "Gradient of the sums from that of the mixed features.",
+            "grad (N, DQ, CP, 4), mixing, transposed.",
+            "out, as sums.",
+            "(particle, channel).",
+        ),
+        _PROLOGUE,
         "    mine = row * (DQ * CP * 4)",
     ]
     total = plan.first_mixing(plan.layout.l_max + 1)
@@ -304,9 +341,11 @@ def _mix_gradient(plan: Plan) -> str:
             "def mix_gradient(sums, grad, partial, n_nodes, CP: tl.constexpr, DQ: tl.constexpr, START:"
             " tl.constexpr, STRIDE: tl.constexpr):"
         ),
-        (
-            '    """Gradient of the mixing matrices from an equal share of the particles, one l_out a'
-            ' program."""'
+        *_described(
+            "Gradient of the mixing matrices from an equal share of the particles.",
+            "sums, grad (N, DQ, CP, 4).",
+            "partial (programs, STRIDE) from START.",
+            "(row, channel); program_id(1) is an l_out.",
         ),
         "    share = (n_nodes + tl.num_programs(0) - 1) // tl.num_programs(0)",
         "    first = tl.program_id(0) * share",

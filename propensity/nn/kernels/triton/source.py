@@ -1,21 +1,38 @@
-"""Source of the Triton kernels of one layout: the Clebsch–Gordan sums, written out term by term.
+"""Source of the two Triton kernels of the tensor product: Clebsch–Gordan sums, written out term by term.
 
 One thread works for one (particle or edge, channel).  Numbers that a thread needs together lie in
-groups of four, "quads", so that it reads 16 bytes at a time and the channels of an edge share a line:
+groups of four, "quads", so that it reads 16 bytes at a time and the channels of an edge share a line.
 
-- hidden features    (N, quads of (l, m), CP, 4)
-- scalars            (N, quads of blocks of CP, CP, 4)
-- edges              (E, 4): unit vector and place in the table of radial weights
-- radial weights     (E / EB, quads of paths, EB, CP, 4): EB is 1, or the edges of a warp going backward
-- sums               (N, for each l_out one block (N, m_out, quads of its paths, CP, 4), which a matrix
-product mixes
-
-CP is the number of channels rounded up to a power of two.
+Symbols of all generated kernels
+--------------------------------
+======  =================================================================  ==============================
+letter  meaning                                                            shape or value
+======  =================================================================  ==============================
+N, E    particles; edges, sorted by destination
+CP      channels, rounded up to a power of two
+DQ      quads of the (l, m) of features: ⌈(l_max+1)²/4⌉
+NQ      quads of blocks of CP scalars
+PQ      quads of paths
+EB      edges whose radial weights lie together: 1, or a warp's (backward)
+B       particles or edges of a program
+h       features before the layer (``hidden``)                             (N, DQ, CP, 4)
+x       what joins every layer (``scalars``)                               (N, NQ, CP, 4)
+v       unit vector of an edge and its place in the table (``edges``)      (E, 4)
+y       spherical harmonics of an edge, component normalised               ((l_max+1)²,) a thread
+w, f    radial weights before and after their ReLU (``radial``)            (E/EB, PQ, EB, CP, 4)
+u       the next line of the table of radial weights, to interpolate       as w
+p       product of an input and a harmonic                                 one a thread
+s       sums over neighbours (``sums``), one block an l_out                (N, m_out, quads of paths, CP, 4)
+g       gradient of the sums (``grad``)                                    as s
+dh, dw  gradients of h, w and y on an edge; dy likewise                    as h, w, y
+k       neighbour number of a particle
+======  =================================================================  ==============================
 """
 
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import torch
 from e3nn.o3 import spherical_harmonics
@@ -23,115 +40,24 @@ from e3nn.o3 import spherical_harmonics
 from propensity.nn.kernels.clebsch import terms
 from propensity.nn.kernels.triton.plan import KernelPath, Plan, quads
 
-_HEADER = """
-import triton
-import triton.language as tl
-
-"""
-
-_QUADS = '''
-@triton.jit
-def _index(pointer, live):
-    """A 32-bit integer a thread."""
-    return tl.load(pointer, mask=live, other=0)
-
-
-@triton.jit
-def _store(pointer, live, x):
-    """A number a thread."""
-    tl.store(pointer, x, mask=live)
-
-
-@triton.jit
-def _quad(pointer, live):
-    """Four numbers a thread, as four (T,) tensors."""
-    four = tl.load(pointer[:, None] + tl.arange(0, 4)[None, :], mask=live[:, None], other=0.0)
-    even, odd = tl.split(tl.reshape(four, [four.shape[0], 2, 2]))
-    x0, x2 = tl.split(even)
-    x1, x3 = tl.split(odd)
-    return x0, x1, x2, x3
-
-
-@triton.jit
-def _store_quad(pointer, live, x0, x1, x2, x3):
-    """Inverse of _quad."""
-    pairs = tl.join(tl.join(x0, x2), tl.join(x1, x3))
-    tl.store(pointer[:, None] + tl.arange(0, 4)[None, :], tl.reshape(pairs, [x0.shape[0], 4]), mask=live[:, None])
-
-'''
-
-# The same in PTX.  Triton compiles a load in a time that grows with the square of the size of the whole
-# kernel
-# (its pass TritonGPUCoalesce: 200 s for ``backward`` at l_max = 5), and leaves these alone.
-_QUADS_PTX = '''
-@triton.jit
-def _index(pointer, live):
-    """A 32-bit integer a thread."""
-    return tl.inline_asm_elementwise(
-        "mov.b32 $0, 0; @$2 ld.global.b32 $0, [$1];", "=&r,l,b", [pointer.to(tl.int64), live], dtype=tl.int32,
-        is_pure=False, pack=1,
-    )
-
-
-@triton.jit
-def _store(pointer, live, x):
-    """A number a thread."""
-    tl.inline_asm_elementwise(
-        "@$2 st.global.f32 [$1], $3; mov.b32 $0, 0;", "=r,l,b,f", [pointer.to(tl.int64), live, x], dtype=tl.int32,
-        is_pure=False, pack=1,
-    )
-
-
-@triton.jit
-def _quad(pointer, live):
-    """Four numbers a thread, as four (T,) tensors."""
-    return tl.inline_asm_elementwise(
-        "mov.f32 $0, 0f00000000; mov.f32 $1, 0f00000000; mov.f32 $2, 0f00000000; mov.f32 $3, 0f00000000; "
-        "@$5 ld.global.v4.f32 {$0, $1, $2, $3}, [$4];",
-        "=&f,=&f,=&f,=&f,l,b", [pointer.to(tl.int64), live], dtype=(tl.float32, tl.float32, tl.float32, tl.float32),
-        is_pure=False, pack=1,
-    )
-
-
-@triton.jit
-def _store_quad(pointer, live, x0, x1, x2, x3):
-    """Inverse of _quad."""
-    tl.inline_asm_elementwise(
-        "@$2 st.global.v4.f32 [$1], {$3, $4, $5, $6}; mov.b32 $0, 0;",
-        "=r,l,b,f,f,f,f", [pointer.to(tl.int64), live, x0, x1, x2, x3], dtype=tl.int32, is_pure=False, pack=1,
-    )
-
-'''
-
-_SUM = '''
-
-@triton.jit
-def sum_by_source(grad_edges, rows, edge_order, residual, grad, n_nodes, B: tl.constexpr, W: tl.constexpr, WIDTH: tl.constexpr):
-    """Sum rows of ``grad_edges`` (E, WIDTH) that have the same source particle, and the residual's gradient."""
-    node = tl.program_id(0) * B + tl.arange(0, B)
-    inside = node < n_nodes
-    begin = tl.load(rows + node, mask=inside, other=0)
-    end = tl.load(rows + node + 1, mask=inside, other=0)
-    column = tl.arange(0, W)[None, :]
-    at = (node.to(tl.int64) * WIDTH)[:, None] + column
-    held = inside[:, None] & (column < WIDTH)
-    total = tl.load(residual + at, mask=held, other=0.0)
-    steps = tl.max(end - begin, axis=0)
-    k = 0
-    while k < steps:
-        live = begin + k < end
-        edge = tl.load(edge_order + begin + k, mask=live, other=0).to(tl.int64)
-        total += tl.load(grad_edges + (edge * WIDTH)[:, None] + column, mask=live[:, None] & (column < WIDTH), other=0.0)
-        k += 1
-    tl.store(grad + at, total, mask=held)
-'''
-
 
 def source(plan: Plan, ptx: bool) -> str:
     """Module text with the kernels ``forward`` and ``backward`` of a layout; ``ptx`` where they run on an
     NVIDIA GPU.
     """
-    return _HEADER + (_QUADS_PTX if ptx else _QUADS) + _forward(plan) + "\n\n" + _backward(plan) + _SUM
+    loads = template("quads_ptx" if ptx else "quads")
+    return "\n\n".join([loads, _forward(plan), _backward(plan), template("sums")])
+
+
+def template(name: str) -> str:
+    """Kernels of a file in ``templates``, without its head."""
+    text = (Path(__file__).parent / "templates" / f"{name}.py").read_text("utf-8")
+    return text.partition("import triton.language as tl\n")[2].strip("\n") + "\n"
+
+
+def described(what: str, reads: str, writes: str, thread: str) -> list[str]:
+    """Lines of the docstring that every kernel has."""
+    return [f'"""{what}', "", f"Reads   {reads}", f"Writes  {writes}", f"One thread is one {thread}", '"""']
 
 
 class _Writer:
@@ -141,6 +67,11 @@ class _Writer:
 
     def add(self, line: str) -> None:
         self.lines.append("    " * self.depth + line)
+
+    def describe(self, what: str, reads: str, writes: str, thread: str) -> None:
+        """The kernel's docstring."""
+        for line in described(what, reads, writes, thread):
+            self.lines.append("    " * self.depth + line if line else "")
 
     def load_quads(self, name: str, wanted: set[int], pointer: str, quad_stride: str, live: str) -> None:
         """Load the quads that hold the ``wanted`` numbers into name0, name1, …"""
@@ -161,7 +92,12 @@ def _forward(plan: Plan) -> str:
         " tl.constexpr):"
     )
     w.depth = 1
-    w.add('"""Σ_j relu(φ) · (Y ⊗ h_j) for B particles of ``order``."""')
+    w.describe(
+        "Σ_j relu(φ) · (Y ⊗ h_j) for the particles of ``order``.",
+        "hidden, scalars, edges, radial (a table with TABLE), order (N,), rows (N+1,), source (E,).",
+        "sums.",
+        "(particle, channel); program_id(1) is a group of paths.",
+    )
     w.add("thread = tl.arange(0, B * CP)")
     w.add("slot = tl.program_id(0) * B + thread // CP")
     w.add("inside = slot < n_nodes")
@@ -292,7 +228,12 @@ def _backward(plan: Plan) -> str:
         " tl.constexpr, NQ: tl.constexpr, EB: tl.constexpr):"
     )
     w.depth = 1
-    w.add('"""Edge by edge: ``radial`` becomes its gradient, and that of h_j is written for every edge."""')
+    w.describe(
+        "Gradients of f·Σ C·y·h·g with respect to w, h and y, edge by edge.",
+        "hidden, scalars, edges, radial, source (E,), destination (E,), grad (as sums), count (1,).",
+        "radial, in place; grad_hidden (E, DQ, CP, 4); grad_harmonics (E, (l_max+1)²), if HARMONICS.",
+        "(edge, channel).",
+    )
     w.add("n_edges = tl.load(count)")
     w.add("thread = tl.arange(0, B * CP)")
     w.add("edge = tl.program_id(0) * B + thread // CP")
