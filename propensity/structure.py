@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from propensity.diameters import checked_diameters, diameters_of
 from propensity.dimension import in_space, is_planar, out_of_plane, planar_cell, planar_pbc
 from propensity.errors import InputError
 from propensity.species import LABELS, SpeciesMap, map_species
@@ -90,6 +91,9 @@ class Structure:
         Cage state about these inherent positions, which some models see as well.
     dimension
         2 or 3; None sees it from the positions.
+    diameters
+        Diameter of each particle of a polydisperse liquid, shape (N,), in the units of the positions; None
+        where the species says all.
 
     Raises
     ------
@@ -104,6 +108,7 @@ class Structure:
     pbc: np.ndarray
     thermal_offset: np.ndarray | None
     cage: CageState | None
+    diameters: np.ndarray | None
     #: Cell vector that leads out of the plane of a two-dimensional liquid; None in three dimensions.
     normal: int | None
 
@@ -116,6 +121,7 @@ class Structure:
         thermal_offset: Any = None,
         dimension: int | None = None,
         cage: CageState | None = None,
+        diameters: Any = None,
     ) -> None:
         for array, what in ((positions, "positions"), (types, "types"), (cell, "cell vectors")):
             _unmasked(array, what)
@@ -144,6 +150,9 @@ class Structure:
                 f" {'without' if thermal_offset is None else 'with'} it."
             )
         object.__setattr__(self, "cage", cage)
+        if diameters is not None:
+            diameters = checked_diameters(diameters, len(self))
+        object.__setattr__(self, "diameters", diameters)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -190,24 +199,53 @@ class Structure:
         moved = None if self.thermal_offset is None else self.thermal_offset * factor
         cage = None if self.cage is None else self.cage.scaled(factor)
         return Structure(
-            self.positions * factor, self.types, self.cell * factor, self.pbc, moved, self.dimension, cage
+            self.positions * factor,
+            self.types,
+            self.cell * factor,
+            self.pbc,
+            moved,
+            self.dimension,
+            cage,
+            None if self.diameters is None else self.diameters * factor,
         )
 
     def with_positions(self, positions: Any) -> Structure:
         """Return the same particles and cell at other positions, shape (N, 3)."""
-        return Structure(in_space(positions), self.types, self.cell, self.pbc, dimension=self.dimension)
+        return Structure(
+            in_space(positions),
+            self.types,
+            self.cell,
+            self.pbc,
+            dimension=self.dimension,
+            diameters=self.diameters,
+        )
 
     def with_cage(self, cage: CageState) -> Structure:
         """Return this inherent structure with its cage state."""
         return Structure(
-            self.positions, self.types, self.cell, self.pbc, self.thermal_offset, self.dimension, cage
+            self.positions,
+            self.types,
+            self.cell,
+            self.pbc,
+            self.thermal_offset,
+            self.dimension,
+            cage,
+            self.diameters,
         )
 
     def at_minimum(self, inherent_positions: Any) -> Structure:
         """Return this thermal structure at its inherent positions, shape (N, 3), with the offset back."""
         found = self.with_positions(inherent_positions)
         step = minimum_image(self.positions - found.positions, self.cell, self.pbc)
-        return Structure(found.positions, self.types, self.cell, self.pbc, step, self.dimension)
+        return Structure(
+            found.positions,
+            self.types,
+            self.cell,
+            self.pbc,
+            step,
+            self.dimension,
+            diameters=self.diameters,
+        )
 
     @classmethod
     def from_ase(
@@ -238,7 +276,9 @@ class Structure:
         columns["symbol"] = np.array(chemical_symbols)[atoms.numbers]
         if "type" not in columns:
             columns["number"] = atoms.get_atomic_numbers()
-        return cls(atoms.positions, map_species(columns, species, species_map), atoms.cell.array, atoms.pbc)
+        types = map_species(columns, species, species_map)
+        sizes = diameters_of(atoms.arrays)
+        return cls(atoms.positions, types, atoms.cell.array, atoms.pbc, diameters=sizes)
 
     @classmethod
     def from_mdanalysis(
@@ -265,8 +305,11 @@ class Structure:
         if np.shape(timestep.data.get("type")) == (timestep.n_atoms,):
             columns = {"type": np.asarray(timestep.data["type"])[atomgroup.ix].astype(np.int64)}
         types = map_species(columns, species, species_map)
+        sizes = diameters_of({key: np.asarray(value) for key, value in timestep.data.items()}, atomgroup.ix)
+        if sizes is None and hasattr(atomgroup, "radii"):
+            sizes = 2 * np.asarray(atomgroup.radii, dtype=float)
         if timestep.dimensions is None:
-            return cls(atomgroup.positions, types, np.zeros((3, 3)), False)
+            return cls(atomgroup.positions, types, np.zeros((3, 3)), False, diameters=sizes)
         if atomgroup.universe.trajectory.format == "GSD" and np.any(timestep.dimensions[3:] != 90):
             raise InputError(
                 "MDAnalysis reads the tilt of this GSD box as angles, which gives a wrong cell: "
@@ -277,8 +320,8 @@ class Structure:
             from MDAnalysis.lib.mdamath import triclinic_vectors
 
             cell = triclinic_vectors([*timestep.dimensions[:2], 1.0, *timestep.dimensions[3:]])
-            return cls(atomgroup.positions, types, cell, _pbc(pbc) & [True, True, False])
-        return cls(atomgroup.positions, types, timestep.triclinic_dimensions, pbc)
+            return cls(atomgroup.positions, types, cell, _pbc(pbc) & [True, True, False], diameters=sizes)
+        return cls(atomgroup.positions, types, timestep.triclinic_dimensions, pbc, diameters=sizes)
 
 
 def reduced_cell(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "defaults", "simd", "threads", "version"),
     ("extras",),
-    ("registry", "compiling", "files", "locks", "species", "statistics", "dimension"),
+    ("registry", "compiling", "files", "locks", "species", "statistics", "dimension", "diameters"),
     ("structure", "archive", "documents", "tensors"),
     ("neighbours", "sample", "plotting"),
     ("graph", "physics"),

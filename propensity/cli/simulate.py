@@ -54,7 +54,8 @@ import click
     "--engine",
     default="auto",
     show_default=True,
-    help="Who integrates: gpu (hundreds of systems at once), lammps, or auto: the GPU where there is one.",
+    help="Who integrates: gpu (hundreds of systems at once), lammps, swap (continuous sizes, with swaps of"
+    " diameters), or auto: what fits the model, the GPU where there is one.",
 )
 @click.option("--batch", type=int, help="Systems at once on each GPU.  [default: what fits, up to 1024]")
 @click.option(
@@ -99,7 +100,8 @@ def command(
 ) -> None:
     """Make labelled structures of a glass-forming liquid with molecular dynamics.
 
-    MODEL is kob-andersen, kob-andersen-force-shifted, kob-andersen-2d, wahnstrom or soft-spheres.
+    MODEL is kob-andersen, kob-andersen-force-shifted, kob-andersen-2d, wahnstrom, soft-spheres,
+    polydisperse or copper-zirconium.
 
     Melts, cools and equilibrates independent chains, takes structures from them, and runs the
     isoconfigurational

@@ -80,7 +80,7 @@ def aligned(headers: Sequence[Header]) -> bool:
     return bool(np.allclose(fs, fs[:1], atol=1e-6))
 
 
-def structure_of(where: str, positions: Any, types: Any, cell: Any) -> Structure:
+def structure_of(where: str, positions: Any, types: Any, cell: Any, diameters: Any = None) -> Structure:
     """Periodic structure of a file; what is wrong with it is said of ``where``.
 
     Raises
@@ -89,6 +89,6 @@ def structure_of(where: str, positions: Any, types: Any, cell: Any) -> Structure
         For positions, types or a cell that are none.
     """
     try:
-        return Structure(positions, types, cell)
+        return Structure(positions, types, cell, diameters=diameters)
     except InputError as error:
         raise DataError(f"{where}: {error}") from None

@@ -11,7 +11,7 @@ import torch
 from propensity.errors import DataError, InputError
 from propensity.estimators.card import Card
 from propensity.graph import Graph, build_graph
-from propensity.nn.scalars import scalars_of
+from propensity.nn.scalars import scalars_of, size_trend
 from propensity.sample import Sample
 from propensity.structure import Structure
 
@@ -75,6 +75,10 @@ class Inputs:
                 " potential=... and thermal positions, or a Structure with thermal_offset"
                 " (Structure.at_minimum)."
             )
+
+    def trend(self, structure: Structure) -> np.ndarray | float:
+        """What the diameter alone says of standardised propensities, shape (N, n_times); 0 without one."""
+        return size_trend(structure, self.card.scalar_recipe)
 
     def scalars(self, structure: Structure) -> np.ndarray | None:
         """Scalars beside the species, standardised, shape (N, n_extra); None where the model sees none."""

@@ -15,11 +15,18 @@ from sklearn.model_selection import GroupKFold, KFold
 from sklearn.preprocessing import StandardScaler
 
 from propensity.descriptors.averaged import DescriptorGrid, averaged_descriptors
+from propensity.descriptors.sizes import NAMES, size_descriptors
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import OnePositions, check_arrays, check_types
 from propensity.estimators.options import Options, read_options
-from propensity.estimators.training_set import describe_samples, per_species, some_particles, training_card
+from propensity.estimators.training_set import (
+    describe_samples,
+    per_species,
+    shows_diameters,
+    some_particles,
+    training_card,
+)
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
@@ -77,7 +84,11 @@ class RidgeEstimator(Estimator):
         """
         opts = read_options(RidgeOptions, values, options)
         train = list(train)
-        grid = {name: getattr(opts, name) for name in ("l_max", "generations", "averaging_length")}
+        grid: dict[str, Any] = {
+            name: getattr(opts, name) for name in ("l_max", "generations", "averaging_length")
+        }
+        if shows_diameters(train):
+            grid["diameters"] = True
         card = training_card(
             cls.kind,
             train,
@@ -117,22 +128,27 @@ class RidgeEstimator(Estimator):
     @classmethod
     def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> Self:
         """Rebuild from a card and :meth:`arrays`."""
-        shape = (len(card.species), len(_grid(card).names(card.species)), len(card.times))
+        shape = (len(card.species), len(_names(card)), len(card.times))
         check_arrays(card, arrays, {"weights": shape, "intercept": shape[::2]})
         return cls(card, arrays["weights"], arrays["intercept"])
 
     @property
     def feature_names(self) -> list[str]:
         """Name of each feature, in the order of ``weights``."""
-        return _grid(self.card).names(self.card.species)
+        return _names(self.card)
 
 
 def _grid(card: Card) -> DescriptorGrid:
-    return DescriptorGrid(**card.config)
+    return DescriptorGrid(**{key: value for key, value in card.config.items() if key != "diameters"})
+
+
+def _names(card: Card) -> list[str]:
+    return [*_grid(card).names(card.species), *(NAMES if card.config.get("diameters") else ())]
 
 
 def _describe(card: Card, structure: Structure) -> np.ndarray:
-    return averaged_descriptors(structure, len(card.species), _grid(card))
+    features = averaged_descriptors(structure, len(card.species), _grid(card))
+    return np.hstack([features, size_descriptors(structure)]) if card.config.get("diameters") else features
 
 
 def choose_penalty(

@@ -70,6 +70,7 @@ class SE3Estimator(Estimator):
         if standardised is None:
             standardised = self._outputs(structure)
         mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
+        standardised = standardised + inputs.trend(structure)
         propensities = standardised * std[structure.types] + mean[structure.types]
         propensities[~self._trained[structure.types]] = np.nan
         return propensities

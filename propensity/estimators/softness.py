@@ -12,6 +12,7 @@ from pydantic import Field
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from propensity.descriptors.sizes import NAMES, size_descriptors
 from propensity.descriptors.structure_functions import (
     ANGULAR_CUTOFF,
     RADIAL,
@@ -24,7 +25,13 @@ from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import OnePositions, check_arrays, check_types
 from propensity.estimators.options import Options, read_options
-from propensity.estimators.training_set import describe_samples, per_species, some_particles, training_card
+from propensity.estimators.training_set import (
+    describe_samples,
+    per_species,
+    shows_diameters,
+    some_particles,
+    training_card,
+)
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
@@ -103,7 +110,11 @@ class SoftnessEstimator(Estimator):
         card = training_card(
             cls.kind,
             train,
-            config={"angular_cutoff": opts.angular_cutoff, "radial_width": WIDTH},
+            config={
+                "angular_cutoff": opts.angular_cutoff,
+                "radial_width": WIDTH,
+                **({"diameters": True} if shows_diameters(train) else {}),
+            },
             options={**opts.model_dump(mode="json"), "labels": "propensity" if labels is None else "given"},
             input_positions=opts.input_positions,
             cutoff=max(RADIAL),
@@ -164,19 +175,24 @@ class SoftnessEstimator(Estimator):
                 raise DataError(f"the card's {name} is {card.config.get(name)!r} instead of a length in σ.")
         shape = (len(card.species), len(card.times))
         lines = dict.fromkeys(("offset", "slope", "intercept"), shape)
-        check_arrays(card, arrays, {"normal": (*shape, len(names(card.species))), **lines})
+        check_arrays(card, arrays, {"normal": (*shape, len(_names(card))), **lines})
         return cls(card, **{name: arrays[name] for name in ("normal", *lines)})
 
     @property
     def feature_names(self) -> list[str]:
         """Name of each structure function, in the order of ``normal``."""
-        return names(self.card.species)
+        return _names(self.card)
 
 
 def _describe(card: Card, structure: Structure) -> np.ndarray:
     # Models that don't name their width were made with exp(−(r − μ)²/L²), L = 0.1.
     width = card.config.get("radial_width", 0.1 / math.sqrt(2))
-    return structure_functions(structure, len(card.species), card.config["angular_cutoff"], width)
+    features = structure_functions(structure, len(card.species), card.config["angular_cutoff"], width)
+    return np.hstack([features, size_descriptors(structure)]) if card.config.get("diameters") else features
+
+
+def _names(card: Card) -> list[str]:
+    return [*names(card.species), *(NAMES if card.config.get("diameters") else ())]
 
 
 def hyperplane(x: np.ndarray, soft: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:

@@ -53,6 +53,10 @@ class TrainingConfig(Options):
             "Give each particle its local potential energy beside its species (Kob–Andersen mixtures)."
         ),
     )
+    diameters: bool | None = Field(
+        None,
+        description="Give each particle its diameter beside its species; default: where there are some.",
+    )
     potential: str | None = Field(
         None,
         description=(

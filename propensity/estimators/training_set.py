@@ -92,6 +92,23 @@ def chosen_species(train: Sequence[Sample], asked: Sequence[str] = ()) -> tuple[
     return tuple(asked)
 
 
+def shows_diameters(train: Sequence[Sample]) -> bool:
+    """Whether the structures have a diameter for each particle.
+
+    Raises
+    ------
+    DataError
+        When only some of them have.
+    """
+    known = [sample.structure.diameters is not None for sample in train]
+    if any(known) and not all(known):
+        without = train[known.index(False)].name
+        raise DataError(
+            f"{without} has no diameters and other structures have: train on one liquid at a time."
+        )
+    return all(known)
+
+
 def common_potential(train: Sequence[Sample], given: str | None = None) -> str:
     """Name of the interaction: ``given``, or what all samples say.
 

@@ -16,6 +16,7 @@ from propensity.estimators.inputs import input_structure
 from propensity.estimators.se3gnn import SE3Estimator
 from propensity.estimators.training_set import training_card
 from propensity.nn import SE3GNN
+from propensity.nn.scalars import without_trend
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def refit_readout(estimator: Estimator, train: Sequence[Sample], alpha: float = 
         trained_species=old.trained_species,
         citation=old.citation,
     )
-    card.scalar_recipe = old.scalar_recipe
+    card.scalar_recipe = without_trend(old.scalar_recipe)
     features = [node_features(estimator, input_structure(sample, old.input_positions)) for sample in train]
     types = np.concatenate([sample.structure.types for sample in train])
     labels = np.concatenate([sample.propensities for sample in train])

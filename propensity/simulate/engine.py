@@ -27,6 +27,8 @@ class State:
         Edges of the periodic cell [0, L), shape (3,).
     masses
         Of each particle, shape (N,); None before an engine has read the model.
+    diameters
+        Of each particle of a liquid of continuous sizes, shape (N,).
     """
 
     positions: np.ndarray
@@ -34,6 +36,7 @@ class State:
     types: np.ndarray
     box: np.ndarray
     masses: np.ndarray | None = None
+    diameters: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)

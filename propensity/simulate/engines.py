@@ -16,6 +16,7 @@ ENGINES: Registry[Callable[..., Engine]] = Registry(
     {
         "gpu": "propensity.simulate.gpu_engine:GpuEngine",
         "lammps": "propensity.simulate.lammps_engine:LammpsEngine",
+        "swap": "propensity.simulate.swap_engine:SwapEngine",
     },
 )
 
@@ -47,13 +48,16 @@ def choose_engine(
 ) -> Engine:
     """Engine of a command line: its name, or ``"auto"``, and the options of either.
 
-    ``auto`` takes the GPU where there is one that can follow the model, unless options of LAMMPS are given.
+    ``auto`` takes the engine of continuous sizes for a model that has some; else the GPU where there is one
+    that can follow the model, unless options of LAMMPS are given.
 
     Raises
     ------
     InputError
         When options of one engine are given to the other.
     """
+    if name == "swap" or (name == "auto" and model.sizes is not None):
+        return make_engine("swap")
     for_lammps = exe is not None or suffix is not None or ranks != 1
     if name == "auto":
         name = "lammps" if for_lammps or not _gpu_can(model) else "gpu"
@@ -72,6 +76,8 @@ def _gpu_can(model: LiquidModel) -> bool:
     from propensity.physics.gpu.device import gpu_available
     from propensity.simulate.fragment import interaction_of
 
+    if model.units != "lj":
+        return False
     try:
         interaction_of(model)
     except InputError:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
 from propensity.errors import InputError
 from propensity.sample import Sample
 from propensity.simulate.engine import State
-from propensity.simulate.physics import energy_drift, nearest_image
+from propensity.simulate.physics import energy_drift, nearest_image, relaxation_time
 from propensity.simulate.settings import SimulationSettings
 from propensity.simulate.units import UNITS, Units
 from propensity.structure import Structure
@@ -65,7 +66,9 @@ def ensemble_sample(
     sizes = np.array([-(-settings.runs // 2), settings.runs // 2])
     dimension = settings.model.dimension
     sample = Sample(
-        structure=Structure(start.positions, start.types, start.box, dimension=dimension),
+        structure=Structure(
+            start.positions, start.types, start.box, dimension=dimension, diameters=start.diameters
+        ),
         times=np.array(settings.times),
         propensities=(total.sum(axis=0) / settings.runs).T.copy(),
         name=name,
@@ -81,6 +84,9 @@ def ensemble_sample(
         source=f"propensity simulate {settings.model.name}, seed {settings.seed}",
         species=settings.model.species,
     )
+    if settings.model.sizes is not None:
+        # What swaps were sampled with relaxes faster than the liquid itself.
+        sample = replace(sample, tau_alpha=relaxation_time(sample.times, np.asarray(sample.fs)))
     if settings.model.length_scale != 1:
         sample = sample.in_units_of(settings.model.length_scale)
     return sample, {"drift": np.array(max(drifts, key=abs)), "temperatures": np.mean(temperatures, axis=0)}

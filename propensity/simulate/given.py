@@ -79,4 +79,11 @@ def given_state(sample: Sample, dimension: int) -> State:
     positions = sample.structure.positions * sample.length_scale
     if dimension == 2:
         box[2], positions[:, 2] = 1.0, 0.0
-    return State(positions, np.zeros_like(positions), sample.structure.types, box)
+    sizes = sample.structure.diameters
+    return State(
+        positions,
+        np.zeros_like(positions),
+        sample.structure.types,
+        box,
+        diameters=None if sizes is None else sizes * sample.length_scale,
+    )

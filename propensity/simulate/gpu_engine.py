@@ -83,6 +83,8 @@ class GpuEngine:
             When an integration fails, or memory runs out.
         """
         for leg in legs:
+            if leg.model.sizes is not None:
+                raise InputError(f"{leg.model.name} has continuous sizes: use --engine swap.")
             if leg.model.units != "lj":
                 raise InputError(
                     f"{leg.model.name} has units {leg.model.units} and the GPU engine works in LJ units: use"

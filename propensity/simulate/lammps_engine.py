@@ -114,6 +114,11 @@ class LammpsEngine:
             self._execute(folder)
 
     def _run(self, leg: Leg) -> LegResult:
+        if leg.model.sizes is not None:
+            raise InputError(
+                f"{leg.model.name} has continuous sizes, for which LAMMPS has no interaction: use --engine"
+                " swap."
+            )
         with processes.scratch() as folder:
             lammps_input.write(leg, folder, _SUFFIXES[str(self.suffix)])
             self.execute(folder)

@@ -46,9 +46,10 @@ KEYS = (
     "atom_style",
     "units",
     "length_scale",
+    "sizes",
 )
 #: Those of them that are numbers.
-_NUMBERS = ("density", "timestep", "wavenumber", "melt", "damping", "length_scale")
+_NUMBERS = ("density", "timestep", "wavenumber", "melt", "damping", "length_scale", "sizes")
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ class LiquidModel:
         Of all of these.
     length_scale
         Length of σ in these units, by which the lengths of the data set are divided; 1 leaves them.
+    sizes
+        Relative spread of continuous diameters, P(σ) ∝ σ⁻³ with mean 1; None where species say all.
     """
 
     name: str
@@ -107,6 +110,7 @@ class LiquidModel:
     atom_style: str = "atomic"
     units: str = "lj"
     length_scale: float = 1.0
+    sizes: float | None = None
 
     @property
     def constants(self) -> Units:

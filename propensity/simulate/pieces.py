@@ -148,7 +148,8 @@ def _short(value: Any) -> str:
 def pack_state(state: State) -> dict[str, np.ndarray]:
     """State as arrays for :meth:`PieceStore.save`."""
     assert state.masses is not None
-    return {
+    sizes = {} if state.diameters is None else {"state_diameters": state.diameters}
+    return sizes | {
         "state_positions": state.positions,
         "state_velocities": state.velocities,
         "state_types": state.types,
@@ -161,6 +162,8 @@ def unpack_state(arrays: Mapping[str, np.ndarray]) -> State:
     """Inverse of :func:`pack_state`."""
     n = len(np.atleast_1d(arrays["state_positions"]))
     shapes = {"positions": (n, 3), "velocities": (n, 3), "types": (n,), "box": (3,), "masses": (n,)}
+    if "state_diameters" in arrays:
+        shapes["diameters"] = (n,)
     found = {name: arrays[f"state_{name}"] for name in shapes}
     for name, shape in shapes.items():
         if found[name].shape != shape or (name == "types") != (found[name].dtype.kind in "iu"):

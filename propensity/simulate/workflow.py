@@ -12,6 +12,7 @@ import numpy as np
 from propensity.errors import PropensityError
 from propensity.sample import Sample
 from propensity.simulate import equilibration as eq
+from propensity.simulate import soft_spheres
 from propensity.simulate.engine import State
 from propensity.simulate.ensemble import check_drift, ensemble_sample
 from propensity.simulate.given import given_state
@@ -26,7 +27,7 @@ PEAK_STRUCTURES = 8
 #: FIRE iterations that take particles off the lattice and apart, before melting.
 RELAX_ITERATIONS = 200
 #: First keys of the random numbers of each purpose.
-_LATTICE, _MELT, _RUN = 1, 2, 3
+_LATTICE, _MELT, _RUN, _SIZES = 1, 2, 3, 4
 
 
 def first_lattice(settings: SimulationSettings, chain: int) -> State:
@@ -35,7 +36,12 @@ def first_lattice(settings: SimulationSettings, chain: int) -> State:
     positions, types = lattice(
         counts, settings.box, settings.model.dimension, generator(settings.seed, _LATTICE, chain)
     )
-    return State(positions, np.zeros_like(positions), types, settings.box)
+    diameters = None
+    if settings.model.sizes is not None:
+        diameters = generator(settings.seed, _SIZES, chain).permutation(
+            soft_spheres.sizes(settings.n_particles, settings.model.sizes)
+        )
+    return State(positions, np.zeros_like(positions), types, settings.box, diameters=diameters)
 
 
 class Workflow:
@@ -341,11 +347,11 @@ class Workflow:
         v = maxwell_boltzmann(
             state.masses, temperature, self.settings.model.dimension, rng, self.settings.model.constants
         )
-        return State(state.positions, v, state.types, state.box, state.masses)
+        return replace(state, velocities=v)
 
     def _save_structure(self, i: int, state: State) -> None:
         inside = wrap(state.positions, state.box)
-        start = State(inside, np.zeros_like(inside), state.types, state.box, state.masses)
+        start = replace(state, positions=inside, velocities=np.zeros_like(inside))
         self.store.save(f"structures/{i:04d}/start", pack_state(start))
 
 

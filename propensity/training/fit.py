@@ -23,10 +23,15 @@ from propensity.estimators.options import read_options
 from propensity.estimators.se3gnn import SE3Estimator
 from propensity.estimators.storage import load_model
 from propensity.estimators.training_config import TrainingConfig
-from propensity.estimators.training_set import chosen_species, common_potential, training_card
+from propensity.estimators.training_set import (
+    chosen_species,
+    common_potential,
+    shows_diameters,
+    training_card,
+)
 from propensity.nn import SE3GNN
 from propensity.nn.kernels import get_kernel
-from propensity.nn.scalars import learn_scalar_recipe
+from propensity.nn.scalars import learn_scalar_recipe, learn_size_trend
 from propensity.training.callbacks import History, WeightAverage, apply_average
 from propensity.training.checkpoints import SafeCheckpointIO, read_checkpoint
 from propensity.training.graphs import GraphModule, labelled_graph
@@ -190,14 +195,22 @@ def _card(train: Sequence[Sample], config: TrainingConfig) -> Card:
     )
     card.trained_species = chosen_species(train, config.trained_species)
     scale = typical_offset(train) if config.input_positions == "both" else 0.0
+    diameters = shows_diameters(train) if config.diameters is None else config.diameters
     card.config = config.network_options(len(card.species), len(card.times), scale)
-    if config.potential_energy:
+    card.config["n_extra"] = int(config.potential_energy) + int(diameters)
+    if card.config["n_extra"]:
         card.scalar_recipe = learn_scalar_recipe(
             [input_structure(sample, config.input_positions) for sample in train],
             len(card.species),
-            common_potential(train, config.potential),
-            train[0].length_scale,
+            potential=common_potential(train, config.potential) if config.potential_energy else None,
+            diameters=diameters,
+            length_scale=train[0].length_scale,
         )
+    if diameters:
+        mean, std = np.array(card.target_mean), np.array(card.target_std)
+        structures = [sample.structure for sample in train]
+        labels = [(s.propensities - mean[s.structure.types]) / std[s.structure.types] for s in train]
+        learn_size_trend(structures, labels, card.scalar_recipe, len(card.species))
     return card
 
 

@@ -33,7 +33,8 @@ def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: to
     graph = Inputs(card).graph(structure, dtype=dtype)
     types = structure.types
     mean, std = np.array(card.target_mean), np.array(card.target_std)
-    graph.labels = torch.from_numpy((sample.propensities - mean[types]) / std[types]).to(dtype)
+    labels = (sample.propensities - mean[types]) / std[types] - Inputs(card).trend(structure)
+    graph.labels = torch.from_numpy(labels).to(dtype)
     counts = np.array([name in card.trained_species for name in card.species])
     graph.trained = torch.from_numpy(counts[types]).to(dtype)
     if config.inherent_weight:

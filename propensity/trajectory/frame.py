@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from propensity.diameters import diameters_of
 from propensity.errors import DataError
 from propensity.species import SpeciesMap, map_species
 from propensity.structure import Structure
@@ -75,7 +76,10 @@ class Frame:
     def structure(self, species: Sequence[str], species_map: SpeciesMap | None = None) -> Structure:
         """Return what a network reads of this frame."""
         types = map_species(self.labels, species, species_map)
-        return Structure(self.positions, types, self.cell, self.pbc, dimension=self.dimension)
+        sizes = diameters_of(self.arrays)
+        return Structure(
+            self.positions, types, self.cell, self.pbc, dimension=self.dimension, diameters=sizes
+        )
 
 
 @contextmanager

@@ -140,6 +140,7 @@ def _from_gsd(snapshot: Any, number: int, boxed: bool) -> Frame:
         "type": particles.typeid.astype(np.int64) + 1,
         "velocities": particles.velocity.astype(float),
         "image": particles.image.astype(np.int64),
+        "diameter": particles.diameter.astype(float),
     }
     return Frame(
         number,

@@ -53,6 +53,10 @@ def total_energy(name, state, dimension):
     return energy / len(x)
 
 
+#: Presets of pairs of species in LJ units.
+PAIRS = [name for name in presets() if name not in ("copper-zirconium", "polydisperse")]
+
+
 @pytest.fixture(scope="module")
 def engine():
     return lammps_engine()
@@ -69,7 +73,7 @@ def relaxed(engine, model, n, temperature):
     return replace(state, velocities=v)
 
 
-@pytest.mark.parametrize("name", presets())
+@pytest.mark.parametrize("name", PAIRS)
 def test_energy_of_every_preset(engine, name):
     model = load_preset(name)
     state = random_state(model, 256)
@@ -79,7 +83,7 @@ def test_energy_of_every_preset(engine, name):
     assert result.potential[0] == pytest.approx(expected, rel=2e-4 if name == "soft-spheres" else 1e-9)
 
 
-@pytest.mark.parametrize("name", presets())
+@pytest.mark.parametrize("name", PAIRS)
 def test_nve_conserves_energy_and_momentum(engine, name):
     model = load_preset(name)
     start = relaxed(engine, model, 256, 1.0)

@@ -76,6 +76,7 @@ def test_every_preset_is_documented_and_whole():
         "kob-andersen",
         "kob-andersen-2d",
         "kob-andersen-force-shifted",
+        "polydisperse",
         "soft-spheres",
         "wahnstrom",
     ]

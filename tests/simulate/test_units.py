@@ -191,7 +191,7 @@ def test_copper_zirconium_end_to_end(tmp_path):
     sample = dataset[0]
     assert sample.length_scale == 2.7 and sample.species == ("Cu", "Zr") and sample.temperature == 1800
     assert sample.structure.density == pytest.approx(0.0595 * 2.7**3, rel=1e-3)
-    model = RidgeEstimator().fit(list(dataset), folds=2, l_max=2, generations=1)
+    model = RidgeEstimator.fit(list(dataset), folds=2, l_max=2, generations=1)
     save_model(tmp_path / "model", model)
     angstrom = sample.structure.scaled(2.7)
     predicted = Predictor(tmp_path / "model").predict(angstrom)

@@ -4,7 +4,7 @@ Arrays: ``positions`` (C, N, 3), or (C, N, 2) in a plane; ``types`` (N,) or (C, 
 as a number, (3,) or (3, 3), or for each structure, (C, 3) or (C, 3, 3); ``times`` (T,); ``propensity`` (C, T,
 N); and what is known of ``species`` (names in the order of the types; default A, B, C, ...),
 ``inherent_positions``, ``propensity_halves`` (C, 2, T, N), ``squared_displacement`` (C, T, N), ``n_runs``,
-``temperature``, ``potential``, ``fs`` (T,), ``tau_alpha``.
+``temperature``, ``potential``, ``fs`` (T,), ``tau_alpha``, ``diameters`` (N,) or (C, N).
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ def read_ka3d(
             data["positions"][index],
             types if types.ndim == 1 else types[index],
             _box(data, index),
+            _diameters(data, path, index),
         ),
         times=times,
         propensities=np.array(propensities, dtype=np.float64),
@@ -175,6 +176,16 @@ def _box(data: dict[str, np.ndarray], index: int) -> np.ndarray:
     if own and box.shape == (3, 3) and (box == 0).any():
         own = False  # three cell vectors of which some components are 0; edges are not
     return box[index] if own else box
+
+
+def _diameters(data: dict[str, np.ndarray], path: Path, index: int) -> np.ndarray | None:
+    """Diameter of each particle of one structure."""
+    if "diameters" not in data:
+        return None
+    structures, n = data["positions"].shape[:2]
+    shape = (n,) if data["diameters"].ndim == 1 else (structures, n)
+    found = array(data, "diameters", path, shape)
+    return found if found.ndim == 1 else found[index]
 
 
 def _species(data: dict[str, np.ndarray]) -> tuple[str, ...]:

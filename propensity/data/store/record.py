@@ -135,6 +135,8 @@ def _encode(sample: Sample) -> dict[str, np.ndarray]:
         arrays["cage_offset"] = round_absolute(sample.cage.offset.transpose(0, 2, 1), CAGE_BITS)
         covariance = sample.cage.covariance[:, :, _SIX[0], _SIX[1]]
         arrays["cage_covariance"] = round_mantissa(covariance.transpose(0, 2, 1), AUXILIARY_BITS)
+    if structure.diameters is not None:
+        arrays["diameters"] = structure.diameters.astype(np.float32)
     if sample.halves is not None:
         arrays["halves"] = round_mantissa(sample.halves.transpose(0, 2, 1), AUXILIARY_BITS)
     if sample.squared_displacement is not None:
@@ -167,7 +169,14 @@ def _decode(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> Sample:
     propensities = double("propensities", 1, 0)
     assert propensities is not None
     return Sample(
-        structure=Structure(positions, arrays["types"], arrays["cell"], arrays["pbc"], dimension=dimension),
+        structure=Structure(
+            positions,
+            arrays["types"],
+            arrays["cell"],
+            arrays["pbc"],
+            dimension=dimension,
+            diameters=double("diameters", 0),
+        ),
         propensities=propensities,
         inherent_positions=inherent,
         cage=cage,

@@ -1,0 +1,253 @@
+"""Polydisperse soft spheres, compiled: forces, dynamics, minima, and swaps of diameters.
+
+The non-additive mixture of A. Ninarello, L. Berthier and D. Coslovich, Phys. Rev. X 7, 021039 (2017):
+v(r) = (σ_ij/r)¹² + c₀ + c₂(r/σ_ij)² + c₄(r/σ_ij)⁴ below 1.25 σ_ij, smooth to its second derivative, with
+σ_ij = ½(σ_i + σ_j)(1 − 0.2|σ_i − σ_j|).
+"""
+
+# mypy: disable-error-code="misc"
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from propensity.compiling import njit
+
+#: Range in σ_ij, and non-additivity.
+CUT, NON_ADDITIVE = 1.25, 0.2
+C0, C2, C4 = -28.0 / CUT**12, 48.0 / CUT**14, -21.0 / CUT**16
+#: Range of the neighbour list beyond the largest cutoff.
+SKIN = 0.35
+
+
+def sizes(n: int, spread: float) -> np.ndarray:
+    """Diameters of P(σ) ∝ σ⁻³ with mean 1, at equal steps of probability, shape (n,).
+
+    Parameters
+    ----------
+    n
+        Particles.
+    spread
+        Standard deviation relative to the mean; 0.23 makes σ_max/σ_min = 2.22.
+    """
+    from scipy.optimize import brentq
+
+    def of_ratio(q: float) -> float:
+        mean, square = 2 * q / (1 + q), 2 * math.log(q) / (1 - q**-2)
+        return math.sqrt(square / mean**2 - 1) - spread
+
+    q = brentq(of_ratio, 1 + 1e-6, 1e3)
+    low = (1 + q) / (2 * q)
+    share = (np.arange(n) + 0.5) / n
+    return 1 / np.sqrt(low**-2 - share * (low**-2 - (q * low) ** -2))
+
+
+@njit(cache=True, nogil=True)
+def neighbours(x, box, reach, counts, listed):  # type: ignore[no-untyped-def]
+    """Fill ``listed`` (N, M) with all particles within ``reach`` of each; False when M is too few."""
+    n = len(x)
+    counts[:] = 0
+    for i in range(n):
+        for j in range(i + 1, n):
+            d2 = 0.0
+            for k in range(3):
+                d = x[i, k] - x[j, k]
+                d -= box[k] * np.rint(d / box[k])
+                d2 += d * d
+            if d2 < reach * reach:
+                if counts[i] >= listed.shape[1] or counts[j] >= listed.shape[1]:
+                    return False
+                listed[i, counts[i]] = j
+                counts[i] += 1
+                listed[j, counts[j]] = i
+                counts[j] += 1
+    return True
+
+
+@njit(cache=True, nogil=True)
+def particle_energy(i, size, x, box, diameters, counts, listed):  # type: ignore[no-untyped-def]
+    """Energy of particle ``i`` with its neighbours, were its diameter ``size``."""
+    total = 0.0
+    for m in range(counts[i]):
+        j = listed[i, m]
+        d2 = 0.0
+        for k in range(3):
+            d = x[i, k] - x[j, k]
+            d -= box[k] * np.rint(d / box[k])
+            d2 += d * d
+        s = 0.5 * (size + diameters[j]) * (1 - NON_ADDITIVE * abs(size - diameters[j]))
+        u = d2 / (s * s)
+        if u < CUT * CUT:
+            total += 1 / (u * u * u * u * u * u) + C0 + C2 * u + C4 * u * u
+    return total
+
+
+@njit(cache=True, nogil=True)
+def forces(x, box, diameters, counts, listed, f):  # type: ignore[no-untyped-def]
+    """Fill ``f`` (N, 3); returns potential energy and virial Σ r·f over pairs."""
+    energy = virial = 0.0
+    f[:] = 0.0
+    dr = np.empty(3)
+    for i in range(len(x)):
+        for m in range(counts[i]):
+            j = listed[i, m]
+            if j < i:
+                continue
+            d2 = 0.0
+            for k in range(3):
+                d = x[i, k] - x[j, k]
+                d -= box[k] * np.rint(d / box[k])
+                dr[k] = d
+                d2 += d * d
+            s = 0.5 * (diameters[i] + diameters[j]) * (1 - NON_ADDITIVE * abs(diameters[i] - diameters[j]))
+            u = d2 / (s * s)
+            if u < CUT * CUT:
+                twelfth = 1 / (u * u * u * u * u * u)
+                energy += twelfth + C0 + C2 * u + C4 * u * u
+                # −v′/r
+                pull = (12 * twelfth / u - 2 * C2 - 4 * C4 * u) / (s * s)
+                virial += pull * d2
+                for k in range(3):
+                    f[i, k] += pull * dr[k]
+                    f[j, k] -= pull * dr[k]
+    return energy, virial
+
+
+@njit(cache=True, nogil=True)
+def moved(x, listed_at):  # type: ignore[no-untyped-def]
+    """Square of the longest way of a particle since the list was made."""
+    most = 0.0
+    for i in range(len(x)):
+        d2 = 0.0
+        for k in range(3):
+            d2 += (x[i, k] - listed_at[i, k]) ** 2
+        most = max(most, d2)
+    return most
+
+
+@njit(cache=True, nogil=True)
+def rescaled(kinetic, wanted, degrees, dt, tau, rng):  # type: ignore[no-untyped-def]
+    """Factor of the velocities by stochastic rescaling, G. Bussi et al., JCP 126, 014101 (2007)."""
+    c = math.exp(-dt / tau)
+    first = rng.standard_normal()
+    rest = 2 * rng.gamma((degrees - 1) / 2)
+    ratio = (1 - c) * wanted / (kinetic * degrees)
+    return math.sqrt(c + ratio * (rest + first * first) + 2 * first * math.sqrt(c * ratio))
+
+
+@njit(cache=True, nogil=True)
+def swaps(number, temperature, x, box, diameters, counts, listed, rng):  # type: ignore[no-untyped-def]
+    """Try to exchange the diameters of ``number`` random pairs (Metropolis); returns how many were."""
+    n, done = len(x), 0
+    for _ in range(number):
+        i, j = rng.integers(0, n), rng.integers(0, n)
+        a, b = diameters[i], diameters[j]
+        if i == j:
+            continue
+        before = particle_energy(i, a, x, box, diameters, counts, listed)
+        before += particle_energy(j, b, x, box, diameters, counts, listed)
+        diameters[i], diameters[j] = b, a
+        after = particle_energy(i, b, x, box, diameters, counts, listed)
+        after += particle_energy(j, a, x, box, diameters, counts, listed)
+        # A pair of neighbours is counted twice in both sums; σ_ij is the same before and after.
+        if after > before and rng.random() >= math.exp(-(after - before) / temperature):
+            diameters[i], diameters[j] = a, b
+        else:
+            done += 1
+    return done
+
+
+@njit(cache=True, nogil=True)
+def dynamics(x, v, box, diameters, steps, dt, first, last, tau, swap_every, frames, every, most, rng):  # type: ignore[no-untyped-def]
+    """Velocity Verlet of unit masses; at constant temperature from ``first`` to ``last`` where these are
+    positive, with swaps of as many pairs as there are particles each ``swap_every`` steps (0: none).
+
+    Returns
+    -------
+    frames (F, N, 3) at the steps ``frames``, and records (M, 3) of potential energy, kinetic energy and
+    virial each ``every`` steps; x, v and diameters are changed.  The flag says whether the
+    list was long enough.
+    """
+    n = len(x)
+    dimension = 2 if box[2] == 1.0 and np.all(x[:, 2] == 0.0) else 3
+    degrees = dimension * (n - 1)
+    reach = CUT * diameters.max() + SKIN
+    counts, listed = np.zeros(n, np.int64), np.zeros((n, most), np.int64)
+    f, at = np.zeros((n, 3)), x.copy()
+    taken = np.zeros((len(frames), n, 3))
+    records = np.zeros((steps // every + 1, 3))
+    if not neighbours(x, box, reach, counts, listed):
+        return taken, records, False
+    energy, virial = forces(x, box, diameters, counts, listed, f)
+    records[0] = energy, 0.5 * (v * v).sum(), virial
+    frame = 0
+    for step in range(1, steps + 1):
+        v += 0.5 * dt * f
+        x += dt * v
+        if moved(x, at) > (SKIN / 2) ** 2:
+            if not neighbours(x, box, reach, counts, listed):
+                return taken, records, False
+            at[:] = x
+        energy, virial = forces(x, box, diameters, counts, listed, f)
+        v += 0.5 * dt * f
+        if first > 0:
+            temperature = first + (last - first) * step / steps
+            kinetic = 0.5 * (v * v).sum()
+            v *= rescaled(kinetic, 0.5 * degrees * temperature, degrees, dt, tau, rng)
+            if swap_every > 0 and step % swap_every == 0:
+                swaps(n, temperature, x, box, diameters, counts, listed, rng)
+                energy, virial = forces(x, box, diameters, counts, listed, f)
+        if frame < len(frames) and step == frames[frame]:
+            taken[frame] = x
+            frame += 1
+        if step % every == 0:
+            records[step // every] = energy, 0.5 * (v * v).sum(), virial
+    return taken, records, True
+
+
+@njit(cache=True, nogil=True)
+def fire(x, box, diameters, iterations, tolerance, most):  # type: ignore[no-untyped-def]
+    """FIRE to a largest force component of ``tolerance``; returns first and last energy, that component, and
+    whether the list was long enough.
+    """
+    n = len(x)
+    reach = CUT * diameters.max() + SKIN
+    counts, listed = np.zeros(n, np.int64), np.zeros((n, most), np.int64)
+    f, v, at = np.zeros((n, 3)), np.zeros((n, 3)), x.copy()
+    if not neighbours(x, box, reach, counts, listed):
+        return 0.0, 0.0, 0.0, False
+    energy, _ = forces(x, box, diameters, counts, listed, f)
+    start, dt, alpha, good = energy, 0.002, 0.1, 0
+    for _ in range(iterations):
+        if np.abs(f).max() < tolerance:
+            break
+        power = (f * v).sum()
+        if power > 0:
+            length, strength = math.sqrt((v * v).sum()), math.sqrt((f * f).sum())
+            v = (1 - alpha) * v + alpha * f * (length / strength)
+            good += 1
+            if good > 5:
+                dt, alpha = min(1.1 * dt, 0.03), 0.99 * alpha
+        else:
+            v[:] = 0.0
+            dt, alpha, good = max(0.5 * dt, 1e-5), 0.1, 0
+        v += dt * f
+        step = dt * v
+        longest = np.abs(step).max()
+        if longest > 0.05:
+            step *= 0.05 / longest
+        x += step
+        if moved(x, at) > (SKIN / 2) ** 2:
+            if not neighbours(x, box, reach, counts, listed):
+                return start, energy, 0.0, False
+            at[:] = x
+        energy, _ = forces(x, box, diameters, counts, listed, f)
+    return start, energy, np.abs(f).max(), True
+
+
+def as_float(array: Any) -> np.ndarray:
+    """Contiguous copy in float64, as the compiled code takes it."""
+    return np.array(array, dtype=np.float64, order="C")
