@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,11 @@ def _simulate(folder: Path) -> None:
         simulation.simulate_propensities(settings, folder / "out" / "s.h5", FreeFlight(), quiet=True)
     finally:
         simulation.open_pool = before
+
+
+def with_workers(job: Job, workers: int) -> Job:
+    """A convert by several processes."""
+    return replace(job, run=lambda folder: _convert(folder, workers))
 
 
 JOBS: dict[str, Job] = {
