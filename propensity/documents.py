@@ -76,7 +76,7 @@ def read_yaml(path: str | os.PathLike[str], error: type[PropensityError] = DataE
         depth = aliases = merges = 0
         # Events are counted before anything is built of them.
         for event in yaml.parse(text, Loader=_loader()):
-            if isinstance(event, yaml.ScalarEvent) and event.style is None:
+            if isinstance(event, yaml.ScalarEvent) and event.style in (None, ""):  # without quotes
                 merges += event.value == "<<"
                 if len(event.value) > MAX_PLAIN:
                     raise ValueError(f"it has a value of {len(event.value)} characters without quotes")

@@ -131,6 +131,8 @@ class Structure:
         object.__setattr__(self, "types", _types(types, len(self.positions)))
         object.__setattr__(self, "pbc", _pbc(pbc))
         object.__setattr__(self, "cell", _cell(cell))
+        # First, since other tests of a cell lose their digits there.
+        _refuse_sheared(self.cell, self.pbc)
         object.__setattr__(self, "normal", out_of_plane(self.positions, self.cell, self.pbc, dimension))
         if self.normal is not None:
             self.pbc[self.normal] = False
@@ -339,7 +341,10 @@ def shear(cell: np.ndarray, pbc: np.ndarray) -> float:
     rows = np.asarray(cell, dtype=float)[np.asarray(pbc, dtype=bool)]
     if len(rows) < 2:
         return 0.0
-    products = np.abs(rows @ rows.T) / np.square(rows).sum(axis=1)
+    squares = np.square(rows).sum(axis=1)
+    if not squares.all():
+        return 0.0
+    products = np.abs(rows @ rows.T) / squares
     return float(products[~np.eye(len(rows), dtype=bool)].max())
 
 
@@ -435,6 +440,9 @@ def _refuse_singular(cell: np.ndarray, pbc: np.ndarray) -> None:
             f"cell {cell.tolist()} is singular along periodic directions {np.flatnonzero(pbc).tolist()}:"
             " give linearly independent vectors or set pbc=False there."
         )
+
+
+def _refuse_sheared(cell: np.ndarray, pbc: np.ndarray) -> None:
     if shear(cell, pbc) > MAX_SHEAR:
         raise InputError(
             f"the cell is sheared by {shear(cell, pbc):.0e} lattice vectors, beyond the precision of its"

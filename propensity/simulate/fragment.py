@@ -103,7 +103,7 @@ def _table(style: list[str], words: list[str]) -> tuple[float, PairFunction]:
     """Section of a LAMMPS table file: its points, splined."""
     path, keyword = Path(words[0]), words[1]
     try:
-        lines = [line.split("#")[0].split() for line in path.read_text().splitlines()]
+        lines = [line.split("#")[0].split() for line in path.read_text("utf-8", "replace").splitlines()]
     except OSError as error:
         raise InputError(f"{path} can't be read ({error.strerror}): give the table of pair_coeff.") from None
     start = next((i for i, line in enumerate(lines) if line[:1] == [keyword]), None)

@@ -73,6 +73,7 @@ def open_writer(path: str | Path, predictor: Predictor) -> Iterator[Writer]:
                     writer = H5MD(file, predictor)
                     yield writer
                     writer.finish()
+                    file.flush()  # closing would keep the errors of the disk to itself
             else:
                 with temporary.open("w", encoding="utf-8") as stream:
                     yield (_ExtXYZ if format == "extxyz" else _Dump)(stream, predictor)

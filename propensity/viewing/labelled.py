@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from propensity.data import Dataset, Split, open_dataset, select_times
+from propensity.documents import read_json, read_yaml
 from propensity.errors import DataError, InputError
 from propensity.sample import Sample
 from propensity.viewing.scene import Scene, SceneFrame, evenly
@@ -47,18 +47,16 @@ def run_scene(
     device: str | None,
 ) -> Scene:
     """Held-out structures of a training with its model and scores."""
-    import yaml
-
     if model is not None:
         raise InputError(
             f"{folder} is a training with a model of its own: leave the model out, or give its data."
         )
     try:
-        options: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
-        split = Split.from_dict(json.loads((folder / "splits.json").read_text()))
+        options: dict[str, Any] = read_yaml(folder / "config.yaml")
+        split = Split.from_dict(read_json(folder / "splits.json", "split file"))
         paths = [p for part in ("data", "valid", "test") for p in options.get(part) or ()]
         chosen = list(options.get("times") or ["all"])
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:120]
         raise DataError(
             f"{folder} is no complete training ({reason}): give its data and its model."

@@ -199,7 +199,7 @@ def _damaged_array(array: np.ndarray, rng: random.Random) -> np.ndarray:
         lambda: array.T,
         lambda: array[None],
         lambda: array[..., None],
-        lambda: array[:0],
+        lambda: array.reshape(-1)[:0],
         lambda: np.zeros((0, 3)),
         lambda: np.full(array.shape, rng.choice((np.nan, np.inf, -1.0, 1e308, 0.0))),
         lambda: np.concatenate([array, array]) if array.ndim else array,
@@ -208,7 +208,7 @@ def _damaged_array(array: np.ndarray, rng: random.Random) -> np.ndarray:
     ]
     try:
         return np.asarray(rng.choice(changes)())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         return np.zeros(3)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from propensity.data.entry import Entry, Header
 from propensity.data.store.record import FORMAT_VERSION, read_record, read_text
 from propensity.errors import DataError, PropensityError
+from propensity.files import disk_reason
 from propensity.sample import Sample
 
 SUFFIXES = (".h5", ".hdf5")
@@ -103,9 +104,11 @@ def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
                     "update propensity."
                 )
             yield file
-    except PropensityError:
+    except (PropensityError, MemoryError):
         raise
     except Exception as error:
+        if disk_reason(error) is not None:
+            raise  # of what is written meanwhile, not of this file
         # Damaged bytes surface as nearly any exception of h5py, numpy or json.
         detail = " ".join(str(error).split())[:120] or type(error).__name__
         raise DataError(f"{path} is damaged or not a store ({detail}): convert or copy it again.") from None

@@ -27,7 +27,7 @@ from propensity.data.store.reader import (
 )
 from propensity.data.store.record import FORMAT_VERSION, read_record, read_text, write_record, write_text
 from propensity.errors import DataError, InputError, PropensityError
-from propensity.files import replacing
+from propensity.files import disk_reason, disk_trouble, replacing
 from propensity.locks import FileLock
 from propensity.sample import Sample
 from propensity.version import __version__
@@ -163,27 +163,32 @@ class StoreWriter:
         # Inside the folder of parts, so that an interrupted merge leaves nothing beside the store.
         merged = self.parts / f".merging-{os.getpid()}.h5"
         names = sorted({*stored, *parts}, key=natural_key)
-        with _created(merged) as target:
-            _write_root(target, {"job": self.job})
-            structures = target.create_group("structures")
-            for i, name in enumerate(names):
-                source, inside = (
-                    (parts[name], "record")
-                    if name in parts
-                    else (self.path, f"structures/{key(stored.index(name))}")
-                )
-                with reading(source) as file:
-                    if file.attrs["format_version"] == FORMAT_VERSION:
-                        file.copy(inside, structures, name=key(i))
-                    else:
-                        version = int(file.attrs["format_version"])
-                        write_record(
-                            structures.create_group(key(i)), read_record(file[inside], name, version)
-                        )
-            write_text(target, "names", json.dumps(names))
-        with merged.open("rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(merged, self.path)
+        try:
+            with _created(merged) as target:
+                _write_root(target, {"job": self.job})
+                structures = target.create_group("structures")
+                for i, name in enumerate(names):
+                    source, inside = (
+                        (parts[name], "record")
+                        if name in parts
+                        else (self.path, f"structures/{key(stored.index(name))}")
+                    )
+                    with reading(source) as file:
+                        if file.attrs["format_version"] == FORMAT_VERSION:
+                            file.copy(inside, structures, name=key(i))
+                        else:
+                            version = int(file.attrs["format_version"])
+                            write_record(
+                                structures.create_group(key(i)), read_record(file[inside], name, version)
+                            )
+                write_text(target, "names", json.dumps(names))
+            _check(merged, len(names))
+            with disk_trouble(self.path):
+                with merged.open("rb") as stream:
+                    os.fsync(stream.fileno())
+                os.replace(merged, self.path)
+        finally:
+            merged.unlink(missing_ok=True)
         for file in parts.values():
             file.unlink(missing_ok=True)
             self._names.pop(file, None)
@@ -305,8 +310,26 @@ def _created(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "w", libver=_LIBVER) as file:
             yield file
-    except OSError as error:
-        detail = " ".join(str(error).split())[:120]
+            file.flush()  # closing would keep the errors of the disk to itself
+    except (OSError, RuntimeError) as error:
+        detail = disk_reason(error) or " ".join(str(error).split())[:120]
         raise DataError(
-            f"{path} can't be written ({detail}): free some space or choose another folder."
+            f"{path} can't be written ({detail}): make room or choose another folder, then run the same"
+            " command again."
+        ) from None
+
+
+def _check(path: Path, n: int) -> None:
+    """Read a store that was just written: not every error of a disk reaches the program that writes."""
+    try:
+        with reading(path) as file:
+            read_text(file, "provenance")
+            if len(json.loads(read_text(file, "names"))) != n:
+                raise ValueError("its names are others")
+            for i in range(n):
+                read_record(file["structures"][key(i)], f"structure {i}")
+    except DataError as error:
+        raise PropensityError(
+            f"the store could not be written whole ({error}) and what was there stays: make room, then run"
+            " the same command again."
         ) from None
