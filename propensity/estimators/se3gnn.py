@@ -94,6 +94,7 @@ class SE3Estimator(Estimator):
                 f"its network is for {network.n_species} species and {network.n_outputs} times, the card for"
                 f" {len(card.species)} and {len(card.times)}"
             )
+        _check_inputs(card, network)
         network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         return cls(network, card)
 
@@ -111,3 +112,24 @@ class SE3Estimator(Estimator):
             get_kernel(kernel, weight.device, weight.dtype)
             self.network.kernel = kernel
         return self
+
+
+def _check_inputs(card: Card, network: SE3GNN) -> None:
+    """Refuse a card that makes other graphs than its network reads."""
+    if card.cutoff != network.cutoff:
+        raise DataError(f"its network has the cutoff {network.cutoff:g} and the card {card.cutoff}")
+    if (network.offset_scale > 0 or network.thermal is not None) and card.input_positions != "both":
+        raise DataError(f"its network sees both positions and the card says {card.input_positions}")
+    recipe = card.scalar_recipe
+    if network.n_extra != (1 if recipe else 0):
+        raise DataError(f"its network has {network.n_extra} scalars and the card makes {len(recipe) and 1}")
+    if not recipe:
+        return
+    numbers = [recipe.get(name) for name in ("mean", "std")]
+    if not isinstance(recipe.get("potential_energy"), str) or not all(
+        isinstance(values, list)
+        and len(values) == len(card.species)
+        and all(isinstance(x, (int, float)) and np.isfinite(x) for x in values)
+        for values in numbers
+    ):
+        raise DataError("the scalar_recipe of the card is incomplete")

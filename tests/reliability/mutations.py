@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import io
 import json
 import random
+import warnings
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -186,7 +188,8 @@ def damage_archive(data: bytes, rng: random.Random) -> bytes:
         members[at] = (name, stream.getvalue())
     stream = io.BytesIO()
     method = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
-    with zipfile.ZipFile(stream, "w", method) as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(stream, "w", method) as archive:
+        warnings.simplefilter("ignore")
         for name, content in members:
             archive.writestr(name, content)
     return stream.getvalue()
@@ -232,15 +235,17 @@ def _damaged_tree(tree: Any, rng: random.Random) -> Any:
             nodes.append((node, key))
             todo.append(node[key])
     if not nodes or rng.random() < 0.02:
-        return rng.choice(VALUES)
+        return copy.deepcopy(rng.choice(VALUES))
     node, key = rng.choice(nodes)
     way = rng.random()
     if way < 0.7:
-        node[key] = rng.choice(VALUES)
+        node[key] = copy.deepcopy(rng.choice(VALUES))
     elif way < 0.8:
         del node[key]
     elif way < 0.9 and isinstance(node, dict):
-        node[rng.choice(("x", "", "l_max", "n_layers", "cutoff", "format_version"))] = rng.choice(VALUES)
+        node[rng.choice(("x", "", "l_max", "n_layers", "cutoff", "format_version"))] = copy.deepcopy(
+            rng.choice(VALUES)
+        )
     else:
         deep: Any = 0
         for _ in range(rng.choice((10, 70, 2000))):
