@@ -83,7 +83,7 @@ def draw_picture(
     figure = new_figure(4.6 * len(names), 5.2)
     rows = figure.subfigures(1, len(names), squeeze=False)[0]
     for part, name in zip(rows, names, strict=True):
-        label = f"{_words(scene, name)} ({scene.unit})" if name in ("predicted", "simulated") else name
+        label = f"{_words(scene, name)} ({scene.unit})" if scene.unit_of(name) else name
         colours = shade(
             shown.fields[name][:, column], types, scene.species, scale=scale, label=label, cmap=cmap
         )

@@ -9,18 +9,20 @@ import os
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from propensity.errors import InputError
-from propensity.estimators.card import Card
 from propensity.files import replacing
 from propensity.plotting import DIVERGING, SEQUENTIAL
 from propensity.version import __version__
 from propensity.viewing import figures
 from propensity.viewing.packing import Block, face_distances, quantised
 from propensity.viewing.scene import Scene
+
+if TYPE_CHECKING:
+    from propensity.estimators.card import Card
 
 #: The page's own code, in the order in which it reads itself.
 SCRIPTS = ("data.js", "colours.js", "particles.js", "charts.js", "main.js")
@@ -108,6 +110,7 @@ def _description(scene: Scene, block: Block, title: str) -> dict[str, Any]:
         "times": [float(t) if np.isfinite(t) else None for t in scene.times],
         "time_index": scene.default_time_index,
         "fields": {name: scene.title(name) for name in scene.fields},
+        "units": {name: scene.unit_of(name) for name in scene.fields},
         "frames": [_frame(frame, block) for frame in scene.frames],
         "slab": 2.4 * float(np.median(scene.frames[0].diameters)),
         "ranges": figures.ranges(scene),

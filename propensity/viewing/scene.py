@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from propensity.errors import DataError, InputError, suggest
-from propensity.estimators.card import Card
 from propensity.structure import Structure
+
+if TYPE_CHECKING:
+    from propensity.estimators.card import Card
 
 #: Name of a field → what people read.
 FIELDS = {
@@ -107,6 +109,10 @@ class Scene:
     def title(self, name: str) -> str:
         """What people read for a field."""
         return FIELDS.get(name, name)
+
+    def unit_of(self, name: str) -> str:
+        """Unit of a field; nothing is known of a file's own columns."""
+        return self.unit if name in FIELDS else ""
 
     def field(self, name: str | None) -> str:
         """A field by name; None: the first."""

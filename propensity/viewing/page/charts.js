@@ -90,7 +90,7 @@ function drawScatter(data, state) {
   const { scaleLinear, extent } = vendor;
   const frame = data.frames[state.frame];
   const both = frame.fields.predicted && frame.fields.simulated;
-  const svg = panel("scatter", both ? `this frame, t = ${number(data.times[state.time])}` : "",
+  const svg = panel("scatter", both ? `this frame${atTime(data, state.time)}` : "",
     both ? "" : frame.fields.simulated ? "No model was given: name one with --model." : "This file holds no simulated propensities to compare with.");
   if (!svg) return;
   const [p, s] = ["predicted", "simulated"].map((field) => valuesOf(frame, field, state.time));
@@ -135,7 +135,7 @@ function drawHistogram(data, state) {
   const { scaleLinear, bin, extent, max, line } = vendor;
   const frame = data.frames[state.frame];
   const values = valuesOf(frame, state.field, state.time);
-  const svg = panel("histogram", `${data.fields[state.field]}, this frame, t = ${number(data.times[state.time])}`,
+  const svg = panel("histogram", `${data.fields[state.field]}, this frame${atTime(data, state.time)}`,
     values.some(Number.isFinite) ? "" : "No particle of this frame has a value.");
   if (!svg) return;
   const x = horizontal(scaleLinear, extent(values)).nice();
@@ -145,7 +145,7 @@ function drawHistogram(data, state) {
     return bins(own).map((b) => ({ x0: b.x0, x1: b.x1, density: own.length ? b.length / own.length / (b.x1 - b.x0 || 1) : 0 }));
   });
   const y = vertical(scaleLinear, [0, 1.06 * max(shapes.flat(), (b) => b.density)]);
-  axes(svg, x, y, `${data.fields[state.field]} (${data.unit})`, `density (1/${data.unit})`);
+  axes(svg, x, y, titleOf(data, state.field), data.units[state.field] ? `density (1/${data.units[state.field]})` : "density");
   const entries = [];
   shapes.forEach((shape, kind) => {
     const steps = shape.flatMap((b) => [[x(b.x0), y(b.density)], [x(b.x1), y(b.density)]]);

@@ -56,7 +56,8 @@ function drawLegend(data, state) {
   const box = select("#legend");
   box.selectAll("*").remove();
   const relative = state.scale === "relative";
-  box.append("p").text(`${data.fields[state.field]}, t = ${number(data.times[state.time])} ${relative ? "/ mean of the species" : `(${data.unit})`}`);
+  const unit = data.units[state.field] && ` (${data.units[state.field]})`;
+  box.append("p").text(`${data.fields[state.field]}${atTime(data, state.time)}${relative ? " / mean of the species" : unit}`);
   const ranges = rangesOf(data, state.field, state.time, state.scale);
   const one = state.scale !== "own" || data.species.length === 1;
   const table = data.maps[state.map];

@@ -28,6 +28,16 @@ function valuesOf(frame, field, time) {
   return frame.fields[field].subarray(time * frame.n, (time + 1) * frame.n);
 }
 
+// What a field is called with its unit, where that is known.
+function titleOf(data, field) {
+  return data.fields[field] + (data.units[field] ? ` (${data.units[field]})` : "");
+}
+
+// ", t = 130" where the file says the time.
+function atTime(data, time) {
+  return Number.isFinite(data.times[time]) ? `, t = ${number(data.times[time])}` : "";
+}
+
 // Four significant digits, without an exponent where a reader would not write one.
 function number(value) {
   if (!Number.isFinite(value)) return "–";

@@ -66,7 +66,7 @@ function drawFigures() {
 function describe(i) {
   const frame = data.frames[state.frame];
   const lines = [`particle ${frame.ids[i]}, species ${data.species[frame.types[i]]}`];
-  for (const field of fieldNames) lines.push(`${data.fields[field]} ${number(valuesOf(frame, field, state.time)[i])} ${data.unit}`);
+  for (const field of fieldNames) lines.push(`${data.fields[field]} ${number(valuesOf(frame, field, state.time)[i])} ${data.units[field]}`);
   return lines.join("\n");
 }
 
@@ -78,6 +78,7 @@ function fill() {
   for (const name of Object.keys(data.maps)) find("map").append(new Option(name, name));
   find("frame").max = data.frames.length - 1;
   find("time").max = data.times.length - 1;
+  find("slab").parentElement.hidden = data.dimension === 2;
   find("frame-row").hidden = data.frames.length < 2;
   find("time-row").hidden = data.times.length < 2;
   find("scale").disabled = !fieldNames.length;
