@@ -1,1 +1,1 @@
-"""Models behind one surface: card, storage, registry, and one file an estimator."""
+"""Models behind one surface: card, storage, kinds, and one file an estimator."""

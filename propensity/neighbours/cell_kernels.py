@@ -3,6 +3,18 @@
 ``frame`` holds the cell (9 numbers, rows are vectors), its inverse (9) and the squared cutoff.  There are
 ``nx`` × ``ny`` × ``nz`` bins, at least three along each vector and each wider than the cutoff, so that a
 particle's neighbours lie in the 27 bins around it, each in one image.
+
+Symbols
+-------
+=========  ==================================================  ==========
+letter     meaning                                             shape
+=========  ==================================================  ==========
+n          particles
+u, v, w    fractional coordinates                              one a thread
+a, b, c    their whole part, by which a particle is wrapped    one a thread
+dx, dy, dz shift of the image of each of the 27 bins           (32,)
+W          candidates of each bin that are looked at together
+=========  ==================================================  ==========
 """
 
 import triton
@@ -14,7 +26,12 @@ _SIZES = ["n", "room", "nx", "ny", "nz"]
 
 @triton.jit(do_not_specialize=_SIZES)
 def place(positions, frame, wrapped, bin_of, n, nx, ny, nz, B: tl.constexpr):
-    """Positions wrapped into the cell, and the bin of each."""
+    """Positions wrapped into the cell, and the bin of each.
+
+    Reads   positions (n, 3), frame (19,).
+    Writes  wrapped (n, 3), bin_of (n,).
+    One thread is one particle.
+    """
     i = tl.program_id(0) * B + tl.arange(0, B)
     inside = i < n
     at = i.to(tl.int64) * 3
@@ -38,7 +55,12 @@ def place(positions, frame, wrapped, bin_of, n, nx, ny, nz, B: tl.constexpr):
 
 @triton.jit(do_not_specialize=_SIZES)
 def count(positions, bin_of, order, starts, frame, counts, closest, nx, ny, nz, W: tl.constexpr):
-    """Number of neighbours of one particle and the least squared distance; particles are sorted by bin."""
+    """Number of neighbours of one particle and the least squared distance.
+
+    Reads   positions (n, 3), bin_of and order (n,), all sorted by bin; starts (bins + 1,), frame (19,).
+    Writes  counts and closest (n,).
+    One program is one particle, one element a bin around it and a candidate.
+    """
     slot = tl.program_id(0).to(tl.int64)
     begin, end, dx, dy, dz = _around(tl.load(bin_of + slot), starts, frame, nx, ny, nz)
     cutoff2 = tl.load(frame + 18)
@@ -73,7 +95,12 @@ def fill(
     nz,
     W: tl.constexpr,
 ):
-    """Edges of one particle, after those of the particles before it; ``room`` is how many there may be."""
+    """Edges of one particle, after those of the particles before it.
+
+    Reads   what count reads, counts (n,) and ends (n,), their running sum; ``room`` is how many edges fit.
+    Writes  edge_index (2, room) and vectors (room, 3).
+    One program is one particle, one element a bin around it and a candidate.
+    """
     slot = tl.program_id(0).to(tl.int64)
     begin, end, dx, dy, dz = _around(tl.load(bin_of + slot), starts, frame, nx, ny, nz)
     cutoff2 = tl.load(frame + 18)

@@ -88,6 +88,12 @@ def _ladder(l_max: int) -> tuple[np.ndarray, np.ndarray]:
 def _geometry(
     first, last, blocks, vectors, edge_of_slot, live, cutoff, places, values, n_y, n_basis, harmonics, basis
 ):
+    """Harmonics, by the ladder Y_{l+1} = Σ value · Y_l · Y_1, and Bessel functions of the edges of slot rows.
+
+    Reads   vectors (E, 3), edge_of_slot and live bits of the slots, places and values of the ladder.
+    Writes  harmonics (slot rows, n_y, LANES) and basis (slot rows, n_basis, LANES).
+    One call is a range of blocks of slot rows.
+    """
     n_rows = len(live)
     for row in range(n_rows * first // blocks, n_rows * last // blocks):
         y = row * n_y * LANES

@@ -1,6 +1,19 @@
 """The radial MLP on the CPU, 16 edges at a time: batch norm and dropout act edge by edge.
 
 Hidden units are computed again from the radial basis wherever they are needed.
+
+Symbols (every number is a vector of LANES edges)
+-------------------------------------------------
+===========  =====================================================  ==================
+letter       meaning                                                shape
+===========  =====================================================  ==================
+basis        Bessel functions of the edges of a slot row            (n_basis,)
+x            hidden units before batch norm                         (hidden,)
+u            after batch norm, ReLU and dropout                     (hidden,)
+inner        first layer of the MLP, with ``inner_bias``            (n_basis, hidden)
+outer        last layer of the MLP, with ``outer_bias``             (hidden, n_comb)
+at, to       where a matrix or its result begins in a flat array
+===========  =====================================================  ==================
 """
 
 # mypy: disable-error-code="call-arg, var-annotated"
@@ -200,8 +213,11 @@ def collect(vectors, partial):
 
 @njit(nogil=True)
 def moments(first, last, blocks, edges, radial, centre, partial):
-    """Σ (x − centre) and Σ (x − centre)² over edges of the hidden units before batch norm, ``partial``
-    (blocks, 2·hidden).
+    """Σ (x − centre) and Σ (x − centre)² over edges of the hidden units before batch norm.
+
+    Reads   edges, radial, centre (hidden,).
+    Writes  partial (blocks, 2·hidden).
+    One lane is one edge; one call is a range of blocks of slot rows.
     """
     n_basis, hidden = radial.inner.shape
     x, total = scratch(hidden, centre), scratch(2 * hidden, centre)
@@ -225,8 +241,11 @@ def inner_backward(
     """From the gradient of the hidden units after batch norm to that of the first layer and, unless empty, of
     the basis.
 
-    ``weight`` (hidden, n_basis) is the first layer, ``gamma`` the weight of the batch norm and ``means``
-    (2, hidden) what its statistics take away: the mean gradient, and the mean along the normalised units.
+    Reads   edges, radial, weight (hidden, n_basis), first layer; moments (2, hidden); gamma (hidden,), the
+            weight of the batch norm; means (2, hidden), what its statistics take away: the mean gradient, and
+            the mean along the normalised units; grad_units.
+    Writes  grad_basis, unless empty, and grad_inner, block by block.
+    One lane is one edge; one call is a range of blocks of slot rows.
     """
     n_basis, hidden = radial.inner.shape
     x, v = scratch(hidden, gamma), scratch(ROWS * hidden, gamma)

@@ -6,6 +6,23 @@ Everything that belongs to an edge exists for ROWS slot rows at a time, in the p
 
 Work is cut into blocks of tiles or of slot rows whose number does not depend on the number of threads:
 what a block adds to the gradient of a parameter has a place of its own, so that sums are reproducible.
+
+Symbols (every number is a vector of LANES)
+--------------------------------------------
+===========  ================================================================  =========================
+letter       meaning                                                           shape
+===========  ================================================================  =========================
+n_f          hidden features and scalars of a particle, padded
+n_y          harmonics: (l_max+1)²
+n_comb       radial weights of an edge
+h            features of the neighbours in ROWS slot rows                      (ROWS, n_f)
+x, u         hidden units before batch norm; after it, ReLU and dropout        (hidden,), (ROWS, hidden)
+w            radial weights of a slot row                                      (n_comb,)
+own, total   sums over neighbours of a tile, path by path, channel by channel  (n_sums,) from ``at``
+mixed        features of a tile after mixing                                   (dim_out,) padded
+before       features of a tile before the layer                               (dim_out,) padded
+g            gradient of the sums of a tile                                    (n_sums,)
+===========  ================================================================  =========================
 """
 
 # mypy: disable-error-code="call-arg, var-annotated"
@@ -51,9 +68,11 @@ class Product(NamedTuple):
 def forward(first, last, blocks, edges, radial, product, features, residual, scale, shift, sums, out):
     """Convolve the tiles first, first + blocks, ..; then first + 1, first + 1 + blocks, ..; up to ``last``.
 
-    ``features`` (N+1, F) holds hidden features, then scalars, each padded to a multiple of LANES.  Columns
-    of ``out`` (N+1, ≥ dim_out padded) become scale · (mixed sums + ``residual`` · hidden features) + shift.
-    ``sums`` (tiles · n_sums · LANES), unless empty, keeps the sums over neighbours.
+    Reads   edges, radial, product, features (N+1, F): hidden features, then scalars, each padded to whole
+            vectors; scale and shift (dim_out padded,).
+    Writes  out (N+1, ≥ dim_out padded): scale · (mixed sums + ``residual`` · hidden features) + shift;
+            sums (tiles · n_sums · LANES), unless empty: the sums over neighbours.
+    One lane is one particle; one call is every so-manyth tile.
     """
     n_f, hidden, n_comb = features.shape[1], len(radial.inner_bias), len(radial.outer_bias)
     n_y = (product.l_max + 1) ** 2
@@ -189,10 +208,12 @@ def backward(
 ):
     """Gradients of :func:`forward` for the same tiles, without residual, scale and shift.
 
-    ``weight`` (n_comb, hidden) is the last layer of the radial MLP and ``moments`` (2, hidden) the mean and
-    1/σ of its batch norm.  Written: the gradient of h_j slot by slot, ``grad_edges`` (slots, columns wanted);
-    of the hidden units after batch norm, ``grad_units``; of Y, ``grad_harmonics``, unless empty; and, block
-    by block, of the mixing matrices, of the last layer (with its bias) and of the batch norm (bias, weight).
+    Reads   what forward reads and its sums; grad (N+1, ·) of its mixed features; weight (n_comb, hidden), the
+            last layer of the radial MLP; moments (2, hidden), mean and 1/σ of its batch norm.
+    Writes  grad_edges (slots, columns wanted), the gradient of h_j slot by slot; grad_units, of the hidden
+            units after batch norm; grad_harmonics, of Y, unless empty; and, block by block, grad_mix, of the
+            mixing matrices, grad_outer, of the last layer with its bias, grad_norm, of bias and weight.
+    One lane is one particle, or one of its edges; one call is every so-manyth tile.
     """
     n_f, hidden, n_comb = features.shape[1], len(radial.inner_bias), len(radial.outer_bias)
     n_y = (product.l_max + 1) ** 2
@@ -280,7 +301,12 @@ def backward(
 
 @njit(nogil=True)
 def sum_by_source(first, last, blocks, grad_edges, offsets, slots, grad):
-    """Sum rows of ``grad_edges`` (slots, F) that have the same source particle into ``grad`` (N, F)."""
+    """Sum rows that have the same source particle.
+
+    Reads   grad_edges (slots, F), offsets (N+1,) and slots by source.
+    Writes  grad (N, F).
+    One lane is one column; one call is every so-manyth block of particles.
+    """
     width, flat, out = grad.shape[1], grad_edges.reshape(-1), grad.reshape(-1)
     for j in range(len(grad) * first // blocks, len(grad) * last // blocks):
         for f in range(0, width, LANES):

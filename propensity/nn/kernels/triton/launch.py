@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import torch
 
 from propensity.nn.kernels.triton import nodes as triton_nodes
+from propensity.nn.kernels.triton import norms as triton_norms
 from propensity.nn.kernels.triton import radial as triton_radial
 from propensity.nn.kernels.triton import source as triton_source
 from propensity.nn.kernels.triton.plan import Plan
@@ -21,7 +22,8 @@ HEADER = "import triton\nimport triton.language as tl\n\n\n"
 def module_text(layout: ConvolutionLayout, ptx: bool) -> str:
     """Source of all kernels of a layout; ``ptx`` where they run on an NVIDIA GPU."""
     plan = Plan(layout)
-    parts = [triton_source.source(plan, ptx), triton_nodes.source(plan), triton_radial.source(plan, ptx)]
+    tensor_product, radial = triton_source.source(plan, ptx), triton_radial.source(plan, ptx)
+    parts = [tensor_product, triton_nodes.source(plan), triton_norms.source(plan), radial]
     return HEADER + "\n\n".join(parts)
 
 
