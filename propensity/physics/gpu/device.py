@@ -260,8 +260,7 @@ def _cupy() -> Any:
         import cupy
     except Exception:  # a broken installation raises many things
         raise MissingDependencyError(
-            f"the GPU engine needs CuPy: {_INSTALL} (CUDA 13; for older drivers cupy-cuda12x), or use "
-            "--engine lammps."
+            f"the GPU engine needs CuPy: {_INSTALL}, or use --engine lammps."
         ) from None
     return cupy
 
