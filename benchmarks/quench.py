@@ -17,7 +17,7 @@ from matscipy.calculators.pair_potential import LennardJonesLinear, PairPotentia
 
 from benchmarks.common import liquid
 from propensity import inherent_structure
-from propensity.physics.kob_andersen import CUT, EPSILON, SIGMA
+from propensity.physics.interaction import CUT, EPSILON, SIGMA
 from propensity.physics.quench import FORCE, MAX_STEPS, SETTINGS
 from propensity.structure import minimum_image
 

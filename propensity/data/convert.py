@@ -18,7 +18,7 @@ from propensity.data.opening import open_dataset
 from propensity.data.selection import TimesSpec, pick_times
 from propensity.data.store.writer import StoreWriter
 from propensity.errors import DataError, InputError, PropensityError
-from propensity.physics.cage import with_cage_state
+from propensity.physics.cage import with_cage_states
 from propensity.physics.gpu.device import best_device
 from propensity.physics.quench import with_inherent_structures
 from propensity.sample import Sample
@@ -63,7 +63,7 @@ def convert(
         Give inherent positions to structures without, by
         :func:`propensity.physics.quench.with_inherent_structure`.
     cage
-        Give cage states to structures without, by :func:`propensity.physics.cage.with_cage_state`; minima
+        Give cage states to structures without, by :func:`propensity.physics.cage.with_cage_states`; minima
         are made first where there are none.
     workers
         Processes; None: one a CPU.  More than one needs ``if __name__ == "__main__":`` in a script.
@@ -147,18 +147,18 @@ def _run_on_gpu(entries: list[Entry], task: _Task) -> Iterator[str | None]:
     """Convert entries a few hundred at a time, their quenches together."""
     for first in range(0, len(entries), _TOGETHER):
         loaded = [task.load(entry) for entry in entries[first : first + _TOGETHER]]
-        yield from map(task.add, _quenched(loaded))
+        yield from map(task.add, task.prepared(loaded))
 
 
-def _quenched(loaded: list[Sample | PropensityError]) -> list[Sample | PropensityError]:
-    """Inherent positions for those that lack them; errors stay where they are."""
+def _completed(
+    loaded: list[Sample | PropensityError],
+    lacks: Callable[[Sample], bool],
+    complete: Callable[[list[Sample]], Sequence[Sample | PropensityError]],
+) -> list[Sample | PropensityError]:
+    """Complete those samples that lack something, together."""
     out = list(loaded)
-    todo = {
-        i: s
-        for i, s in enumerate(loaded)
-        if not isinstance(s, PropensityError) and s.inherent_positions is None
-    }
-    for i, result in zip(todo, with_inherent_structures(list(todo.values())), strict=True):
+    todo = {i: s for i, s in enumerate(loaded) if isinstance(s, Sample) and lacks(s)}
+    for i, result in zip(todo, complete(list(todo.values())), strict=True):
         out[i] = result
     return out
 
@@ -173,8 +173,13 @@ class _Task:
         self.quench, self.cage = quench, cage
 
     def __call__(self, entry: Entry) -> str | None:
-        loaded = [self.load(entry)]
-        return self.add((_quenched(loaded) if self.quench else loaded)[0])
+        return self.add(self.prepared([self.load(entry)])[0])
+
+    def prepared(self, loaded: list[Sample | PropensityError]) -> list[Sample | PropensityError]:
+        """Minima and cage states where they lack; errors stay where they are."""
+        if self.quench:
+            loaded = _completed(loaded, lambda s: s.inherent_positions is None, with_inherent_structures)
+        return _completed(loaded, lambda s: s.cage is None, with_cage_states) if self.cage else loaded
 
     def load(self, entry: Entry) -> Sample | PropensityError:
         """Read and convert; a failure is returned, not raised."""
@@ -188,11 +193,6 @@ class _Task:
 
     def add(self, sample: Sample | PropensityError) -> str | None:
         """Store a sample, or say what went wrong with it."""
-        try:
-            if isinstance(sample, Sample) and self.cage and sample.cage is None:
-                sample = with_cage_state(sample)
-        except PropensityError as error:
-            sample = error
         if isinstance(sample, PropensityError):
             return str(sample)
         # Trouble with writing is everybody's and ends the run.

@@ -22,17 +22,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from propensity.errors import DataError, InputError
+from propensity.errors import DataError, InputError, PropensityError
 from propensity.neighbours import neighbour_list
+from propensity.physics.gpu.cage import cage_states
+from propensity.physics.gpu.device import Device, best_device
+from propensity.physics.interaction import CUT, SIGMA
 from propensity.physics.kob_andersen import (
-    CUT,
     POTENTIALS,
-    SIGMA,
     check_mixture,
     check_potential,
     pair_table,
 )
-from propensity.physics.quench import inherent_structure
+from propensity.physics.quench import fits_gpu, inherent_structure
 from propensity.simd import LANES
 from propensity.structure import CageState, Structure
 
@@ -69,7 +70,8 @@ def cage_state(
     temperature
         k_B T/ε_AA.
     radii
-        Radii of the walls in σ; each is a dynamics of its own, on a thread of its own.
+        Radii of the walls in σ; each is a dynamics of its own, on a thread of its own or on a CUDA
+        device where there is one.
     steps
         Steps of each of the 16 replicas, of which the first 300 are dropped.
     seed
@@ -89,6 +91,9 @@ def cage_state(
     """
     _check(structure, potential, temperature, radii, steps)
     inherent = structure if structure.thermal_offset is not None else inherent_structure(structure, potential)
+    device = best_device()
+    if device is not None and fits_gpu(inherent):
+        return _on_gpu(device, [inherent], potential, float(temperature), radii, steps, seed)[0]
     run = partial(_restricted, inherent, potential, float(temperature), steps, seed)
     with ThreadPoolExecutor(min(len(radii), torch.get_num_threads())) as pool:
         found = list(pool.map(run, radii))
@@ -96,6 +101,78 @@ def cage_state(
     return CageState(
         np.array(radii, dtype=float), offset, covariance, error, steps * LANES, inherent.positions
     )
+
+
+def with_cage_states(samples: Sequence[Sample]) -> list[Sample | DataError]:
+    """The same samples with cage states, together where there is a CUDA device; errors in their places."""
+    device = best_device()
+    kinds: dict[tuple[object, ...], list[int]] = {}
+    for i, s in enumerate(samples):
+        known = s.potential in POTENTIALS and s.temperature is not None and s.inherent_positions is not None
+        if device is not None and known and fits_gpu(s.structure) and s.structure.types.max() < 2:
+            kinds.setdefault((s.potential, s.temperature, len(s.structure)), []).append(i)
+    out: list[Sample | DataError] = []
+    found: dict[int, CageState] = {}
+    for members in kinds.values():
+        minima = [_at_minimum(samples[i]) for i in members]
+        first = samples[members[0]]
+        assert device is not None and first.potential is not None and first.temperature is not None
+        states = _on_gpu(device, minima, first.potential, first.temperature, RADII, STEPS, 0)
+        found |= dict(zip(members, states, strict=True))
+    for i, sample in enumerate(samples):
+        try:
+            out.append(replace(sample, cage=found[i]) if i in found else with_cage_state(sample))
+        except PropensityError as error:
+            out.append(error if isinstance(error, DataError) else DataError(f"{sample.name}: {error}"))
+    return out
+
+
+def _at_minimum(sample: Sample) -> Structure:
+    assert sample.inherent_positions is not None
+    return sample.structure.at_minimum(sample.inherent_positions)
+
+
+def _on_gpu(
+    device: Device,
+    minima: Sequence[Structure],
+    potential: str,
+    temperature: float,
+    radii: Sequence[float],
+    steps: int,
+    seed: int,
+) -> list[CageState]:
+    """The same dynamics for many structures at once, with Gaussian noise."""
+    parts = [
+        cage_states(
+            minima,
+            potential,
+            temperature,
+            inherent=[s.positions for s in minima],
+            begin="inherent",
+            radius=radius,
+            replicas=LANES,
+            steps=steps - SKIP,
+            skip=SKIP,
+            every=EVERY,
+            timestep=TIME_STEP,
+            friction=FRICTION,
+            stiffness=STIFFNESS,
+            seed=seed + round(radius * 1e6),
+            device=device,
+        )
+        for radius in radii
+    ]
+    return [
+        CageState(
+            np.array(radii, dtype=float),
+            np.stack([p.mean[i] - s.positions for p in parts]),
+            np.stack([p.covariance[i] for p in parts]),
+            np.array([np.sqrt((p.error[i] ** 2).mean() / 3) for p in parts]),
+            steps * LANES,
+            s.positions,
+        )
+        for i, s in enumerate(minima)
+    ]
 
 
 def with_cage_state(sample: Sample) -> Sample:
@@ -113,8 +190,7 @@ def with_cage_state(sample: Sample) -> Sample:
         )
     if sample.temperature is None or sample.inherent_positions is None:
         raise DataError(f"{sample.name} can't have a cage state: its temperature or minimum is not known.")
-    structure = sample.structure.at_minimum(sample.inherent_positions)
-    return replace(sample, cage=cage_state(structure, sample.potential, sample.temperature))
+    return replace(sample, cage=cage_state(_at_minimum(sample), sample.potential, sample.temperature))
 
 
 def _restricted(

@@ -72,7 +72,7 @@ def inherent_structure(
             f"pbc is {structure.pbc.tolist()}: a quench needs a box that is periodic in every direction."
         )
     device = best_device()
-    if device is not None and structure.dimension == 3 and _orthorhombic(structure):
+    if device is not None and structure.dimension == 3 and fits_gpu(structure):
         check_potential(potential)
         check_mixture(structure)
         return inherent_structures([structure], potential, force=force, device=device)[0]
@@ -99,7 +99,7 @@ def with_inherent_structures(samples: Sequence[Sample]) -> list[Sample | DataErr
         members = [
             i
             for i, s in enumerate(samples)
-            if s.potential == potential and _orthorhombic(s.structure) and s.structure.types.max() < 2
+            if s.potential == potential and fits_gpu(s.structure) and s.structure.types.max() < 2
         ]
         try:
             minima = inherent_structures([samples[i].structure for i in members], potential, device=device)
@@ -118,7 +118,7 @@ def with_inherent_structures(samples: Sequence[Sample]) -> list[Sample | DataErr
     return out
 
 
-def _orthorhombic(structure: Structure) -> bool:
+def fits_gpu(structure: Structure) -> bool:
     """Whether the GPU's kernels can follow the box: periodic, of right angles and large enough."""
     from propensity.physics.interaction import CUT, SIGMA
 

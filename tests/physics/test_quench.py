@@ -18,7 +18,8 @@ from propensity.cli.convert import command as convert_command
 from propensity.data import Sample, StoreWriter, open_dataset
 from propensity.data.convert import convert
 from propensity.errors import DataError, InputError, PropensityError
-from propensity.physics.kob_andersen import CUT, EPSILON, SIGMA, SKIN, KobAndersen, local_potential_energy
+from propensity.physics.interaction import CUT, EPSILON, SIGMA
+from propensity.physics.kob_andersen import SKIN, KobAndersen, local_potential_energy
 from propensity.structure import Structure, minimum_image
 from tests.conftest import make_liquid, make_tiny_model
 

@@ -11,10 +11,12 @@ from propensity.data import convert as convert_module
 from propensity.data import open_dataset
 from propensity.data.convert import convert
 from propensity.errors import DataError, MissingDependencyError
+from propensity.physics import cage as cage_module
 from propensity.physics import quench
 from propensity.physics.gpu import device as device_module
 from propensity.sample import Sample
 from propensity.structure import Structure
+from tests.conftest import make_liquid
 from tests.physics.test_gpu_kernels import liquid
 
 
@@ -25,7 +27,7 @@ def gpu(monkeypatch):
         host = device_module.HostDevice()
     except MissingDependencyError as error:
         pytest.skip(str(error))
-    for module in (device_module, convert_module):
+    for module in (device_module, convert_module, cage_module):
         monkeypatch.setattr(module, "best_device", lambda: host)
     return host
 
@@ -71,3 +73,32 @@ def test_convert_quenches_in_batches(gpu, tmp_path):
     assert out["s1"].inherent_positions == pytest.approx(expected.inherent_positions, abs=2e-4)
     shift = out["given"].inherent_positions - out["given"].structure.positions
     assert abs(shift - 0.01).max() < 1e-4
+
+
+def test_cage_states_are_those_of_the_processor(gpu, monkeypatch):
+    liquid = make_liquid(300)
+    (minimum,) = quench.with_inherent_structures(
+        [
+            Sample(
+                liquid,
+                np.array([1.0]),
+                np.ones((len(liquid), 1)),
+                name="a",
+                potential="lj/cut force-shifted",
+                temperature=0.44,
+            )
+        ]
+    )
+    monkeypatch.setattr(cage_module, "STEPS", 420)
+    monkeypatch.setattr(cage_module, "RADII", (0.25,))
+    first, lost = cage_module.with_cage_states([minimum, replace(minimum, temperature=None)])
+    assert isinstance(lost, DataError)
+    ours = first.cage
+    monkeypatch.setattr(cage_module, "best_device", lambda: None)
+    structure = minimum.structure.at_minimum(minimum.inherent_positions)
+    theirs = cage_module.cage_state(structure, minimum.potential, 0.44, radii=(0.25,), steps=420)
+    away = ours.offset - theirs.offset
+    assert np.sqrt((away**2).mean()) < 3 * np.hypot(ours.error[0], theirs.error[0])
+    trace = [np.trace(c.covariance[0], axis1=1, axis2=2).mean() for c in (ours, theirs)]
+    assert trace[0] == pytest.approx(trace[1], rel=0.05)
+    assert ours.error[0] == pytest.approx(theirs.error[0], rel=0.2)

@@ -124,7 +124,7 @@ def cage_states(
             boxes, thermal, types = arrays_of(structures[first : first + group], pairs.dimension)
             centres = np.stack([np.asarray(x) for x in inherent[first : first + group]])
             start = thermal if begin == "thermal" else centres
-            velocities, seeds = _random(types, pairs, temperature, replicas, seed, first)
+            velocities, seeds = _random(types, pairs, temperature, replicas, seed)
             wall = Wall(np.repeat(centres, replicas, axis=0), radius, stiffness, skip, every)
             copies = [np.repeat(a, replicas, axis=0) for a in (start, types, boxes)]
             batch = Batch(where, pairs, copies[0], copies[1], copies[2], velocities, wall=wall)
@@ -150,14 +150,14 @@ def cage_states(
 
 
 def _random(
-    types: np.ndarray, pairs: Interaction, temperature: float, replicas: int, seed: int, first: int
+    types: np.ndarray, pairs: Interaction, temperature: float, replicas: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Velocities (S·R, N, 3) and seeds (S·R,) of the replicas, each a function of its structure's number."""
+    """Velocities (S·R, N, 3) and seeds (S·R,) of the replicas, whatever structures are beside."""
     velocities, seeds = [], []
-    for i, kinds in enumerate(types):
+    for kinds in types:
         width = np.sqrt(temperature / pairs.masses[kinds])[:, None]
         for r in range(replicas):
-            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(first + i, r)))
+            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(r,)))
             v = rng.standard_normal((len(kinds), 3)) * width
             v[:, pairs.dimension :] = 0.0
             velocities.append(v)
