@@ -52,10 +52,10 @@ def parse_box(text: str | None) -> float | list[float] | None:
 @click.option("--times", metavar="T,...", help="Times to predict, in LJ units; default: all of the model.")
 @click.option(
     "--potential",
-    type=click.Choice(["lj/cut", "lj/cut force-shifted"]),
+    metavar="NAME",
     help=(
-        "Interaction of a Kob–Andersen mixture, from which energy minima and cage states are made for models"
-        " that see them."
+        "Interaction: lj/cut, lj/cut force-shifted or lammps:INPUT, from which energy minima and cage states"
+        " are made for models that see them."
     ),
 )
 @click.option("--start", type=click.IntRange(min=0), default=0, show_default=True, help="First frame.")

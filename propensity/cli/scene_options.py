@@ -38,8 +38,8 @@ def scene_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--column", metavar="NAME", help="Show this column of a trajectory instead."),
         click.option(
             "--potential",
-            type=click.Choice(["lj/cut", "lj/cut force-shifted"]),
-            help="Interaction of a Kob–Andersen mixture, for models that see minima or cage states.",
+            metavar="NAME",
+            help="Interaction, for models that see minima: lj/cut, lj/cut force-shifted or lammps:INPUT.",
         ),
         click.option("--device", metavar="NAME", help="cpu or cuda.  [default: a GPU where there is one]"),
     ]
