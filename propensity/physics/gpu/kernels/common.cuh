@@ -191,11 +191,11 @@ __device__ __forceinline__ void team_sum(PHASE double (&v)[M]) {
   double* g = A.gsum + (phase.sums & 1) * 8 * gridDim.x;
   if (threadIdx.x == 0) for (int m = 0; m < M; m++) g[m * gridDim.x + blockIdx.x] = v[m];
   team_sync();
-  if (w < M) {
+  for (int m = w; m < M; m += NT / WARP) {  // small systems have fewer warps than sums
     double s = 0;
-    for (int k = lane; k < (int)gridDim.x; k += WARP) s += g[w * gridDim.x + k];
+    for (int k = lane; k < (int)gridDim.x; k += WARP) s += g[m * gridDim.x + k];
     for (int d = WARP / 2; d; d >>= 1) s += __shfl_xor_sync(~0u, s, d);
-    if (lane == 0) SH.red[w][0] = s;
+    if (lane == 0) SH.red[m][0] = s;
   }
   __syncthreads();
 #pragma unroll
