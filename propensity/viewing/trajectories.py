@@ -21,6 +21,8 @@ from propensity.viewing.sizes import diameters_of
 
 Model = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None
 
+#: Columns that hold what was simulated, beside predictions.
+SIMULATED = ("simulated", "published")
 #: Columns of a dump with one time each.
 _AT_TIME = re.compile(r"propensity_t([0-9.e+-]+)")
 
@@ -219,6 +221,13 @@ def _values(frame: Frame, column: str | None) -> tuple[dict[str, np.ndarray], np
         )
     if len(known) != found["predicted"].shape[1]:
         known = np.full(found["predicted"].shape[1], np.nan)
+    simulated = next((arrays[name] for name in SIMULATED if name in arrays), None)
+    if simulated is not None and np.shape(simulated) == found["predicted"].shape:
+        found["simulated"] = np.asarray(simulated, dtype=float)
+    elif np.shape(simulated) == (len(frame),):
+        # One number a particle belongs to the time of ``propensity``.
+        found["simulated"] = np.full(found["predicted"].shape, np.nan)
+        found["simulated"][:, _default(frame, found, known)] = simulated
     if spread is not None:
         found["uncertainty"] = np.asarray(spread, dtype=float).reshape(found["predicted"].shape)
     return found, np.asarray(known, dtype=float)

@@ -46,6 +46,20 @@ def test_annotated_files_show_their_values(dump, tmp_path, tiny_model, suffix):
     assert load_scene(tmp_path / f"out{suffix}", times=[10]).times.tolist() == [10.0]
 
 
+def test_what_was_simulated_is_shown_beside_the_prediction(tmp_path):
+    liquid = make_liquid(40)
+    atoms = ase.Atoms(np.array(["Ni", "P"])[liquid.types], liquid.positions, cell=liquid.cell, pbc=True)
+    atoms.arrays["propensities"] = np.random.default_rng(0).random((40, 3))
+    atoms.arrays["propensity"] = atoms.arrays["propensities"][:, 1]
+    atoms.arrays["published"] = np.arange(40.0)
+    atoms.info["propensity_times"] = np.array([1.0, 10.0, 100.0])
+    ase.io.write(tmp_path / "both.extxyz", atoms)
+    scene = load_scene(tmp_path / "both.extxyz")
+    simulated = scene.frames[0].fields["simulated"]
+    assert scene.default_time_index == 1 and simulated[:, 1].tolist() == list(range(40))
+    assert np.isnan(simulated[:, [0, 2]]).all()
+
+
 def test_a_bare_trajectory_is_predicted(dump, tiny_model):
     scene = load_scene(dump, tiny_model, species_map=MAP, frames=[1])
     expected = Predictor(tiny_model).predict(make_liquid(60, seed=1))

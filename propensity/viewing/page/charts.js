@@ -90,11 +90,11 @@ function drawScatter(data, state) {
   const { scaleLinear, extent } = vendor;
   const frame = data.frames[state.frame];
   const both = frame.fields.predicted && frame.fields.simulated;
-  const svg = panel("scatter", both ? `this frame${atTime(data, state.time)}` : "",
-    both ? "" : frame.fields.simulated ? "No model was given: name one with --model." : "This file holds no simulated propensities to compare with.");
-  if (!svg) return;
-  const [p, s] = ["predicted", "simulated"].map((field) => valuesOf(frame, field, state.time));
+  const [p, s] = ["predicted", "simulated"].map((field) => (both ? valuesOf(frame, field, state.time) : []));
   const good = Array.from(frame.types.keys()).filter((i) => Number.isFinite(p[i]) && Number.isFinite(s[i]));
+  const svg = panel("scatter", both ? `this frame${atTime(data, state.time)}` : "",
+    good.length > 1 ? "" : both ? "Nothing was simulated at this time scale." : frame.fields.simulated ? "No model was given: name one with --model." : "This file holds no simulated propensities to compare with.");
+  if (!svg) return;
   const [left, right] = extent(good, (i) => s[i]);
   const [low, high] = extent(good, (i) => p[i]);
   const x = horizontal(scaleLinear, [Math.min(left, low), right]).nice();
