@@ -237,9 +237,17 @@ class Predictor:
         InputError
             As :meth:`predict`.
         """
-        if structure not in self._likeness:
+        known = self.known_likeness(structure)
+        if known is None:
             self.predict_committee(structure)
-        return self._likeness[structure]
+            known = self.known_likeness(structure)
+        assert known is not None
+        return known
+
+    def known_likeness(self, structure: Structure) -> Likeness | None:
+        """Likeness of a structure that was predicted; None of others."""
+        with self._warning:
+            return self._likeness.get(structure)
 
     def columns(self, structure: Structure) -> dict[str, np.ndarray]:
         """Predictions under the names that every adapter and file uses.

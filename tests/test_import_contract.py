@@ -24,6 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("descriptors",),
     ("estimators",),
     ("training", "evaluation", "predictor"),
+    ("provenance",),
     ("integrations",),
     ("simulate",),
     ("trajectory", "runs", "lammps_bridge"),

@@ -32,7 +32,7 @@ def parse_box(text: str | None) -> float | list[float] | None:
 @click.argument("trajectory", type=click.Path())
 @click.argument("topology", type=click.Path(), required=False)
 @click.option(
-    "-o", "--output", required=True, type=click.Path(), help="File to write: .extxyz, .dump or .h5."
+    "-o", "--output", required=True, type=click.Path(), help="File to write: .extxyz, .dump, .h5 or .traj."
 )
 @click.option(
     "-m",
@@ -70,6 +70,7 @@ def parse_box(text: str | None) -> float | list[float] | None:
 )
 @click.option("--box", metavar="L,L,L", help="Edges of the periodic box, or one, for files without a box.")
 @click.option("--device", help="cpu, cuda, ...; default: CUDA where there is one.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
 def command(
     trajectory: str,
@@ -86,6 +87,7 @@ def command(
     workers: int | None,
     box: str | None,
     device: str | None,
+    overwrite: bool,
     quiet: bool,
 ) -> None:
     """Add propensities to every frame of TRAJECTORY.
@@ -124,6 +126,7 @@ def command(
                 step=step,
                 workers=workers,
                 box=parse_box(box),
+                overwrite=overwrite,
                 progress=progress,
             )
     except (BrokenFrameError, AnnotationInterrupted) as error:

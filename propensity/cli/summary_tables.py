@@ -51,6 +51,23 @@ def print_summary(summary: PropensitySummary, output: str) -> None:
                 table.add_row(f"{time:g}" if row == 0 else "", name, str(summary.count[row]), *values)
     console = Screen()
     console.print(table)
+    if summary.negative.any():
+        at = np.unravel_index(np.nanargmin(summary.low), summary.low.shape)
+        lowest, when = int(at[0]), int(at[1])
+        console.print(
+            f"{summary.negative.sum()} of {int(summary.count.sum()) * len(summary.times)} predictions are"
+            f" negative, which no propensity is (lowest {summary.low[lowest, when]:.3g}:"
+            f" {summary.species[lowest]} at t = {summary.times[when]:g})",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if summary.n_doubtful:
+        console.print(
+            f"{summary.n_doubtful} of {summary.n_frames} frames are unlike the training set of the model: see"
+            " propensity_out_of_distribution in the output",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print(
         f"{summary.n_frames} frame{'s' * (summary.n_frames != 1)}, {summary.n_particles} particles →"
         f" {output}",

@@ -10,10 +10,13 @@ import ase
 import ase.io
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes, equal
+from ase.io.trajectory import TrajectoryWriter
 from ase.outputs import Properties, all_outputs
 
 from propensity.errors import InputError, PropensityError
+from propensity.estimators.likeness import Likeness
 from propensity.predictor import COLUMNS, Predictor, PredictorOptions
+from propensity.provenance import facts, of_frame, without
 from propensity.species import LABELS
 from propensity.structure import Structure
 from propensity.threads import Turns
@@ -55,6 +58,7 @@ class PropensityCalculator(Calculator):
     ) -> None:
         super().__init__()
         self._one = Turns()
+        self._of_last: Likeness | None = None
         self.predictor = Predictor(model, **options)
         if self.predictor.has_std:
             self.implemented_properties = list(COLUMNS)
@@ -96,25 +100,41 @@ class PropensityCalculator(Calculator):
         """Fill ``results`` with every implemented property."""
         with self._one:
             super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
-            self.results = self.predictor.columns(self.structure(self.atoms if atoms is None else atoms))  # type: ignore[arg-type]
+            structure = self.structure(self.atoms if atoms is None else atoms)  # type: ignore[arg-type]
+            self.results = self.predictor.columns(structure)
+            self._of_last = self.predictor.known_likeness(structure)
 
     def export_properties(self) -> Any:
         """Results that ASE has names for: none of ours, which :meth:`annotate` writes to the atoms."""
         return Properties({name: value for name, value in self.results.items() if name in all_outputs})
 
     def annotate(self, atoms: ase.Atoms) -> ase.Atoms:
-        """Write every property to ``atoms.arrays`` and the times to ``atoms.info["propensity_times"]``.
+        """Write every property to ``atoms.arrays``, and to ``atoms.info`` by what they were made.
 
         ASE's writers drop results that are not energies, forces, ...; arrays survive in extended XYZ
-        (``.traj`` files drop them too).  Returns ``atoms``.
+        (``.traj`` files drop them too, see :func:`for_traj`).  ``info["propensity_times"]`` are the times,
+        ``info["propensity_time"]`` that of ``propensity``; see :func:`propensity.provenance.facts`.  Returns
+        ``atoms``.
         """
         for name in COLUMNS:
             atoms.arrays.pop(name, None)
         with self._one:  # all of one calculation
             for name in self.implemented_properties:
                 atoms.arrays[name] = self.get_property(name, atoms)
-        atoms.info["propensity_times"] = self.times
+            likeness = self._of_last
+        atoms.info = without(atoms.info) | facts(self.predictor) | of_frame(likeness)
         return atoms
+
+
+def for_traj(atoms: ase.Atoms) -> ase.Atoms:
+    """Copy of annotated atoms whose columns are in ``info``, too, where ``.traj`` files keep them.
+
+    :func:`propensity.trajectory.open_trajectory` puts them back among the arrays.
+    """
+    copy: ase.Atoms = atoms.copy()
+    copy.calc = atoms.calc
+    copy.info |= {name: array for name, array in atoms.arrays.items() if name in COLUMNS}
+    return copy
 
 
 class PropensityObserver:
@@ -127,7 +147,8 @@ class PropensityObserver:
     calculator
         A :class:`PropensityCalculator`, or a model to make one of.
     file
-        Extended XYZ file to which each observed frame goes; an existing one is replaced at the first.
+        Extended XYZ or ``.traj`` file to which each observed frame goes; an existing one is replaced at the
+        first.
     options
         Passed to :class:`PropensityCalculator` when ``calculator`` is a model.
 
@@ -176,7 +197,11 @@ class PropensityObserver:
         self.calculator.annotate(self.atoms)
         if self.file is not None:
             try:
-                ase.io.write(self.file, self.atoms, format="extxyz", append=self.n_observed > 0)
+                if self.file.endswith(".traj"):
+                    with TrajectoryWriter(self.file, "a" if self.n_observed else "w") as stream:
+                        stream.write(for_traj(self.atoms))
+                else:
+                    ase.io.write(self.file, self.atoms, format="extxyz", append=self.n_observed > 0)
             except OSError as error:
                 raise PropensityError(
                     f"{self.file} can't be written ({error.strerror}): choose a writable folder."

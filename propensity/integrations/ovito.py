@@ -10,6 +10,7 @@ import numpy as np
 
 from propensity.errors import InputError
 from propensity.predictor import Predictor, PredictorOptions
+from propensity.provenance import facts, of_frame, plain
 from propensity.species import SpeciesMap, map_species
 from propensity.structure import Structure
 
@@ -53,10 +54,13 @@ def propensity_modifier(
 
 def add_columns(data: DataCollection, predictor: Predictor, species_map: SpeciesMap | None) -> None:
     """Predict the particles of a data collection and write the columns of the predictor into it."""
-    columns = predictor.columns(_structure(data, predictor.species, species_map))
+    structure = _structure(data, predictor.species, species_map)
+    columns = predictor.columns(structure)
     for name, values in columns.items():
         names = [f"t={t:g}".replace(".", "_") for t in predictor.times] if values.ndim == 2 else None
         data.particles_.create_property(name, data=values, components=names)
+    for key, value in plain(facts(predictor) | of_frame(predictor.known_likeness(structure))).items():
+        data.attributes[key] = ",".join(f"{t:g}" for t in value) if isinstance(value, list) else value
 
 
 def _structure(data: DataCollection, species: Sequence[str], species_map: SpeciesMap | None) -> Structure:

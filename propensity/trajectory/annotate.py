@@ -14,6 +14,7 @@ import torch
 
 from propensity.errors import DataError, InputError
 from propensity.predictor import Predictor
+from propensity.provenance import of_frame, without
 from propensity.trajectory.frame import Frame
 from propensity.trajectory.pipeline import in_order, threads_side_by_side
 from propensity.trajectory.readers import open_trajectory
@@ -32,6 +33,10 @@ class PropensitySummary:
     n_frames, n_particles : int
         Frames written and particles in them altogether.
     count : int64, (n_species,)
+    n_doubtful : int
+        Frames that are unlike the training set of the model, see :meth:`propensity.Predictor.likeness`.
+    negative : int64, (n_species, n_times)
+        Negative predictions.
     mean, low, high : float64, (n_species, n_times)
         NaN for species that the trajectory doesn't have or the model wasn't trained on.
     """
@@ -41,17 +46,21 @@ class PropensitySummary:
         self.species, self.times = species, times
         self.n_frames = self.n_particles = 0
         self.count = np.zeros(len(species), dtype=np.int64)
+        self.n_doubtful = 0
+        self.negative = np.zeros(shape, dtype=np.int64)
         self._sum = np.zeros(shape)
         self._low, self._high = np.full(shape, np.inf), np.full(shape, -np.inf)
 
-    def add(self, types: np.ndarray, propensities: np.ndarray) -> None:
-        """Count a frame: types (N,) and propensities (N, n_times)."""
+    def add(self, types: np.ndarray, propensities: np.ndarray, doubtful: bool = False) -> None:
+        """Count a frame: types (N,), propensities (N, n_times), and whether it is unlike the training set."""
         self.n_frames += 1
+        self.n_doubtful += doubtful
         self.n_particles += len(types)
         for k in np.unique(types):
             values = propensities[types == k]
             self.count[k] += len(values)
             self._sum[k] += values.sum(axis=0)
+            self.negative[k] += (values < 0).sum(axis=0)
             self._low[k] = np.minimum(self._low[k], values.min(axis=0))
             self._high[k] = np.maximum(self._high[k], values.max(axis=0))
 
@@ -98,6 +107,7 @@ def annotate(
     stop: int | None = None,
     step: int = 1,
     workers: int | None = None,
+    overwrite: bool = True,
     box: float | Sequence[float] | None = None,
     progress: Callable[[Frames, PropensitySummary], None] | None = None,
 ) -> PropensitySummary:
@@ -114,6 +124,8 @@ def annotate(
     workers
         Frames in work at once, on as many threads; None: one a thread of torch on a CPU, or one where frames
         are so large (``LARGE``) that threads within them pay.  Reading and writing go on beside them.
+    overwrite
+        Replace an existing output; False refuses (as ``propensity annotate`` does without ``--overwrite``).
     progress
         Called after each frame.
 
@@ -133,6 +145,8 @@ def annotate(
     """
     if Path(output).exists() and Path(output).samefile(trajectory):
         raise InputError(f"output {output} is the trajectory itself: give another name.")
+    if not overwrite and Path(output).exists():
+        raise InputError(f"output {output} exists: choose another name, or overwrite it (--overwrite).")
     frames = open_trajectory(trajectory, topology, start=start, stop=stop, step=step, box=box)
     summary = PropensitySummary(predictor.species, predictor.times)
     failure: BaseException | None = None
@@ -141,7 +155,7 @@ def annotate(
             for done in _annotated(iter(frames), predictor, writer, workers):
                 with _naming(done.number):
                     writer.append(done.prepared)
-                summary.add(done.types, done.propensities)
+                summary.add(done.types, done.propensities, done.doubtful)
                 if progress is not None:
                     progress(frames, summary)
         except (DataError, KeyboardInterrupt) as error:
@@ -166,6 +180,7 @@ class _Done:
     types: np.ndarray
     propensities: np.ndarray
     prepared: Any
+    doubtful: bool
 
 
 def _annotated(
@@ -177,8 +192,10 @@ def _annotated(
         with _naming(frame.number):
             structure = frame.structure(predictor.species, predictor.species_map)
             columns = predictor.columns(structure)
+            frame.info = without(frame.info) | of_frame(predictor.known_likeness(structure))
             prepared = writer.prepare(frame, structure.types, columns)
-        return _Done(frame.number, structure.types, columns["propensities"], prepared)
+        doubtful = bool(frame.info.get("propensity_out_of_distribution"))
+        return _Done(frame.number, structure.types, columns["propensities"], prepared, doubtful)
 
     first = next(frames, None)
     if first is None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import h5py
 import numpy as np
 
 from propensity.errors import InputError
 from propensity.predictor import Predictor
+from propensity.provenance import facts
 from propensity.trajectory.frame import Frame
 from propensity.version import __version__
 
@@ -31,6 +33,7 @@ class H5MD:
         self._values: dict[str, h5py.Dataset] = {}
         self._steps: list[int] = []
         self._times: list[float] = []
+        self._said: list[dict[str, Any]] = []
         file.create_group("h5md").attrs["version"] = [1, 1]
         file.create_group("h5md/author").attrs["name"] = "unknown"
         file["h5md"].create_group("creator").attrs.update(name="propensity", version=__version__)
@@ -46,7 +49,7 @@ class H5MD:
         step = frame.number if frame.step is None else frame.step
         time = float(step) if frame.time is None else frame.time
         chunks = {name: _Chunk.of(np.asarray(value)) for name, value in values.items()}
-        return _Prepared(len(frame), step, time, frame.pbc, chunks)
+        return _Prepared(len(frame), step, time, frame.pbc, chunks, frame.info)
 
     def append(self, prepared: _Prepared) -> None:
         """Write a frame."""
@@ -75,6 +78,7 @@ class H5MD:
             value.id.write_direct_chunk((at, *[0] * len(chunk.shape)), chunk.data)
         self._steps.append(prepared.step)
         self._times.append(prepared.time)
+        self._said.append(prepared.said)
 
     def _create(self, group: h5py.Group, name: str, chunk: _Chunk) -> h5py.Dataset:
         """Data set of a value, and what says of a prediction how it was made."""
@@ -99,7 +103,12 @@ class H5MD:
         )
 
     def finish(self) -> None:
-        """Write steps and times, and drop what an interrupted ``append`` left."""
+        """Write steps, times and what is said of the frames, and drop what an interrupted ``append`` left."""
+        group = self._file.require_group("parameters/propensity")
+        group.attrs.update({key.removeprefix("propensity_"): v for key, v in facts(self._predictor).items()})
+        for name, kind in (("out_of_distribution", bool), ("outside", float), ("negative", np.int64)):
+            values = [said.get(f"propensity_{name}", np.nan if kind is float else 0) for said in self._said]
+            group.create_dataset(name, data=np.array(values, dtype=kind))
         for value in self._values.values():
             value.resize(len(self._steps), axis=0)
             for key, column in (("step", np.array(self._steps, np.int64)), ("time", np.array(self._times))):
@@ -129,3 +138,4 @@ class _Prepared:
     time: float
     pbc: np.ndarray
     chunks: dict[str, _Chunk]
+    said: dict[str, Any]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from propensity.errors import DataError, MissingDependencyError
+from propensity.predictor import COLUMNS
 from propensity.species import LABELS
 from propensity.trajectory.frame import Frame, reading
 from propensity.trajectory.stream import Frames, each_frame
@@ -65,6 +66,9 @@ def from_atoms(atoms: Any, number: int) -> Frame:
         labels["symbol"] = np.array(atoms.get_chemical_symbols())
         if types is None:
             labels["number"] = atoms.numbers
+    # What .traj files keep beside the particles.
+    held = {k: atoms.info[k] for k in COLUMNS if np.shape(atoms.info.get(k))[:1] == (len(atoms),)}
+    arrays |= {k: np.asarray(v) for k, v in held.items()}
     if atoms.calc is not None and "forces" in atoms.calc.results:
         arrays["forces"] = atoms.calc.results["forces"]
     # Without elements there is nothing that ASE could write again.

@@ -161,8 +161,9 @@ def open_frames(path: Path, read: Any, start: int, stop: int | None, step: int) 
 def ends_inside_a_line(path: Path) -> bool:
     """Whether a text file ends in a line that has a number and no line end, as one does that was cut."""
     with path.open("rb") as stream:
+        first = stream.read(4096)
         size = stream.seek(0, io.SEEK_END)
         stream.seek(max(0, size - 4096))
         tail = stream.read()
     last = tail.replace(b"\r", b"\n").rpartition(b"\n")[2]
-    return b"\0" not in tail and any(chr(byte).isdigit() for byte in last)
+    return b"\0" not in first + tail and any(chr(byte).isdigit() for byte in last)

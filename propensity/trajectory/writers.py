@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,12 @@ import ase
 import h5py
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
+from ase.io.trajectory import TrajectoryWriter
 
 from propensity.errors import InputError, PropensityError
 from propensity.files import replacing
 from propensity.predictor import Predictor
+from propensity.provenance import facts, plain, without
 from propensity.trajectory.dump import format_dump
 from propensity.trajectory.extxyz import format_xyz
 from propensity.trajectory.frame import Frame
@@ -31,6 +34,7 @@ FORMATS = {
     ".h5": "h5md",
     ".h5md": "h5md",
     ".hdf5": "h5md",
+    ".traj": "traj",
 }
 _STALE = re.compile(r"propensity(_std)?(_t[0-9.e+-]+)?|propensities(_std)?")
 
@@ -74,9 +78,18 @@ def open_writer(path: str | Path, predictor: Predictor) -> Iterator[Writer]:
                     yield writer
                     writer.finish()
                     file.flush()  # closing would keep the errors of the disk to itself
+            elif format == "traj":
+                with TrajectoryWriter(str(temporary), "w") as stream:
+                    yield _Traj(stream, predictor)
+            elif format == "extxyz":
+                with temporary.open("w", encoding="utf-8") as stream:
+                    yield _ExtXYZ(stream, predictor)
             else:
                 with temporary.open("w", encoding="utf-8") as stream:
-                    yield (_ExtXYZ if format == "extxyz" else _Dump)(stream, predictor)
+                    dump = _Dump(stream, predictor)
+                    yield dump
+                with replacing(path.with_name(path.name + ".json")) as beside:
+                    beside.write_text(json.dumps(dump.said(), indent=1, ensure_ascii=False) + "\n", "utf-8")
         except OSError as error:
             raise PropensityError(
                 f"{path} can't be written ({error.strerror or error}): free some space or choose another"
@@ -86,16 +99,39 @@ def open_writer(path: str | Path, predictor: Predictor) -> Iterator[Writer]:
 
 class _ExtXYZ:
     def __init__(self, stream: Any, predictor: Predictor) -> None:
-        self._stream, self._times = stream, predictor.times
+        self._stream, self._facts = stream, facts(predictor)
 
     def prepare(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> str:
-        atoms = _atoms(frame, types) if frame.atoms is None else frame.atoms
-        atoms.arrays = {name: a for name, a in atoms.arrays.items() if not _STALE.fullmatch(name)} | columns
-        atoms.info["propensity_times"] = self._times
-        return format_xyz(atoms)
+        return format_xyz(_annotated(frame, types, columns, self._facts))
 
     def append(self, prepared: str) -> None:
         self._stream.write(prepared)
+
+
+class _Traj:
+    """ASE's own format, which keeps no columns but those that it knows: ours go to ``info``."""
+
+    def __init__(self, stream: Any, predictor: Predictor) -> None:
+        self._stream, self._facts = stream, facts(predictor)
+
+    def prepare(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> ase.Atoms:
+        atoms = _annotated(frame, types, columns, self._facts)
+        atoms.info |= columns
+        return atoms
+
+    def append(self, prepared: ase.Atoms) -> None:
+        self._stream.write(prepared)
+
+
+def _annotated(
+    frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray], known: dict[str, Any]
+) -> ase.Atoms:
+    """Atoms of a frame with its columns, and with what was said of them in ``info``."""
+    atoms = _atoms(frame, types) if frame.atoms is None else frame.atoms
+    atoms.arrays = {name: a for name, a in atoms.arrays.items() if not _STALE.fullmatch(name)} | columns
+    said = {key: value for key, value in frame.info.items() if key.startswith("propensity_")}
+    atoms.info = without(atoms.info) | known | said
+    return atoms
 
 
 def _atoms(frame: Frame, types: np.ndarray) -> ase.Atoms:
@@ -130,10 +166,25 @@ def _symbols(frame: Frame, types: np.ndarray) -> list[str]:
 
 
 class _Dump:
-    def __init__(self, stream: Any, predictor: Predictor) -> None:
-        self._stream, self._times = stream, predictor.times
+    """LAMMPS dump; its format has no place for remarks, so they go to a JSON file beside it."""
 
-    def prepare(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> str:
+    def __init__(self, stream: Any, predictor: Predictor) -> None:
+        self._stream, self._times, self._facts = stream, predictor.times, facts(predictor)
+        self._frames = self._negative = 0
+        self._doubtful: list[int] = []
+
+    def said(self) -> dict[str, Any]:
+        """What is said of the columns and of the frames."""
+        return {
+            **plain(self._facts),
+            "n_frames": self._frames,
+            "negative_predictions": self._negative,
+            "frames_out_of_distribution": self._doubtful,
+        }
+
+    def prepare(
+        self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]
+    ) -> tuple[str, int, dict[str, Any]]:
         scalars: dict[str, np.ndarray] = {}
         for name, array in columns.items():
             if array.ndim == 1:
@@ -141,7 +192,12 @@ class _Dump:
             elif len(self._times) > 1:
                 stem = name.replace("propensities", "propensity")
                 scalars |= {f"{stem}_t{t:g}": array[:, k] for k, t in enumerate(self._times)}
-        return format_dump(frame, scalars, types, drop=_STALE)
+        return format_dump(frame, scalars, types, drop=_STALE), frame.number, frame.info
 
-    def append(self, prepared: str) -> None:
-        self._stream.write(prepared)
+    def append(self, prepared: tuple[str, int, dict[str, Any]]) -> None:
+        text, number, info = prepared
+        self._stream.write(text)
+        self._frames += 1
+        self._negative += int(info.get("propensity_negative", 0))
+        if info.get("propensity_out_of_distribution"):
+            self._doubtful.append(number)

@@ -108,6 +108,7 @@ def test_length_scale(run, tmp_path, tiny_model):
         tmp_path / "t.extxyz",
         "-o",
         tmp_path / "out.extxyz",
+        "--overwrite",
         "-m",
         tiny_model,
         "--species-map",

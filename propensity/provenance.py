@@ -1,0 +1,61 @@
+"""What an annotated file says of its propensities: by which model, in which units, at which time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from propensity.estimators.likeness import Likeness
+from propensity.predictor import Predictor
+from propensity.version import __version__
+
+
+def facts(predictor: Predictor) -> dict[str, Any]:
+    """What is the same for every frame, under the names that extended XYZ and ASE's ``info`` give it.
+
+    ``propensity_time`` is the time of the column ``propensity``, ``propensity_times`` those of
+    ``propensities``; ``propensity_potential`` is the interaction of the training, where it is known.
+    """
+    found: dict[str, Any] = {
+        "propensity_times": predictor.times,
+        "propensity_time": float(predictor.times[predictor.default_time_index]),
+        "propensity_model": "+".join(e.card.name or e.card.kind for e in predictor.estimators),
+        "propensity_version": __version__,
+        "propensity_length_scale": predictor.length_scale,
+        "propensity_input": predictor.card.input_positions,
+    }
+    if predictor.species_map is not None:
+        pairs = ",".join(f"{label}={name}" for label, name in predictor.species_map.items())
+        found["propensity_species_map"] = pairs
+    if predictor.card.potential is not None:
+        found["propensity_potential"] = predictor.card.potential
+    if predictor.quench is not None:
+        found["propensity_quench"] = predictor.quench
+    return found
+
+
+def of_frame(likeness: Likeness | None) -> dict[str, Any]:
+    """What differs from frame to frame: whether it is unlike the training set, and negative predictions."""
+    if likeness is None:
+        return {}
+    found: dict[str, Any] = {
+        "propensity_out_of_distribution": likeness.out_of_distribution,
+        "propensity_negative": likeness.negative,
+    }
+    if likeness.reasons:
+        found["propensity_doubts"] = ",".join(likeness.reasons)
+    if not math.isnan(likeness.outside):
+        found["propensity_outside"] = round(likeness.outside, 6)
+    return found
+
+
+def without(info: dict[str, Any]) -> dict[str, Any]:
+    """What a file says of a frame, less what an earlier annotation said."""
+    return {key: value for key, value in info.items() if not str(key).startswith("propensit")}
+
+
+def plain(found: dict[str, Any]) -> dict[str, Any]:
+    """The same in JSON types."""
+    return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in found.items()}
