@@ -31,8 +31,8 @@ def facts(predictor: Predictor) -> dict[str, Any]:
         found["propensity_species_map"] = pairs
     if predictor.card.potential is not None:
         found["propensity_potential"] = predictor.card.potential
-    if predictor.quench is not None:
-        found["propensity_quench"] = predictor.quench
+    if predictor.potential is not None and predictor.card.input_positions != "thermal":
+        found["propensity_minimised_in"] = predictor.potential
     return found
 
 
