@@ -62,7 +62,11 @@ def receive_frame(connection: socket.socket) -> LammpsFrame | None:
 
     def array(dtype: str, *shape: int) -> np.ndarray:
         count = int(np.prod(shape))
-        return np.frombuffer(receive(connection, count * np.dtype(dtype).itemsize), dtype).reshape(shape)
+        size = count * np.dtype(dtype).itemsize
+        data = receive(connection, size)
+        if len(data) != size:
+            raise DataError("the connection ended in the middle of a message.")
+        return np.frombuffer(data, dtype).reshape(shape)
 
     cell = array("f8", 3, 3)
     tags, types, selected = array("i8", n), array("i4", n), array("i4", n).astype(bool)

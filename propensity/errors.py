@@ -6,8 +6,20 @@ import difflib
 from collections.abc import Iterable
 
 
+#: Characters of a message.
+LONGEST = 1600
+
+
 class PropensityError(Exception):
     """Any error caused by input or surroundings rather than by a defect; the CLI prints it as one line."""
+
+    def __init__(self, *arguments: object) -> None:
+        if arguments and isinstance(arguments[0], str):
+            # Input that is quoted may be of any length.
+            text = " ".join(arguments[0].splitlines())
+            short = text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 4 :]}"
+            arguments = (short, *arguments[1:])
+        super().__init__(*arguments)
 
 
 class InputError(PropensityError, ValueError):
