@@ -28,12 +28,12 @@ def save_model(folder: str | os.PathLike[str], estimator: Estimator) -> Path:
     """Write ``folder/model.safetensors`` and ``folder/model.json``; returns the folder."""
     folder = Path(folder)
     arrays = {name: np.ascontiguousarray(array) for name, array in estimator.arrays().items()}
-    with replacing(folder / "model.safetensors") as path:
-        save_file(arrays, path)
-    with replacing(folder / "model.json") as path:
-        path.write_text(
-            json.dumps(estimator.card.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n", "utf-8"
-        )
+    text = json.dumps(estimator.card.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+    # Both are written before either takes its place, and where the card is, the weights are.
+    with replacing(folder / "model.json") as card:
+        card.write_text(text, "utf-8")
+        with replacing(folder / "model.safetensors") as weights:
+            save_file(arrays, weights)
     return folder
 
 

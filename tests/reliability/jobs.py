@@ -140,7 +140,7 @@ def with_workers(job: Job, workers: int) -> Job:
 JOBS: dict[str, Job] = {
     "convert": Job(_prepare_convert, _convert, lambda f: stored(f / "out/s.h5"), ("out/s.h5",)),
     "train": Job(
-        _prepare_train, _train, lambda f: _trained(f / "out/model.safetensors"), ("out/model.safetensors",)
+        _prepare_train, _train, lambda f: _trained(f / "out/model.safetensors"), ("out/model.json",)
     ),
     "simulate": Job(lambda folder: None, _simulate, lambda f: stored(f / "out/s.h5"), ("out/s.h5",)),
     "annotate": Job(_prepare_annotate, _annotate, lambda f: _annotated(f / "out/a.dump"), ("out/a.dump",)),
