@@ -31,7 +31,7 @@ def save_model(folder: str | os.PathLike[str], estimator: Estimator) -> Path:
     text = json.dumps(estimator.card.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
     # Both are written before either takes its place, and where the card is, the weights are.
     with replacing(folder / "model.json") as card:
-        card.write_text(text, "utf-8")
+        card.write_text(text, "utf-8", "backslashreplace")  # as JSON has them, whatever names of files hold
         with replacing(folder / "model.safetensors") as weights:
             save_file(arrays, weights)
     return folder

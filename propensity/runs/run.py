@@ -268,4 +268,6 @@ def _write_set_up(run: Run, new: bool) -> None:
 def write_json(path: Path, values: Any) -> None:
     """Write JSON, replacing the file at once."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        temporary.write_text(
+            json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8", "backslashreplace"
+        )
