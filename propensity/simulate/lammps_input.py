@@ -30,14 +30,15 @@ def write(leg: Leg, folder: Path, first: str = "") -> None:
 
 def write_energies(leg: Leg, folder: Path) -> None:
     """Write the input that gives the energy of each particle of a leg's state."""
-    (folder / "state.data").write_text(_data(leg))
+    in_script(folder)
+    (folder / "state.data").write_text(_data(leg), "utf-8")
     lines = [
         *_opening(leg, folder),
         "compute each all pe/atom",
         "run 0",
         f'write_dump all custom "{folder}/energies.txt" id c_each modify sort id format float %.17g',
     ]
-    (folder / "leg.in").write_text("\n".join(lines) + "\n")
+    (folder / "leg.in").write_bytes(os.fsencode("\n".join(lines) + "\n"))
 
 
 def read_energies(folder: Path, n: int) -> np.ndarray:

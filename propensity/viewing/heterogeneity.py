@@ -124,7 +124,9 @@ def write_analysis(found: Heterogeneity, path: str | os.PathLike[str]) -> None:
         "relaxation": None if found.relaxation is None else asdict(found.relaxation),
     }
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(_jsonable(values), indent=1, ensure_ascii=False) + "\n")
+        temporary.write_text(
+            json.dumps(_jsonable(values), indent=1, ensure_ascii=False) + "\n", "utf-8", "backslashreplace"
+        )
 
 
 @styled

@@ -58,6 +58,7 @@ def main(count: int, seed: int = 0, names: list[str] | None = None) -> tuple[lis
             kind, *fields = line.rstrip("\n").split("\t")
             if kind == "row":
                 rows.append(fields)
+                print(*fields, sep="\t", file=sys.stderr, flush=True)
             elif kind == "wrong":
                 wrong.append(fields[0])
                 print(fields[0], file=sys.stderr, flush=True)

@@ -209,7 +209,7 @@ def _compiled(compiler: str, text: str) -> Path:
     library = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.so"
     if not library.exists():
         code = library.with_suffix(".cpp")
-        code.write_text(text)
+        code.write_text(text, "utf-8")
         words = [compiler, "-std=c++17", "-O2", "-fPIC", "-shared", "-w", "-o", str(library), str(code)]
         done = subprocess.run(words, capture_output=True, text=True)
         if done.returncode:
