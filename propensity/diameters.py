@@ -25,7 +25,7 @@ def diameters_of(columns: Mapping[str, np.ndarray], rows: np.ndarray | None = No
             continue
         array = factor * array.astype(np.float64)
         array = array if rows is None or len(array) == len(rows) else array[rows]
-        return None if np.ptp(array) == 0 else array
+        return None if not len(array) or np.ptp(array) == 0 else array
     return None
 
 

@@ -99,8 +99,8 @@ def _run(name: str, ranks: int, place: Path, model: Path, environment: dict[str,
     before, after, reason = CASES[name]
     case = GEOMETRIES["periodic"]
     data = write_data(place / "in.data", case)
-    text = data.read_text().replace("2 atom types", "3 atom types")
-    data.write_text(text)
+    types, species = (3, "A B C") if "type" in name else (2, "A B")
+    data.write_text(data.read_text().replace("2 atom types", f"{types} atom types"))
     start = system(data, case).replace(
         "pair_style lj/cut 2.5", "pair_style lj/cut 2.5\npair_coeff * * 1.0 1.0 2.5"
     )
@@ -121,7 +121,7 @@ def _run(name: str, ranks: int, place: Path, model: Path, environment: dict[str,
     elif "server that isn't" in name:
         server = f"server unix:{place}/nobody"
     chosen = "no-such-model" if "isn't there" in name and "model" in name else str(model)
-    fix = f"fix p all propensity 5 species A B model {chosen} {server}\n"
+    fix = f"fix p all propensity 5 species {species} model {chosen} {server}\n"
     script = place / "in.file"
     script.write_text(f"{start}{before}{fix}{after}\n")
     words = [str(Path(sys.executable).parent / "lmp"), "-in", str(script), "-log", "none"]
