@@ -167,7 +167,7 @@ def test_ranges_are_those_of_the_training_structures_and_survive_in_the_card(tmp
     assert isinstance(known, TrainingRange)
 
 
-@pytest.mark.parametrize("name", ["ka-default", "ka-inherent", "ka-both", "bapst-t044-s09"])
+@pytest.mark.parametrize("name", ["ka-default", "ka-inherent", "ka-both", "ka-cage", "bapst-t044-s09"])
 def test_shipped_models_know_their_ranges(name):
     card = load_model(name).card
     assert card.training_range is not None and card.potential is not None
