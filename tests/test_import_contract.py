@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 #: Rooms (a package or module under ``propensity``, or a top-level package) by floor, from the ground up.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "defaults", "simd", "threads", "version"),
+    ("errors", "defaults", "simd", "threads", "version", "workers"),
     ("extras",),
     ("registry", "compiling", "files", "locks", "species", "statistics", "dimension", "diameters"),
     ("structure", "archive", "documents", "tensors"),

@@ -69,6 +69,13 @@ import click
 @click.option(
     "--scheduler", metavar="ADDRESS", help="Dask scheduler, such as tcp://host:8786, instead of this machine."
 )
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=3600.0,
+    show_default=True,
+    help="Seconds to wait where no worker of the cluster can work.",
+)
 @click.option("--estimate", is_flag=True, help="Only say what it would cost.")
 @click.option("--show", is_flag=True, help="Print the model's LAMMPS fragment, a template for --input.")
 def command(
@@ -95,6 +102,7 @@ def command(
     ranks: int,
     workers: int | None,
     scheduler: str | None,
+    wait: float,
     estimate: bool,
     show: bool,
 ) -> None:
@@ -148,6 +156,7 @@ def command(
         given=given,
         workers=workers,
         scheduler=scheduler,
+        wait=wait,
         estimate_only=estimate,
     )
     if not estimate:

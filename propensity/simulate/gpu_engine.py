@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -47,6 +47,7 @@ class GpuEngine:
     devices: tuple[int, ...] | None = None
     host: bool = False
     name: str = field(default="gpu", init=False)
+    one_a_process: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.batch is not None and self.batch < 1:

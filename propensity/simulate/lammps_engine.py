@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from propensity.errors import InputError, MissingDependencyError, PropensityError
-from propensity.simulate import lammps_input, processes
+from propensity.simulate import lammps_input
 from propensity.simulate.engine import Leg, LegResult
+from propensity.workers import processes
 
 #: LAMMPS keeps global MPI state: one instance a process at a time, whatever threads call.
 _ONE_AT_A_TIME = threading.Lock()
@@ -66,6 +67,11 @@ class LammpsEngine:
     def cores(self) -> int:
         """Processor cores that one run keeps busy."""
         return self.ranks
+
+    @property
+    def one_a_process(self) -> bool:
+        """LAMMPS as a library keeps global state."""
+        return self.exe is None and self.ranks == 1
 
     def run(self, legs: Sequence[Leg]) -> list[LegResult]:
         """Run each leg in turn.
@@ -128,7 +134,8 @@ class LammpsEngine:
         with _ONE_AT_A_TIME:
             lmp = _open(["-log", str(folder / "log.lammps"), "-screen", "none"])
             try:
-                lmp.file(str(folder / "leg.in"))
+                with processes.stoppable(lmp.force_timeout):
+                    lmp.file(str(folder / "leg.in"))
             except Exception as error:
                 raise _failure(str(error)) from None
             finally:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from propensity.simulate import equilibration as eq
 from propensity.simulate.settings import SimulationSettings
+
+#: Seconds until the first line of a stage where there is no bar; later lines are up to a minute apart.
+FIRST_LINE = 5.0
 
 
 def duration(seconds: float) -> str:
@@ -88,18 +92,22 @@ def estimate(
 
 
 class Progress:
-    """A bar with the time left on a terminal; a line a minute elsewhere.
+    """A bar with the time left on a terminal; elsewhere a line now and then, and one at the end of a stage.
 
     Parameters
     ----------
     speed
-        Steps per second of all workers together, believed until some are measured.
+        Steps per second of one worker, believed until some are measured.
+    at_once
+        Tells how many work at the moment; what is left follows it.
     """
 
-    def __init__(self, speed: float, shown: bool = True) -> None:
-        self.speed, self.shown = speed, shown
+    def __init__(self, speed: float, shown: bool = True, at_once: Callable[[], int] = lambda: 1) -> None:
+        self.speed, self.shown, self.at_once = speed, shown, at_once
         self.name, self.total, self.done, self.here = "", 0, 0, 0
-        self.began = self.printed = time.monotonic()
+        self.workers = at_once()
+        self.began = self.stage = self.printed = time.monotonic()
+        self.pause = FIRST_LINE
         self._bar: Any = None
         self._task: Any = None
         if shown and sys.stderr.isatty():
@@ -124,13 +132,17 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is None:
+            self._end_stage()
         if self._bar:
             self._bar.stop()
 
     def phase(self, name: str, total: int) -> None:
-        """Begin a stage of ``total`` steps."""
+        """Begin a stage of ``total`` steps, and tell how long the one before took."""
+        self._end_stage()
         self.name, self.total, self.done, self.here = name, total, 0, 0
-        self.began = self.printed = time.monotonic()
+        self.began = self.stage = self.printed = time.monotonic()
+        self.pause = FIRST_LINE
         if self._bar:
             if self._task is not None:
                 self._bar.remove_task(self._task)
@@ -140,15 +152,31 @@ class Progress:
         """Count steps, those ``found`` finished without taking them for speed."""
         self.done += steps
         self.here += 0 if found else steps
+        self._follow()
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=self.done, left=self.left())
-        elif self.shown and time.monotonic() - self.printed > 60:
+        elif self.shown and time.monotonic() - self.printed > self.pause:
             self.printed = time.monotonic()
-            print(
-                f"{self.name}: {self.done / max(1, self.total):.0%}, {self.left()}",
-                file=sys.stderr,
-                flush=True,
-            )
+            self.pause = min(2 * self.pause, 60.0)
+            self.say(f"{self.name}: {self.done / max(1, self.total):.0%}, {self.left()}")
+
+    def _end_stage(self) -> None:
+        if self.name and self.here and not self._bar:
+            self.say(f"{self.name}: done in {duration(time.monotonic() - self.stage)}")
+
+    def _follow(self) -> None:
+        """Begin to measure anew where the number of workers has changed."""
+        now = self.at_once()
+        if now == self.workers:
+            return
+        self.speed, self.here, self.began = self._speed(), 0, time.monotonic()
+        self.workers = now
+        self.say(f"{now} at once now: {self.left()}")
+
+    def _speed(self) -> float:
+        """Steps per second of one worker."""
+        elapsed = time.monotonic() - self.began
+        return self.here / elapsed / self.workers if self.here and elapsed > 1 else self.speed
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
@@ -159,6 +187,4 @@ class Progress:
 
     def left(self) -> str:
         """Time left of this stage."""
-        elapsed = time.monotonic() - self.began
-        speed = self.here / elapsed if self.here and elapsed > 1 else self.speed
-        return f"{duration((self.total - self.done) / speed)} left"
+        return f"{duration((self.total - self.done) / self._speed() / self.workers)} left"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -15,6 +15,7 @@ from propensity.simulate.engine import Engine, Leg, LegResult, State, run_legs
 from propensity.simulate.model import LiquidModel
 from propensity.simulate.physics import scattering, species_temperatures
 from propensity.simulate.pieces import Piece, PieceStore, pack_state, unpack_state
+from propensity.workers.pool import Pool, worker_died
 
 #: Particle-steps of one piece, about half an hour of one core: what a kill can cost at most.
 _PIECE = 4_000_000_000
@@ -60,10 +61,8 @@ class Runner:
     ----------
     engine
         Who integrates.
-    executor
-        Local process pool or Dask.
-    slots
-        Calls in flight at once.
+    pool
+        Local processes or a cluster, of which as many calls are in flight as it asks for at the moment.
     store
         Where finished pieces go.
     advance
@@ -77,14 +76,13 @@ class Runner:
     def __init__(
         self,
         engine: Engine,
-        executor: Executor,
-        slots: int,
+        pool: Pool,
         store: PieceStore,
         length: int,
         advance: Callable[[int, bool], None] = lambda steps, found: None,
         batch: int | None = None,
     ) -> None:
-        self.engine, self.executor, self.slots, self.store = engine, executor, slots, store
+        self.engine, self.pool, self.store = engine, pool, store
         self.length, self.advance, self.batch = length, advance, batch or engine.batch_size
 
     def run(
@@ -104,7 +102,8 @@ class Runner:
         flying: dict[Future[Any], list[tuple[_Work, Iterator[_Work]]]] = {}
         try:
             while waiting or flying:
-                while waiting and len(flying) < self.slots:
+                slots = self.pool.slots()
+                while waiting and len(flying) < slots:
                     batch: list[tuple[_Work, Iterator[_Work]]] = []
                     while waiting and len(batch) < self.batch:
                         iterator = waiting.pop()
@@ -112,9 +111,9 @@ class Runner:
                         if work is not None:
                             batch.append((work, iterator))
                     if batch:
-                        future = self.executor.submit(run_legs, self.engine, [work.leg for work, _ in batch])
+                        future = self.pool.submit(run_legs, self.engine, [work.leg for work, _ in batch])
                         flying[future] = batch
-                done, _ = wait(flying, return_when=FIRST_COMPLETED)
+                done = self.pool.wait(flying)
                 failure: PropensityError | None = None
                 for future in done:
                     batch = flying.pop(future)
@@ -188,10 +187,7 @@ class Runner:
         except PropensityError as error:
             raise type(error)(f"{key}: {error}") from None
         except BrokenProcessPool:
-            raise PropensityError(
-                f"{key}: a worker process died (out of memory, or a crash); what finished is stored,"
-                " so run the same command again."
-            ) from None
+            raise PropensityError(f"{key}: {worker_died()}") from None
         except Exception as error:
             text = " ".join(str(error).split())[:300]
             raise PropensityError(f"{key}: a worker failed ({type(error).__name__}: {text}).") from error

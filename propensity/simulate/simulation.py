@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from propensity.simulate.engine import Engine, Leg, run_legs
 from propensity.simulate.given import given_state
 from propensity.simulate.physics import maxwell_boltzmann
 from propensity.simulate.pieces import PieceStore, check_identity, writable
-from propensity.simulate.pool import Pool, open_pool
 from propensity.simulate.progress import Progress, estimate, plural
 from propensity.simulate.runner import Runner, piece_length
 from propensity.simulate.settings import SimulationSettings
 from propensity.simulate.workflow import RELAX_ITERATIONS, Workflow, first_lattice
+from propensity.workers.pool import WAIT, Pool, open_pool
+from propensity.workers.remote import package_version
 
 #: Steps of the trial that measures the speed.
 _TRIAL = 200
@@ -39,7 +40,8 @@ def simulate_propensities(
     *,
     given: Sequence[Sample] = (),
     workers: int | None = None,
-    scheduler: str | None = None,
+    scheduler: Any = None,
+    wait: float = WAIT,
     estimate_only: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -61,7 +63,9 @@ def simulate_propensities(
     given
         Structures to label instead of melting new ones; see :func:`propensity.simulate.with_given`.
     workers, scheduler
-        Local processes, or the address of a Dask scheduler.
+        Local processes, or a Dask cluster: the address of its scheduler or an open ``distributed.Client``.
+    wait
+        Seconds to wait where no worker of the cluster can work.
     estimate_only
         Say what it would cost and return.
     quiet
@@ -95,19 +99,21 @@ def simulate_propensities(
         return report
     store = None if estimate_only else PieceStore(work, identity)
     try:
-        with open_pool(workers, scheduler, engine.cores) as pool:
+        once = getattr(engine, "one_a_process", False)
+        cluster = {"wait": wait, "say": _silent if quiet else _say, "once_a_process": once}
+        with open_pool(workers, scheduler, engine.cores, EngineCheck(engine), **cluster) as pool:
             masses, speed, preparing, engine_name = _try_out(settings, engine, pool, given)
-            with Progress(speed * pool.workers, not quiet) as progress:
+            with Progress(speed, not quiet, pool.at_once) as progress:
+                pool.say = progress.say
                 progress.say(_title(settings))
                 progress.say(f"{engine_name} on {pool.name}")
-                for line in estimate(settings, speed, pool.workers, preparing):
+                for line in estimate(settings, speed, pool.at_once(), preparing):
                     progress.say(line)
                 if store is None:
                     return {}
                 runner = Runner(
                     engine,
-                    pool.executor,
-                    pool.slots,
+                    pool,
                     store,
                     piece_length(settings.n_particles),
                     progress.advance,
@@ -121,7 +127,7 @@ def simulate_propensities(
                 job = {"simulate": identity}
                 with StoreWriter(output, n_expected=settings.structures, job=job) as writer:
                     flow.ensembles(writer.done(), writer.add)
-                    report = {"engine": engine_name, **flow.report}
+                    report = {"engine": engine_name, "versions": _versions(pool, engine_name), **flow.report}
                     with replacing(report_path(output)) as path:
                         path.write_text(json.dumps(report, indent=1), "utf-8")
                 for line in describe(report, settings):
@@ -212,12 +218,10 @@ def _try_out(
     all of it works.
     """
     model = settings.model
-    name = pool.executor.submit(_describe, engine).result()
+    name = pool.call(_describe, engine)
     start = given_state(given[0], model.dimension) if given else first_lattice(settings, 0)
     try:
-        (rest,) = pool.executor.submit(
-            run_legs, engine, [Leg(start, model, "minimise", iterations=RELAX_ITERATIONS)]
-        ).result()
+        (rest,) = pool.call(run_legs, engine, [Leg(start, model, "minimise", iterations=RELAX_ITERATIONS)])
         masses = rest.state.masses
         assert masses is not None
         each = np.array([masses[start.types == s][0] for s in range(len(model.species))])
@@ -232,8 +236,7 @@ def _try_out(
             min(_at_once(settings, engine), k) for k in (settings.structures * settings.runs, settings.chains)
         ]
         seconds = [
-            pool.executor.submit(run_legs, engine, [leg] * k).result()[-1].seconds
-            for k in sorted(set(numbers))
+            pool.call(run_legs, engine, [leg] * k)[-1].seconds for k in sorted(set(numbers))
         ]
     except PropensityError as error:
         raise type(error)(f"the model {model.name} can't be run: {error}") from None
@@ -249,3 +252,27 @@ def _at_once(settings: SimulationSettings, engine: Engine) -> int:
 
 def _describe(engine: Engine) -> str:
     return engine.describe()
+
+
+@dataclass(frozen=True)
+class EngineCheck:
+    """Versions of what a run needs, asked of every worker of a cluster."""
+
+    engine: Engine
+
+    def __call__(self) -> str:
+        """Of the package and the engine."""
+        return f"{package_version()}, {self.engine.describe()}"
+
+
+def _versions(pool: Pool, engine_name: str) -> str:
+    """What made the data: that of the workers, where they were asked."""
+    return pool.versions or f"{package_version()}, {engine_name}"
+
+
+def _silent(line: str) -> None:
+    """Say nothing."""
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -22,5 +22,10 @@ if __name__ == "__main__":
     if log:
         PieceStore.remove = keep_log
     simulate_propensities(
-        small_settings(), output, make_engine("lammps"), workers=2, scheduler=scheduler, quiet=True
+        small_settings(),
+        output,
+        make_engine("lammps"),
+        workers=None if scheduler else 2,
+        scheduler=scheduler,
+        quiet=True,
     )

@@ -11,6 +11,7 @@ from propensity.simulate import make_engine, register_engine
 from propensity.simulate.pieces import PieceStore
 from propensity.simulate.runner import Runner
 from propensity.simulate.workflow import Workflow
+from propensity.workers.pool import LocalPool
 from tests.simulate.helpers import FreeFlight, small_settings
 
 
@@ -18,7 +19,7 @@ def run_flow(folder, settings, engine, length=10**9, stages=3):
     store = PieceStore(folder, settings.identity())
     samples, lines = {}, []
     with ThreadPoolExecutor(2) as executor:
-        runner = Runner(engine, executor, 2, store, length)
+        runner = Runner(engine, LocalPool(executor, 1), store, length)
         flow = Workflow(settings, runner, store, np.ones(2), lines.append, lambda name, total: None)
         try:
             flow.sample(flow.equilibrate(flow.prepare()))
