@@ -121,8 +121,8 @@ class Engine(Protocol):
         """Processor cores that one call keeps busy."""
         ...
 
-    # An engine whose calls of one process wait for each other, so that further threads of a worker add nothing,
-    # says so with ``one_a_process = True``.
+    # An engine whose calls of one process wait for each other, so that further threads of a worker add
+    # nothing, says so with ``one_a_process = True``.
 
     def run(self, legs: Sequence[Leg]) -> list[LegResult]:
         """Run legs, in any order or together, and return their results in the order given.
