@@ -109,6 +109,16 @@ class Predictor:
         paths = committee_of(model) if isinstance(model, (str, os.PathLike)) else list(model)
         if not paths:
             raise InputError("the committee is empty: give at least one model.")
+        #: What was asked for, with which a worker elsewhere makes the same predictor.
+        self.options: dict[str, Any] = {
+            "device": device,
+            "dtype": dtype,
+            "species_map": species_map,
+            "length_scale": length_scale,
+            "kernel": kernel,
+            "times": times,
+            "quench": quench,
+        }
         self.device = _device(device)
         self.dtype = _dtype(dtype)
         self._process = os.getpid()

@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("analysis", "data", "nn"),
     ("descriptors",),
     ("estimators",),
-    ("training", "evaluation", "predictor"),
+    ("training", "evaluation", "predictor", "travelling"),
     ("provenance",),
     ("integrations",),
     ("simulate",),

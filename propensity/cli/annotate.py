@@ -68,6 +68,16 @@ def parse_box(text: str | None) -> float | list[float] | None:
     type=click.IntRange(min=1),
     help="Frames in work at once.  [default: one a core; one at a time on a GPU or above 50,000 particles]",
 )
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Dask scheduler, such as tcp://host:8786, whose workers predict."
+)
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=3600.0,
+    show_default=True,
+    help="Seconds to wait where no worker of the cluster can work.",
+)
 @click.option("--box", metavar="L,L,L", help="Edges of the periodic box, or one, for files without a box.")
 @click.option("--device", help="cpu, cuda, ...; default: CUDA where there is one.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
@@ -85,6 +95,8 @@ def command(
     stop: int | None,
     step: int,
     workers: int | None,
+    scheduler: str | None,
+    wait: float,
     box: str | None,
     device: str | None,
     overwrite: bool,
@@ -125,6 +137,9 @@ def command(
                 stop=stop,
                 step=step,
                 workers=workers,
+                scheduler=scheduler,
+                wait=wait,
+                say=lambda line: click.echo(line, err=True),
                 box=parse_box(box),
                 overwrite=overwrite,
                 progress=progress,

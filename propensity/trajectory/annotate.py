@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,13 @@ import torch
 
 from propensity.errors import DataError, InputError
 from propensity.predictor import Predictor
-from propensity.provenance import of_frame, without
 from propensity.trajectory.frame import Frame
 from propensity.trajectory.pipeline import in_order, threads_side_by_side
 from propensity.trajectory.readers import open_trajectory
 from propensity.trajectory.stream import Frames
+from propensity.trajectory.work import DoneFrame, annotate_frame, annotated_on_cluster, naming
 from propensity.trajectory.writers import Writer, open_writer
+from propensity.workers.pool import WAIT
 
 #: Particles above which the threads work within a frame, whose memory is then needed once.
 LARGE = 50_000
@@ -108,6 +107,9 @@ def annotate(
     step: int = 1,
     workers: int | None = None,
     overwrite: bool = True,
+    scheduler: Any = None,
+    wait: float = WAIT,
+    say: Callable[[str], None] = lambda line: None,
     box: float | Sequence[float] | None = None,
     progress: Callable[[Frames, PropensitySummary], None] | None = None,
 ) -> PropensitySummary:
@@ -126,6 +128,12 @@ def annotate(
         are so large (``LARGE``) that threads within them pay.  Reading and writing go on beside them.
     overwrite
         Replace an existing output; False refuses (as ``propensity annotate`` does without ``--overwrite``).
+    scheduler
+        Dask cluster that does the work instead: the address of its scheduler or an open
+        ``distributed.Client``.  Workers need neither the trajectory nor the models; the order of frames is
+        kept, and what a worker has not given back when it dies is done by another.
+    wait, say
+        Seconds to wait where no worker of the cluster can work, and who is told meanwhile.
     progress
         Called after each frame.
 
@@ -143,6 +151,8 @@ def annotate(
     DataError
         When there is no frame to annotate.
     """
+    if scheduler is not None and workers is not None:
+        raise InputError("workers are threads of this machine and scheduler is a cluster: give one.")
     if Path(output).exists() and Path(output).samefile(trajectory):
         raise InputError(f"output {output} is the trajectory itself: give another name.")
     if not overwrite and Path(output).exists():
@@ -152,8 +162,12 @@ def annotate(
     failure: BaseException | None = None
     with open_writer(output, predictor) as writer:
         try:
-            for done in _annotated(iter(frames), predictor, writer, workers):
-                with _naming(done.number):
+            if scheduler is None:
+                ready = _annotated(iter(frames), predictor, writer, workers)
+            else:
+                ready = annotated_on_cluster(iter(frames), predictor, writer, scheduler, wait, say)
+            for done in ready:
+                with naming(done.number):
                     writer.append(done.prepared)
                 summary.add(done.types, done.propensities, done.doubtful)
                 if progress is not None:
@@ -172,49 +186,23 @@ def annotate(
     return summary
 
 
-@dataclass(frozen=True)
-class _Done:
-    """A frame ready to be written."""
-
-    number: int
-    types: np.ndarray
-    propensities: np.ndarray
-    prepared: Any
-    doubtful: bool
-
-
 def _annotated(
     frames: Iterator[Frame], predictor: Predictor, writer: Writer, workers: int | None
-) -> Iterator[_Done]:
+) -> Iterator[DoneFrame]:
     """Predict and format frames on threads, in order."""
-
-    def work(frame: Frame) -> _Done:
-        with _naming(frame.number):
-            structure = frame.structure(predictor.species, predictor.species_map)
-            columns = predictor.columns(structure)
-            frame.info = without(frame.info) | of_frame(predictor.known_likeness(structure))
-            prepared = writer.prepare(frame, structure.types, columns)
-        doubtful = bool(frame.info.get("propensity_out_of_distribution"))
-        return _Done(frame.number, structure.types, columns["propensities"], prepared, doubtful)
-
     first = next(frames, None)
     if first is None:
         return
     side_by_side = workers or _side_by_side(len(first), predictor)
     with threads_side_by_side(side_by_side) as submit:
-        yield from in_order(chain([first], frames), work, submit, lambda: side_by_side + 2)
+        yield from in_order(
+            chain([first], frames),
+            lambda frame: submit(annotate_frame, predictor, writer, frame),
+            lambda: side_by_side + 2,
+        )
 
 
 def _side_by_side(n_particles: int, predictor: Predictor) -> int:
     if predictor.device.type != "cpu" or n_particles > LARGE:
         return 1
     return torch.get_num_threads()
-
-
-@contextmanager
-def _naming(number: int) -> Iterator[None]:
-    """Name the frame in errors of its structure."""
-    try:
-        yield
-    except InputError as error:
-        raise DataError(f"frame {number}: {error}") from None

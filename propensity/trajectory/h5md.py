@@ -102,6 +102,10 @@ class H5MD:
             shuffle=True,
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What travels to another machine can prepare and not append.
+        return {}
+
     def finish(self) -> None:
         """Write steps, times and what is said of the frames, and drop what an interrupted ``append`` left."""
         group = self._file.require_group("parameters/propensity")

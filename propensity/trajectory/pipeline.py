@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -13,17 +13,18 @@ import torch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-#: Starts work(item) and returns its future.
-Submit = Callable[[Callable[[Item], Result], Item], "Future[Result]"]
+
+def _wait(future: Future[Any]) -> None:
+    wait([future])
 
 
 def in_order(
     items: Iterator[Item],
-    work: Callable[[Item], Result],
-    submit: Submit[Item, Result],
+    submit: Callable[[Item], Future[Result]],
     ahead: Callable[[], int],
+    wait_for: Callable[[Future[Result]], object] = _wait,
 ) -> Iterator[Result]:
-    """Yield work(item) in the order of the items, of which up to ``ahead()`` are in work meanwhile.
+    """Yield the results of submit(item) in the order of the items, up to ``ahead()`` in work meanwhile.
 
     What reading an item raises comes after the results of those before it.
     """
@@ -38,16 +39,22 @@ def in_order(
             except Exception as error:  # whatever it is, it goes on below
                 failure = error
                 break
-            flying.append(submit(work, item))
+            flying.append(submit(item))
             while flying and (flying[0].done() or len(flying) >= ahead()):
-                yield flying.popleft().result()
+                yield _first(flying, wait_for)
         while flying:
-            yield flying.popleft().result()
+            yield _first(flying, wait_for)
         if failure is not None:
             raise failure
     finally:
         for future in flying:
             future.cancel()
+
+
+def _first(flying: deque[Future[Result]], wait_for: Callable[[Future[Result]], object]) -> Result:
+    while not flying[0].done():
+        wait_for(flying[0])
+    return flying.popleft().result()
 
 
 @contextmanager

@@ -97,30 +97,32 @@ def open_writer(path: str | Path, predictor: Predictor) -> Iterator[Writer]:
             ) from None
 
 
-class _ExtXYZ:
+class _Stream:
+    """A stream of frames; what travels to another machine can prepare and not append."""
+
     def __init__(self, stream: Any, predictor: Predictor) -> None:
         self._stream, self._facts = stream, facts(predictor)
 
+    def append(self, prepared: Any) -> None:
+        """Write a frame."""
+        self._stream.write(prepared)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_stream": None}
+
+
+class _ExtXYZ(_Stream):
     def prepare(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> str:
         return format_xyz(_annotated(frame, types, columns, self._facts))
 
-    def append(self, prepared: str) -> None:
-        self._stream.write(prepared)
 
-
-class _Traj:
+class _Traj(_Stream):
     """ASE's own format, which keeps no columns but those that it knows: ours go to ``info``."""
-
-    def __init__(self, stream: Any, predictor: Predictor) -> None:
-        self._stream, self._facts = stream, facts(predictor)
 
     def prepare(self, frame: Frame, types: np.ndarray, columns: dict[str, np.ndarray]) -> ase.Atoms:
         atoms = _annotated(frame, types, columns, self._facts)
         atoms.info |= columns
         return atoms
-
-    def append(self, prepared: ase.Atoms) -> None:
-        self._stream.write(prepared)
 
 
 def _annotated(
@@ -165,11 +167,12 @@ def _symbols(frame: Frame, types: np.ndarray) -> list[str]:
     return [chemical_symbols[k] for k in (given if usable and given is not None else types + 1)]
 
 
-class _Dump:
+class _Dump(_Stream):
     """LAMMPS dump; its format has no place for remarks, so they go to a JSON file beside it."""
 
     def __init__(self, stream: Any, predictor: Predictor) -> None:
-        self._stream, self._times, self._facts = stream, predictor.times, facts(predictor)
+        super().__init__(stream, predictor)
+        self._times = predictor.times
         self._frames = self._negative = 0
         self._doubtful: list[int] = []
 

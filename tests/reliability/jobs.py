@@ -114,10 +114,10 @@ def _trained(path: Path) -> dict[str, np.ndarray]:
 @contextmanager
 def _threads(*_: Any) -> Iterator[Any]:
     """Instead of worker processes, whose start would take longer than all the rest."""
-    from propensity.simulate.pool import Pool
+    from propensity.workers.pool import LocalPool
 
     with ThreadPoolExecutor(1) as executor:
-        yield Pool(executor, 1, 2, "a thread")
+        yield LocalPool(executor, 1)
 
 
 def _simulate(folder: Path) -> None:

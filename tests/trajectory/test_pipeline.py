@@ -30,7 +30,7 @@ def test_results_come_in_order_and_few_items_are_taken_ahead():
         return k * k
 
     with ThreadPoolExecutor(3) as pool:
-        results = in_order(items(), work, pool.submit, lambda: 5)
+        results = in_order(items(), lambda k: pool.submit(work, k), lambda: 5)
         threading.Timer(0.2, gate.set).start()
         assert next(results) == 0
         assert taken == list(range(5))
@@ -45,7 +45,7 @@ def test_an_item_that_cannot_be_read_comes_after_those_before_it(broken):
 
     found = []
     with ThreadPoolExecutor(2) as pool, pytest.raises(ValueError, match="broken"):
-        for k in in_order(items(), abs, pool.submit, lambda: 4):
+        for k in in_order(items(), lambda k: pool.submit(abs, k), lambda: 4):
             found.append(k)
     assert found == list(range(broken))
 
@@ -60,7 +60,7 @@ def test_what_nobody_waits_for_is_not_begun():
         return k
 
     with ThreadPoolExecutor(1) as pool:
-        results = in_order(iter(range(9)), work, pool.submit, lambda: 5)
+        results = in_order(iter(range(9)), lambda k: pool.submit(work, k), lambda: 5)
         assert next(results) == 0
         results.close()
         gate.set()

