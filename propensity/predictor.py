@@ -117,7 +117,7 @@ class Predictor:
             "length_scale": length_scale,
             "kernel": kernel,
             "times": times,
-            "quench": quench,
+            "potential": potential,
         }
         self.device = _device(device)
         self.dtype = _dtype(dtype)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: steps after which a quench has failed.
 FORCE, MAX_STEPS = 1e-4, 5000
 #: The usual curvature of the potential, 500 ε/σ², makes steps that need no line search.
-SETTINGS: dict[str, Any] = {"maxstep": 0.1, "alpha": 500.0, "memory": 30}
+SETTINGS: dict[str, Any] = {"maxstep": 0.1, "alpha": 500.0, "memory": 10}
 
 
 def inherent_structure(
@@ -30,7 +30,8 @@ def inherent_structure(
     of any other interaction by LAMMPS.
 
     FIRE on a CUDA device where there is one (0.04 s for 4096 particles; many at once:
-    :func:`propensity.physics.gpu.quench.inherent_structures`), else ASE's L-BFGS (five seconds on one core).
+    :func:`propensity.physics.gpu.quench.inherent_structures`), else L-BFGS with the steps of ASE's (two
+    seconds on one core).
     Where several minima are near, another algorithm may find another one.
 
     Parameters
@@ -60,31 +61,28 @@ def inherent_structure(
     if potential.startswith(LAMMPS):
         own = by_lammps("minimum")(structure.scaled(length_scale), potential.removeprefix(LAMMPS))
         return own.scaled(1 / length_scale)
-    from ase import Atoms
-    from ase.optimize import LBFGS
-
     from propensity.physics.gpu.device import best_device
     from propensity.physics.gpu.quench import inherent_structures
-    from propensity.physics.kob_andersen import KobAndersen, check_mixture, check_potential
+    from propensity.physics.kob_andersen import POTENTIALS, check_mixture, check_potential, pair_table
+    from propensity.physics.minimise import Search
 
     if not structure.is_periodic:
         raise InputError(
             f"pbc is {structure.pbc.tolist()}: a quench needs a box that is periodic in every direction."
         )
+    check_potential(potential)
+    check_mixture(structure)
     device = best_device()
     if device is not None and structure.dimension == 3 and fits_gpu(structure):
-        check_potential(potential)
-        check_mixture(structure)
         return inherent_structures([structure], potential, force=force, device=device)[0]
-    atoms = Atoms(structure.types + 1, structure.positions, cell=structure.cell, pbc=structure.pbc)
-    atoms.calc = KobAndersen(potential)
-    if not LBFGS(atoms, logfile=None, **SETTINGS).run(fmax=force, steps=MAX_STEPS):  # type: ignore[arg-type]
-        found = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
+    search = Search(structure, pair_table(POTENTIALS[potential]), **SETTINGS)
+    found = search.run(force, MAX_STEPS)
+    if not found < force:
         raise PropensityError(
             f"no energy minimum within {MAX_STEPS} steps (largest force {found:.3g} ε/σ, wanted {force:g}): "
             "check the species and the length scale."
         )
-    return structure.with_positions(atoms.positions)
+    return structure.with_positions(search.positions)
 
 
 def with_inherent_structures(samples: Sequence[Sample]) -> list[Sample | DataError]:

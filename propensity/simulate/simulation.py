@@ -235,9 +235,7 @@ def _try_out(
         numbers = [
             min(_at_once(settings, engine), k) for k in (settings.structures * settings.runs, settings.chains)
         ]
-        seconds = [
-            pool.call(run_legs, engine, [leg] * k)[-1].seconds for k in sorted(set(numbers))
-        ]
+        seconds = [pool.call(run_legs, engine, [leg] * k)[-1].seconds for k in sorted(set(numbers))]
     except PropensityError as error:
         raise type(error)(f"the model {model.name} can't be run: {error}") from None
     fast, slow = (_TRIAL / max(s, 1e-6) for s in (seconds[-1], seconds[0]))
