@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import joblib
 import numpy as np
 import torch
-from MDAnalysis.analysis.backends import BackendBase, BackendMultiprocessing
+from MDAnalysis.analysis.backends import BackendBase
 from MDAnalysis.analysis.base import AnalysisBase
 from MDAnalysis.analysis.results import ResultsGroup
 from MDAnalysis.core.groups import AtomGroup, UpdatingAtomGroup
 from MDAnalysis.core.universe import Universe
 
 from propensity.errors import InputError
+from propensity.integrations.backends import chosen
 from propensity.integrations.varying_types import refuse_varying_types
 from propensity.predictor import Predictor, PredictorOptions
 from propensity.structure import Structure
@@ -26,14 +26,6 @@ if TYPE_CHECKING:
 
 #: Results at all times → results at the default time.
 _AT_DEFAULT = {"propensities": "propensity", "propensities_std": "propensity_std"}
-
-
-class _Processes(BackendMultiprocessing):
-    """Fresh worker processes: forked ones hang once the parent has computed with OpenMP or CUDA."""
-
-    def apply(self, func: Callable[..., Any], computations: list[Any]) -> list[Any]:
-        with joblib.parallel_config("loky", n_jobs=self.n_workers):
-            return cast("list[Any]", joblib.Parallel()(joblib.delayed(func)(task) for task in computations))
 
 
 class PropensityAnalysis(AnalysisBase):
@@ -71,6 +63,10 @@ class PropensityAnalysis(AnalysisBase):
 
     Notes
     -----
+    ``backend="dask"`` uses an open ``distributed.Client`` (MDAnalysis alone would start processes on one
+    machine); without one, and with ``backend="multiprocessing"``, work stays on this machine.  What is done
+    when a worker dies is kept, and the rest is done again.
+
     Workers hold the path of the model and load it when they see their first frame.  Positions in
     MDAnalysis are float32, so values differ from those of float64 files by about 1e-6 relative.
 
@@ -132,8 +128,7 @@ class PropensityAnalysis(AnalysisBase):
         return ("serial", "multiprocessing", "dask")
 
     def _configure_backend(self, *args: Any, **kwargs: Any) -> BackendBase:
-        backend = super()._configure_backend(*args, **kwargs)
-        return _Processes(backend.n_workers) if type(backend) is BackendMultiprocessing else backend
+        return chosen(super()._configure_backend(*args, **kwargs))
 
     @property
     def predictor(self) -> Predictor:

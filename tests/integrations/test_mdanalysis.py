@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import warnings
+from functools import partial
 
 import MDAnalysis
 import numpy as np
 import pytest
 
 from propensity import Predictor, PropensityAnalysis, PropensityCalculator, Structure
-from propensity.errors import DataError, InputError
+from propensity.errors import DataError, InputError, PropensityError
+from propensity.integrations.backends import ClusterBackend, ProcessesBackend
 from tests.conftest import make_liquid, make_tiny_model
 from tests.trajectory.conftest import LAMMPS, universe, write, write_dump
+from tests.workers.cluster import Cluster
 
 MAP = {1: "A", 2: "B"}
 
@@ -264,3 +268,39 @@ def test_a_triclinic_dump_by_lammps(tiny_model):
         order = np.argsort(frame.arrays["id"])
         ours = predictor.predict(frame.structure(("A", "B"), MAP))[order]
         assert np.median(np.abs(values - ours) / ours) < 1e-5
+
+
+def die_once(mark, part):
+    """A part whose process dies the first time."""
+    if part == 1 and not mark.exists():
+        mark.touch()
+        os._exit(1)
+    return part, os.getpid()
+
+
+def test_what_is_done_when_a_process_dies_is_kept(tmp_path):
+    found = ProcessesBackend(n_workers=2).apply(partial(die_once, tmp_path / "mark"), [0, 1, 2])
+    assert [part for part, _ in found] == [0, 1, 2] and (tmp_path / "mark").exists()
+
+
+def test_processes_that_always_die_are_one_sentence():
+    with pytest.raises(PropensityError, match=r"died 3 times .* 0 of 1 parts done: use fewer n_workers"):
+        ProcessesBackend(n_workers=1).apply(os._exit, [1])
+
+
+def test_an_open_client_is_used(dumped, tiny_model, tmp_path):
+    """By the name of MDAnalysis's own backend, which knows no cluster."""
+    cluster = Cluster(tmp_path)
+    try:
+        from distributed import Client
+
+        cluster.worker("one", threads=2)
+        serial = PropensityAnalysis(dumped, tiny_model, species_map=MAP).run()
+        with Client(cluster.address):
+            analysis = PropensityAnalysis(dumped, tiny_model, species_map=MAP)
+            assert isinstance(analysis._configure_backend("dask", 2), ClusterBackend)
+            analysis.run(backend="dask", n_workers=2)
+        assert np.array_equal(serial.results.propensities, analysis.results.propensities)
+        assert np.array_equal(serial.frames, analysis.frames)
+    finally:
+        cluster.close()

@@ -1,0 +1,63 @@
+"""The search in numba: forces of the calculator, minima of ASE's L-BFGS."""
+
+from __future__ import annotations
+
+import ase
+import numpy as np
+import pytest
+from ase.optimize import LBFGS
+
+from propensity.physics.kob_andersen import POTENTIALS, KobAndersen, pair_table
+from propensity.physics.minimise import Search
+from propensity.physics.quench import SETTINGS
+from propensity.structure import Structure, minimum_image
+from tests.conftest import make_liquid
+
+SMOOTH = "lj/cut force-shifted"
+CELLS = {
+    "large": np.eye(3) * 7.0,
+    "smaller than the cutoff": np.diag([2.2, 3.0, 6.0]),
+    "sheared": np.array([[4.0, 0.0, 0.0], [1.7, 5.0, 0.0], [-1.5, 2.0, 4.5]]),
+}
+
+
+def calculated(structure, potential):
+    atoms = ase.Atoms(structure.types + 1, structure.positions, cell=structure.cell, pbc=structure.pbc)
+    atoms.calc = KobAndersen(potential)
+    return atoms
+
+
+@pytest.mark.parametrize("potential", POTENTIALS)
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+def test_forces_are_those_of_the_calculator(cell, potential):
+    random = np.random.default_rng(0)
+    n = 24
+    # Far outside the cell as well: molecular dynamics leaves particles unwrapped.
+    positions = random.random((n, 3)) @ cell + random.integers(-2, 3, (n, 3)) @ cell
+    structure = Structure(positions, random.integers(0, 2, n), cell)
+    search = Search(structure, pair_table(POTENTIALS[potential]), **SETTINGS)
+    search._evaluate()
+    expected = calculated(structure, potential).get_forces()
+    np.testing.assert_allclose(search._forces, expected, rtol=1e-9, atol=1e-9 * abs(expected).max())
+
+
+def test_minimum_is_that_of_ase():
+    """By the same steps, with lists made anew on the way."""
+    structure = make_liquid(400, seed=3)
+    search = Search(structure, pair_table(True), **SETTINGS)
+    first = search._list
+    assert search.run(1e-7, 5000) < 1e-7
+    assert search._list is not first
+    atoms = calculated(structure, SMOOTH)
+    assert LBFGS(atoms, logfile=None, **SETTINGS).run(fmax=1e-7, steps=5000)
+    apart = minimum_image(search.positions - atoms.positions, structure.cell, structure.pbc)
+    assert np.linalg.norm(apart, axis=1).max() < 1e-5
+
+
+def test_a_minimum_stays_where_it_is():
+    structure = make_liquid(120)
+    search = Search(structure, pair_table(True), **SETTINGS)
+    search.run(1e-6, 5000)
+    again = Search(structure.with_positions(search.positions), pair_table(True), **SETTINGS)
+    again.run(1e-6, 5000)
+    np.testing.assert_array_equal(again.positions, search.positions)
