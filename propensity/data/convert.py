@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_context, parent_process
@@ -139,6 +140,12 @@ def _run(entries: list[Entry], task: _Task, workers: int | None) -> Iterator[str
                 pending |= {pool.submit(task, entry) for entry in islice(queue, len(ready))}
                 for future in ready:
                     yield future.result()
+        except BrokenProcessPool:
+            raise PropensityError(
+                "a process that converts died (out of memory, or a crash): the structures that were done are"
+                f" in {task.writer.parts}, and the same command goes on from them (fewer --workers take less"
+                " memory)."
+            ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -41,8 +41,8 @@ class ProcessesBackend(BackendMultiprocessing):
             if len(done) == len(computations):
                 return [done[k] for k in range(len(computations))]
         raise PropensityError(
-            f"processes of the analysis died {ATTEMPTS} times (out of memory, or a crash), with {len(done)} of"
-            f" {len(computations)} parts done: use fewer n_workers, or more n_parts so that less is lost."
+            f"processes of the analysis died {ATTEMPTS} times (out of memory, or a crash), with {len(done)}"
+            f" of {len(computations)} parts done: use fewer n_workers, or more n_parts so that less is lost."
         )
 
 

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -334,3 +336,36 @@ def test_info_of_trajectories(tmp_path):
     (tmp_path / "empty.extxyz").write_text("")
     with pytest.raises(PropensityError, match=r"empty\.extxyz"):
         shown(tmp_path / "empty.extxyz")
+
+
+def test_a_process_that_dies_is_one_sentence(folder, tmp_path, monkeypatch):
+    """What is done is kept, and the same call goes on."""
+
+    class Dies:
+        def __init__(self, *arguments):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def submit(self, task, entry):
+            future = Future()
+            if task.writer.done():
+                future.set_exception(BrokenProcessPool("a child died"))
+            else:
+                future.set_result(task(entry))
+            return future
+
+        def shutdown(self, **options):
+            pass
+
+    monkeypatch.setattr("propensity.data.convert.ProcessPoolExecutor", Dies)
+    with pytest.raises(PropensityError, match=r"process that converts died .*\.parts, and the same command"):
+        convert([folder], tmp_path / "out.h5", workers=2)
+    monkeypatch.undo()
+    seen = []
+    convert([folder], tmp_path / "out.h5", workers=1, progress=lambda *a: seen.append(a))
+    assert seen[0][0] >= 1 and len(open_dataset(tmp_path / "out.h5")) == 24
