@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 
 #: Rooms (a package or module under ``propensity``, or a top-level package) by floor, from the ground up.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "defaults", "simd", "threads", "version", "workers"),
-    ("extras",),
+    ("errors", "defaults", "simd", "threads", "version"),
+    ("extras", "workers"),
     ("registry", "compiling", "files", "locks", "species", "statistics", "dimension", "diameters"),
     ("structure", "archive", "documents", "tensors"),
     ("neighbours", "sample", "plotting"),
@@ -23,8 +23,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("analysis", "data", "nn"),
     ("descriptors",),
     ("estimators",),
-    ("training", "evaluation", "predictor", "travelling"),
-    ("provenance",),
+    ("training", "evaluation", "predictor"),
+    ("provenance", "travelling"),
     ("integrations",),
     ("simulate",),
     ("trajectory", "runs", "lammps_bridge"),

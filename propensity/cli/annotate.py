@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from propensity.errors import InputError
+from propensity.errors import DataError, InputError
 
 
 def parse_times(text: str | None) -> list[float] | None:
@@ -113,6 +115,10 @@ def command(
     propensity annotate dump.lammpstrj -o out.dump -m ka-cage --potential "lj/cut force-shifted"
     propensity annotate traj.xtc conf.gro -o out.h5 --species-map A=A,B=B --length-scale 10
     """  # noqa: D301
+    for file in (trajectory, topology):
+        # Before anything heavy is imported.
+        if file is not None and not Path(file).exists():
+            raise DataError(f"{file} doesn't exist: give the path of a trajectory.")
     from propensity.cli.summary_tables import frame_progress, print_summary
     from propensity.predictor import Predictor
     from propensity.species import parse_species_map
