@@ -13,7 +13,8 @@ from joblib.externals.loky import ProcessPoolExecutor
 from MDAnalysis.analysis.backends import BackendBase, BackendDask, BackendMultiprocessing
 
 from propensity.errors import PropensityError
-from propensity.workers.pool import WAIT, open_pool
+from propensity.workers.opening import open_pool
+from propensity.workers.pool import WAIT
 
 #: Times that parts of a run are begun whose process died.
 ATTEMPTS = 3

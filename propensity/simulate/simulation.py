@@ -24,7 +24,8 @@ from propensity.simulate.progress import Progress, estimate, plural
 from propensity.simulate.runner import Runner, piece_length
 from propensity.simulate.settings import SimulationSettings
 from propensity.simulate.workflow import RELAX_ITERATIONS, Workflow, first_lattice
-from propensity.workers.pool import WAIT, Pool, open_pool
+from propensity.workers.opening import open_pool
+from propensity.workers.pool import WAIT, Pool
 from propensity.workers.remote import package_version
 
 #: Steps of the trial that measures the speed.

@@ -18,7 +18,7 @@ from propensity.trajectory.frame import Frame
 from propensity.trajectory.pipeline import in_order
 from propensity.trajectory.writers import Writer
 from propensity.travelling import TravellingPredictor
-from propensity.workers.pool import open_pool
+from propensity.workers.opening import open_pool
 
 #: Particles and frames of one call to a cluster: the network takes longer over them than they travel.
 _PARTICLES, _FRAMES = 50_000, 8

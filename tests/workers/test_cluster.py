@@ -12,7 +12,7 @@ import pytest
 from propensity.errors import InputError, PropensityError
 from propensity.workers import cluster as module
 from propensity.workers.cluster import ClusterPool
-from propensity.workers.pool import open_pool
+from propensity.workers.opening import open_pool
 from tests.workers import work
 from tests.workers.cluster import OTHER, ROOT, WITHOUT
 
@@ -150,7 +150,7 @@ def test_a_scheduler_that_dies_is_one_sentence(cluster, tmp_path):
 CLIENT = """
 import sys
 from pathlib import Path
-from propensity.workers.pool import open_pool
+from propensity.workers.opening import open_pool
 from tests.workers import work
 with open_pool(None, sys.argv[1], check=work.versions) as pool:
     pool.wait([pool.submit(work.long_run, Path(sys.argv[2]))])
