@@ -26,7 +26,7 @@ class LammpsFrame:
 
     ``tags``, ``types`` and ``selected`` have shape (N,); ``positions`` (N, 3) count from the lower
     corner of the box; ``cell`` (3, 3) has the edges as rows; ``pbc`` (3,); ``dimension`` is that of LAMMPS,
-    None where it isn't known.
+    None where it isn't known; ``diameters`` (N,) where atoms have a radius.
     """
 
     tags: np.ndarray
@@ -36,6 +36,7 @@ class LammpsFrame:
     pbc: np.ndarray
     selected: np.ndarray
     dimension: int | None = None
+    diameters: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,10 @@ def annotate(predictor: Predictor, frame: LammpsFrame, indices: Sequence[int]) -
         )
     present, inverse = np.unique(frame.types[order], return_inverse=True)
     types = map_species({"type": present}, predictor.species, predictor.species_map)[inverse]
-    structure = Structure(frame.positions[order], types, frame.cell, frame.pbc, dimension=frame.dimension)
+    sizes = None if frame.diameters is None else frame.diameters[order]
+    structure = Structure(
+        frame.positions[order], types, frame.cell, frame.pbc, dimension=frame.dimension, diameters=sizes
+    )
     predicted = predictor.predict(structure)[:, list(indices)]
     selected = frame.selected[order]
     groups = [selected] + [selected & (types == k) for k in range(len(predictor.species))]

