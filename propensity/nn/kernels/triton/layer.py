@@ -73,7 +73,6 @@ class Layers(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[Any, ...]:
         """Gradients of all that :meth:`forward` takes."""
-        wants_harmonics, wants_basis = ctx.needs_input_grad[4:6]
         packed, scalars, first, basis, *saved = ctx.saved_tensors
         n = len(ctx.layers)
         features, kept = saved[:n], saved[n:]
@@ -98,8 +97,7 @@ class Layers(torch.autograd.Function):
                 basis,
                 state,
                 gradients,
-                wants_harmonics,
-                wants_basis,
+                ctx.needs_input_grad[4:6],
             )
             edges = [
                 b if a is None else a if b is None else a.add_(b) for a, b in zip(edges, found, strict=True)
@@ -188,12 +186,12 @@ class LayerPass:
         basis: torch.Tensor,
         state: list[torch.Tensor],
         gradients: torch.Tensor,
-        wants_harmonics: bool,
-        wants_basis: bool,
+        wants: tuple[bool, bool],
     ) -> tuple[torch.Tensor | None, ...]:
         """Gradients of the features before, harmonics and basis; those of the parameters go to
-        ``gradients``.
+        ``gradients``.  ``wants`` says whether those of harmonics and of the basis are asked for.
         """
+        wants_harmonics, wants_basis = wants
         mask, affine, sums, mixed, scale, mean, inverse = state
         shapes, geometry = self.shapes, self.geometry
         values: Values = self.packing.values(packed, self.number)
