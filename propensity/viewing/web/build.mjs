@@ -2,7 +2,7 @@
 import { build } from "esbuild";
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 
-const folder = "../propensity/viewing/page/vendor";
+const folder = "../page/vendor";
 const result = await build({
   entryPoints: ["vendor.js"], bundle: true, minify: true, format: "iife", globalName: "vendor",
   target: "es2021", legalComments: "none", metafile: true, charset: "utf8", outfile: `${folder}/vendor.min.js`,
@@ -16,6 +16,6 @@ const licences = packages.map((name) => {
     + readFileSync(`node_modules/${name}/${file}`, "utf8").trim();
 });
 writeFileSync(`${folder}/LICENSES.txt`,
-  "vendor.min.js bundles parts of these packages, unchanged but for minification (see web/ in the sources).\n\n"
+  "vendor.min.js bundles parts of these packages, unchanged but for minification (see propensity/viewing/web in the sources).\n\n"
   + licences.join(`\n\n${"-".repeat(78)}\n\n`) + "\n");
 console.log(packages.join(" "));
