@@ -3,58 +3,128 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 
-from propensity.errors import InputError
+from propensity.errors import DataError
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
-from propensity.estimators.inputs import check_types
-from propensity.nn.gated import GatedNetwork, gated_graph
+from propensity.estimators.inputs import InputPositions, check_types, input_structure
+from propensity.estimators.options import Options, read_options
+from propensity.estimators.training_set import training_card
+from propensity.nn.gated import GatedGraph, GatedNetwork, gated_graph
+from propensity.nn.gated.layer import Standard
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from propensity.sample import Sample
+
+CITATION = (
+    "cage states: R. M. Alkemade, F. Smallenburg and L. Filion, J. Chem. Phys. 158, 134512 (2023); networks"
+    " of them: X. Jiang et al., arXiv:2407.06111; equivariant networks for propensities: F. S. Pezzicoli,"
+    " G. Charpiat and F. P. Landes, SciPost Phys. 16, 136 (2024)"
+)
+
+
+class GatedOptions(Options):
+    """Options of :meth:`GatedEstimator.fit`; the defaults are those of ``ka-cage``."""
+
+    inputs: Literal["thermal", "inherent", "cage"] = Field(
+        "cage", description="What the network sees: thermal positions, minima too, or cage states as well."
+    )
+    n_layers: int = Field(6, ge=3, description="Layers; the first two read thermal neighbours.")
+    cutoff: float = Field(2.0, gt=0, description="Neighbours are closer than this, in σ_AA.")
+    pair_force: bool = Field(
+        True, description="Lennard-Jones force and slope among the radial functions (Kob–Andersen mixtures)."
+    )
+    epochs: int = Field(27, ge=1, description="Passes over the training structures.")
+    batch_size: int = Field(2, ge=1, description="Structures a step.")
+    learning_rate: float = Field(2e-3, gt=0, description="Highest learning rate of AdamW.")
+    weight_decay: float = Field(2e-2, ge=0, description="Weight decay of AdamW.")
+    average: float = Field(0.998, ge=0, lt=1, description="Decay of the running average of the weights.")
+    seed: int = Field(0, ge=0, description="Of weights and order of the structures.")
+    device: str | None = Field(None, description="cpu or cuda; default: CUDA where there is one.")
 
 
 class GatedEstimator(Estimator):
     """Network, card and the constants that turn its outputs into propensities."""
 
     kind = "gated"
+    options = GatedOptions
 
     def __init__(self, network: GatedNetwork, card: Card) -> None:
         self.network, self.card = network.eval(), card
 
-    def fit(self, train: Sequence[Sample], valid: Sequence[Sample] = (), **options: Any) -> GatedEstimator:
-        """Not trained through here."""
-        raise InputError(
-            f"models of kind {self.kind!r} are trained by benchmarks/train_gated.py: see docs/training.md."
+    @classmethod
+    def fit(
+        cls,
+        train: Sequence[Sample],
+        valid: Sequence[Sample] = (),
+        options: GatedOptions | None = None,
+        **values: Any,
+    ) -> Self:
+        """Train with :class:`GatedOptions` on all species; ``valid`` is not used, the average is kept.
+
+        Raises
+        ------
+        DataError
+            When samples lack the minima or cage states that the inputs need.
+        """
+        opts = read_options(GatedOptions, values, options)
+        train = list(train)
+        positions: InputPositions = "thermal" if opts.inputs == "thermal" else "both"
+        recipe = _cage_recipe(train) if opts.inputs == "cage" else {}
+        card = training_card(
+            cls.kind,
+            train,
+            config={},
+            options=opts.model_dump(mode="json"),
+            input_positions=positions,
+            cutoff=opts.cutoff,
+            trained_species=train[0].species if train else (),
+            citation=CITATION,
         )
+        device = torch.device(opts.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(opts.seed)
+            network = GatedNetwork(
+                ["thermal"] * 2 + [opts.inputs] * (opts.n_layers - 2),
+                opts.inputs,
+                n_species=len(card.species),
+                n_outputs=len(card.times),
+                n_cages=len(recipe.get("radii", ())),
+                cutoff=opts.cutoff,
+                pair_force=opts.pair_force and len(card.species) == 2,
+            ).to(device)
+            history = _train(network, _examples(train, network, card, positions, device), opts)
+        card.config, card.cage_recipe = network.config, recipe
+        card.training["history"] = history
+        return cls(network.cpu(), card)
 
     @torch.no_grad()
     def predict(self, structure: Structure) -> np.ndarray:
         """See :meth:`propensity.estimators.base.Estimator.predict`."""
         check_types(structure, self.card.species)
-        network = self.network
-        graph = gated_graph(
-            structure, network.cutoff, network.states, network.inputs,
-            device=network.bias.device, dtype=network.bias.dtype,
-        )  # fmt: skip
-        standardised = network(graph).cpu().double().numpy()
+        graph = _graph(structure, self.network)
+        standardised = self.network(graph).cpu().double().numpy()
         mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
         return standardised * std[structure.types] + mean[structure.types]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """State dict of the network in half precision, which predictions don't feel."""
+        """State dict of the network, matrices in half precision, which predictions don't feel."""
         return {
             name: tensor.detach().cpu().numpy().astype(np.float16 if tensor.ndim > 1 else np.float32)
             for name, tensor in self.network.state_dict().items()
         }
 
     @classmethod
-    def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> GatedEstimator:
+    def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> Self:
         """Rebuild the network from its card and state dict."""
         network = GatedNetwork(**card.config)
         network.load_state_dict(
@@ -62,7 +132,103 @@ class GatedEstimator(Estimator):
         )
         return cls(network, card)
 
-    def to(self, device: Any = None, dtype: Any = None, kernel: str | None = None) -> GatedEstimator:
-        """Move the network."""
+    def to(self, device: Any = None, dtype: Any = None, kernel: str | None = None) -> Self:
+        """Move the network; it has one implementation only."""
         self.network.to(device=device, dtype=dtype)
         return self
+
+
+@dataclass(frozen=True)
+class _Example:
+    graph: GatedGraph
+    labels: torch.Tensor
+
+
+def _graph(structure: Structure, network: GatedNetwork) -> GatedGraph:
+    return gated_graph(
+        structure,
+        network.cutoff,
+        network.states,
+        network.inputs,
+        device=network.bias.device,
+        dtype=network.bias.dtype,
+    )
+
+
+def _cage_recipe(train: Sequence[Sample]) -> dict[str, Any]:
+    """How to make cage states like those of the samples, for predictions."""
+    for sample in train:
+        if sample.cage is None or sample.temperature is None:
+            raise DataError(
+                f"{sample.name} has no cage state or temperature: add cage states by `propensity convert"
+                " --cage`, or train with inputs='inherent'."
+            )
+    first = train[0]
+    assert first.cage is not None
+    return {"temperature": first.temperature, "radii": first.cage.radii.tolist()}
+
+
+def _examples(
+    train: Sequence[Sample],
+    network: GatedNetwork,
+    card: Card,
+    positions: InputPositions,
+    device: torch.device,
+) -> list[_Example]:
+    """Graphs with standardised labels; the network's inputs get their scales."""
+    mean, std = np.array(card.target_mean), np.array(card.target_std)
+    examples = []
+    for sample in train:
+        structure = input_structure(sample, positions)
+        labels = (sample.propensities - mean[structure.types]) / std[structure.types]
+        examples.append(
+            _Example(_graph(structure, network), torch.as_tensor(labels, dtype=torch.float32, device=device))
+        )
+    some = [example.graph for example in examples[:8]]
+    for name in ("vector", "quadrupole"):
+        values = torch.cat([getattr(graph, f"{name}_inputs") for graph in some])
+        getattr(network, f"{name}_scale").copy_(values.square().mean(dim=(0, 1)).sqrt())
+    measured = [part for part in network.modules() if isinstance(part, Standard)]
+    for part in measured:
+        part.measuring = True
+    with torch.no_grad():
+        network(some[0])
+    for part in measured:
+        part.measuring = False
+    return examples
+
+
+def _train(network: GatedNetwork, examples: list[_Example], opts: GatedOptions) -> list[float]:
+    """AdamW down a cosine, with a running average of the weights; the mean loss of each epoch."""
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    plain = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": opts.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=opts.learning_rate, betas=(0.9, 0.99))
+    per_epoch = -(-len(examples) // opts.batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, opts.epochs * per_epoch)
+    average = [p.detach().clone() for p in network.parameters()]
+    history, step = [], 0
+    network.train()
+    for _ in range(opts.epochs):
+        total = 0.0
+        for some in torch.randperm(len(examples)).split(opts.batch_size):
+            optimizer.zero_grad(set_to_none=True)
+            for k in some.tolist():
+                loss = (network(examples[k].graph) - examples[k].labels).square().mean()
+                (loss / len(some)).backward()
+                total += loss.item()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            step += 1
+            # Early on the average is that of all steps so far.
+            share = max(1 - opts.average, 1 / step)
+            torch._foreach_lerp_(average, [p.detach() for p in network.parameters()], share)
+        history.append(total / len(examples))
+    with torch.no_grad():
+        for parameter, mean in zip(network.parameters(), average, strict=True):
+            parameter.copy_(mean)
+    return history

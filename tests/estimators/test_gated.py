@@ -1,0 +1,116 @@
+"""The gated network as a model: training, storage, the shipped committee and what it makes by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import propensity.physics.cage
+from propensity import InputError, Predictor, inherent_structure, load_model, save_model
+from propensity.errors import DataError
+from propensity.estimators.gated import GatedEstimator
+from propensity.evaluation import evaluate
+from propensity.sample import Sample
+from propensity.structure import CageState, Structure
+from tests.conftest import make_liquid
+
+FEW = {
+    "epochs": 25,
+    "n_layers": 3,
+    "learning_rate": 1e-2,
+    "average": 0.8,
+    "pair_force": False,
+    "device": "cpu",
+}
+
+
+def caged(seed: int, n: int = 120) -> Sample:
+    """Labels that hang on the distance from the cage to the thermal position, and on species."""
+    random = np.random.default_rng(seed)
+    thermal = make_liquid(n, seed=seed)
+    inherent = thermal.positions + 0.05 * random.normal(size=(n, 3))
+    offset = 0.05 * random.normal(size=(2, n, 3))
+    root = 0.05 * random.normal(size=(2, n, 3, 3))
+    cage = CageState(
+        np.array([0.25, 0.45]), offset, root @ root.transpose(0, 1, 3, 2), np.zeros(2), 0, inherent
+    )
+    way = np.linalg.norm(inherent + offset[1] - thermal.positions, axis=1)
+    labels = np.stack([0.1 + way, 0.2 + 0.1 * thermal.types + way], axis=1)
+    return Sample(
+        thermal, np.array([1.0, 10.0]), labels, f"s{seed}", inherent_positions=inherent, cage=cage,
+        temperature=0.44, potential="lj/cut force-shifted",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained() -> GatedEstimator:
+    return GatedEstimator.fit([caged(k) for k in range(4)], **FEW)
+
+
+def test_it_learns_what_the_cage_tells_and_survives_a_file(trained, tmp_path):
+    score = evaluate(trained, [caged(8), caged(9)], n_resamples=1)
+    assert score.pooled.min() > 0.85
+    again = load_model(save_model(tmp_path / "model", trained))
+    structure = caged(8).structure.at_minimum(caged(8).inherent_positions).with_cage(caged(8).cage)
+    np.testing.assert_allclose(again.predict(structure), trained.predict(structure), atol=2e-3)
+    assert trained.card.cage_recipe == {"temperature": 0.44, "radii": [0.25, 0.45]}
+
+
+def test_what_is_missing_is_named(trained, tmp_path):
+    from dataclasses import replace
+
+    with pytest.raises(DataError, match="s0 has no cage state or temperature: add cage states by"):
+        GatedEstimator.fit([replace(caged(0), cage=None)], **FEW)
+    model = save_model(tmp_path / "model", trained)
+    with pytest.raises(InputError, match="sees more than thermal positions: give potential"):
+        Predictor(model, device="cpu").predict(caged(0).structure)
+
+
+def test_thermal_inputs_need_nothing_else():
+    model = GatedEstimator.fit([caged(0)], **{**FEW, "epochs": 1}, inputs="thermal")
+    assert model.predict(caged(1).structure).shape == (120, 2)
+
+
+@pytest.fixture(scope="module")
+def minimum() -> Structure:
+    """A small glass, shaken, with a cage state made up."""
+    glass = inherent_structure(make_liquid(420), "lj/cut force-shifted", force=1e-2)
+    random = np.random.default_rng(0)
+    offset = 0.03 * random.normal(size=(2, 420, 3))
+    covariance = np.broadcast_to(0.005 * np.eye(3), (2, 420, 3, 3))
+    cage = CageState(np.array([0.25, 0.45]), offset, covariance, np.zeros(2), 0, glass.positions)
+    moved = glass.positions + 0.05 * random.normal(size=(420, 3))
+    return glass.with_positions(moved).at_minimum(glass.positions).with_cage(cage)
+
+
+@pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")  # no liquid
+def test_the_shipped_committee_knows_its_errors(minimum):
+    predictor = Predictor("ka-cage", device="cpu", times=[13.0, 4120.0])
+    assert len(predictor.estimators) == 6 and predictor.is_calibrated
+    columns = predictor.columns(minimum)
+    assert list(columns) == ["propensity", "propensities", "propensity_std", "propensities_std"]
+    assert columns["propensities"].shape == columns["propensities_std"].shape == (420, 2)
+    assert (columns["propensity_std"] > 0.02).all()
+    assert predictor.displacement_std(minimum).shape == (420,)
+    longer = Predictor("ka-cage", device="cpu", times=[13.0, 4120.0], length_scale=2.0)
+    twice = longer.columns(minimum.scaled(2.0))
+    np.testing.assert_allclose(twice["propensities_std"], 2 * columns["propensities_std"], rtol=1e-3)
+    with pytest.raises(InputError, match="doesn't know the spread of displacements at the chosen times"):
+        Predictor("ka-cage", device="cpu", times=13.0).displacement_std(minimum)
+
+
+@pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")  # no liquid
+def test_cage_states_are_made_once_and_given_ones_used(minimum, monkeypatch):
+    made = []
+
+    def cage_state(structure, potential, **recipe):
+        made.append((potential, recipe))
+        return minimum.cage
+
+    monkeypatch.setattr(propensity.physics.cage, "cage_state", cage_state)
+    predictor = Predictor("ka-cage-2", device="cpu", potential="lj/cut force-shifted")
+    expected = predictor.predict(minimum)
+    assert not made
+    bare = Structure(minimum.positions, minimum.types, minimum.cell, True, minimum.thermal_offset)
+    np.testing.assert_allclose(predictor.predict(bare), expected, atol=1e-9)
+    assert made == [("lj/cut force-shifted", {"temperature": 0.44, "radii": [0.25, 0.45], "steps": 2000})]
