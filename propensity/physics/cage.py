@@ -4,23 +4,21 @@ are forbidden.
 Every particle is held about its inherent position R by a flat-bottomed harmonic wall, ½k(|r − R| − r_c)²
 beyond r_c with k = 500 ε/σ², and moves by Langevin dynamics at the liquid's temperature (friction 1;
 splitting BAOAB of Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34; uniform noise after Dünweg and
-Paul, Int. J. Mod. Phys. C 2, 817 (1991)).  All 16 replicas start *at the minimum*, never at the thermal
-positions, so that no step of the dynamics to be predicted is taken.  The first ``SKIP`` steps are dropped;
-from then on every ``EVERY``-th configuration enters mean and covariance.  The idea is that of Alkemade,
-Smallenburg and Filion, J. Chem. Phys. 158, 134512 (2023), whose cage states come from restricted Monte Carlo.
+Paul, Int. J. Mod. Phys. C 2, 817 (1991)).  All 16 replicas, shared by the walls, start *at the minimum*,
+never at the thermal positions, so that no step of the dynamics to be predicted is taken.  The first ``SKIP``
+steps are dropped; from then on every ``EVERY``-th configuration enters mean and covariance.  The idea is that
+of Alkemade, Smallenburg and Filion, J. Chem. Phys. 158, 134512 (2023), whose cage states come from restricted
+Monte Carlo.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.neighbours import neighbour_list
@@ -40,10 +38,10 @@ from propensity.structure import CageState, Structure
 if TYPE_CHECKING:
     from propensity.sample import Sample
 
-#: Radii of the walls in σ, one dynamics each: the inner one knows the cage, the outer one its weak sides.
+#: Radii of the walls in σ, eight replicas each: the inner one knows the cage, the outer one its weak sides.
 RADII = (0.25, 0.45)
 #: Steps of each replica and those of them that are dropped; time step, friction and stiffness in LJ units.
-STEPS, SKIP, EVERY = 2000, 300, 5
+STEPS, SKIP, EVERY = 3300, 300, 5
 TIME_STEP, FRICTION, STIFFNESS = 0.01, 1.0, 500.0
 #: Range of the list in use beyond the cut, and how far beyond the outer wall a particle is thought to come.
 SKIN, BEYOND = 0.35, 0.05
@@ -70,10 +68,11 @@ def cage_state(
     temperature
         k_B T/ε_AA.
     radii
-        Radii of the walls in σ; each is a dynamics of its own, on a thread of its own or on a CUDA
-        device where there is one.
+        Radii of the walls in σ, which share the 16 replicas: one, two, four or eight of them.  Runs on a
+        CUDA device where there is one.
     steps
-        Steps of each of the 16 replicas, of which the first 300 are dropped.
+        Steps of each of the 16 replicas, of which the first 300 are dropped.  Models want those that they
+        were trained with: fewer or more change the noise that they have learned to expect.
     seed
         Of the noise: the same seed gives the same numbers on the same machine.
 
@@ -94,10 +93,7 @@ def cage_state(
     device = best_device()
     if device is not None and fits_gpu(inherent):
         return _on_gpu(device, [inherent], potential, float(temperature), radii, steps, seed)[0]
-    run = partial(_restricted, inherent, potential, float(temperature), steps, seed)
-    with ThreadPoolExecutor(min(len(radii), torch.get_num_threads())) as pool:
-        found = list(pool.map(run, radii))
-    offset, covariance, error = (np.stack(part) for part in zip(*found, strict=True))
+    offset, covariance, error = _restricted(inherent, potential, float(temperature), steps, seed, radii)
     return CageState(
         np.array(radii, dtype=float), offset, covariance, error, steps * LANES, inherent.positions
     )
@@ -150,7 +146,7 @@ def _on_gpu(
             inherent=[s.positions for s in minima],
             begin="inherent",
             radius=radius,
-            replicas=LANES,
+            replicas=LANES // len(radii),
             steps=steps - SKIP,
             skip=SKIP,
             every=EVERY,
@@ -194,29 +190,30 @@ def with_cage_state(sample: Sample) -> Sample:
 
 
 def _restricted(
-    structure: Structure, potential: str, temperature: float, steps: int, seed: int, radius: float
+    structure: Structure, potential: str, temperature: float, steps: int, seed: int, radii: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Offset (N, 3), covariance (N, 3, 3) and error of one wall."""
+    """Offset (R, N, 3), covariance (R, N, 3, 3) and error (R,)."""
     from propensity.physics.cage_kernels import restricted_dynamics
 
-    n = len(structure)
-    start, source, vectors = _half_list(structure, radius)
+    n, walls = len(structure), len(radii)
+    start, source, vectors = _half_list(structure, max(radii))
     d = np.zeros(n * 3 * LANES, dtype=np.float32)
-    noise = np.random.default_rng((seed, round(radius * 1e6)))
+    noise = np.random.default_rng(seed)
     v = (noise.standard_normal(len(d)) * math.sqrt(temperature)).astype(np.float32)
     sums = np.zeros(n * 9 * LANES, dtype=np.float32)
     keep = math.exp(-FRICTION * TIME_STEP)
     amplitude = math.sqrt(3 * temperature * (1 - keep**2))  # a uniform number has variance ⅓
     count = restricted_dynamics(
         start, source, vectors, structure.types, _pair_rows(potential), d, v, sums, steps, SKIP, EVERY,
-        TIME_STEP, keep, amplitude, radius, STIFFNESS, SKIN, int(noise.integers(2**31)),
+        TIME_STEP, keep, amplitude, np.repeat(radii, LANES // walls).astype(np.float32), STIFFNESS, SKIN,
+        int(noise.integers(2**31)),
     )  # fmt: skip
-    moments = sums.reshape(n, 9, LANES).astype(np.float64) / count
-    error = np.sqrt(moments[:, :3].var(axis=2, ddof=1).mean() / LANES)
-    mean = moments.mean(axis=2)
-    offset = mean[:, :3]
-    second = mean[:, [3, 6, 7, 6, 4, 8, 7, 8, 5]].reshape(n, 3, 3)
-    return offset, second - offset[:, :, None] * offset[:, None, :], error
+    moments = sums.reshape(n, 9, walls, -1).transpose(2, 0, 1, 3).astype(np.float64) / count
+    error = np.sqrt(moments[:, :, :3].var(axis=3, ddof=1).mean(axis=(1, 2)) / (LANES // walls))
+    mean = moments.mean(axis=3)
+    offset = mean[..., :3]
+    second = mean[..., [3, 6, 7, 6, 4, 8, 7, 8, 5]].reshape(walls, n, 3, 3)
+    return offset, second - offset[..., :, None] * offset[..., None, :], error
 
 
 def _half_list(structure: Structure, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -255,7 +252,7 @@ def _check(
         raise InputError(f"the box is {heights.min():.3g} σ thin: cage states need {least:.3g} σ or more.")
     if not np.isfinite(temperature) or temperature <= 0:
         raise InputError(f"temperature is {temperature}: give k_B T/ε_AA, a positive number.")
-    if not len(radii) or min(radii) <= 0:
-        raise InputError(f"radii are {list(radii)}: give positive lengths in σ.")
+    if len(radii) not in (1, 2, 4, 8) or min(radii) <= 0:
+        raise InputError(f"radii are {list(radii)}: give one, two, four or eight positive lengths in σ.")
     if steps <= SKIP + EVERY:
         raise InputError(f"steps is {steps}: give more than the {SKIP} that are dropped, such as {STEPS}.")

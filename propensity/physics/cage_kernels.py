@@ -27,8 +27,8 @@ def restricted_dynamics(
     """Advance ``d`` and ``v`` by ``steps`` steps of dt; of those after ``skip`` every ``every``-th enters
     ``sums``.
 
-    Reads the list of all pairs that can come within reach; writes d, v and sums (N, 9, 16).  Returns the
-    number of configurations in the sums.
+    ``radius`` holds that of each lane.  Reads the list of all pairs that can come within reach; writes d, v
+    and sums (N, 9, 16).  Returns the number of configurations in the sums.
     """
     n = len(types)
     f, base = np.zeros_like(d), d.copy()
@@ -109,10 +109,11 @@ def _advance(d, v, f, base, step, dt, ou, amplitude, radius, stiffness, seed):
     most = splat(d, np.float32(0))
     whole, half, keep = splat(d, np.float32(dt)), splat(d, np.float32(dt / 2)), splat(d, np.float32(ou))
     strength, minus = splat(d, np.float32(amplitude)), splat(d, np.float32(-1))
+    reach = load(radius, 0)
     for i in range(n):
         a = i * ROW
         x, y, z = load(d, a), load(d, a + LANES), load(d, a + 2 * LANES)
-        w = mul(minus, wall(fma(x, x, fma(y, y, mul(z, z))), np.float32(radius), np.float32(stiffness)))
+        w = mul(minus, wall(fma(x, x, fma(y, y, mul(z, z))), reach, np.float32(stiffness)))
         way = splat(d, np.float32(0))
         for c in range(3):
             at = a + c * LANES

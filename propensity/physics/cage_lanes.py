@@ -96,12 +96,12 @@ def wall(typingctx: Any, square: Any, radius: Any, stiffness: Any) -> Any:
             builder.module, ir.FunctionType(_FLOAT, [_FLOAT]), f"llvm.sqrt.v{LANES}f32"
         )
         length = builder.call(root, [builder.fadd(square, _constant(_FLOAT, 1e-12))])
-        beyond = builder.fsub(_constant(_FLOAT, 1.0), builder.fdiv(_spread(builder, radius), length))
+        beyond = builder.fsub(_constant(_FLOAT, 1.0), builder.fdiv(radius, length))
         zero = _constant(_FLOAT, 0.0)
         weight = builder.fmul(_spread(builder, stiffness), beyond)
         return builder.select(builder.fcmp_ordered(">", beyond, zero), weight, zero)
 
-    return _VECTOR(square, types.float32, types.float32), build
+    return _VECTOR(square, radius, types.float32), build
 
 
 @intrinsic

@@ -113,4 +113,4 @@ def test_cage_states_are_made_once_and_given_ones_used(minimum, monkeypatch):
     assert not made
     bare = Structure(minimum.positions, minimum.types, minimum.cell, True, minimum.thermal_offset)
     np.testing.assert_allclose(predictor.predict(bare), expected, atol=1e-9)
-    assert made == [("lj/cut force-shifted", {"temperature": 0.44, "radii": [0.25, 0.45], "steps": 2000})]
+    assert made == [("lj/cut force-shifted", {"temperature": 0.44, "radii": [0.25, 0.45], "steps": 3300})]

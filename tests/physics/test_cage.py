@@ -69,9 +69,10 @@ def test_dynamics_is_that_of_another_code(minimum, found):
 def test_seeds_and_errors(minimum, found):
     same = cage_state(minimum, SMOOTH, 0.44, radii=(0.25,), steps=STEPS, seed=1)
     np.testing.assert_array_equal(same.offset, found.offset)
-    others = [cage_state(minimum, SMOOTH, 0.44, radii=(0.25,), steps=STEPS, seed=k).offset for k in range(6)]
-    between = np.sqrt(np.var(others, axis=0, ddof=1).mean())
-    assert between == pytest.approx(found.error[0], rel=0.15)
+    # Cold, so that no rare jump between two places rules the mean square.
+    cold = [cage_state(minimum, SMOOTH, 0.1, radii=(0.25,), steps=STEPS, seed=k) for k in range(6)]
+    between = np.sqrt(np.var([c.offset for c in cold], axis=0, ddof=1).mean())
+    assert between == pytest.approx(np.mean([c.error for c in cold]), rel=0.15)
 
 
 def test_a_cage_state_is_one_of_a_cage(minimum, found):
@@ -79,7 +80,7 @@ def test_a_cage_state_is_one_of_a_cage(minimum, found):
     assert found.steps == 16 * STEPS and np.linalg.norm(found.offset, axis=-1).max() < 0.3
     assert np.linalg.eigvalsh(found.covariance).min() > 0
     wide = cage_state(minimum, SMOOTH, 0.44, radii=(0.25, 0.45), steps=STEPS, seed=1)
-    np.testing.assert_array_equal(wide.offset[0], found.offset[0])
+    assert wide.offset.shape == (2, 420, 3) and wide.error[0] > found.error[0]  # eight replicas a wall
     assert (
         np.trace(wide.covariance[1], axis1=1, axis2=2).mean()
         > 1.05 * np.trace(wide.covariance[0], axis1=1, axis2=2).mean()
@@ -98,7 +99,7 @@ def test_thermal_structures_are_quenched_first(minimum, found):
 
 BAD = {
     "temperature": ({"temperature": 0.0}, "temperature is 0.0"),
-    "radii": ({"radii": ()}, r"radii are \[\]"),
+    "radii": ({"radii": ()}, r"radii are \[\]: give one, two"),
     "steps": ({"steps": 300}, "steps is 300: give more than the 300"),
     "potential": ({"potential": "morse"}, "'morse' is unknown"),
 }
