@@ -209,6 +209,13 @@ class Predictor:
             raise PropensityError(
                 f"{self.device} has not enough memory for {len(structure)} particles: use device='cpu'."
             ) from None
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+                raise
+            raise PropensityError(
+                f"not enough memory for {len(structure)} particles at the cutoff {self.card.cutoff}: use a larger"
+                " machine, or a model of a shorter range."
+            ) from None
         untrained = np.isin(self.species, self.card.trained_species, invert=True) & bool(
             self.card.trained_species
         )

@@ -204,6 +204,8 @@ def parse_model(text: str, name: str, folder: str, where: str, shipped: bool = F
                 f"{where} line {number}: {word!r} doesn't define an interaction: a model holds only "
                 f"{', '.join(COMMANDS)}; simulate makes the box, the atoms and the runs itself."
             )
+        if len(command.split()) < 2:
+            raise InputError(f"{where} line {number}: {word} says nothing: complete it.")
         commands.append(command)
     words = {c.split()[0] for c in commands}
     # Files of the embedded-atom method bring the masses.

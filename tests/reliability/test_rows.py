@@ -587,3 +587,23 @@ def test_predictors_of_gpus_refuse_forks(tiny_model):
     predictor.device, predictor._process = torch.device("cuda"), -1
     with pytest.raises(PropensityError, match="doesn't survive a fork"):
         predictor.predict(make_liquid())
+
+
+def test_commands_without_words_are_named(tmp_path):
+    from propensity.simulate.model import load_input
+
+    file = tmp_path / "m.in"
+    file.write_text("# x\n# propensity: species A:1\nmass 1 1\npair_style\npair_coeff 1 1 1 1\n", "utf-8")
+    with pytest.raises(InputError, match="line 4: pair_style says nothing"):
+        load_input(file)
+
+
+def test_memory_that_runs_out_is_one_sentence(tiny_model, monkeypatch):
+    predictor = Predictor(tiny_model, device="cpu")
+
+    def fail(structure):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+
+    monkeypatch.setattr(predictor.estimators[0], "predict", fail)
+    with pytest.raises(PropensityError, match="not enough memory for 120 particles"):
+        predictor.predict(make_liquid())
