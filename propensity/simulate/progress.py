@@ -104,7 +104,7 @@ class Progress:
 
     def __init__(self, speed: float, shown: bool = True, at_once: Callable[[], int] = lambda: 1) -> None:
         self.speed, self.shown, self.at_once = speed, shown, at_once
-        self.name, self.total, self.done, self.here = "", 0, 0, 0
+        self.name, self.total, self.done, self.here, self.found = "", 0, 0, 0, 0
         self.workers = at_once()
         self.began = self.stage = self.printed = time.monotonic()
         self.pause = FIRST_LINE
@@ -140,7 +140,7 @@ class Progress:
     def phase(self, name: str, total: int) -> None:
         """Begin a stage of ``total`` steps, and tell how long the one before took."""
         self._end_stage()
-        self.name, self.total, self.done, self.here = name, total, 0, 0
+        self.name, self.total, self.done, self.here, self.found = name, total, 0, 0, 0
         self.began = self.stage = self.printed = time.monotonic()
         self.pause = FIRST_LINE
         if self._bar:
@@ -152,6 +152,7 @@ class Progress:
         """Count steps, those ``found`` finished without taking them for speed."""
         self.done += steps
         self.here += 0 if found else steps
+        self.found += steps if found else 0
         self._follow()
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=self.done, left=self.left())
@@ -161,7 +162,7 @@ class Progress:
             self.say(f"{self.name}: {self.done / max(1, self.total):.0%}, {self.left()}")
 
     def _end_stage(self) -> None:
-        if self.name and self.here and not self._bar:
+        if self.name and self.done > self.found and not self._bar:
             self.say(f"{self.name}: done in {duration(time.monotonic() - self.stage)}")
 
     def _follow(self) -> None:

@@ -113,7 +113,7 @@ class ClusterPool(Pool):
 
     def wait(self, futures: Collection[Future[Any]]) -> set[Future[Any]]:
         """See :class:`propensity.workers.pool.Pool`."""
-        while not any(future.done() for future in futures):
+        while futures and not any(future.done() for future in futures):
             try:
                 self._take(self._over.get(timeout=LOOK))
             except queue.Empty:

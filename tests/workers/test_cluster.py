@@ -103,6 +103,7 @@ def test_calls_follow_the_number_of_workers(cluster, quick):
 def test_answers_and_errors_come_back(cluster):
     cluster.worker("one")
     with open_pool(None, cluster.address, check=work.versions) as pool:
+        assert pool.wait([]) == set()
         assert pool.call(work.square, 3) == 9
         with pytest.raises(InputError, match=r"^x is 3: give 4\.$"):
             pool.call(work.refuse)
