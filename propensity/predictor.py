@@ -213,8 +213,8 @@ class Predictor:
             if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
                 raise
             raise PropensityError(
-                f"not enough memory for {len(structure)} particles at the cutoff {self.card.cutoff}: use a larger"
-                " machine, or a model of a shorter range."
+                f"not enough memory for {len(structure)} particles at the cutoff {self.card.cutoff}:"
+                " use a larger machine, or a model of a shorter range."
             ) from None
         untrained = np.isin(self.species, self.card.trained_species, invert=True) & bool(
             self.card.trained_species

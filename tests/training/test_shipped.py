@@ -19,7 +19,7 @@ MEMBERS = ("ka-default", "ka-member-2", "ka-member-3")
 
 @pytest.mark.parametrize("name", shipped_models())
 def test_model_is_small_and_names_no_private_path(name):
-    assert (SHIPPED / name / "model.safetensors").stat().st_size < 1e6
+    assert (SHIPPED / name / "model.safetensors").stat().st_size < 2e6
     text = (SHIPPED / name / "model.json").read_text()
     assert "/tmp" not in text and "/home" not in text and '"/' not in text
     assert load_card(SHIPPED / name / "model.json").name == name
