@@ -101,7 +101,7 @@ def test_a_predictor_quenches_and_keeps_the_way_back(telling, trained, tmp_path,
     path = save_model(tmp_path / "model", trained)
     seen = []
 
-    def quench(structure, potential):
+    def quench(structure, potential, length_scale=1.0):
         seen.append(potential)
         return structure.with_positions(sample.inherent_positions)
 
