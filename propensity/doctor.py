@@ -161,7 +161,7 @@ def _caches() -> Iterator[Finding]:
     """Whether what is compiled can be kept; without, every start compiles again."""
     import numba
 
-    compiled = Path(numba.config.CACHE_DIR or Path(__file__).parent / "__pycache__")
+    compiled = Path(getattr(numba.config, "CACHE_DIR", "") or Path(__file__).parent / "__pycache__")
     home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     for name, folder, variable in (
         ("numba's cache", compiled, "NUMBA_CACHE_DIR"),

@@ -47,7 +47,7 @@ def regular(path: str | os.PathLike[str]) -> Path:
     raise DataError(f"{path} can't be read: it is {what}, so give a plain file.")
 
 
-def in_script(path: str | os.PathLike) -> str:
+def in_script(path: str | os.PathLike[str]) -> str:
     """A path as it may stand between double quotes in the input of another program.
 
     Raises
@@ -99,7 +99,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def disk_trouble(path: str | os.PathLike) -> Iterator[None]:
+def disk_trouble(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn the errors of a full or failing disk, whatever library they come from, into one sentence.
 
     Raises

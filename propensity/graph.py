@@ -151,7 +151,8 @@ class Graph(Data):
             "edge_index": self.thermal_edge_index,
             "edge_vec": self.thermal_edge_vec,
         }
-        return Graph(**fields, **({"scalars": self.scalars} if "scalars" in self else {}))
+        more: dict[str, Any] = {"scalars": self.scalars} if "scalars" in self else {}
+        return Graph(**fields, **more)
 
 
 def join_graphs(graphs: Sequence[Graph]) -> Graph:

@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -151,7 +151,7 @@ class Predictor:
     @property
     def times(self) -> np.ndarray:
         """Times of the predictions in LJ units, shape (n_times,)."""
-        return np.array(self.card.times)[self._selected]
+        return cast("np.ndarray", np.array(self.card.times)[self._selected])
 
     @property
     def default_time_index(self) -> int:
@@ -178,7 +178,7 @@ class Predictor:
 
     def predict(self, structure: Structure) -> np.ndarray:
         """Propensities of each particle, float64, shape (N, n_times), in the units of the structure."""
-        return self.predict_committee(structure).mean(axis=0)
+        return cast("np.ndarray", self.predict_committee(structure).mean(axis=0))
 
     def predict_committee(self, structure: Structure) -> np.ndarray:
         """Propensities by each model of the committee, float64, shape (n_models, N, n_times)."""
@@ -309,7 +309,7 @@ class Predictor:
         spread = members.std(axis=0, ddof=1) if self.is_committee else None
         if not self.is_calibrated:
             assert spread is not None
-            return spread
+            return cast("np.ndarray", spread)
         full = np.asarray(self.card.uncertainty["error"], dtype=float)[:, self._selected]
         scale = self.length_scale
         reduced = None if spread is None else spread / scale

@@ -50,12 +50,12 @@ class CageState:
     inherent_positions: np.ndarray
 
     def __len__(self) -> int:
-        return self.offset.shape[1]
+        return cast("int", self.offset.shape[1])
 
     @property
     def positions(self) -> np.ndarray:
         """Mean positions, shape (R, N, 3)."""
-        return self.inherent_positions + self.offset
+        return cast("np.ndarray", self.inherent_positions + self.offset)
 
     def scaled(self, factor: float) -> CageState:
         """The same with every length multiplied by ``factor``."""

@@ -108,7 +108,8 @@ def run() -> None:
         reason = "out of memory" if isinstance(error, MemoryError) else disk_reason(error)
         if reason is None or "--debug" in sys.argv:
             raise
-        where = f"{error.filename}: " if getattr(error, "filename", None) else ""
+        name = getattr(error, "filename", None)
+        where = f"{name}: " if name else ""
         _fail(f"{where}{reason}: free some and run the same command again.", 1)
 
 

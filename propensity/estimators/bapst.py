@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -106,7 +106,7 @@ class BapstEstimator(Estimator):
             trained = self.card.trained_species or self.card.species
             known = np.array([name in trained for name in self.card.species])
             propensities[~known[structure.types]] = np.nan
-        return propensities
+        return cast("np.ndarray", propensities)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """State dict of the network as numpy arrays."""

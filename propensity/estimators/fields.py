@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from pydantic import Field
@@ -109,7 +109,7 @@ class FieldEstimator(Estimator):
         fields = self.fields(structure, lengths.tolist(), self.card.config)
         index = index.reshape(self.length.shape)[structure.types]
         chosen = np.take_along_axis(fields, index, axis=1)
-        return chosen * self.slope[structure.types] + self.intercept[structure.types]
+        return cast("np.ndarray", chosen * self.slope[structure.types] + self.intercept[structure.types])
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Slope, intercept and ξ, each of shape (n_species, n_times)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -114,7 +114,7 @@ class GatedEstimator(Estimator):
         graph = _graph(structure, self.network)
         standardised = self.network(graph).cpu().double().numpy()
         mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
-        return standardised * std[structure.types] + mean[structure.types]
+        return cast("np.ndarray", standardised * std[structure.types] + mean[structure.types])
 
     def arrays(self) -> dict[str, np.ndarray]:
         """State dict of the network, matrices in half precision, which predictions don't feel."""

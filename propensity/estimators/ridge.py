@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from pydantic import Field
@@ -168,7 +168,7 @@ def choose_penalty(
     for fit, test in split.split(x, y, group):
         weights, intercept = linear_map(x[fit], targets[fit], penalties)
         error += np.square(x[test] @ weights + intercept - targets[test]).sum(axis=0)
-    return np.array(alphas, dtype=float)[error.reshape(len(alphas), -1).argmin(axis=0)]
+    return cast("np.ndarray", np.array(alphas, dtype=float)[error.reshape(len(alphas), -1).argmin(axis=0)])
 
 
 def linear_map(x: np.ndarray, y: np.ndarray, alphas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

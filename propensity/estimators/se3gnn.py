@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -73,12 +73,12 @@ class SE3Estimator(Estimator):
         standardised = standardised + inputs.trend(structure)
         propensities = standardised * std[structure.types] + mean[structure.types]
         propensities[~self._trained[structure.types]] = np.nan
-        return propensities
+        return cast("np.ndarray", propensities)
 
     def _outputs(self, structure: Structure) -> np.ndarray:
         weight = self.network.readout.weight
         graph = Inputs(self.card).graph(structure, device=weight.device, dtype=weight.dtype)
-        return self.network(graph).cpu().double().numpy()
+        return cast("np.ndarray", self.network(graph).cpu().double().numpy())
 
     def arrays(self) -> dict[str, np.ndarray]:
         """State dict of the network as numpy arrays."""

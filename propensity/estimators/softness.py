@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from pydantic import Field
@@ -156,7 +156,10 @@ class SoftnessEstimator(Estimator):
 
     def predict(self, structure: Structure) -> np.ndarray:
         """See :meth:`propensity.estimators.base.Estimator.predict`."""
-        return self.softness(structure) * self.slope[structure.types] + self.intercept[structure.types]
+        return cast(
+            "np.ndarray",
+            self.softness(structure) * self.slope[structure.types] + self.intercept[structure.types],
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Hyperplanes (n_species, n_times, n_features) with offsets, and the lines that calibrate them."""

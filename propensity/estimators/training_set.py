@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -228,7 +228,7 @@ def describe_samples(
     """
 
     def one(sample: Sample, rows: np.ndarray) -> np.ndarray:
-        return describe(input_structure(sample, input_positions))[rows].astype(np.float32)
+        return cast("np.ndarray", describe(input_structure(sample, input_positions))[rows].astype(np.float32))
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         return list(pool.map(one, train, chosen))

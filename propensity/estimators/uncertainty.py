@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def standard_error(
     Shape (N, n_times), in σ.
     """
     a, b, c = np.moveaxis(np.asarray(calibration["error"], dtype=float)[types], -1, 0)
-    return np.sqrt(a + b * mean**2 + (0.0 if spread is None else c * spread**2))
+    return cast("np.ndarray", np.sqrt(a + b * mean**2 + (0.0 if spread is None else c * spread**2)))
 
 
 def displacement_spread(calibration: dict[str, Any], types: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -47,7 +47,7 @@ def displacement_spread(calibration: dict[str, Any], types: np.ndarray, mean: np
         Predictions at the default time, shape (N,), in σ.
     """
     a, b = np.asarray(calibration["displacement"], dtype=float)[types].T
-    return np.sqrt(np.maximum(a * mean + b * mean**2, 0.0))
+    return cast("np.ndarray", np.sqrt(np.maximum(a * mean + b * mean**2, 0.0)))
 
 
 def fit_error(
@@ -70,4 +70,4 @@ def fit_error(
     weight = 1 / np.maximum(predictions**2, 1e-12)
     scale = terms.mean(axis=0)
     found, _ = nnls(terms / scale * weight[:, None], square * weight)
-    return found / scale
+    return cast("np.ndarray", found / scale)

@@ -57,7 +57,7 @@ MAX_NEIGHBOURS, MAX_EDGES = 10_000, 100_000_000
 
 def register(name: str, build: Build) -> None:
     """Add a backend of your own under ``name`` (see ``Build`` for the signature)."""
-    BACKENDS.register(name, _Own(build))
+    BACKENDS.register(name, _Own(build))  # type: ignore[arg-type]
 
 
 def available(device: torch.device | str = "cpu") -> list[str]:

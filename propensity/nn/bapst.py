@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -107,7 +107,7 @@ class BapstGNN(nn.Module):
             edges = self.update_edge[1:](hidden)
             received = edges.new_zeros(n, width).index_add(0, receiver, edges)
             nodes = self.update_node(torch.cat([received, both], dim=1))
-        return self.decode_node(nodes)
+        return cast("torch.Tensor", self.decode_node(nodes))
 
 
 def _mlp(n_in: int, width: int, n_out: int | None = None) -> nn.Sequential:

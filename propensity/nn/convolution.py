@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -47,4 +47,4 @@ class Convolution(nn.Module):
         -------
         Features of shape (N, layout.dim_out).
         """
-        return kernel.convolve(self, hidden, scalars, geometry)
+        return cast("torch.Tensor", kernel.convolve(self, hidden, scalars, geometry))

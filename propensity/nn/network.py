@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from e3nn.nn import BatchNorm
@@ -194,9 +194,12 @@ class SE3GNN(nn.Module):
             )
         output = self.readout(torch.cat(invariants, dim=1))
         if self.config["readout"] == "shared":
-            return output
+            return cast("torch.Tensor", output)
         chosen = types[:, None, None].expand(-1, 1, self.n_outputs)
-        return output.view(len(types), self.n_species, self.n_outputs).gather(1, chosen).squeeze(1)
+        return cast(
+            "torch.Tensor",
+            output.view(len(types), self.n_species, self.n_outputs).gather(1, chosen).squeeze(1),
+        )
 
 
 def _check(**values: int) -> None:

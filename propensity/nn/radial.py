@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import nn
@@ -45,7 +46,7 @@ class RadialMLP(nn.Module):
         hidden, norm = torch.relu(self.linear_in(basis)), self.norm
         if self.uses_batch(len(hidden)):
             if update:
-                return norm(hidden)
+                return cast("torch.Tensor", norm(hidden))
             return nn.functional.batch_norm(hidden, None, None, norm.weight, norm.bias, True, eps=norm.eps)
         return nn.functional.batch_norm(
             hidden, norm.running_mean, norm.running_var, norm.weight, norm.bias, False

@@ -5,7 +5,7 @@ SciPost Phys. 16, 136.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -110,7 +110,9 @@ def size_trend(structure: Structure, learned: dict[str, Any]) -> np.ndarray | fl
         return 0.0
     z = np.clip((_diameters(structure) - scale["mean"]) / scale["std"], -LARGEST, LARGEST)
     powers = z[:, None] ** np.arange(TREND, -1, -1)
-    return np.einsum("np,ntp->nt", powers, np.array(scale["trend"])[structure.types])
+    return cast(
+        "np.ndarray | float", np.einsum("np,ntp->nt", powers, np.array(scale["trend"])[structure.types])
+    )
 
 
 def without_trend(learned: dict[str, Any]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def local_potential_energy(structure: Structure, potential: str = "lj/cut") -> n
         For an unknown potential or more than two species.
     """
     if potential.startswith(LAMMPS):
-        return by_lammps("energies")(structure, potential.removeprefix(LAMMPS))
+        return cast("np.ndarray", by_lammps("energies")(structure, potential.removeprefix(LAMMPS)))
     calculator = KobAndersen(potential)
     atoms = Atoms(structure.types + 1, structure.positions, cell=structure.cell, pbc=structure.pbc)
     return cast("np.ndarray", calculator.get_property("energies", atoms))

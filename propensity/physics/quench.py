@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def inherent_structure(
     """
     if potential.startswith(LAMMPS):
         own = by_lammps("minimum")(structure.scaled(length_scale), potential.removeprefix(LAMMPS))
-        return own.scaled(1 / length_scale)
+        return cast("Structure", own.scaled(1 / length_scale))
     from propensity.physics.gpu.device import best_device
     from propensity.physics.gpu.quench import inherent_structures
     from propensity.physics.kob_andersen import POTENTIALS, check_mixture, check_potential, pair_table

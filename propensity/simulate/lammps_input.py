@@ -6,6 +6,7 @@ import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def write_energies(leg: Leg, folder: Path) -> None:
 
 def read_energies(folder: Path, n: int) -> np.ndarray:
     """Energies that the input of :func:`write_energies` gave, shape (n,)."""
-    return _frames(folder / "energies.txt", n, 2)[0][:, 1]
+    return cast("np.ndarray", _frames(folder / "energies.txt", n, 2)[0][:, 1])
 
 
 def _opening(leg: Leg, folder: Path) -> list[str]:

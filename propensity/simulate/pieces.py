@@ -179,7 +179,7 @@ def _checksum(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         array = np.ascontiguousarray(arrays[name])
         value = zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), value)
         value = zlib.crc32(array.tobytes(), value)
-    return np.uint32(value).reshape(())
+    return np.array(value, dtype=np.uint32)
 
 
 def _damaged(path: object, why: str) -> PropensityError:

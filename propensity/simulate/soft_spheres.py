@@ -10,7 +10,7 @@ v(r) = (σ_ij/r)¹² + c₀ + c₂(r/σ_ij)² + c₄(r/σ_ij)⁴ below 1.25 σ_i
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def sizes(n: int, spread: float) -> np.ndarray:
     q = brentq(of_ratio, 1 + 1e-6, 1e3)
     low = (1 + q) / (2 * q)
     share = (np.arange(n) + 0.5) / n
-    return 1 / np.sqrt(low**-2 - share * (low**-2 - (q * low) ** -2))
+    return cast("np.ndarray", 1 / np.sqrt(low**-2 - share * (low**-2 - (q * low) ** -2)))
 
 
 @njit(cache=True, nogil=True)

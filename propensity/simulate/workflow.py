@@ -253,7 +253,7 @@ class Workflow:
             "residual_force": float(max(r["residual_force"] for r in summaries)),
         }
         halves = np.concatenate([r["halves"] for r in summaries], axis=1)
-        self.report["noise_ceiling"] = noise_ceiling(pearson(*halves), len(halves[0])).tolist()
+        self.report["noise_ceiling"] = noise_ceiling(pearson(*halves), np.array(len(halves[0]))).tolist()
 
     def name(self, i: int) -> str:
         """Name of a structure, unique among data sets of other temperatures and seeds."""

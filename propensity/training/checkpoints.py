@@ -6,7 +6,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         for name, kind in _PARTS.items():
             if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(name), kind):
                 raise ValueError(f"it has no {name}")
-        return checkpoint
+        return cast("dict[str, Any]", checkpoint)
     except FileNotFoundError:
         raise DataError(f"{path} is missing: there is no checkpoint to continue from.") from None
     except DataError as error:

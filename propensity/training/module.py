@@ -174,7 +174,9 @@ class TrainingLoss(nn.Module):
         vectors = hidden[:, channels : 4 * channels].view(-1, channels, 3)
         predicted = self.to_inherent(vectors.transpose(1, 2)).squeeze(2)
         offset = graph.offset_label
-        return (predicted + offset).square().mean() / offset.square().mean().clamp_min(1e-9)
+        return cast(
+            "torch.Tensor", (predicted + offset).square().mean() / offset.square().mean().clamp_min(1e-9)
+        )
 
 
 def mean_squared_error(output: torch.Tensor, graph: Graph) -> torch.Tensor:

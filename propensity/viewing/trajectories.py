@@ -224,7 +224,7 @@ def _values(frame: Frame, column: str | None) -> tuple[dict[str, np.ndarray], np
     simulated = next((arrays[name] for name in SIMULATED if name in arrays), None)
     if simulated is not None and np.shape(simulated) == found["predicted"].shape:
         found["simulated"] = np.asarray(simulated, dtype=float)
-    elif np.shape(simulated) == (len(frame),):
+    elif simulated is not None and np.shape(simulated) == (len(frame),):
         # One number a particle belongs to the time of ``propensity``.
         found["simulated"] = np.full(found["predicted"].shape, np.nan)
         found["simulated"][:, _default(frame, found, known)] = simulated

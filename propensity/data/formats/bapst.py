@@ -150,7 +150,7 @@ def _array(raw: dict[str, Any], key: str, where: str) -> np.ndarray:
 
 def _numbers(raw: dict[str, Any], key: str, where: str) -> Any:
     value = raw.get(key)
-    if _is_numeric(value) and value.ndim == 1:
+    if value is not None and _is_numeric(value) and value.ndim == 1:
         return value
     if isinstance(value, list) and all(isinstance(item, (int, float, np.number)) for item in value):
         return value

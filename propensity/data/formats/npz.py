@@ -13,6 +13,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -235,7 +236,7 @@ def _inherent(data: dict[str, np.ndarray], path: Path, index: int) -> np.ndarray
     if "inherent_positions" not in data:
         return None
     found = array(data, "inherent_positions", path, data["positions"].shape)
-    return in_space(np.asarray(found[index], dtype=np.float64))
+    return cast("np.ndarray | None", in_space(np.asarray(found[index], dtype=np.float64)))
 
 
 FORMAT = Format(

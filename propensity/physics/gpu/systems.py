@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -166,7 +166,7 @@ class Systems:
     def _grid_threads(self) -> int:
         """Threads of a block when one system has the whole device: one a particle."""
         each = -(-self.n // self.device.multiprocessors)
-        return min(1024, max(128, 1 << (each - 1).bit_length()))
+        return cast("int", min(1024, max(128, 1 << (each - 1).bit_length())))
 
     @property
     def teams(self) -> int:

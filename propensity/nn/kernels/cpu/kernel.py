@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.nn.functional import pad
@@ -53,15 +53,18 @@ class CPUKernel(LayerwiseKernel):
         """Tensor product, sum over neighbours in tiles, and mixing."""
         from propensity.nn.kernels.cpu.layer import Convolve, parameters_of
 
-        return Convolve.apply(
-            convolution,
-            geometry,
-            hidden,
-            scalars,
-            geometry.harmonics,
-            geometry.basis,
-            *parameters_of(convolution.radial),
-            *convolution.mix,
+        return cast(
+            "torch.Tensor",
+            Convolve.apply(
+                convolution,
+                geometry,
+                hidden,
+                scalars,
+                geometry.harmonics,
+                geometry.basis,
+                *parameters_of(convolution.radial),
+                *convolution.mix,
+            ),
         )
 
     def layers(

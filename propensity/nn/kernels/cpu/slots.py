@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import torch
@@ -93,7 +94,7 @@ class Slots:
     @cached_property
     def by_source(self) -> tuple[np.ndarray, np.ndarray]:
         """Where each source starts in the slots sorted by source, and these."""
-        return _sort_by_source(self.source, self.live, self.n_nodes)
+        return cast("tuple[np.ndarray, np.ndarray]", _sort_by_source(self.source, self.live, self.n_nodes))
 
     def bits(self, kept: torch.Tensor | None, hidden: int) -> np.ndarray:
         """Lanes of each hidden unit that dropout keeps, flat (slot rows · hidden)."""

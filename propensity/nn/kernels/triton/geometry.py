@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -51,7 +51,7 @@ class TritonGeometry:
     @cached_property
     def destination(self) -> torch.Tensor:
         """Destination of each edge."""
-        return self._destination.int()
+        return cast("torch.Tensor", self._destination.int())
 
     @cached_property
     def by_source(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,7 +70,10 @@ class TritonGeometry:
         """Spherical harmonics, wanted only for gradients with respect to positions."""
         if not (self.vectors.requires_grad and torch.is_grad_enabled()):
             return None
-        return _harmonics(self.l_max, self.vectors.dtype, self.vectors.device)(self.vectors)
+        return cast(
+            "torch.Tensor | None",
+            _harmonics(self.l_max, self.vectors.dtype, self.vectors.device)(self.vectors),
+        )
 
 
 def _is_sorted(destination: torch.Tensor) -> bool:

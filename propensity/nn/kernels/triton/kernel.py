@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.utils.weak import WeakIdKeyDictionary
@@ -63,7 +63,7 @@ class TritonKernel:
         held = _GEOMETRIES.get(key)
         if held is None or held[0] != stamp:
             held = _GEOMETRIES[key] = stamp, TritonGeometry(graph, convolution)
-        return held[1]
+        return cast("TritonGeometry", held[1])
 
     def layers(
         self, stack: Stack, graph: Graph, scalars: torch.Tensor, first: torch.Tensor, every: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.autograd.function import once_differentiable
@@ -28,7 +28,10 @@ def run_layers(
     first.
     """
     parameters = parameters_of(stack)
-    return Layers.apply(stack, geometry, scalars, first, geometry.harmonics, geometry.basis, *parameters)
+    return cast(
+        "tuple[torch.Tensor, ...]",
+        Layers.apply(stack, geometry, scalars, first, geometry.harmonics, geometry.basis, *parameters),
+    )
 
 
 class Layers(torch.autograd.Function):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -82,7 +82,7 @@ class Shapes:
 
     def unpack_features(self, packed: torch.Tensor) -> torch.Tensor:
         """(N, width) → (N, dim_out) as in e3nn."""
-        return _Chosen.apply(packed, self.to_e3nn, self.from_e3nn)
+        return cast("torch.Tensor", _Chosen.apply(packed, self.to_e3nn, self.from_e3nn))
 
     def pack_scalars(self, scalars: torch.Tensor) -> torch.Tensor:
         """(N, n_scalars) → (N, NQ·CP·4)."""
