@@ -85,7 +85,7 @@ if TYPE_CHECKING:
     from propensity.structure import Structure as Structure
     from propensity.training import fit_network as fit_network
     from propensity.trajectory import AnnotationInterrupted as AnnotationInterrupted
-    from propensity.trajectory import annotate as annotate
+    from propensity.trajectory import annotate as annotate  # type: ignore[no-redef]
     from propensity.trajectory import open_trajectory as open_trajectory
 
 

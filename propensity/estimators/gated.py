@@ -105,7 +105,9 @@ class GatedEstimator(Estimator):
             history = _train(network, _examples(train, network, card, positions, device), opts)
         card.config, card.cage_recipe = network.config, recipe
         card.training["history"] = history
-        return cls(network.cpu(), card)
+        # What is stored is what predicts from the start.
+        fitted = cls(network.cpu(), card)
+        return cls.restore(card, fitted.arrays())
 
     @torch.no_grad()
     def predict(self, structure: Structure) -> np.ndarray:

@@ -9,11 +9,11 @@ import numpy as np
 
 from propensity.errors import DataError, InputError
 from propensity.simulate import lammps_input
-from propensity.workers import processes
 from propensity.simulate.engine import Leg, State
 from propensity.simulate.lammps_engine import LammpsEngine
 from propensity.simulate.model import LiquidModel, load_input, load_preset, presets
 from propensity.structure import Structure
+from propensity.workers import processes
 
 #: FIRE iterations of a minimisation.
 ITERATIONS = 100_000

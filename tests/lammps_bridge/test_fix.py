@@ -167,9 +167,7 @@ BAD = {
     "species A B times": "keyword 'times' has 0 values",
     "species A B times 7": "time 7.0 is not among those of the model",
     "species A B length_scale x": "length_scale has the value 'x'",
-    "species A B potential morse": (
-        "potential 'morse' is unknown: choose from ['lj/cut', 'lj/cut force-shifted']"
-    ),
+    "species A B potential morse": "potential 'morse' is unknown: give 'lammps:my.in'",
     "species A B model no-such-model": "model 'no-such-model' is neither a folder",
     "species A B server unix:/nowhere": "can't reach the propensity server at unix:/nowhere",
     "species A B server nowhere": "server nowhere is neither host:port nor unix:path",

@@ -97,6 +97,7 @@ def test_coincident_particles_are_named(backend, apart):
 
 
 def test_registry():
-    assert available("cpu")[:3] == ["numba", "matscipy", "torch"]
+    # Triton can run there in its interpreter.
+    assert [name for name in available("cpu") if name != "triton"] == ["numba", "matscipy", "torch"]
     with pytest.raises(InputError, match=r"did you mean|choose from"):
         neighbour_list(Structure(np.zeros((1, 3)), np.zeros(1, int), 5.0), 1.0, backend="torhc")
