@@ -34,7 +34,7 @@ def scratch(prefix: str = _PREFIX) -> Iterator[Path]:
     """Temporary folder, removed at the end, or at the start of another process where this one is killed."""
     _sweep(Path(tempfile.gettempdir()))
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=_leash)).resolve()
-    with open(folder / _ALIVE, "w") as alive:
+    with open(folder / _ALIVE, "w", encoding="utf-8") as alive:
         _locked(alive)
         try:
             yield folder
@@ -49,7 +49,7 @@ def _sweep(temporary: Path) -> None:
         try:
             if time.time() - folder.stat().st_mtime < _YOUNG or not (folder / _ALIVE).exists():
                 continue
-            with open(folder / _ALIVE, "r+") as alive:
+            with open(folder / _ALIVE, "r+", encoding="utf-8") as alive:
                 if _locked(alive):
                     shutil.rmtree(folder, ignore_errors=True)
         except OSError:

@@ -75,6 +75,7 @@ def test_convert_quenches_in_batches(gpu, tmp_path):
     assert abs(shift - 0.01).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_cage_states_are_those_of_the_processor(gpu, monkeypatch):
     liquid = make_liquid(300)
     (minimum,) = quench.with_inherent_structures(
@@ -89,14 +90,14 @@ def test_cage_states_are_those_of_the_processor(gpu, monkeypatch):
             )
         ]
     )
-    monkeypatch.setattr(cage_module, "STEPS", 420)
+    monkeypatch.setattr(cage_module, "STEPS", 2400)
     monkeypatch.setattr(cage_module, "RADII", (0.25,))
     first, lost = cage_module.with_cage_states([minimum, replace(minimum, temperature=None)])
     assert isinstance(lost, DataError)
     ours = first.cage
     monkeypatch.setattr(cage_module, "best_device", lambda: None)
     structure = minimum.structure.at_minimum(minimum.inherent_positions)
-    theirs = cage_module.cage_state(structure, minimum.potential, 0.44, radii=(0.25,), steps=420)
+    theirs = cage_module.cage_state(structure, minimum.potential, 0.44, radii=(0.25,), steps=2400)
     away = ours.offset - theirs.offset
     assert np.sqrt((away**2).mean()) < 3 * np.hypot(ours.error[0], theirs.error[0])
     trace = [np.trace(c.covariance[0], axis1=1, axis2=2).mean() for c in (ours, theirs)]

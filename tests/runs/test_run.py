@@ -92,7 +92,7 @@ def test_folder_of_a_run_is_complete(finished):
     assert card.name == "first" and card.training["split"] == {"train": 4, "valid": 4, "test": 2}
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["l_max"] == 1 and config["weight_decay"] == 1e-7  # given and default options alike
-    assert "4 train, 2 valid, 4 test structures" in output and "test: 2 structures" in output
+    assert "4 train, 4 valid, 2 test structures" in output and "test: 2 structures" in output
 
 
 def test_evaluate_gives_the_scores_of_the_run(finished, data, tmp_path):
