@@ -121,15 +121,23 @@ def _check_inputs(card: Card, network: SE3GNN) -> None:
     if (network.offset_scale > 0 or network.thermal is not None) and card.input_positions != "both":
         raise DataError(f"its network sees both positions and the card says {card.input_positions}")
     recipe = card.scalar_recipe
-    if network.n_extra != (1 if recipe else 0):
-        raise DataError(f"its network has {network.n_extra} scalars and the card makes {len(recipe) and 1}")
-    if not recipe:
-        return
-    numbers = [recipe.get(name) for name in ("mean", "std")]
-    if not isinstance(recipe.get("potential_energy"), str) or not all(
-        isinstance(values, list)
-        and len(values) == len(card.species)
-        and all(isinstance(x, (int, float)) and np.isfinite(x) for x in values)
-        for values in numbers
-    ):
+    made = [name for name in ("potential_energy", "diameter") if name in recipe]
+    if network.n_extra != len(made) or (recipe and not made):
+        raise DataError(f"its network has {network.n_extra} scalars and the card makes {len(made)}")
+    complete = True
+    if "potential_energy" in recipe:
+        complete &= isinstance(recipe["potential_energy"], str) and all(
+            isinstance(recipe.get(name), list)
+            and len(recipe[name]) == len(card.species)
+            and all(map(_is_number, recipe[name]))
+            for name in ("mean", "std")
+        )
+    if "diameter" in recipe:
+        scale = recipe["diameter"]
+        complete &= isinstance(scale, dict) and all(_is_number(scale.get(name)) for name in ("mean", "std"))
+    if not complete:
         raise DataError("the scalar_recipe of the card is incomplete")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and bool(np.isfinite(value))

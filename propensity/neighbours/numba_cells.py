@@ -53,8 +53,8 @@ def build(
     grid = (ordered, order, starts, bins, reach, cell, float(cutoff) ** 2)
     share(_count, blocks_of(n_bins), *grid, degree, coincident)
     ends = np.cumsum(degree)
-    edge_index = torch.empty(2, int(ends[-1]), dtype=torch.int64)
-    edge_vec = torch.empty(int(ends[-1]), 3, dtype=dtype)
+    edge_index = torch.empty(2, int(ends[-1]), dtype=torch.int64, device="cpu")
+    edge_vec = torch.empty(int(ends[-1]), 3, dtype=dtype, device="cpu")
     arrays: tuple[Any, Any] = (edge_index.numpy(), edge_vec.numpy())
     share(_fill, blocks_of(n_bins), *grid, ends - degree, *arrays)
     if coincident.any():
