@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -105,10 +106,12 @@ def test_training_in_angstrom_is_training_in_sigma(tmp_path):
     assert theirs.density == pytest.approx(ours.density, rel=1e-4)
     np.testing.assert_allclose(theirs.target_mean, ours.target_mean, rtol=2e-3)
     structure = open_dataset(metal)[0].structure
-    predicted = Predictor(tmp_path / "b").predict(structure)
-    np.testing.assert_allclose(
-        predicted, 2.7 * Predictor(tmp_path / "a").predict(toys[0].structure), rtol=0.05
-    )
+    # A toy is not like the other toys: the two particles nearest to each other are nearer in it, say.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*neighbourhoods that no training particle had")
+        predicted = Predictor(tmp_path / "b").predict(structure)
+        expected = 2.7 * Predictor(tmp_path / "a").predict(toys[0].structure)
+    np.testing.assert_allclose(predicted, expected, rtol=0.05)
     # Once in the store, it is not divided again.
     divided = store(tmp_path / "divided.h5", *in_units(open_dataset(metal), 2.7))
     assert {sample.length_scale for sample in open_dataset(divided)} == {2.7}
