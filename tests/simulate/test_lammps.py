@@ -291,8 +291,7 @@ def test_bad_engine_options(options, match):
 
 def test_the_users_program_gets_the_users_flags(tmp_path):
     """mpiexec in front, flags behind, and no suffix of ours."""
-    engine = LammpsEngine(
-        exe=script(tmp_path / "lmp", 'echo "$@" > "$OLDPWD/x"; exit 1') + " -k on g 1 -sf kk"
-    )
+    exe = script(tmp_path / "lmp", 'echo "$@" > "$OLDPWD/x"; exit 1') + " -k on g 1 -sf kk"
+    engine = LammpsEngine(exe=exe)
     assert engine.command()[1:] == ["-k", "on", "g", "1", "-sf", "kk"] and engine.suffix == "none"
-    assert os.path.basename(LammpsEngine(ranks=3).command()[0]) == "mpiexec"
+    assert os.path.basename(LammpsEngine(exe=exe, ranks=3).command()[0]) == "mpiexec"
