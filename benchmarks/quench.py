@@ -17,9 +17,9 @@ from matscipy.calculators.pair_potential import LennardJonesLinear, PairPotentia
 
 from benchmarks.common import liquid
 from propensity import inherent_structure
+from propensity.lattice import minimum_image
 from propensity.physics.interaction import CUT, EPSILON, SIGMA
 from propensity.physics.quench import FORCE, MAX_STEPS, SETTINGS
-from propensity.structure import minimum_image
 
 SMOOTH = "lj/cut force-shifted"
 

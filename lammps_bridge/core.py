@@ -17,7 +17,7 @@ from propensity.structure import Structure
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from propensity.predictor import ModelOptions
+    from propensity.model_options import ModelOptions
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ from propensity.errors import PropensityError
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from propensity.predictor import ModelOptions
+    from propensity.model_options import ModelOptions
 
 
 def callback(
@@ -50,7 +50,7 @@ def callback(
     name
         The input defines ``fix property/atom d_<name>``, or ``d2_<name> T`` for T > 1 times.
     **options
-        See :class:`propensity.predictor.ModelOptions`.
+        See :class:`propensity.model_options.ModelOptions`.
 
     Raises
     ------

@@ -6,12 +6,13 @@ import os
 import threading
 import warnings
 from collections.abc import Sequence
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
+from propensity.devices import chosen_device
 from propensity.errors import InputError, PropensityError, PropensityWarning
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import check_dimension, prepared
@@ -19,56 +20,13 @@ from propensity.estimators.likeness import Likeness, check_overlaps, doubts, mea
 from propensity.estimators.ranges import Distance
 from propensity.estimators.storage import committee_of, load_model
 from propensity.estimators.uncertainty import displacement_spread, standard_error
+from propensity.model_options import chosen_dtype, chosen_times
 from propensity.species import SpeciesMap
 from propensity.structure import Structure
 
 #: Names of the columns of a prediction, in atoms, frames and files; the last two where the model knows its
 #: errors, or from the spread of a committee.
 COLUMNS = ("propensity", "propensities", "propensity_std", "propensities_std")
-
-
-class ModelOptions(TypedDict, total=False):
-    """How a model is run, for :class:`Predictor` and every adapter.
-
-    Parameters
-    ----------
-    device
-        ``"cpu"``, ``"cuda"``, ...; None takes CUDA where there is one.
-    dtype
-        ``torch.float32`` (default) or ``torch.float64``, or their names.
-    species_map
-        From the labels of a structure to the species of the model, e.g. ``{1: "A", 2: "B"}``.
-    length_scale
-        Length of σ_AA in the units of the structures, e.g. 2.2 for a metallic glass in Å; predictions
-        come back in the units of the structure.  None: as in the files that the model was trained on.
-    kernel
-        Implementation of the convolution, see :mod:`propensity.nn.kernels`.
-    potential
-        The interaction, with which all that the model sees beside thermal positions is made from them: a
-        Kob–Andersen mixture (``"lj/cut"`` or ``"lj/cut force-shifted"``), or ``"lammps:my.in"`` for minima
-        in any interaction of LAMMPS, in the units of the structures.  See
-        :func:`propensity.inherent_structure` and :func:`propensity.cage_state`; what a structure brings is
-        used as it is.
-    """
-
-    device: str | torch.device | None
-    dtype: str | torch.dtype | None
-    species_map: SpeciesMap | None
-    length_scale: float | None
-    kernel: str
-    potential: str | None
-
-
-class PredictorOptions(ModelOptions, total=False):
-    """Those of :class:`ModelOptions`, and what is predicted.
-
-    Parameters
-    ----------
-    times
-        Times to predict, a subset of the model's (to 0.1 %) in any order; None takes all.
-    """
-
-    times: Sequence[float] | float | None
 
 
 class Predictor:
@@ -80,7 +38,8 @@ class Predictor:
         Name of a shipped model, folder or ``.safetensors`` file; a list of them is a committee, whose
         prediction is the mean.  Some names stand for a committee of their own.
     device, dtype, species_map, length_scale, kernel, potential, times
-        See :class:`ModelOptions` and :class:`PredictorOptions`.
+        See :class:`~propensity.model_options.ModelOptions` and
+        :class:`~propensity.model_options.PredictorOptions`.
 
     Raises
     ------
@@ -119,8 +78,8 @@ class Predictor:
             "times": times,
             "potential": potential,
         }
-        self.device = _device(device)
-        self.dtype = _dtype(dtype)
+        self.device = chosen_device(device)
+        self.dtype = chosen_dtype(dtype)
         self._process = os.getpid()
         self.species_map = species_map
         self.estimators = [load_model(path).to(self.device, self.dtype, kernel) for path in paths]
@@ -138,7 +97,7 @@ class Predictor:
             from propensity.physics.kob_andersen import check_potential
 
             check_potential(potential)
-        self._selected = _select_times(np.array(self.card.times), times)
+        self._selected = chosen_times(np.array(self.card.times), times)
         self._warned: set[str] = set()
         self._warning = threading.Lock()
         self._likeness: WeakKeyDictionary[Structure, Likeness] = WeakKeyDictionary()
@@ -350,44 +309,3 @@ class Predictor:
 
     def __getstate__(self) -> dict[str, Any]:
         raise TypeError("a Predictor holds a network: pass the model's path to workers and load it there.")
-
-
-def _device(device: str | torch.device | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise InputError(f"device {device!r} is unknown: give 'cpu', 'cuda' or 'cuda:0'.") from None
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            f"device {device!r} is not available here: give 'cpu' or install a CUDA build of torch."
-        )
-    return chosen
-
-
-def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
-    names = {None: torch.float32, "float32": torch.float32, "float64": torch.float64}
-    chosen = dtype if isinstance(dtype, torch.dtype) else names.get(dtype)
-    if chosen not in (torch.float32, torch.float64):
-        raise InputError(f"dtype is {dtype!r}: choose 'float32' or 'float64'.")
-    return chosen
-
-
-def _select_times(known: np.ndarray, wanted: Sequence[float] | float | None) -> np.ndarray:
-    """Indices into the times of a model."""
-    if wanted is None:
-        return np.arange(len(known))
-    values = np.atleast_1d(np.asarray(wanted, dtype=float))
-    indices = [int(np.abs(known - value).argmin()) for value in values]
-    wrong = [
-        value
-        for value, k in zip(values, indices, strict=True)
-        if not np.isclose(known[k], value, rtol=1e-3, atol=0)
-    ]
-    if wrong or not indices:
-        raise InputError(
-            f"time {wrong[0] if wrong else wanted} is not among those of the model: choose from"
-            f" {known.tolist()}."
-        )
-    return np.array(indices)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from propensity.cage_state import CageState
 from propensity.errors import DataError
-from propensity.structure import CageState, Structure
+from propensity.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)

@@ -130,3 +130,9 @@ def _quantile(values: np.ndarray, ends: list[float]) -> np.ndarray:
     known = ~np.isnan(values)
     filled = np.where(known.any(axis=0), values, 0.0)
     return np.where(known.any(axis=0), np.nanquantile(filled, ends, axis=0), np.nan)
+
+
+def mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard error of independent values of any shape."""
+    flat = values.ravel()
+    return float(flat.mean()), float(flat.std(ddof=1) / np.sqrt(len(flat)))

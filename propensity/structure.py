@@ -4,65 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from propensity.cage_state import CageState
 from propensity.diameters import checked_diameters, diameters_of
 from propensity.dimension import in_space, is_planar, out_of_plane, planar_cell, planar_pbc
 from propensity.errors import InputError
+from propensity.lattice import (
+    checked_cell,
+    checked_pbc,
+    minimum_image,
+    refuse_sheared,
+    refuse_singular,
+)
 from propensity.species import LABELS, SpeciesMap, map_species
 
 if TYPE_CHECKING:
     import ase
     from MDAnalysis import AtomGroup
-
-
-#: Lattice vectors by which a cell may be sheared; more would cost the digits of the positions.
-MAX_SHEAR = 1e6
-
-
-@dataclass(frozen=True, eq=False)
-class CageState:
-    """Where particles are on average while none may leave its cage: restricted dynamics about the minimum.
-
-    Parameters
-    ----------
-    radii
-        Radii of the walls about the inherent positions, in σ, shape (R,).
-    offset
-        From the inherent to the mean position of each particle, shape (R, N, 3).
-    covariance
-        Covariance of its position, shape (R, N, 3, 3).
-    error
-        Standard error of a component of ``offset``, root mean square over particles, shape (R,).
-    steps
-        Steps of dynamics of all replicas together, those left out included.
-    inherent_positions
-        Positions that the offsets start from, shape (N, 3).
-    """
-
-    radii: np.ndarray
-    offset: np.ndarray
-    covariance: np.ndarray
-    error: np.ndarray
-    steps: int
-    inherent_positions: np.ndarray
-
-    def __len__(self) -> int:
-        return cast("int", self.offset.shape[1])
-
-    @property
-    def positions(self) -> np.ndarray:
-        """Mean positions, shape (R, N, 3)."""
-        return cast("np.ndarray", self.inherent_positions + self.offset)
-
-    def scaled(self, factor: float) -> CageState:
-        """The same with every length multiplied by ``factor``."""
-        return CageState(
-            self.radii * factor, self.offset * factor, self.covariance * factor**2, self.error * factor,
-            self.steps, self.inherent_positions * factor,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,14 +90,14 @@ class Structure:
             positions, cell, pbc, dimension = in_space(positions), planar_cell(cell), planar_pbc(pbc), 2
         object.__setattr__(self, "positions", _vectors(positions, "positions"))
         object.__setattr__(self, "types", _types(types, len(self.positions)))
-        object.__setattr__(self, "pbc", _pbc(pbc))
-        object.__setattr__(self, "cell", _cell(cell))
+        object.__setattr__(self, "pbc", checked_pbc(pbc))
+        object.__setattr__(self, "cell", checked_cell(cell))
         # First, since other tests of a cell lose their digits there.
-        _refuse_sheared(self.cell, self.pbc)
+        refuse_sheared(self.cell, self.pbc)
         object.__setattr__(self, "normal", out_of_plane(self.positions, self.cell, self.pbc, dimension))
         if self.normal is not None:
             self.pbc[self.normal] = False
-        _refuse_singular(self.cell, self.pbc)
+        refuse_singular(self.cell, self.pbc)
         if thermal_offset is not None:
             thermal_offset = _vectors(in_space(thermal_offset), "vectors of thermal_offset")
             if len(thermal_offset) != len(self):
@@ -322,43 +283,10 @@ class Structure:
             from MDAnalysis.lib.mdamath import triclinic_vectors
 
             cell = triclinic_vectors([*timestep.dimensions[:2], 1.0, *timestep.dimensions[3:]])
-            return cls(atomgroup.positions, types, cell, _pbc(pbc) & [True, True, False], diameters=sizes)
+            return cls(
+                atomgroup.positions, types, cell, checked_pbc(pbc) & [True, True, False], diameters=sizes
+            )
         return cls(atomgroup.positions, types, timestep.triclinic_dimensions, pbc, diameters=sizes)
-
-
-def reduced_cell(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
-    """Rows that span the same lattice, the shortest there are where those of ``cell`` are sheared.
-
-    A cell that is not sheared by more than a lattice vector stays as it is, to the last digit.
-    """
-    from ase.geometry import minkowski_reduce
-
-    return cell if shear(cell, pbc) <= 1 + 1e-9 else np.asarray(minkowski_reduce(cell, pbc)[0])
-
-
-def shear(cell: np.ndarray, pbc: np.ndarray) -> float:
-    """Largest projection of one periodic cell vector on another, in lengths of that other."""
-    rows = np.asarray(cell, dtype=float)[np.asarray(pbc, dtype=bool)]
-    if len(rows) < 2:
-        return 0.0
-    squares = np.square(rows).sum(axis=1)
-    if not squares.all():
-        return 0.0
-    products = np.abs(rows @ rows.T) / squares
-    return float(products[~np.eye(len(rows), dtype=bool)].max())
-
-
-def minimum_image(vectors: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
-    """Shift short displacements, shape (N, 3), to their nearest periodic image."""
-    if not pbc.any():
-        return vectors
-    rows = np.array(reduced_cell(cell, pbc), dtype=float)
-    # Open directions may have no cell vector; any independent one serves, since they are never shifted.
-    for k in np.flatnonzero(~pbc):
-        if not rows[k].any():
-            rows[k] = np.linalg.svd(np.delete(rows, k, axis=0))[2][-1]
-    shifts = np.round(np.linalg.solve(rows.T, vectors.T).T) * pbc
-    return cast("np.ndarray", vectors - shifts @ rows)
 
 
 def _unmasked(array: Any, what: str) -> None:
@@ -402,49 +330,3 @@ def _types(types: Any, n: int) -> np.ndarray:
     if array.min() < 0:
         raise InputError(f"the smallest type is {array.min()}: types are integers 0..n_species−1.")
     return array
-
-
-def _pbc(pbc: Any) -> np.ndarray:
-    array = np.asarray(pbc)
-    if array.shape not in ((), (3,)):
-        raise InputError(f"pbc has shape {array.shape}: give one boolean or three.")
-    return np.broadcast_to(array.astype(bool), (3,)).copy()
-
-
-def _cell(cell: Any) -> np.ndarray:
-    try:
-        array = np.asarray(cell, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"cell can't be read as numbers ({error}): give three vectors, shape (3, 3)."
-        ) from None
-    if array.shape in ((), (3,)):
-        array = np.diag(np.broadcast_to(array, (3,)))
-    if array.shape != (3, 3):
-        raise InputError(
-            f"cell has shape {array.shape}: give a (3, 3) array of row vectors, three edges or one."
-        )
-    if not np.isfinite(array).all():
-        raise InputError("cell has NaN or infinite entries: give three finite vectors.")
-    return array.copy()
-
-
-def _refuse_singular(cell: np.ndarray, pbc: np.ndarray) -> None:
-    periodic = cell[pbc]
-    if not len(periodic):
-        return
-    lengths = np.linalg.norm(periodic, axis=1)
-    # Scale-free test: unit vectors that span no volume (area, length) are linearly dependent.
-    if lengths.min() == 0 or np.linalg.svd(periodic / lengths[:, None], compute_uv=False).min() < 1e-8:
-        raise InputError(
-            f"cell {cell.tolist()} is singular along periodic directions {np.flatnonzero(pbc).tolist()}:"
-            " give linearly independent vectors or set pbc=False there."
-        )
-
-
-def _refuse_sheared(cell: np.ndarray, pbc: np.ndarray) -> None:
-    if shear(cell, pbc) > MAX_SHEAR:
-        raise InputError(
-            f"the cell is sheared by {shear(cell, pbc):.0e} lattice vectors, beyond the precision of its"
-            " numbers: reduce it first."
-        )

@@ -11,7 +11,8 @@ import torch
 
 from propensity.errors import InputError, PropensityError, PropensityWarning
 from propensity.integrations.ase import PropensityCalculator
-from propensity.predictor import COLUMNS, ModelOptions, Predictor, PredictorOptions
+from propensity.model_options import ModelOptions, PredictorOptions
+from propensity.predictor import COLUMNS, Predictor
 from propensity.structure import Structure
 from tests.conftest import make_tiny_model
 

@@ -76,13 +76,13 @@ def command(
 
     from propensity.cli.screen import Screen
     from propensity.data import open_dataset, select_times
+    from propensity.devices import chosen_device
     from propensity.errors import InputError
     from propensity.estimators.storage import load_model
     from propensity.evaluation import evaluate
     from propensity.evaluation.report import plot_pearson, plot_scatter, table
     from propensity.evaluation.seen import choose, seen_by
     from propensity.runs.run import write_json
-    from propensity.training.fit import chosen_device
 
     if resamples < 1:
         raise InputError(f"--resamples is {resamples}: give a positive integer.")

@@ -184,7 +184,7 @@ def run_job(job: Job, systems: dict[str, System], folder: Path) -> list[dict[str
 
 def _ready(job: Job, systems: dict[str, System], folder: Path) -> Estimator:
     """The model to score, on its device."""
-    from propensity.training.fit import chosen_device
+    from propensity.devices import chosen_device
 
     estimator = trained(job, systems, folder)
     if job.refit is not None:

@@ -15,7 +15,8 @@ from ase.outputs import Properties, all_outputs
 
 from propensity.errors import InputError, PropensityError
 from propensity.estimators.likeness import Likeness
-from propensity.predictor import COLUMNS, Predictor, PredictorOptions
+from propensity.model_options import PredictorOptions
+from propensity.predictor import COLUMNS, Predictor
 from propensity.provenance import facts, of_frame, without
 from propensity.species import LABELS
 from propensity.structure import Structure
@@ -39,7 +40,7 @@ class PropensityCalculator(Calculator):
     model
         Name, folder or file of a model; a list of them is a committee.
     **options
-        See :class:`propensity.predictor.PredictorOptions`.
+        See :class:`propensity.model_options.PredictorOptions`.
 
     Examples
     --------

@@ -18,7 +18,8 @@ from MDAnalysis.core.universe import Universe
 from propensity.errors import InputError
 from propensity.integrations.backends import chosen
 from propensity.integrations.varying_types import refuse_varying_types
-from propensity.predictor import Predictor, PredictorOptions
+from propensity.model_options import PredictorOptions
+from propensity.predictor import Predictor
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class PropensityAnalysis(AnalysisBase):
     verbose
         Show a progress bar.
     **options
-        See :class:`propensity.predictor.PredictorOptions`.
+        See :class:`propensity.model_options.PredictorOptions`.
 
     Attributes
     ----------

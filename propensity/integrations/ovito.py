@@ -10,7 +10,8 @@ import numpy as np
 
 from propensity.diameters import diameters_of
 from propensity.errors import InputError
-from propensity.predictor import Predictor, PredictorOptions
+from propensity.model_options import PredictorOptions
+from propensity.predictor import Predictor
 from propensity.provenance import facts, of_frame, plain
 from propensity.species import SpeciesMap, map_species
 from propensity.structure import Structure
@@ -31,8 +32,8 @@ def propensity_modifier(
     model
         Name, folder or file of a model; a list of them is a committee.
     **options
-        See :class:`propensity.predictor.PredictorOptions`; ``species_map`` goes from the names or numbers of
-        OVITO's particle types to the species of the model.
+        See :class:`propensity.model_options.PredictorOptions`; ``species_map`` goes from the names or
+        numbers of OVITO's particle types to the species of the model.
 
     Returns
     -------

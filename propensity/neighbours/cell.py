@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from propensity.structure import Structure, reduced_cell
+from propensity.lattice import reduced_cell
+from propensity.structure import Structure
 
 
 def enclosing_cell(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from propensity.cage_state import CageState
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.neighbours import neighbour_list
 from propensity.physics.gpu.cage import cage_states
@@ -33,7 +34,7 @@ from propensity.physics.kob_andersen import (
 )
 from propensity.physics.quench import fits_gpu, inherent_structure
 from propensity.simd import LANES
-from propensity.structure import CageState, Structure
+from propensity.structure import Structure
 
 if TYPE_CHECKING:
     from propensity.sample import Sample
@@ -204,10 +205,25 @@ def _restricted(
     keep = math.exp(-FRICTION * TIME_STEP)
     amplitude = math.sqrt(3 * temperature * (1 - keep**2))  # a uniform number has variance ⅓
     count = restricted_dynamics(
-        start, source, vectors, structure.types, _pair_rows(potential), d, v, sums, steps, SKIP, EVERY,
-        TIME_STEP, keep, amplitude, np.repeat(radii, LANES // walls).astype(np.float32), STIFFNESS, SKIN,
+        start,
+        source,
+        vectors,
+        structure.types,
+        _pair_rows(potential),
+        d,
+        v,
+        sums,
+        steps,
+        SKIP,
+        EVERY,
+        TIME_STEP,
+        keep,
+        amplitude,
+        np.repeat(radii, LANES // walls).astype(np.float32),
+        STIFFNESS,
+        SKIN,
         int(noise.integers(2**31)),
-    )  # fmt: skip
+    )
     moments = sums.reshape(n, 9, walls, -1).transpose(2, 0, 1, 3).astype(np.float64) / count
     error = np.sqrt(moments[:, :, :3].var(axis=3, ddof=1).mean(axis=(1, 2)) / (LANES // walls))
     mean = moments.mean(axis=3)

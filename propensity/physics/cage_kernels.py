@@ -21,9 +21,25 @@ ROW = 3 * LANES
 
 @njit(nogil=True)
 def restricted_dynamics(
-    start, source, vectors, types, pairs, d, v, sums, steps, skip, every, dt, ou, amplitude, radius,
-    stiffness, skin, seed
-):  # fmt: skip
+    start,
+    source,
+    vectors,
+    types,
+    pairs,
+    d,
+    v,
+    sums,
+    steps,
+    skip,
+    every,
+    dt,
+    ou,
+    amplitude,
+    radius,
+    stiffness,
+    skin,
+    seed,
+):
     """Advance ``d`` and ``v`` by ``steps`` steps of dt; of those after ``skip`` every ``every``-th enters
     ``sums``.
 

@@ -23,7 +23,8 @@ from propensity.simulate.pieces import PieceStore, check_identity, writable
 from propensity.simulate.progress import Progress, estimate, plural
 from propensity.simulate.runner import Runner, piece_length
 from propensity.simulate.settings import SimulationSettings
-from propensity.simulate.workflow import RELAX_ITERATIONS, Workflow, first_lattice
+from propensity.simulate.starts import first_lattice
+from propensity.simulate.workflow import RELAX_ITERATIONS, Workflow
 from propensity.workers.opening import open_pool
 from propensity.workers.pool import WAIT, Pool
 from propensity.workers.remote import package_version

@@ -12,36 +12,20 @@ import numpy as np
 from propensity.errors import PropensityError
 from propensity.sample import Sample
 from propensity.simulate import equilibration as eq
-from propensity.simulate import soft_spheres
 from propensity.simulate.engine import State
 from propensity.simulate.ensemble import check_drift, ensemble_sample
 from propensity.simulate.given import given_state
-from propensity.simulate.physics import first_peak, generator, lattice, maxwell_boltzmann, wrap
+from propensity.simulate.physics import first_peak, wrap
 from propensity.simulate.pieces import PieceStore, pack_state, unpack_state
 from propensity.simulate.runner import Runner, Trajectory
 from propensity.simulate.settings import SimulationSettings
-from propensity.statistics import noise_ceiling, pearson
+from propensity.simulate.starts import MELT, RUN, first_lattice, with_velocities
+from propensity.statistics import mean_and_error, noise_ceiling, pearson
 
 #: Configurations from which the first peak of S(k) is taken.
 PEAK_STRUCTURES = 8
 #: FIRE iterations that take particles off the lattice and apart, before melting.
 RELAX_ITERATIONS = 200
-#: First keys of the random numbers of each purpose.
-_LATTICE, _MELT, _RUN, _SIZES = 1, 2, 3, 4
-
-
-def first_lattice(settings: SimulationSettings, chain: int) -> State:
-    """Species at random on a lattice, at rest."""
-    counts = settings.model.counts(settings.n_particles)
-    positions, types = lattice(
-        counts, settings.box, settings.model.dimension, generator(settings.seed, _LATTICE, chain)
-    )
-    diameters = None
-    if settings.model.sizes is not None:
-        diameters = generator(settings.seed, _SIZES, chain).permutation(
-            soft_spheres.sizes(settings.n_particles, settings.model.sizes)
-        )
-    return State(positions, np.zeros_like(positions), types, settings.box, diameters=diameters)
 
 
 class Workflow:
@@ -332,30 +316,16 @@ class Workflow:
         return lambda: self.runner.state(trajectory)
 
     def _kicked(self, relaxed: Trajectory, temperature: float, chain: int) -> Callable[[], State]:
-        return lambda: self._with_velocities(self.runner.state(relaxed), temperature, _MELT, chain)
+        return lambda: with_velocities(self.runner.state(relaxed), self.settings, temperature, MELT, chain)
 
     def _structure(self, i: int) -> Callable[[], State]:
         return lambda: unpack_state(self.store.load(f"structures/{i:04d}/start"))
 
     def _velocities(self, i: int, run: int) -> Callable[[], State]:
         temperature = self.settings.temperature
-        return lambda: self._with_velocities(self._structure(i)(), temperature, _RUN, i, run)
-
-    def _with_velocities(self, state: State, temperature: float, *key: int) -> State:
-        assert state.masses is not None
-        rng = generator(self.settings.seed, *key)
-        v = maxwell_boltzmann(
-            state.masses, temperature, self.settings.model.dimension, rng, self.settings.model.constants
-        )
-        return replace(state, velocities=v)
+        return lambda: with_velocities(self._structure(i)(), self.settings, temperature, RUN, i, run)
 
     def _save_structure(self, i: int, state: State) -> None:
         inside = wrap(state.positions, state.box)
         start = replace(state, positions=inside, velocities=np.zeros_like(inside))
         self.store.save(f"structures/{i:04d}/start", pack_state(start))
-
-
-def mean_and_error(values: np.ndarray) -> tuple[float, float]:
-    """Mean and standard error over chains and blocks."""
-    flat = values.ravel()
-    return float(flat.mean()), float(flat.std(ddof=1) / np.sqrt(len(flat)))

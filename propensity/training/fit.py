@@ -9,45 +9,34 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from propensity.devices import chosen_device
 from propensity.errors import InputError, PropensityError
 from propensity.estimators.card import Card
-from propensity.estimators.inputs import input_structure
 from propensity.estimators.neighbourhood import check_neighbours
 from propensity.estimators.options import read_options
 from propensity.estimators.se3gnn import SE3Estimator
 from propensity.estimators.storage import load_model
 from propensity.estimators.training_config import TrainingConfig
-from propensity.estimators.training_set import (
-    chosen_species,
-    common_potential,
-    shows_diameters,
-    training_card,
-)
 from propensity.nn import SE3GNN
 from propensity.nn.kernels import get_kernel
-from propensity.nn.scalars import learn_scalar_recipe, learn_size_trend
 from propensity.training.callbacks import History, WeightAverage, apply_average
 from propensity.training.checkpoints import SafeCheckpointIO, read_checkpoint
 from propensity.training.graphs import GraphModule, labelled_graph
 from propensity.training.interrupt import Interrupted, TrainingInterrupted, interruptible
 from propensity.training.lightning_quirks import FlatDDPStrategy, leave_signals_alone, quiet
 from propensity.training.module import PropensityModule
+from propensity.training.network_card import network_card
 from propensity.training.norms import refresh_norms
 from propensity.training.progress import Bar
 
 if TYPE_CHECKING:
     from propensity.sample import Sample
 
-CITATION = (
-    "F. S. Pezzicoli, G. Charpiat and F. P. Landes, Rotation-equivariant graph neural networks for "
-    "learning glassy liquids representations, SciPost Phys. 16, 136 (2024), arXiv:2211.03226"
-)
 LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
 
 
@@ -118,7 +107,7 @@ def _fit(
     keep_log: bool,
 ) -> SE3Estimator:
     dtype = torch.float64 if config.precision == "float64" else torch.float32
-    card = _card(train, config)
+    card = network_card(train, config)
     torch.manual_seed(config.seed)
     get_kernel(config.kernel, device, dtype)  # an error before the graphs are built
     network = SE3GNN(**card.config).to(dtype)
@@ -182,44 +171,6 @@ def _restore(
     average.average = saved["average"] if saved else None
 
 
-def _card(train: Sequence[Sample], config: TrainingConfig) -> Card:
-    card = training_card(
-        "se3gnn",
-        train,
-        config={},
-        options=config.model_dump(mode="json"),
-        input_positions=config.input_positions,
-        cutoff=config.cutoff,
-        count_neighbours=False,
-        citation=CITATION,
-    )
-    card.trained_species = chosen_species(train, config.trained_species)
-    scale = typical_offset(train) if config.input_positions == "both" else 0.0
-    diameters = shows_diameters(train) if config.diameters is None else config.diameters
-    card.config = config.network_options(len(card.species), len(card.times), scale)
-    card.config["n_extra"] = int(config.potential_energy) + int(diameters)
-    if card.config["n_extra"]:
-        card.scalar_recipe = learn_scalar_recipe(
-            [input_structure(sample, config.input_positions) for sample in train],
-            len(card.species),
-            potential=common_potential(train, config.potential) if config.potential_energy else None,
-            diameters=diameters,
-            length_scale=train[0].length_scale,
-        )
-    if diameters:
-        mean, std = np.array(card.target_mean), np.array(card.target_std)
-        structures = [sample.structure for sample in train]
-        labels = [(s.propensities - mean[s.structure.types]) / std[s.structure.types] for s in train]
-        learn_size_trend(structures, labels, card.scalar_recipe, len(card.species))
-    return card
-
-
-def typical_offset(train: Sequence[Sample]) -> float:
-    """Root mean square of a component of the offset from inherent to thermal positions, in σ."""
-    squares = [np.mean(np.square(input_structure(sample, "both").thermal_offset)) for sample in train]  # type: ignore[arg-type]
-    return float(np.sqrt(np.mean(squares))) or 1.0
-
-
 def start_from(network: SE3GNN, model: str) -> None:
     """Copy weights of a trained model; a readout of another shape, and what it lacks, keep their random
     start.
@@ -242,29 +193,6 @@ def start_from(network: SE3GNN, model: str) -> None:
             differing = {k: v for k, v in other.network.config.items() if network.config.get(k) != v}
             raise InputError(f"init model {model!r} has another network ({differing}): use the same options.")
     network.load_state_dict(ours)
-
-
-def chosen_device(name: str | None) -> torch.device:
-    """Device by name; None takes CUDA where there is one.
-
-    Raises
-    ------
-    InputError
-        For a device that is unknown or absent.
-    """
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
-        raise InputError(f"device {name!r} is unknown: give cpu, cuda, cuda:0 or mps.") from None
-    missing = (
-        device.type == "cuda"
-        and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count())
-    ) or (device.type == "mps" and not torch.backends.mps.is_available())
-    if missing or device.type not in ("cpu", "cuda", "mps"):
-        raise InputError(
-            f"device {name!r} is not available here: give cpu or install a build of torch for it."
-        )
-    return device
 
 
 def _trainer(

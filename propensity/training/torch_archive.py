@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from propensity.data.formats.pickles import RefusedError, parse_pickle
+from propensity.data.formats.pickled_arrays import RefusedError
+from propensity.data.formats.pickles import parse_pickle
 from propensity.errors import DataError
 from propensity.files import regular
 

@@ -44,7 +44,7 @@ def _touching(structure: Structure) -> np.ndarray:
     """Diameter of each type by least squares, so that nearest neighbours touch."""
     from scipy.spatial import cKDTree
 
-    from propensity.structure import minimum_image
+    from propensity.lattice import minimum_image
 
     points = structure.positions
     n_types = int(structure.types.max()) + 1

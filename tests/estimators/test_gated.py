@@ -7,11 +7,12 @@ import pytest
 
 import propensity.physics.cage
 from propensity import InputError, Predictor, inherent_structure, load_model, save_model
+from propensity.cage_state import CageState
 from propensity.errors import DataError
 from propensity.estimators.gated import GatedEstimator
 from propensity.evaluation import evaluate
 from propensity.sample import Sample
-from propensity.structure import CageState, Structure
+from propensity.structure import Structure
 from tests.conftest import make_liquid
 
 FEW = {
@@ -37,9 +38,15 @@ def caged(seed: int, n: int = 120) -> Sample:
     way = np.linalg.norm(inherent + offset[1] - thermal.positions, axis=1)
     labels = np.stack([0.1 + way, 0.2 + 0.1 * thermal.types + way], axis=1)
     return Sample(
-        thermal, np.array([1.0, 10.0]), labels, f"s{seed}", inherent_positions=inherent, cage=cage,
-        temperature=0.44, potential="lj/cut force-shifted",
-    )  # fmt: skip
+        thermal,
+        np.array([1.0, 10.0]),
+        labels,
+        f"s{seed}",
+        inherent_positions=inherent,
+        cage=cage,
+        temperature=0.44,
+        potential="lj/cut force-shifted",
+    )
 
 
 @pytest.fixture(scope="module")

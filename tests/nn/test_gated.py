@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import propensity.nn.gated.network
+from propensity.cage_state import CageState
 from propensity.errors import InputError
 from propensity.neighbours import neighbour_list
 from propensity.nn.gated import GatedNetwork, gated_graph
-from propensity.structure import CageState, Structure
+from propensity.structure import Structure
 from tests.conftest import make_liquid
 
 SMALL = {"scalars": 6, "vectors": 4, "quadrupoles": 3, "sent_scalars": 4, "sent_vectors": 2, "products": 2}
@@ -31,10 +32,14 @@ def caged(turn: np.ndarray | None = None, order: np.ndarray | None = None) -> St
     )
     return structure.with_cage(
         CageState(
-            np.array([0.25, 0.45]), (cage @ turn.T)[:, order], (turn @ covariance @ turn.T)[:, order],
-            np.zeros(2), 0, positions,
+            np.array([0.25, 0.45]),
+            (cage @ turn.T)[:, order],
+            (turn @ covariance @ turn.T)[:, order],
+            np.zeros(2),
+            0,
+            positions,
         )
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(params=[("thermal", "cage", "inherent"), ("thermal",)])

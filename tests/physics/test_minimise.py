@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from ase.optimize import LBFGS
 
+from propensity.lattice import minimum_image
 from propensity.physics.kob_andersen import POTENTIALS, KobAndersen, pair_table
 from propensity.physics.minimise import Search
 from propensity.physics.quench import SETTINGS
-from propensity.structure import Structure, minimum_image
+from propensity.structure import Structure
 from tests.conftest import make_liquid
 
 SMOOTH = "lj/cut force-shifted"

@@ -18,9 +18,10 @@ from propensity.cli.convert import command as convert_command
 from propensity.data import Sample, StoreWriter, open_dataset
 from propensity.data.convert import convert
 from propensity.errors import DataError, InputError, PropensityError
+from propensity.lattice import minimum_image
 from propensity.physics.interaction import CUT, EPSILON, SIGMA
 from propensity.physics.kob_andersen import SKIN, KobAndersen, local_potential_energy
-from propensity.structure import Structure, minimum_image
+from propensity.structure import Structure
 from tests.conftest import make_liquid, make_tiny_model
 
 ONE = Path(__file__).parents[1] / "fixtures" / "ka3d_one_valid.npz"

@@ -13,8 +13,8 @@ from propensity.simulate.arguments import make_settings
 from propensity.simulate.engines import choose_engine
 from propensity.simulate.lammps_engine import LammpsEngine
 from propensity.simulate.physics import generator, maxwell_boltzmann
+from propensity.simulate.starts import first_lattice
 from propensity.simulate.swap_engine import SwapEngine
-from propensity.simulate.workflow import first_lattice
 
 MODEL = load_preset("polydisperse")
 N = 200

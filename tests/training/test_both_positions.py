@@ -19,8 +19,8 @@ from propensity.graph import join_graphs
 from propensity.nn import SE3GNN
 from propensity.structure import Structure
 from propensity.training import fit_network
-from propensity.training.fit import typical_offset
 from propensity.training.graphs import labelled_graph
+from propensity.training.network_card import typical_offset
 from tests.conftest import make_liquid
 from tests.training.conftest import SMALL, make_sample
 
@@ -147,11 +147,11 @@ def test_a_thermal_network_joins_a_trained_one(telling, trained, tmp_path):
 
 def test_batches_hold_it(telling):
     from propensity.estimators.training_config import TrainingConfig
-    from propensity.training.fit import _card
+    from propensity.training.network_card import network_card
 
     options = {key: value for key, value in BOTH.items() if key != "progress"}
     config = TrainingConfig(**options, thermal_layers=1)
-    graphs = [labelled_graph(s, config, _card(telling, config), torch.float32) for s in telling[:2]]
+    graphs = [labelled_graph(s, config, network_card(telling, config), torch.float32) for s in telling[:2]]
     joined = join_graphs(graphs)
     np.testing.assert_array_equal(joined.thermal_offset, torch.cat([g.thermal_offset for g in graphs]))
     network = SE3GNN(2, 2, l_max=1, n_layers=2, offset_scale=0.1, thermal_layers=1).eval()

@@ -14,9 +14,10 @@ from propensity.estimators.training_config import TrainingConfig
 from propensity.estimators.training_set import sources_of
 from propensity.evaluation import evaluate
 from propensity.graph import build_graph, join_graphs
+from propensity.lattice import minimum_image
 from propensity.nn import SE3GNN
 from propensity.runs.curves import read_log
-from propensity.structure import Structure, minimum_image
+from propensity.structure import Structure
 from propensity.training import fit_network
 from propensity.training.checkpoints import read_checkpoint
 from propensity.training.graphs import EpochSampler

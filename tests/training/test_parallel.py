@@ -22,9 +22,9 @@ from propensity.nn import cuda_graph as capture
 from propensity.runs.curves import read_log
 from propensity.training import fit_network, module
 from propensity.training.checkpoints import read_checkpoint
-from propensity.training.fit import _card
 from propensity.training.graphs import labelled_graph
 from propensity.training.module import mean_squared_error
+from propensity.training.network_card import network_card
 from tests.nn.test_cuda_graph import run_again
 from tests.training.conftest import SMALL, make_sample
 
@@ -119,7 +119,7 @@ def test_two_processes_take_the_mean_of_their_gradients(tmp_path, recorded):
     moments = state["optimizer_states"][0]["state"]
     both = alike([0, 1]) if recorded else [make_sample(seed) for seed in (0, 1)]
     config = TrainingConfig(**{**OPTIONS, "dropout": 0.0})
-    card = _card(both, config)
+    card = network_card(both, config)
     torch.manual_seed(0)
     network = SE3GNN(**config.network_options(2, 2)).train()
     for sample in both:

@@ -10,22 +10,25 @@ from __future__ import annotations
 
 import os
 import pickletools
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from propensity.data.formats.pickled_arrays import (
+    KNOWN,
+    MARK,
+    Constructor,
+    RefusedError,
+    UnfinishedArray,
+    UnfinishedType,
+    check_size,
+    finished,
+)
 from propensity.errors import DataError
 from propensity.files import regular
 
 #: One structure with 30 runs at 10 times has 0.03 GB; larger files are refused before they are read.
 MAX_BYTES = 4 * 2**30
-#: Data with every repetition counted may be this many times the file.
-MAX_GROWTH = 8
-
-_MARK = object()
 _VALUES = {
     "INT",
     "LONG",
@@ -56,39 +59,6 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_DICT": dict,
     "EMPTY_TUPLE": tuple,
 }
-_NUMERIC = re.compile(r"[<>|=]?([?]|[biufc][0-9]{1,2})")
-
-
-class _DType:
-    """``numpy.dtype`` of a number; its byte order arrives later by BUILD."""
-
-    def __init__(self, code: Any, *flags: Any) -> None:
-        if not isinstance(code, str) or not _NUMERIC.fullmatch(code):
-            raise RefusedError(f"an array of type {code!r} is not numeric")
-        self.dtype = np.dtype(code)
-
-    def build(self, state: Any) -> None:
-        if not (isinstance(state, tuple) and len(state) >= 5 and state[1] in ("<", ">", "|", "=")):
-            raise RefusedError("it has a malformed array type")
-        if state[2:5] != (None, None, None):
-            raise RefusedError("structured arrays are not data of this kind")
-        self.dtype = self.dtype.newbyteorder(state[1])
-
-
-class _Array:
-    """``numpy.ndarray``, empty until its state arrives by BUILD."""
-
-    value: np.ndarray | None = None
-
-    def build(self, state: Any) -> None:
-        if not (isinstance(state, tuple) and len(state) == 5):
-            raise RefusedError("it has a malformed array")
-        _, shape, dtype, fortran, data = state
-        self.value = _array(data, dtype, shape, "F" if fortran else "C")
-
-
-class RefusedError(Exception):
-    """Why a pickle is not taken."""
 
 
 def load_pickle(path: str | os.PathLike[str]) -> Any:
@@ -160,7 +130,7 @@ class _Machine:
     def __init__(
         self, makers: Mapping[str, Callable[..., Any]], persistent: Callable[[Any], Any] | None
     ) -> None:
-        self.known = {**_KNOWN, **{name: _Constructor(make, name) for name, make in makers.items()}}
+        self.known = {**KNOWN, **{name: Constructor(make, name) for name, make in makers.items()}}
         self.persistent = persistent
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
@@ -171,8 +141,8 @@ class _Machine:
             if name == "STOP":
                 if len(self.stack) != 1:
                     raise ValueError("stack is not empty at its end")
-                root = _finish(self.stack[0])
-                _check_size(root, len(data))
+                root = finished(self.stack[0])
+                check_size(root, len(data))
                 return root
             if name in _VALUES:
                 if isinstance(argument, int) and argument.bit_length() > 512:
@@ -188,16 +158,16 @@ class _Machine:
         raise ValueError("no end")
 
     def _mark(self, _: None) -> None:
-        self.stack.append(_MARK)
+        self.stack.append(MARK)
 
     def _since_mark(self) -> list[Any]:
-        at = next(i for i in range(len(self.stack) - 1, -1, -1) if self.stack[i] is _MARK)
+        at = next(i for i in range(len(self.stack) - 1, -1, -1) if self.stack[i] is MARK)
         items = self.stack[at + 1 :]
         del self.stack[at:]
         return items
 
     def _pop(self, n: int) -> tuple[Any, ...]:
-        if len(self.stack) < n or any(item is _MARK for item in self.stack[-n:]):
+        if len(self.stack) < n or any(item is MARK for item in self.stack[-n:]):
             raise ValueError("stack underflow")
         items = tuple(self.stack[-n:])
         del self.stack[-n:]
@@ -270,7 +240,7 @@ class _Machine:
         module, name = self._pop(2)
         self.stack.append(self._constructor(f"{module} {name}"))
 
-    def _constructor(self, name: str) -> _Constructor:
+    def _constructor(self, name: str) -> Constructor:
         try:
             return self.known[name]
         except KeyError:
@@ -284,7 +254,7 @@ class _Machine:
 
     def _reduce(self, _: None) -> None:
         function, arguments = self._pop(2)
-        if not isinstance(function, _Constructor) or not isinstance(arguments, tuple):
+        if not isinstance(function, Constructor) or not isinstance(arguments, tuple):
             raise RefusedError("it calls something that is not a constructor of numpy data")
         self.stack.append(function.make(*arguments))
 
@@ -292,128 +262,6 @@ class _Machine:
         (state,) = self._pop(1)
         if isinstance(self.stack[-1], dict):
             return  # attributes of an ordered dict, which ours has not
-        if not isinstance(self.stack[-1], (_Array, _DType)):
+        if not isinstance(self.stack[-1], (UnfinishedArray, UnfinishedType)):
             raise RefusedError("it sets the state of something that is not an array")
         self.stack[-1].build(state)
-
-
-class _Constructor:
-    """A name that a pickle may mention, with what we do instead of calling it."""
-
-    def __init__(self, make: Callable[..., Any], name: str = "") -> None:
-        self.make, self.name = make, name
-
-
-def _array(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-    if isinstance(data, str):  # pickles of Python 2
-        data = data.encode("latin1")
-    if not isinstance(dtype, _DType) or not isinstance(data, bytes) or not isinstance(shape, tuple):
-        raise RefusedError("it has a malformed array")
-    if not all(isinstance(n, int) and n >= 0 for n in shape) or order not in ("C", "F"):
-        raise RefusedError("it has a malformed array")
-    return np.frombuffer(data, dtype=dtype.dtype).reshape(shape, order=order)
-
-
-def _scalar(dtype: Any, data: Any) -> Any:
-    return _array(data, dtype, (1,), "C")[0]
-
-
-def _no_bytes() -> bytes:
-    """Empty bytes, as protocols up to 2 write them."""
-    return b""
-
-
-def _encode(text: Any, codec: Any = "latin1") -> bytes:
-    if not isinstance(text, str) or codec != "latin1":
-        raise RefusedError("it has malformed bytes")
-    return text.encode("latin1")
-
-
-def _reconstruct(kind: Any, shape: Any = (0,), code: Any = b"b") -> _Array:
-    if kind is not _NDARRAY:
-        raise RefusedError("it rebuilds something that is not a plain array")
-    return _Array()
-
-
-def _no_call(*arguments: Any) -> Any:
-    raise RefusedError("it calls numpy.ndarray directly")
-
-
-_NDARRAY = _Constructor(_no_call)
-_KNOWN: dict[str, _Constructor] = {
-    "numpy ndarray": _NDARRAY,
-    "numpy dtype": _Constructor(_DType),
-    "_codecs encode": _Constructor(_encode),
-    "__builtin__ bytes": _Constructor(_no_bytes),
-    **{
-        f"numpy.{core}.{name}": _Constructor(make)
-        for core in ("core", "_core")
-        for name, make in (
-            ("multiarray _reconstruct", _reconstruct),
-            ("multiarray scalar", _scalar),
-            ("numeric _frombuffer", _array),
-        )
-    },
-}
-
-
-def _finish(root: Any) -> Any:
-    """Replace arrays under construction by arrays, in place, without recursion."""
-
-    def value(item: Any) -> Any:
-        if isinstance(item, _Array):
-            if item.value is None:
-                raise RefusedError("it has an array without contents")
-            return item.value
-        if item is _MARK or isinstance(item, (_DType, _Constructor)):
-            raise RefusedError("it holds something that is not data")
-        return item
-
-    root = value(root)
-    seen: set[int] = set()
-    todo = [root]
-    while todo:
-        item = todo.pop()
-        if id(item) in seen or not isinstance(item, (list, dict, tuple)):
-            continue
-        seen.add(id(item))
-        if isinstance(item, list):
-            item[:] = [value(child) for child in item]
-            todo.extend(item)
-        elif isinstance(item, dict):
-            for key in item:
-                item[key] = value(item[key])
-            todo.extend(item.values())
-        elif any(isinstance(child, (_Array, _DType, _Constructor)) for child in item):
-            raise RefusedError("it has an array inside a tuple")
-        else:
-            todo.extend(item)
-    return root
-
-
-def _check_size(root: Any, size: int) -> None:
-    """Refuse what grows when it is walked through: lists that hold one list in many places."""
-    limit = MAX_GROWTH * (size + 4096)
-    weights: dict[int, int] = {}
-    open_: set[int] = set()
-    todo = [(root, False)]
-    while todo:
-        item, entered = todo.pop()
-        children = item.values() if isinstance(item, dict) else item
-        if entered:
-            open_.discard(id(item))
-            weights[id(item)] = 1 + sum(_weight(child, weights) for child in children)
-            if weights[id(item)] > limit:
-                raise RefusedError("it holds one list in very many places")
-        elif isinstance(item, (list, dict, tuple)) and id(item) not in weights:
-            if id(item) in open_:
-                continue  # it holds itself: whoever walks there sees one step only
-            open_.add(id(item))
-            todo.append((item, True))
-            todo.extend((child, False) for child in children if isinstance(child, (list, dict, tuple)))
-
-
-def _weight(item: Any, weights: dict[int, int]) -> int:
-    if isinstance(item, (list, dict, tuple)):
-        return weights.get(id(item), 1)
-    return int(item.nbytes) if isinstance(item, np.ndarray) else 1

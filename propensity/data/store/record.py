@@ -10,6 +10,7 @@ from typing import Any, cast
 import h5py
 import numpy as np
 
+from propensity.cage_state import CageState
 from propensity.data.store.rounding import (
     AUXILIARY_BITS,
     CAGE_BITS,
@@ -19,7 +20,7 @@ from propensity.data.store.rounding import (
 )
 from propensity.errors import DataError
 from propensity.sample import Sample
-from propensity.structure import CageState, Structure
+from propensity.structure import Structure
 
 #: Raised with every change that old files don't meet; each step has a migration below.
 FORMAT_VERSION = 2
@@ -64,9 +65,7 @@ def write_record(group: h5py.Group, sample: Sample) -> None:
     metadata["length_scale"] = sample.length_scale
     if sample.cage is not None:
         cage = sample.cage
-        metadata["cage"] = {
-            "radii": cage.radii.tolist(), "error": cage.error.tolist(), "steps": cage.steps
-        }  # fmt: skip
+        metadata["cage"] = {"radii": cage.radii.tolist(), "error": cage.error.tolist(), "steps": cage.steps}
     for key in ("times", "fs"):
         metadata[key] = None if metadata[key] is None else np.asarray(metadata[key], dtype=float).tolist()
     for name, array in arrays.items():

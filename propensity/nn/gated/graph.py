@@ -87,9 +87,13 @@ def _offsets(structure: Structure, needed: set[str]) -> dict[str, np.ndarray]:
 
 
 def _neighbours(
-    structure: Structure, cutoff: float, states: Sequence[str], offsets: dict[str, np.ndarray],
-    device: torch.device | str, dtype: torch.dtype,
-) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:  # fmt: skip
+    structure: Structure,
+    cutoff: float,
+    states: Sequence[str],
+    offsets: dict[str, np.ndarray],
+    device: torch.device | str,
+    dtype: torch.dtype,
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     """Union of the neighbours in all states, as a table."""
     known: list[str] = []
     ends: list[torch.Tensor] = []

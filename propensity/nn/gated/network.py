@@ -98,10 +98,19 @@ class GatedNetwork(nn.Module):
         )
         self.n_basis, self.pair_force, self.core, self.readout = n_basis, pair_force, core, readout
         self.config: dict[str, Any] = {
-            "layers": list(layers), "inputs": inputs, "n_species": n_species, "n_outputs": n_outputs,
-            "n_cages": n_cages, "n_basis": n_basis, "cutoff": float(cutoff), "pair_force": pair_force,
-            "core": core, "curved": curved, "readout": readout, "widths": asdict(w),
-        }  # fmt: skip
+            "layers": list(layers),
+            "inputs": inputs,
+            "n_species": n_species,
+            "n_outputs": n_outputs,
+            "n_cages": n_cages,
+            "n_basis": n_basis,
+            "cutoff": float(cutoff),
+            "pair_force": pair_force,
+            "core": core,
+            "curved": curved,
+            "readout": readout,
+            "widths": asdict(w),
+        }
         n_vectors, n_quadrupoles, n_scalars = INPUTS[inputs](n_cages)
         n_in, n_radial = n_species + n_scalars, n_basis + 2 * pair_force
         self.standard_in = Standard(n_in)

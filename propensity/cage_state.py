@@ -1,0 +1,55 @@
+"""Where particles are on average while none may leave its cage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class CageState:
+    """Where particles are on average while none may leave its cage: restricted dynamics about the minimum.
+
+    Parameters
+    ----------
+    radii
+        Radii of the walls about the inherent positions, in σ, shape (R,).
+    offset
+        From the inherent to the mean position of each particle, shape (R, N, 3).
+    covariance
+        Covariance of its position, shape (R, N, 3, 3).
+    error
+        Standard error of a component of ``offset``, root mean square over particles, shape (R,).
+    steps
+        Steps of dynamics of all replicas together, those left out included.
+    inherent_positions
+        Positions that the offsets start from, shape (N, 3).
+    """
+
+    radii: np.ndarray
+    offset: np.ndarray
+    covariance: np.ndarray
+    error: np.ndarray
+    steps: int
+    inherent_positions: np.ndarray
+
+    def __len__(self) -> int:
+        return cast("int", self.offset.shape[1])
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Mean positions, shape (R, N, 3)."""
+        return cast("np.ndarray", self.inherent_positions + self.offset)
+
+    def scaled(self, factor: float) -> CageState:
+        """The same with every length multiplied by ``factor``."""
+        return CageState(
+            self.radii * factor,
+            self.offset * factor,
+            self.covariance * factor**2,
+            self.error * factor,
+            self.steps,
+            self.inherent_positions * factor,
+        )
