@@ -50,14 +50,14 @@ def noise_ceiling(r: np.ndarray, n: np.ndarray | None = None) -> np.ndarray:
     """Largest ρ that a perfect model can reach against noisy labels: √(2r/(1+r)).
 
     ``r`` is the correlation of the labels from each half of the runs (Spearman–Brown: the
-    full ensemble has reliability 2r/(1+r), and ρ with the truth is its root).  Zero for r ≤ 0.
-    With ``n``, the number of particles behind each r, it is NaN where they are fewer than 30.
+    full ensemble has reliability 2r/(1+r), and ρ with the truth is its root).  NaN for r ≤ 0, where the
+    halves know nothing of each other, and with ``n``, the number of particles behind each r, where they are
+    fewer than 30.
     """
     r = np.asarray(r, dtype=np.float64)
-    if n is not None:
-        r = np.where(np.asarray(n) < ENOUGH, np.nan, r)
-    positive = np.maximum(r, 0.0)
-    return np.where(np.isnan(r), np.nan, np.sqrt(2 * positive / (1 + positive)))
+    known = r > 0 if n is None else (r > 0) & (np.asarray(n) >= ENOUGH)
+    r = np.where(known, r, np.nan)
+    return np.sqrt(2 * r / (1 + r))
 
 
 def mean_over_structures(rho: np.ndarray) -> np.ndarray:

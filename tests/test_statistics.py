@@ -52,13 +52,17 @@ def test_noise_ceiling_is_reached_by_the_truth():
     assert 0.8 < estimated < 0.9
 
 
-@pytest.mark.parametrize("r, ceiling", [(1.0, 1.0), (0.0, 0.0), (-0.3, 0.0), (0.5, np.sqrt(2 / 3))])
+@pytest.mark.parametrize("r, ceiling", [(1.0, 1.0), (1e-6, np.sqrt(2e-6)), (0.5, np.sqrt(2 / 3))])
 def test_noise_ceiling_values(r, ceiling):
     assert noise_ceiling(r) == pytest.approx(ceiling)
 
 
-def test_unknown_halves_have_no_ceiling():
-    assert np.isnan(noise_ceiling(np.nan))
+@pytest.mark.parametrize(
+    "r, n", [(np.nan, None), (0.0, None), (-0.3, None), (-0.3, 1000), (0.5, 29)], ids=str
+)
+def test_halves_that_agree_on_nothing_have_no_ceiling(r, n):
+    assert np.isnan(noise_ceiling(r, n))
+    assert np.isfinite(noise_ceiling(0.5, 30))
 
 
 def structures(n, rng, spread=0.0):

@@ -38,6 +38,13 @@ from propensity.cli.screen import Screen
     ),
 )
 @click.option(
+    "--potential",
+    help=(
+        "Potential of the dynamics for --quench, where SOURCE names none or one that LAMMPS computes: lj/cut,"
+        " lj/cut force-shifted or lammps:INPUT."
+    ),
+)
+@click.option(
     "--cage",
     is_flag=True,
     help=(
@@ -54,6 +61,7 @@ def command(
     labels: str | None,
     length_scale: float | None,
     quench: bool,
+    potential: str | None,
     cage: bool,
     workers: int | None,
     overwrite: bool,
@@ -68,6 +76,8 @@ def command(
     """
     from propensity.data.convert import convert
 
+    if potential is not None and not (quench or cage):
+        raise click.UsageError("--potential is that of --quench: give --quench too.")
     console = Screen(stderr=True)
     columns = (
         TextColumn("converting"),
@@ -83,7 +93,7 @@ def command(
             times=times,
             labels=labels,
             length_scale=length_scale,
-            quench=quench,
+            quench=potential or quench,
             cage=cage,
             workers=workers,
             overwrite=overwrite,

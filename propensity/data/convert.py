@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -21,6 +22,7 @@ from propensity.data.store.writer import StoreWriter
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.physics.cage import with_cage_states
 from propensity.physics.gpu.device import best_device
+from propensity.physics.kob_andersen import LAMMPS, by_lammps, check_potential
 from propensity.physics.quench import with_inherent_structures
 from propensity.sample import Sample
 
@@ -37,7 +39,7 @@ def convert(
     times: TimesSpec = "all",
     labels: str | None = None,
     length_scale: float | None = None,
-    quench: bool = False,
+    quench: bool | str = False,
     cage: bool = False,
     workers: int | None = 1,
     overwrite: bool = False,
@@ -62,7 +64,8 @@ def convert(
         Length of σ in the units of the sources, by which all lengths are divided; kept with the data.
     quench
         Give inherent positions to structures without, by
-        :func:`propensity.physics.quench.with_inherent_structure`.
+        :func:`propensity.physics.quench.with_inherent_structure`: in the potential that they name, or in the
+        given one, such as ``"lammps:my.in"``.
     cage
         Give cage states to structures without, by :func:`propensity.physics.cage.with_cage_states`; minima
         are made first where there are none.
@@ -89,10 +92,14 @@ def convert(
         raise InputError(f"{destination} is a source and the destination: choose another name for the store.")
     if any(path.is_dir() and path.resolve() in destination.resolve().parents for path in paths):
         raise InputError(f"{destination} lies inside a source and would become part of it: put it elsewhere.")
+    if isinstance(quench, str):
+        check_potential(quench)
+        if quench.startswith(LAMMPS):
+            by_lammps("liquid")(quench.removeprefix(LAMMPS))
     dataset = open_dataset(paths, labels=labels)
     job: dict[str, Any] = {"sources": [str(path) for path in paths], "times": str(times), "labels": labels}
     if quench:  # absent otherwise, as from stores that are older than the option
-        job["quench"] = True
+        job["quench"] = quench
     if cage:
         job["cage"] = True
     if length_scale is not None:
@@ -174,7 +181,12 @@ class _Task:
     """Load one entry and add it; pickles into workers."""
 
     def __init__(
-        self, writer: StoreWriter, times: TimesSpec, length_scale: float | None, quench: bool, cage: bool
+        self,
+        writer: StoreWriter,
+        times: TimesSpec,
+        length_scale: float | None,
+        quench: bool | str,
+        cage: bool,
     ) -> None:
         self.writer, self.times, self.length_scale = writer, times, length_scale
         self.quench, self.cage = quench, cage
@@ -185,7 +197,9 @@ class _Task:
     def prepared(self, loaded: list[Sample | PropensityError]) -> list[Sample | PropensityError]:
         """Minima and cage states where they lack; errors stay where they are."""
         if self.quench:
-            loaded = _completed(loaded, lambda s: s.inherent_positions is None, with_inherent_structures)
+            potential = self.quench if isinstance(self.quench, str) else None
+            minima = partial(with_inherent_structures, potential=potential)
+            loaded = _completed(loaded, lambda s: s.inherent_positions is None, minima)
         return _completed(loaded, lambda s: s.cage is None, with_cage_states) if self.cage else loaded
 
     def load(self, entry: Entry) -> Sample | PropensityError:

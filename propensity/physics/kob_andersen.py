@@ -39,12 +39,15 @@ _BY_LAMMPS: Registry[Callable[..., Any]] = Registry(
     {
         "minimum": "propensity.simulate.minima:minimum",
         "energies": "propensity.simulate.minima:energies",
+        "liquid": "propensity.simulate.minima:liquid",
     },
 )
 
 
 def by_lammps(what: str) -> Callable[..., Any]:
-    """Function (structure, input) that has LAMMPS compute a ``"minimum"`` or ``"energies"``."""
+    """Function (structure, input) that has LAMMPS compute a ``"minimum"`` or ``"energies"``; ``"liquid"``: what (input)
+    describes.
+    """
     return _BY_LAMMPS[what]
 
 

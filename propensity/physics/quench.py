@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from propensity.errors import DataError, InputError, PropensityError
-from propensity.physics.kob_andersen import LAMMPS, by_lammps
+from propensity.physics.kob_andersen import LAMMPS, POTENTIALS, by_lammps, check_potential
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def inherent_structure(
         return cast("Structure", own.scaled(1 / length_scale))
     from propensity.physics.gpu.device import best_device
     from propensity.physics.gpu.quench import inherent_structures
-    from propensity.physics.kob_andersen import POTENTIALS, check_mixture, check_potential, pair_table
+    from propensity.physics.kob_andersen import check_mixture, pair_table
     from propensity.physics.minimise import Search
 
     if not structure.is_periodic:
@@ -85,22 +85,26 @@ def inherent_structure(
     return structure.with_positions(search.positions)
 
 
-def with_inherent_structures(samples: Sequence[Sample]) -> list[Sample | DataError]:
-    """The same samples with inherent positions, together on a CUDA device; errors in their places."""
+def with_inherent_structures(
+    samples: Sequence[Sample], potential: str | None = None
+) -> list[Sample | DataError]:
+    """The same samples with inherent positions, together on a CUDA device; errors in their places.
+
+    ``potential`` as in :func:`with_inherent_structure`.
+    """
     from propensity.physics.gpu.device import best_device
     from propensity.physics.gpu.quench import inherent_structures
-    from propensity.physics.kob_andersen import POTENTIALS
 
     device = best_device()
     found: dict[int, Structure] = {}
-    for potential in POTENTIALS if device is not None else ():
+    for known in POTENTIALS if device is not None and potential is None else ():
         members = [
             i
             for i, s in enumerate(samples)
-            if s.potential == potential and fits_gpu(s.structure) and s.structure.types.max() < 2
+            if s.potential == known and fits_gpu(s.structure) and s.structure.types.max() < 2
         ]
         try:
-            minima = inherent_structures([samples[i].structure for i in members], potential, device=device)
+            minima = inherent_structures([samples[i].structure for i in members], known, device=device)
         except PropensityError:
             continue  # one of them: found out below, one by one
         found |= dict(zip(members, minima, strict=True))
@@ -110,7 +114,7 @@ def with_inherent_structures(samples: Sequence[Sample]) -> list[Sample | DataErr
             if i in found:
                 out.append(replace(sample, inherent_positions=found[i].positions))
             else:
-                out.append(with_inherent_structure(sample))
+                out.append(with_inherent_structure(sample, potential))
         except DataError as error:
             out.append(error)
     return out
@@ -125,23 +129,48 @@ def fits_gpu(structure: Structure) -> bool:
     return square and bool(structure.pbc.all()) and bool(edges.min() >= 2 * CUT * SIGMA.max())
 
 
-def with_inherent_structure(sample: Sample) -> Sample:
+def with_inherent_structure(sample: Sample, potential: str | None = None) -> Sample:
     """The same sample with inherent positions, minimised in the potential of its dynamics.
+
+    Parameters
+    ----------
+    sample
+        Lengths in σ, which is ``sample.length_scale`` in the units of LAMMPS's input.
+    potential
+        As in :func:`inherent_structure`, that of the dynamics, for samples that name none or one that LAMMPS
+        computes; None: as the sample says.
 
     Raises
     ------
     DataError
-        When its potential is not known, or no minimum is found.
+        When its potential is not known or another one, or no minimum is found.
     """
-    from propensity.physics.kob_andersen import POTENTIALS
-
-    if sample.potential not in POTENTIALS:
+    chosen = potential or sample.potential
+    if chosen is None or (potential is None and chosen not in POTENTIALS):
         raise DataError(
-            f"{sample.name} can't be quenched: its potential is {sample.potential!r}, known are"
-            f" {sorted(POTENTIALS)}."
+            f"{sample.name} can't be quenched: its potential is {chosen!r}, known are {sorted(POTENTIALS)}; of"
+            " any other give LAMMPS's input (--potential lammps:my.in)."
         )
     try:
-        found = inherent_structure(sample.structure, sample.potential)
+        name = chosen if potential is None else _checked(sample, potential)
+        found = inherent_structure(sample.structure, chosen, length_scale=sample.length_scale)
     except PropensityError as error:
         raise DataError(f"{sample.name}: {error}") from None
-    return replace(sample, inherent_positions=found.positions)
+    return replace(sample, inherent_positions=found.positions, potential=name)
+
+
+def _checked(sample: Sample, potential: str) -> str:
+    """Name of the interaction, which must be that of the sample where it names one."""
+    check_potential(potential)
+    name = potential
+    if potential.startswith(LAMMPS):
+        liquid = by_lammps("liquid")(potential.removeprefix(LAMMPS))
+        name = liquid.potential
+        if tuple(sample.species) != tuple(liquid.species):
+            raise InputError(
+                f"its species are {', '.join(sample.species)}, and {potential} has"
+                f" {', '.join(liquid.species)}: give the input that made it, or name them alike."
+            )
+    if sample.potential not in (None, name):
+        raise InputError(f"its dynamics ran in {sample.potential!r}, and {potential} is {name!r}.")
+    return name

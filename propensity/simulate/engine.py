@@ -29,6 +29,8 @@ class State:
         Of each particle, shape (N,); None before an engine has read the model.
     diameters
         Of each particle of a liquid of continuous sizes, shape (N,).
+    tilt
+        xy, xz and yz of LAMMPS's triclinic cell; None where angles are right, as in all dynamics.
     """
 
     positions: np.ndarray
@@ -37,6 +39,7 @@ class State:
     box: np.ndarray
     masses: np.ndarray | None = None
     diameters: np.ndarray | None = None
+    tilt: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)

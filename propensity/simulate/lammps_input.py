@@ -179,8 +179,7 @@ def read(leg: Leg, folder: Path) -> LegResult:
 def _data(leg: Leg) -> str:
     state, model = leg.state, leg.model
     n = len(state.types)
-    inside = wrap(state.positions, state.box)
-    images = np.rint((state.positions - inside) / state.box).astype(int)
+    inside, images = _wrapped(state)
     flat = model.dimension == 2
     if flat:
         images[:, 2] = 0
@@ -189,6 +188,8 @@ def _data(leg: Leg) -> str:
         edges[2] = (-0.5, 0.5)
     lines = ["state", "", f"{n} atoms", f"{len(model.species)} atom types"]
     lines += [f"{lo!r} {hi!r} {axis}lo {axis}hi" for axis, (lo, hi) in zip("xyz", edges, strict=True)]
+    if state.tilt is not None:
+        lines.append(" ".join(repr(x) for x in state.tilt.tolist()) + " xy xz yz")
     charge = " 0" if model.atom_style == "charge" else ""
     lines += ["", f"Atoms # {model.atom_style}", ""]
     lines += [
@@ -200,6 +201,17 @@ def _data(leg: Leg) -> str:
     lines += ["", "Velocities", ""]
     lines += [f"{i} {x!r} {y!r} {z!r}" for i, (x, y, z) in enumerate(state.velocities.tolist(), 1)]
     return "\n".join(lines) + "\n"
+
+
+def _wrapped(state: State) -> tuple[np.ndarray, np.ndarray]:
+    """Positions within the cell, and how many cells away they were, both (N, 3)."""
+    if state.tilt is None:
+        inside = wrap(state.positions, state.box)
+        return inside, np.rint((state.positions - inside) / state.box).astype(int)
+    cell = np.diag(state.box)
+    cell[[1, 2, 2], [0, 0, 1]] = state.tilt
+    images = np.floor(state.positions @ np.linalg.inv(cell))
+    return state.positions - images @ cell, images.astype(int)
 
 
 def _frames(path: Path, n: int, columns: int) -> np.ndarray:

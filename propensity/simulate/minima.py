@@ -20,7 +20,7 @@ ITERATIONS = 100_000
 
 
 def minimum(structure: Structure, source: str) -> Structure:
-    """Nearest energy minimum by LAMMPS (FIRE), not wrapped.
+    """Nearest energy minimum by LAMMPS (FIRE), not wrapped; triclinic cells are turned into LAMMPS's.
 
     Parameters
     ----------
@@ -32,18 +32,18 @@ def minimum(structure: Structure, source: str) -> Structure:
     Raises
     ------
     InputError
-        For a box that isn't periodic and orthorhombic, or other species or dimensions than the input's.
+        For a box that isn't periodic, or other species or dimensions than the input's.
     """
-    model = _model(source)
-    leg = Leg(_state(structure, model), model, "minimise", iterations=ITERATIONS)
-    (result,) = LammpsEngine().run([leg])
-    return structure.with_positions(result.state.positions + _corner(structure))
+    model = liquid(source)
+    state, turn = _state(structure, model)
+    (result,) = LammpsEngine().run([Leg(state, model, "minimise", iterations=ITERATIONS)])
+    return structure.with_positions(result.state.positions @ turn + _corner(structure))
 
 
 def energies(structure: Structure, source: str) -> np.ndarray:
     """Potential energy of each particle by ``compute pe/atom``, shape (N,); else as :func:`minimum`."""
-    model = _model(source)
-    leg = Leg(_state(structure, model), model, "minimise")
+    model = liquid(source)
+    leg = Leg(_state(structure, model)[0], model, "minimise")
     with processes.scratch() as folder:
         lammps_input.write_energies(leg, folder)
         LammpsEngine().execute(folder)
@@ -51,7 +51,8 @@ def energies(structure: Structure, source: str) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _model(source: str) -> LiquidModel:
+def liquid(source: str) -> LiquidModel:
+    """What an input or preset describes: species, name of the interaction, units."""
     if source in presets():
         return load_preset(source)
     if not Path(source).is_file():
@@ -67,10 +68,14 @@ def _corner(structure: Structure) -> np.ndarray:
     return np.array([0.0, 0.0, structure.positions[0, 2] if structure.dimension == 2 else 0.0])
 
 
-def _state(structure: Structure, model: LiquidModel) -> State:
-    cell, own = structure.cell, structure.directions
-    if not structure.is_periodic or abs(cell - np.diag(np.diag(cell))).max() > 1e-9 * abs(cell).max():
-        raise InputError("LAMMPS gives energies and minima here for periodic, orthorhombic boxes only.")
+def _state(structure: Structure, model: LiquidModel) -> tuple[State, np.ndarray]:
+    """The structure as LAMMPS takes it, and the orthogonal matrix that turns its vectors back."""
+    own = structure.directions
+    if not structure.is_periodic:
+        raise InputError(
+            f"pbc is {structure.pbc.tolist()}: LAMMPS gives energies and minima here for boxes that are"
+            " periodic in every direction."
+        )
     if structure.dimension != model.dimension or (structure.dimension == 2 and structure.normal != 2):
         raise InputError(
             f"the structure has {structure.dimension} dimensions and {model.name} {model.dimension}: give the"
@@ -81,7 +86,21 @@ def _state(structure: Structure, model: LiquidModel) -> State:
             f"the structure has type {structure.types.max()}, but {model.name} knows the species"
             f" {', '.join(model.species)}."
         )
-    box = np.ones(3)
-    box[own] = np.diag(cell)[own]
-    positions = structure.positions - _corner(structure)
-    return State(positions, np.zeros_like(positions), structure.types, box)
+    cell, turn = np.eye(3), np.eye(3)
+    cell[np.ix_(own, own)], turn[np.ix_(own, own)] = _triangular(structure.cell[np.ix_(own, own)])
+    box, tilt = np.diag(cell), cell[[1, 2, 2], [0, 0, 1]]
+    positions = (structure.positions - _corner(structure)) @ turn.T
+    tilted = tilt if abs(tilt).max() > 1e-9 * box.max() else None
+    return State(positions, np.zeros_like(positions), structure.types, box, tilt=tilted), turn
+
+
+def _triangular(cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lower triangle with a positive diagonal and orthogonal matrix whose product is ``cell``, rows vectors.
+
+    LAMMPS wants a along x and b in the xy plane.  A left-handed cell is mirrored, which no energy feels.
+    """
+    if np.array_equal(cell, np.diag(abs(np.diag(cell)))):
+        return cell, np.eye(len(cell))
+    q, r = np.linalg.qr(cell.T)
+    sign = np.where(np.diag(r) < 0, -1.0, 1.0)
+    return r.T * sign, sign[:, None] * q.T

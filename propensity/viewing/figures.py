@@ -121,7 +121,7 @@ def _of_frames(scene: Scene) -> list[dict[str, Any]]:
             half += np.nan if frame.halves is None else moments(*frame.halves[:, mine])
         rho = pearson_of_moments(ours)
         if np.isfinite(rho).any():
-            ceiling = noise_ceiling(pearson_of_moments(half))
+            ceiling = noise_ceiling(pearson_of_moments(half), half[:, 0])
             times = _plain(scene.times)
             curves.append({"kind": kind, "times": times, "rho": _plain(rho), "ceiling": _plain(ceiling)})
     return curves

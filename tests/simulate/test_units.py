@@ -217,15 +217,110 @@ def test_energies_and_minima_by_lammps_are_those_of_the_mixture(name):
     np.testing.assert_allclose(scaled.positions * 2.7, found.positions, atol=1e-6)
 
 
+@pytest.mark.parametrize("handed", [1, -1])
+def test_energies_and_minima_of_triclinic_cells(handed):
+    """Tilted, turned in space, of either hand, and with particles outside the cell."""
+    from scipy.spatial.transform import Rotation
+
+    from propensity.physics.kob_andersen import local_potential_energy
+    from propensity.physics.quench import inherent_structure
+
+    lammps_engine()
+    state = random_state(load_preset("kob-andersen-force-shifted"), 200)
+    cell = np.diag(state.box) + [[0, 0, 0], [1.9, 0, 0], [-1.1, 0.7, 0]]
+    turn = Rotation.from_euler("xyz", [0.3, -1.1, 2.0]).as_matrix() * handed
+    rng = np.random.default_rng(4)
+    positions = state.positions / state.box @ cell + rng.integers(-2, 3, (200, 3)) @ cell
+    structure = Structure(positions @ turn, state.types, cell @ turn)
+    own, by_lammps = "lj/cut force-shifted", "lammps:kob-andersen-force-shifted"
+    ours, theirs = (local_potential_energy(structure, p) for p in (own, by_lammps))
+    np.testing.assert_allclose(theirs, ours, rtol=1e-9, atol=1e-9)
+    found = inherent_structure(structure, by_lammps)
+    # At rest here too: the minimum is that of the structure and of no other cell.
+    again = inherent_structure(found, own)
+    assert np.linalg.norm(again.positions - found.positions, axis=1).max() < 1e-4
+    assert local_potential_energy(found, own).mean() < ours.mean() - 0.5
+
+
+def test_a_minimum_in_a_sheared_plane():
+    from propensity.physics.kob_andersen import local_potential_energy
+    from propensity.physics.quench import inherent_structure
+
+    lammps_engine()
+    state = random_state(load_preset("kob-andersen-2d"), 120)
+    cell = np.diag(state.box)
+    cell[1, 0] = 2.5
+    structure = Structure(state.positions / state.box @ cell, state.types, cell)
+    found = inherent_structure(structure, "lammps:kob-andersen-2d")
+    assert found.dimension == 2
+    before, after = (local_potential_energy(s, "lammps:kob-andersen-2d").mean() for s in (structure, found))
+    np.testing.assert_allclose(before, local_potential_energy(structure, "lj/cut").mean(), atol=1e-9)
+    assert after < before - 0.1
+
+
+WCA = """# Binary WCA mixture
+# propensity: species small:0.5 large:0.5
+# propensity: density 0.8
+mass        * 1.0
+pair_style  lj/cut 1.122462048309373
+pair_coeff  1 1 1.0 1.0 1.122462048309373
+pair_coeff  1 2 1.0 1.1 1.234708253140310
+pair_coeff  2 2 1.0 1.2 1.346954457971248
+pair_modify shift yes
+"""
+
+
+def test_minima_of_a_data_set_by_its_own_input(tmp_path):
+    from click.testing import CliRunner
+
+    from propensity.cli.main import main
+    from propensity.data import open_dataset
+    from propensity.physics.kob_andersen import local_potential_energy
+
+    lammps_engine()
+    model = write(tmp_path, WCA, "wca.in")
+    state = random_state(model, 64)
+    names, times = np.array(["small", "large"]), np.array([1.0])
+    arrays = {"types": state.types, "species": names, "times": times, "propensity": np.full((1, 1, 64), 0.1)}
+    inside = state.positions % state.box
+    np.savez(tmp_path / "own.npz", positions=inside[None], box=state.box, **arrays)
+    source = f"lammps:{tmp_path / 'wca.in'}"
+
+    def converted(*options):
+        words = ["convert", str(tmp_path / "own.npz"), str(tmp_path / "own.h5"), "--workers", "1", *options]
+        return CliRunner().invoke(main, words)
+
+    done = converted("--quench", "--potential", source)
+    assert done.exit_code == 0, done.output
+    (sample,) = open_dataset(tmp_path / "own.h5")
+    assert sample.potential == model.potential and sample.species == model.species
+    before, after = (
+        local_potential_energy(s, source).mean()
+        for s in (sample.structure, sample.structure.with_positions(sample.inherent_positions))
+    )
+    assert after < before - 1e-4
+    (tmp_path / "own.h5").unlink()
+    assert converted("--potential", source).exit_code != 0
+    missing = converted("--quench", "--potential", "lammps:none.in")
+    assert "neither a file nor a preset" in str(missing.exception)
+    # Another interaction than that of the data, or other species, is refused.
+    for more, message in (({"potential": "lj/cut #other"}, "ran in"), ({"species": names[::-1]}, "species")):
+        np.savez(tmp_path / "own.npz", positions=inside[None], box=state.box, **{**arrays, **more})
+        refused = converted("--quench", "--potential", source)
+        assert message in str(refused.exception), refused.exception
+        assert not (tmp_path / "own.h5").exists()
+
+
 def test_what_lammps_can_not_minimise_is_refused(tmp_path):
     from propensity.physics.quench import inherent_structure
 
     lammps_engine()
     model = load_preset("kob-andersen")
     state = random_state(model, 100)
-    tilted = np.diag(state.box) + [[0, 0, 0], [0.5, 0, 0], [0, 0, 0]]
-    with pytest.raises(InputError, match="orthorhombic"):
-        inherent_structure(Structure(state.positions, state.types, tilted), "lammps:kob-andersen")
+    with pytest.raises(InputError, match="periodic in every direction"):
+        inherent_structure(
+            Structure(state.positions, state.types, state.box, [True, True, False]), "lammps:kob-andersen"
+        )
     with pytest.raises(DataError, match="neither a file nor a preset"):
         inherent_structure(Structure(state.positions, state.types, state.box), "lammps:nothing.in")
     with pytest.raises(InputError, match="type 2"):
