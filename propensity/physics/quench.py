@@ -148,8 +148,8 @@ def with_inherent_structure(sample: Sample, potential: str | None = None) -> Sam
     chosen = potential or sample.potential
     if chosen is None or (potential is None and chosen not in POTENTIALS):
         raise DataError(
-            f"{sample.name} can't be quenched: its potential is {chosen!r}, known are {sorted(POTENTIALS)}; of"
-            " any other give LAMMPS's input (--potential lammps:my.in)."
+            f"{sample.name} can't be quenched: its potential is {chosen!r}, known are {sorted(POTENTIALS)};"
+            " of any other give LAMMPS's input (--potential lammps:my.in)."
         )
     try:
         name = chosen if potential is None else _checked(sample, potential)
