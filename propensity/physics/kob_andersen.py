@@ -45,8 +45,9 @@ _BY_LAMMPS: Registry[Callable[..., Any]] = Registry(
 
 
 def by_lammps(what: str) -> Callable[..., Any]:
-    """Function (structure, input) that has LAMMPS compute a ``"minimum"`` or ``"energies"``; ``"liquid"`` takes the
-    input alone and says what it describes.
+    """Function (structure, input) that has LAMMPS compute a ``"minimum"`` or ``"energies"``.
+
+    ``"liquid"`` takes the input alone and says what it describes.
     """
     return _BY_LAMMPS[what]
 
