@@ -27,8 +27,8 @@ def open_dataset(paths: Paths, *, labels: str | None = None) -> Dataset:
     ----------
     paths
         A file or folder, or a list of them: stores (``.h5``), pickles of Bapst et al. (2020), npz
-        archives of BOTAN (files of one structure at several times become one sample) or with many
-        structures.  Folders are searched to any depth.
+        archives of BOTAN or GlassBench (files of one structure at several times become one sample) or
+        with many structures.  Folders are searched to any depth.
     labels
         None for a file's own labels; ``"published"`` for ``published_propensity_tau`` of an npz archive.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import j0
 
 from propensity.errors import DataError
 
@@ -27,22 +28,25 @@ class EnsembleAverages:
 
 
 def average_runs(
-    initial: np.ndarray, runs: Any, types: np.ndarray, box: np.ndarray, where: str
+    initial: np.ndarray, runs: Any, types: np.ndarray, box: np.ndarray, where: str, *, wrapped: bool = False
 ) -> EnsembleAverages:
     """Average the displacements |r_i(t) − r_i(0)| of each particle over the runs.
 
     Parameters
     ----------
     initial
-        Positions at t = 0, shape (N, 3).
+        Positions at t = 0, shape (N, d) in d = 3 or 2 dimensions.
     runs
-        Unwrapped positions at t, one array of shape (N, 3) a run.
+        Positions at t, one array of shape (N, d) a run.
     types
         Species, shape (N,); F_s is that of type 0.
     box
-        Edges of the box, shape (3,), to recognise wrapped coordinates.
+        Edges of the box, shape (d,).
     where
         Names the file in errors.
+    wrapped
+        Whether the runs may be wrapped into the box: displacements are those to the nearest image then,
+        else wrapped coordinates are refused.
 
     Returns
     -------
@@ -52,30 +56,47 @@ def average_runs(
     Raises
     ------
     DataError
-        For wrong shapes, values that aren't finite, or coordinates that were wrapped into the box.
+        For wrong shapes, values that aren't finite, coordinates that were wrapped into the box though not
+        ``wrapped``, or displacements of half a box where they are.
     """
     n = len(initial)
     sums, squares, counts, scattering = np.zeros((2, n)), np.zeros(n), np.zeros(2, int), 0.0
     for i, run in enumerate(runs):
         positions = np.asarray(run, dtype=np.float64)
-        if positions.shape != (n, 3):
-            raise DataError(f"{where}: run {i} has shape {positions.shape} instead of {(n, 3)}.")
+        if positions.shape != initial.shape:
+            raise DataError(f"{where}: run {i} has shape {positions.shape} instead of {initial.shape}.")
         step = positions - initial
         if not np.isfinite(step).all():
             raise DataError(f"{where}: run {i} has NaN or infinite positions.")
-        _check_unwrapped(step, box, f"{where}: run {i}")
+        if wrapped:
+            step = _nearest(step, box, f"{where}: run {i}")
+        else:
+            _check_unwrapped(step, box, f"{where}: run {i}")
         square = np.einsum("ij,ij->i", step, step)
         distance = np.sqrt(square)
         sums[i % 2] += distance
         counts[i % 2] += 1
         squares += square
-        # Isotropic average of cos(k·Δr) over directions of k: sin(kΔr)/(kΔr).
-        scattering += float(np.sinc(WAVE_NUMBER * distance[types == 0] / np.pi).mean()) if n else 0.0
+        # Isotropic average of cos(k·Δr) over directions of k: sin(kΔr)/(kΔr), in a plane J₀(kΔr).
+        phase = WAVE_NUMBER * distance[types == 0]
+        waves = j0(phase) if initial.shape[1] == 2 else np.sinc(phase / np.pi)
+        scattering += float(waves.mean()) if n else 0.0
     total = int(counts.sum())
     if total == 0:
         raise DataError(f"{where} holds no runs: a propensity is an average over at least one.")
     halves = sums / counts[:, None] if counts[1] else np.full((2, n), np.nan)
     return EnsembleAverages(sums.sum(0) / total, halves, squares / total, total, scattering / total)
+
+
+def _nearest(step: np.ndarray, box: np.ndarray, where: str) -> np.ndarray:
+    """Displacements to the nearest image; refused where many are so long that it may be the wrong one."""
+    step = step - box * np.rint(step / box)
+    if (np.abs(step) > 0.4 * box).mean() > 1e-3:
+        raise DataError(
+            f"{where} has displacements of up to half the box, which wrapped coordinates can't tell from"
+            " longer ones: unwrap the trajectories, or leave this time out."
+        )
+    return step
 
 
 def _check_unwrapped(step: np.ndarray, box: np.ndarray, where: str) -> None:

@@ -144,6 +144,20 @@ def test_wrapped_runs_are_refused():
         average_runs(initial, runs % 10.0, types, box, "here")
 
 
+@pytest.mark.parametrize("dimension", [2, 3])
+def test_wrapped_runs_to_the_nearest_image(dimension):
+    rng = np.random.default_rng(0)
+    initial = rng.random((500, dimension)) * 10
+    runs = initial + 0.3 * rng.standard_normal((4, 500, dimension))
+    box, types = np.full(dimension, 10.0), np.zeros(500, int)
+    unwrapped = average_runs(initial, runs, types, box, "here")
+    nearest = average_runs(initial, runs % 10.0, types, box, "here", wrapped=True)
+    np.testing.assert_allclose(nearest.propensity, unwrapped.propensity, atol=1e-12)
+    np.testing.assert_allclose(nearest.fs, unwrapped.fs, atol=1e-12)
+    with pytest.raises(DataError, match="half the box"):
+        average_runs(initial, 10 * rng.random(runs.shape), types, box, "here", wrapped=True)
+
+
 def test_long_diffusion_across_a_small_box_is_not_taken_for_wrapping():
     rng = np.random.default_rng(0)
     initial = rng.random((500, 3)) * 4
@@ -151,15 +165,16 @@ def test_long_diffusion_across_a_small_box_is_not_taken_for_wrapping():
     assert average_runs(initial, runs, np.zeros(500, int), np.full(3, 4.0), "here").propensity.mean() > 2
 
 
-def test_scattering_function_of_gaussian_displacements():
+@pytest.mark.parametrize(("dimension", "mean"), [(2, np.sqrt(np.pi / 2)), (3, np.sqrt(8 / np.pi))])
+def test_scattering_function_of_gaussian_displacements(dimension, mean):
     """F_s = exp(−k² σ²/2) for Gaussian steps of variance σ² a direction."""
     rng = np.random.default_rng(0)
-    initial = rng.random((4000, 3)) * 50
+    initial = rng.random((4000, dimension)) * 50
     spread = 0.15
-    runs = initial + spread * rng.standard_normal((4, 4000, 3))
-    averages = average_runs(initial, runs, np.zeros(4000, int), np.full(3, 50.0), "here")
+    runs = initial + spread * rng.standard_normal((4, 4000, dimension))
+    averages = average_runs(initial, runs, np.zeros(4000, int), np.full(dimension, 50.0), "here")
     assert averages.fs == pytest.approx(np.exp(-((7.25 * spread) ** 2) / 2), abs=0.01)
-    assert averages.propensity.mean() == pytest.approx(spread * np.sqrt(8 / np.pi), rel=0.01)
+    assert averages.propensity.mean() == pytest.approx(spread * mean, rel=0.01)
 
 
 def test_one_run_has_no_halves():
@@ -229,6 +244,130 @@ def test_botan_times_of_different_structures_under_one_name(data, tmp_path):
         arrays = dict(archive)
     arrays["initial_positions"] = arrays["initial_positions"] + 0.01
     np.savez(tmp_path / "isoconfig_N4096T0.44_1_tc06.npz", **arrays)
+    with pytest.raises(DataError, match="different configurations"):
+        open_dataset(tmp_path)[0]
+
+
+# GlassBench
+
+
+def glassbench(dimension: int, n: int = 40, seed: int = 0, **changes) -> dict:
+    """Arrays of a made-up file: ready propensities in three dimensions, runs wrapped into the box in two."""
+    rng = np.random.default_rng(seed)
+    edge = (n / 1.2) ** (1 / dimension)
+    x = rng.random((n, dimension)) * edge
+    arrays = {
+        "types": 1 + np.arange(n) % (5 - dimension),
+        "initial_positions": x,
+        "initial_positions_inherent": x + 0.05 * rng.standard_normal(x.shape),
+        "box": np.float64(edge),
+    }
+    if dimension == 3:
+        arrays |= {name: rng.gamma(4.0, 0.1, (10, n)) for name in ("md_prop", "bb_prop")}
+    else:
+        arrays["positions"] = (x + 0.1 * rng.standard_normal((4, n, 2))) % edge
+    return {key: value for key, value in (arrays | changes).items() if value is not None}
+
+
+def test_glassbench_in_two_dimensions(data):
+    dataset = open_dataset(data / "glassbench/T0.23")
+    sample = dataset[0]
+    assert dataset.names == ("test/N1290T0.23_151",) and sample.split == "test"
+    assert sample.times.tolist() == [0.1, 1.5e6] and sample.temperature == 0.23
+    assert sample.structure.dimension == 2 and sample.species == ("A", "B", "C")
+    np.testing.assert_allclose(np.diag(sample.structure.cell)[:2], 32.8962)
+    with np.load(data / "glassbench/T0.23/test/N1290T0.23_151_tc40.npz") as archive:
+        raw = dict(archive)
+    np.testing.assert_array_equal(sample.structure.types, raw["types"] - 1)
+    np.testing.assert_array_equal(sample.structure.positions[:, :2], raw["initial_positions"])
+    np.testing.assert_array_equal(sample.inherent_positions[:, :2], raw["initial_positions_inherent"])
+    steps = np.linalg.norm(raw["positions"] - raw["initial_positions"], axis=-1)
+    np.testing.assert_allclose(sample.propensities[:, 1], steps.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(sample.halves[0, :, 1], steps[::2].mean(0), rtol=1e-12)
+    np.testing.assert_allclose(sample.halves[1, :, 1], steps[1], rtol=1e-12)
+    assert sample.n_runs == 3 and sample.fs[0] > 0.9 > 0.4 > sample.fs[1]
+    assert (sample.group, sample.tau_alpha) == ("T0.23 structure 151", 918306.0)
+
+
+def test_glassbench_runs_that_were_wrapped_into_the_box(data):
+    path = data / "glassbench/T0.30/train/N1290T0.30_3_tc01.npz"
+    with np.load(path) as archive:
+        far = np.abs(archive["positions"] - archive["initial_positions"]).max()
+    sample = open_dataset(path)[0]
+    assert far > 32 and sample.propensities.max() < 0.2
+    # Free flight: two components of variance T/m each, slowed down a little by the neighbours.
+    assert 0.6 < sample.squared_displacement.mean() / (2 * 0.30 * 0.11**2) < 1
+    assert sample.inherent_positions is None and sample.times.tolist() == [0.11]
+
+
+@pytest.mark.parametrize(
+    ("temperature", "times", "tau"),
+    [("0.44", [0.13, 4120, 130000], 4120), ("0.50", [0.108, 217, 6860], None),
+     ("0.56", [0.104, 52, 1650], None), ("0.64", [0.032, 16.5, 520], None)],
+)  # fmt: skip
+def test_glassbench_in_three_dimensions(temperature, times, tau, tmp_path):
+    (tmp_path / "train").mkdir()
+    raw = glassbench(3)
+    np.savez(tmp_path / f"train/N4096T{temperature}_7.npz", **raw)
+    dataset = open_dataset(tmp_path)
+    sample = dataset[0]
+    assert sample.times[[0, 6, 9]].tolist() == times and sample.tau_alpha == tau
+    np.testing.assert_array_equal(sample.propensities, raw["md_prop"].T)
+    np.testing.assert_array_equal(sample.inherent_positions, raw["initial_positions_inherent"])
+    np.testing.assert_array_equal(sample.structure.types, raw["types"] - 1)
+    assert sample.structure.dimension == 3 and sample.species == ("A", "B") and sample.halves is None
+    assert sample.structure.density == pytest.approx(1.2) and sample.potential == "lj/cut force-shifted"
+    assert (sample.split, sample.temperature) == ("train", float(temperature))
+    assert dataset.entries[0].group == sample.group == f"T{float(temperature):g} structure 7"
+
+
+@pytest.mark.parametrize(("dimension", "n", "edge"), [(3, 4096, 15.05658), (2, 1290, 32.8962)])
+def test_glassbench_boxes_that_no_file_holds(dimension, n, edge, tmp_path):
+    raw = glassbench(
+        dimension, n, box=None, positions=None, md_prop=np.ones((6 if dimension == 2 else 10, n))
+    )
+    np.savez(tmp_path / f"N{n}T{0.30 if dimension == 2 else 0.44:.2f}_1.npz", **raw)
+    assert open_dataset(tmp_path)[0].structure.cell[1, 1] == edge
+
+
+@pytest.mark.parametrize(
+    ("name", "dimension", "changes", "message"),
+    [
+        ("N40T0.45_1", 3, {}, "doesn't say its times.*T0.44, T0.50, T0.56, T0.64 in"),
+        ("N40T0.30_1", 3, {}, "doesn't say its times"),
+        ("mine", 3, {}, "doesn't say its times"),
+        ("N40T0.30_1_tc07", 2, {}, r"doesn't say its time: .*_tc.*\[1, 2, 3, 4, 5, 6\]"),
+        ("N40T0.30_1", 2, {}, "doesn't say its time:"),
+        ("N40T0.23_1_tc01", 2, {}, r"one of \[5, 10,"),
+        ("N40T0.44_1", 3, {"box": None}, "no box.*add 'box'"),
+        ("N40T0.44_1", 3, {"box": np.float64(-1)}, "box is -1 instead of a positive number"),
+        ("N40T0.44_1", 3, {"types": np.arange(40) % 2}, "types are from 0 instead of from 1"),
+        ("N40T0.44_1", 3, {"types": 1 + np.arange(40) % 3}, "type 2 has no name"),
+        ("N40T0.44_1", 3, {"types": np.ones(39, int)}, "types have shape"),
+        ("N40T0.44_1", 3, {"types": np.ones(40)}, "types have dtype float64"),
+        ("N40T0.44_1", 3, {"initial_positions": np.zeros((40, 4))}, "initial_positions have shape"),
+        ("N40T0.44_1", 3, {"initial_positions": None}, "no array 'initial_positions'"),
+        ("N40T0.44_1", 3, {"initial_positions": np.full((40, 3), np.nan)}, "NaN"),
+        ("N40T0.44_1", 3, {"initial_positions_inherent": np.zeros((40, 2))}, "inherent has shape"),
+        ("N40T0.44_1", 3, {"md_prop": np.ones((9, 40))}, "md_prop has shape"),
+        ("N40T0.44_1", 3, {"md_prop": np.full((10, 40), -1.0)}, "can't be"),
+        ("N40T0.44_1", 3, {"md_prop": np.full((10, 40), np.nan)}, "NaN"),
+        ("N40T0.44_1_tc07", 3, {"md_prop": None}, "no array 'positions'"),
+        ("N40T0.30_1_tc05", 2, {"positions": np.zeros((0, 40, 2))}, "no runs"),
+        ("N40T0.30_1_tc05", 2, {"positions": np.zeros((4, 40, 3))}, "positions have shape"),
+        ("N40T0.30_1_tc05", 2, {"positions": np.full((4, 40, 2), np.inf)}, "run 0 has NaN or infinite"),
+    ],
+)
+def test_glassbench_files_that_contradict_themselves(name, dimension, changes, message, tmp_path):
+    np.savez(tmp_path / f"{name}.npz", **glassbench(dimension, **changes))
+    with pytest.raises(DataError, match=message) as caught:
+        open_dataset(tmp_path / f"{name}.npz")[0]
+    assert name in str(caught.value)
+
+
+def test_glassbench_files_of_one_name_that_are_two_structures(tmp_path):
+    for k in (1, 2):
+        np.savez(tmp_path / f"N40T0.30_1_tc0{k}.npz", **glassbench(2, seed=k))
     with pytest.raises(DataError, match="different configurations"):
         open_dataset(tmp_path)[0]
 

@@ -93,6 +93,13 @@ def _botan(path: Path) -> None:
     np.savez(path, types=liquid.types, initial_positions=liquid.positions, positions=runs)
 
 
+def _glassbench(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    start = 5.0 * rng.random((32, 2))
+    runs = (start + 0.1 * rng.normal(size=(3, 32, 2))) % 5.0
+    np.savez(path, types=1 + np.arange(32) % 3, box=5.0, initial_positions=start, positions=runs)
+
+
 def _ka3d(path: Path) -> None:
     with np.load(FIXTURES / "ka3d_few_train.npz") as archive:
         arrays = {name: archive[name] for name in archive.files}
@@ -317,6 +324,7 @@ READERS: dict[str, Reader] = {
     "ASE trajectory": Reader("t.traj", _xyz, mutations.damage_bytes, _trajectory),
     "GSD": Reader("t.gsd", _gsd, mutations.damage_bytes, _trajectory),
     "npz of BOTAN": Reader("isoconfig_N32T0.44_1_tc07.npz", _botan, mutations.damage_archive, _dataset),
+    "npz of GlassBench": Reader("N32T0.30_1_tc05.npz", _glassbench, mutations.damage_archive, _dataset),
     "npz of many structures": Reader("few_train.npz", _ka3d, mutations.damage_archive, _dataset),
     "pickle of Bapst et al.": Reader("b.pickle", _bapst, mutations.damage_bytes, _dataset),
     "store": Reader("s.h5", _store, mutations.damage_bytes, _dataset),

@@ -8,6 +8,10 @@ import sys
 
 import pytest
 
+from propensity.archive import archive_names
+from propensity.data.formats import FORMATS
+from propensity.data.opening import _fits as fits
+from propensity.data.opening import suffixes
 from tests.reliability import faults, fuzz, kills, soak, stores
 from tests.reliability.jobs import JOBS
 from tests.reliability.readers import READERS
@@ -21,6 +25,17 @@ def test_six_seconds_of_damaged_files():
     assert not wrong
     for name, found in counts.items():
         assert found["read"] + found["refused"] == 40 and found["refused"], name
+
+
+def test_files_of_every_format_are_damaged(tmp_path):
+    read = set()
+    for reader in READERS.values():
+        path = tmp_path / reader.file
+        if path.suffix in suffixes():
+            reader.make(path)
+            keys = archive_names(path) if path.suffix == ".npz" else []
+            read |= {next((name for name in FORMATS if fits(FORMATS[name], path, keys)), None)}
+    assert read >= set(FORMATS), "a format needs a row in READERS of tests/reliability/readers.py"
 
 
 @pytest.mark.parametrize("name", ["convert", "annotate"])

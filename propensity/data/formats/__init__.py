@@ -12,6 +12,7 @@ FORMATS: Registry[Format] = Registry(
         "store": "propensity.data.store.format:FORMAT",
         "bapst": "propensity.data.formats.bapst:FORMAT",
         "npz": "propensity.data.formats.npz:FORMAT",
+        "glassbench": "propensity.data.formats.glassbench:FORMAT",
         "botan": "propensity.data.formats.botan:FORMAT",
     },
 )

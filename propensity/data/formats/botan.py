@@ -1,6 +1,4 @@
-"""Reader of the public data of BOTAN (Shiba et al. 2023), also in GlassBench: one npz a structure and
-time.
-"""
+"""Reader of the public data of BOTAN (Shiba et al. 2023): one npz a structure and time."""
 
 from __future__ import annotations
 
@@ -15,8 +13,8 @@ from propensity.data.entry import Entry, structure_of
 from propensity.data.formats.archive import array, number, read_npz
 from propensity.data.formats.base import Format, split_of
 from propensity.data.formats.npz import group_name
+from propensity.data.formats.runs import average_files, structure_name
 from propensity.errors import DataError
-from propensity.physics.isoconfigurational import average_runs
 from propensity.sample import Sample
 
 #: Number density of every configuration; the files hold no box.
@@ -33,11 +31,6 @@ _NAME = re.compile(r"isoconfig_N(?P<n>\d+)T(?P<T>\d+\.\d+)_(?P<id>\d+)_tc(?P<tc>
 def is_botan(keys: Sequence[str]) -> bool:
     """Whether an archive with these arrays is of this format."""
     return {"types", "initial_positions", "positions"} <= set(keys)
-
-
-def structure_name(name: str) -> str:
-    """Name of a file without its time: files that share it are one structure at several times."""
-    return re.sub(r"_tc\d+$", "", name)
 
 
 def botan_entry(paths: Sequence[Path], name: str) -> Entry:
@@ -59,48 +52,18 @@ def read_botan(paths: Sequence[Path], name: str, split: str | None = None) -> Sa
     DataError
         When a file is damaged, its time is unknown, or files disagree on the structure.
     """
-    first: dict[str, np.ndarray] | None = None
-    times, averages = [], []
-    temperature = None
-    for path in paths:
-        data = read_npz(path)
-        if not is_botan(list(data)):
-            raise DataError(
-                f"{path} is no file of BOTAN: it needs types, initial_positions and positions (runs, N, 3)."
-            )
-        n = len(array(data, "initial_positions", path, (None, 3)))
-        array(data, "positions", path, (None, n, 3))
-        array(data, "types", path, (n,), "iu")
-        if first is None:
-            first = data
-        elif not all(np.array_equal(first[k], data[k]) for k in ("initial_positions", "types")):
-            raise DataError(f"{path} and {paths[0]} start from different configurations, but share a name.")
-        match = _NAME.match(path.stem)
-        temperature = float(match["T"]) if match else None
-        times.append(_time(path, data))
-        box = _box(data, path)
-        averages.append(
-            average_runs(data["initial_positions"], data["positions"], data["types"], box, str(path))
-        )
-    assert first is not None
-    order = np.argsort(times)
-    if len(set(times)) < len(times):
-        raise DataError(f"{paths[0]} and its siblings give one time twice: {sorted(times)}.")
+    first, match = read_npz(paths[0]), _NAME.match(paths[0].stem)
+    temperature = float(match["T"]) if match else None
+    initial = array(first, "initial_positions", paths[0], (None, 3))
+    types = array(first, "types", paths[0], (len(initial),), "iu")
+    box = _box(first, paths[0])
     known = TIMES.get(temperature) if temperature is not None else None
-    runs = {average.n_runs for average in averages}
     return Sample(
-        structure=structure_of(
-            str(paths[0]), first["initial_positions"], first["types"], _box(first, paths[0])
-        ),
-        times=np.array(times)[order],
-        propensities=np.stack([averages[k].propensity for k in order], axis=-1),
+        structure=structure_of(str(paths[0]), initial, types, box),
+        **average_files(paths, types, box, _time),
         name=name,
-        halves=np.stack([averages[k].halves for k in order], axis=-1),
-        squared_displacement=np.stack([averages[k].squared_displacement for k in order], axis=-1),
-        n_runs=min(runs),
         temperature=temperature,
         potential=POTENTIAL,
-        fs=np.array([averages[k].fs for k in order]),
         tau_alpha=known[-1] if known else None,
         split=split,
         group=botan_entry(paths, name).group,
