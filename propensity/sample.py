@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from propensity.cage_state import CageState
+from propensity.caging import CageState
 from propensity.errors import DataError
 from propensity.structure import Structure
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from propensity.cage_state import CageState
+from propensity.caging import CageState
 from propensity.diameters import checked_diameters, diameters_of
 from propensity.dimension import in_space, is_planar, out_of_plane, planar_cell, planar_pbc
 from propensity.errors import InputError

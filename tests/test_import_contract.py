@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "statistics",
         "dimension",
         "diameters",
-        "cage_state",
+        "caging",
         "devices",
         "lattice",
     ),

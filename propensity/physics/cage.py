@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from propensity.cage_state import CageState
+from propensity.caging import CageState
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.neighbours import neighbour_list
 from propensity.physics.gpu.cage import cage_states

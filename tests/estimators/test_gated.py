@@ -7,7 +7,7 @@ import pytest
 
 import propensity.physics.cage
 from propensity import InputError, Predictor, inherent_structure, load_model, save_model
-from propensity.cage_state import CageState
+from propensity.caging import CageState
 from propensity.errors import DataError
 from propensity.estimators.gated import GatedEstimator
 from propensity.evaluation import evaluate

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import propensity.nn.gated.network
-from propensity.cage_state import CageState
+from propensity.caging import CageState
 from propensity.errors import InputError
 from propensity.neighbours import neighbour_list
 from propensity.nn.gated import GatedNetwork, gated_graph

@@ -10,7 +10,7 @@ from typing import Any, cast
 import h5py
 import numpy as np
 
-from propensity.cage_state import CageState
+from propensity.caging import CageState
 from propensity.data.store.rounding import (
     AUXILIARY_BITS,
     CAGE_BITS,
