@@ -31,7 +31,8 @@ class Pairs:
     at
         Positions for which the list was made, shape (N, 3).
     start, other
-        Neighbours of particle i and species b are ``other[start[2 i + b]:start[2 i + b + 1]]``.
+        Neighbours of particle i and species b are ``other[start[2 i + b]:start[2 i + b + 1]]``: unsigned,
+        since signed indices could count from the end.
     owner, shift
         Of which particle each image is, shape (M,), and how far away, shape (M, 3); it is number N + its row.
     """
@@ -67,9 +68,9 @@ def _group(i, j, vectors, at, inverse, types, reach2, most, n):
             start[2 * i[e] + types[j[e]] + 1] += 1
     for k in range(2 * n):
         start[k + 1] += start[k]
-    other, place = np.empty(start[-1], dtype=np.int32), start[:-1].copy()
+    other, place = np.empty(start[-1], dtype=np.uint32), start[:-1].copy()
     side = 2 * most + 1
-    known = {np.int64(-1): np.int32(-1)}  # one entry shows numba the types
+    known = {np.int64(-1): np.uint32(0)}  # one entry shows numba the types
     owner, wraps = np.empty(len(i), dtype=np.int64), np.empty((len(i), 3))
     n_images = 0
     wrap = np.empty(3, dtype=np.int64)
@@ -78,13 +79,13 @@ def _group(i, j, vectors, at, inverse, types, reach2, most, n):
         if not x * x + y * y + z * z < reach2[types[i[e]], types[j[e]]]:
             continue
         x, y, z = x - at[j[e], 0] + at[i[e], 0], y - at[j[e], 1] + at[i[e], 1], z - at[j[e], 2] + at[i[e], 2]
-        number = np.int32(j[e])
+        number = np.uint32(j[e])
         if abs(x) + abs(y) + abs(z) > 1e-9:
             for d in range(3):
                 wrap[d] = round(x * inverse[0, d] + y * inverse[1, d] + z * inverse[2, d])
             code = ((j[e] * side + wrap[0] + most) * side + wrap[1] + most) * side + wrap[2] + most
             if code not in known:
-                known[code] = np.int32(n + n_images)
+                known[code] = np.uint32(n + n_images)
                 owner[n_images] = j[e]
                 for d in range(3):
                     wraps[n_images, d] = wrap[d]
@@ -129,7 +130,7 @@ class Search:
         """Go on until no force is larger than ``force``; returns the largest one."""
         largest = self._evaluate()
         for k in range(steps):
-            if largest < force:
+            if not force <= largest < np.inf:
                 break
             known = min(k, len(self._moves))
             _direction(
@@ -183,18 +184,20 @@ def _place(positions, owner, shift, x, y, z):
         x[n + k], y[n + k], z[n + k] = x[i] + shift[k, 0], y[i] + shift[k, 1], z[i] + shift[k, 2]
 
 
-@njit(nogil=True, fastmath=True)
+# With Python's rules each division asks for a zero first, and nothing becomes SIMD.
+@njit(nogil=True, fastmath=True, error_model="numpy")
 def _pull(first, last, blocks, x, y, z, types, start, other, pairs, forces):
     """Forces (N, 3) on the particles of some blocks."""
     n = len(types)
     for i in range(n * first // blocks, n * last // blocks):
         fx = fy = fz = 0.0
+        xi, yi, zi = x[i], y[i], z[i]
         for b in range(2):
             cut, square, four = pairs[types[i], b, 0], pairs[types[i], b, 1], pairs[types[i], b, 2]
             slope = pairs[types[i], b, 4]
             for k in range(start[2 * i + b], start[2 * i + b + 1]):
                 j = other[k]
-                dx, dy, dz = x[j] - x[i], y[j] - y[i], z[j] - z[i]
+                dx, dy, dz = x[j] - xi, y[j] - yi, z[j] - zi
                 r2 = dx * dx + dy * dy + dz * dz
                 inverse = 1.0 / r2
                 sixth = square * inverse
