@@ -13,7 +13,6 @@ from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import Inputs, check_outputs
 from propensity.estimators.training_config import TrainingConfig
-from propensity.nn.kernels import get_kernel
 from propensity.nn.network import SE3GNN
 from propensity.nn.replay import replayed
 from propensity.structure import Structure
@@ -108,8 +107,7 @@ class SE3Estimator(Estimator):
         """
         self.network.to(device=device, dtype=dtype)
         if kernel is not None:
-            weight = self.network.readout.weight
-            get_kernel(kernel, weight.device, weight.dtype)
+            self.network.chosen_kernel(kernel)
             self.network.kernel = kernel
         return self
 

@@ -46,6 +46,13 @@ class TrainingConfig(Options):
     readout: Literal["shared", "species"] = Field(
         "shared", description="One linear readout for all species, or one for each."
     )
+    envelope: bool = Field(
+        False,
+        description=(
+            "Let the weights of neighbours go to zero smoothly at the cutoff, for models whose gradients are"
+            " used; the paper's cutoff is sharp."
+        ),
+    )
     kernel: str = Field("auto", description="Implementation of the convolution; see propensity.nn.kernels.")
     potential_energy: bool = Field(
         False,
@@ -151,6 +158,7 @@ class TrainingConfig(Options):
             "dropout",
             "thermal_layers",
             "readout",
+            "envelope",
             "kernel",
         )
         return {

@@ -18,11 +18,18 @@ class Convolution(nn.Module):
     """
 
     def __init__(
-        self, layout: ConvolutionLayout, *, n_basis: int, cutoff: float, radial_hidden: int, dropout: float
+        self,
+        layout: ConvolutionLayout,
+        *,
+        n_basis: int,
+        cutoff: float,
+        radial_hidden: int,
+        dropout: float,
+        smooth: bool = False,
     ) -> None:
         super().__init__()
         self.layout = layout
-        self.radial = RadialMLP(n_basis, cutoff, radial_hidden, layout.n_comb, dropout)
+        self.radial = RadialMLP(n_basis, cutoff, radial_hidden, layout.n_comb, dropout, smooth)
         self.mix = nn.ParameterList(
             nn.Parameter(torch.randn(layout.rows(l), layout.channels)) for l in range(layout.l_max + 1)
         )

@@ -17,10 +17,7 @@ from propensity.graph import FIELDS, Graph
 
 def can_capture(network: Any) -> bool:
     """Whether the network runs on the Triton kernel of a CUDA device, which alone can be recorded."""
-    from propensity.nn.kernels.choice import get_kernel
-
-    weight = network.readout.weight
-    return weight.is_cuda and get_kernel(network.kernel, weight.device, weight.dtype).name == "triton"
+    return network.readout.weight.is_cuda and network.chosen_kernel().name == "triton"
 
 
 class Recording:

@@ -13,7 +13,7 @@ from propensity.errors import InputError
 from propensity.graph import Graph
 from propensity.nn.convolution import Convolution
 from propensity.nn.kernels import get_kernel
-from propensity.nn.kernels.base import Stack
+from propensity.nn.kernels.base import Kernel, Stack
 from propensity.nn.layout import ConvolutionLayout
 
 #: Beyond any network that has been trained; a description that asks for more is damaged or hostile.
@@ -58,6 +58,10 @@ class SE3GNN(nn.Module):
         ones.
     readout
         ``"shared"`` by all species, or ``"species"`` for one linear map each.
+    envelope
+        Whether the weights of neighbours go to zero smoothly at the cutoff
+        (:func:`propensity.nn.radial.envelope`), so that predictions have a gradient everywhere; the paper's
+        network has a sharp cutoff.  Not in the Triton kernel.
     kernel
         Implementation of the convolution: ``"auto"`` or a name in :mod:`propensity.nn.kernels`; may be
         set at any time, the state dict is the same.
@@ -79,6 +83,7 @@ class SE3GNN(nn.Module):
         offset_scale: float = 0.0,
         thermal_layers: int = 0,
         readout: str = "shared",
+        envelope: bool = False,
         kernel: str = "auto",
     ) -> None:
         super().__init__()
@@ -121,9 +126,11 @@ class SE3GNN(nn.Module):
             "offset_scale": float(offset_scale),
             "thermal_layers": thermal_layers,
             "readout": readout,
+            "envelope": bool(envelope),
         }
         self.n_species, self.n_outputs, self.l_max, self.cutoff = n_species, n_outputs, l_max, float(cutoff)
         self.n_extra, self.offset_scale, self.kernel = n_extra, float(offset_scale), kernel
+        self.envelope = bool(envelope)
         self.irreps = Irreps([(channels, (l, 1)) for l in range(l_max + 1)])
         n_scalars = n_species + n_extra
         self.convolutions = nn.ModuleList(
@@ -133,6 +140,7 @@ class SE3GNN(nn.Module):
                 cutoff=float(cutoff),
                 radial_hidden=radial_hidden,
                 dropout=dropout,
+                smooth=self.envelope,
             )
             for k in range(n_layers)
         )
@@ -158,9 +166,26 @@ class SE3GNN(nn.Module):
         return self._layers(graph, every=True)
 
     def _layers(self, graph: Graph, kernel: str | None = None, every: bool = False) -> list[torch.Tensor]:
-        weight, stack = self.readout.weight, Stack(self.convolutions, self.norms)
-        chosen = get_kernel(kernel or self.kernel, weight.device, weight.dtype)
+        stack, chosen = Stack(self.convolutions, self.norms), self.chosen_kernel(kernel)
         return chosen.layers(stack, graph, self.layer_scalars(graph), self.first_features(graph), every)
+
+    def chosen_kernel(self, name: str | None = None) -> Kernel:
+        """Kernel that runs the layers, where the weights lie; ``name`` goes before the network's own.
+
+        Raises
+        ------
+        InputError
+            For a kernel that can't run there.
+        """
+        name, weight = name or self.kernel, self.readout.weight
+        chosen = get_kernel(name, weight.device, weight.dtype)
+        if self.envelope and chosen.name == "triton":
+            if name != "auto":
+                raise InputError(
+                    "kernel 'triton' has no envelope, and this network has one: choose 'auto' or 'reference'."
+                )
+            return get_kernel("reference", weight.device, weight.dtype)
+        return chosen
 
     def layer_scalars(self, graph: Graph) -> torch.Tensor:
         """What joins every layer: one-hot species and the graph's scalars, shape (N, n_species + n_extra)."""

@@ -18,16 +18,29 @@ def bessel_basis(r: torch.Tensor, n_basis: int, cutoff: float) -> torch.Tensor:
     return math.sqrt(2 / cutoff) * torch.sin(r[:, None] * (n * math.pi / cutoff)) / r[:, None]
 
 
+def envelope(r: torch.Tensor, cutoff: float) -> torch.Tensor:
+    """1 − 28x⁶ + 48x⁷ − 21x⁸ with x = r/r_c: from 1 to 0 with two continuous derivatives, 0 beyond r_c.
+
+    Source: Gasteiger et al., arXiv:2003.03123, Eq. 8 with p = 6.
+    """
+    x = r / cutoff
+    return torch.where(x < 1, 1 - 28 * x**6 + 48 * x**7 - 21 * x**8, torch.zeros_like(x))
+
+
 class RadialMLP(nn.Module):
     """Bessel → Linear → ReLU → BatchNorm → Dropout → Linear → ReLU, one weight a path and channel.
 
-    Batch norm and dropout act per edge; arXiv:2211.03226, Sec. III and Appendix A.
+    Batch norm and dropout act per edge; arXiv:2211.03226, Sec. III and Appendix A.  With ``smooth``, kernels
+    multiply the weights, by way of the harmonics, with :func:`envelope`.
     """
 
-    def __init__(self, n_basis: int, cutoff: float, hidden: int, n_out: int, dropout: float) -> None:
+    def __init__(
+        self, n_basis: int, cutoff: float, hidden: int, n_out: int, dropout: float, smooth: bool = False
+    ) -> None:
         super().__init__()
         self.n_basis = n_basis
         self.cutoff = cutoff
+        self.smooth = smooth
         self.linear_in = nn.Linear(n_basis, hidden)
         self.norm = nn.BatchNorm1d(hidden)
         self.dropout = nn.Dropout(dropout)

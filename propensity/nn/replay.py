@@ -19,7 +19,6 @@ from propensity.graph import Graph
 from propensity.neighbours import triton_cells
 from propensity.neighbours.coincidence import COINCIDENT
 from propensity.nn.cuda_graph import record
-from propensity.nn.kernels.choice import get_kernel
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def replayed(
         return None
     if network.training or torch.is_grad_enabled() or (network.n_extra and scalars is None):
         return None
-    if get_kernel(network.kernel, weight.device, weight.dtype).name != "triton":
+    if network.chosen_kernel().name != "triton":
         return None
     grid = triton_cells.grid_of(structure.cell, network.cutoff, len(structure))
     if grid is None:

@@ -6,6 +6,8 @@ import math
 
 import torch
 
+from propensity.nn.radial import envelope
+
 
 def radial_functions(
     r: torch.Tensor, n_basis: int, cutoff: float, core: float, pairs: tuple[torch.Tensor, torch.Tensor] | None
@@ -23,17 +25,16 @@ def radial_functions(
     pairs
         ε and σ of each pair, (N, K); None leaves force and slope out.
     """
-    x = r / cutoff
-    envelope = torch.where(x < 1, 1 - 28 * x**6 + 48 * x**7 - 21 * x**8, torch.zeros_like(x))
+    height = envelope(r, cutoff)
     order = torch.arange(1, n_basis + 1, device=r.device, dtype=r.dtype) * (math.pi / cutoff)
-    bessel = torch.sin(r[:, None] * order[:, None]) * (envelope / r)[:, None]
+    bessel = torch.sin(r[:, None] * order[:, None]) * (height / r)[:, None]
     if pairs is None:
         return bessel
     epsilon, sigma = pairs
     sixth = (sigma / torch.maximum(r, core * sigma)) ** 6
     force = 24 * epsilon * (sixth - 2 * sixth**2) / r / 40
     slope = 24 * epsilon * (26 * sixth**2 - 7 * sixth) / r**2 / 400
-    return torch.cat([bessel, torch.stack([force, slope], dim=1) * envelope[:, None]], dim=1)
+    return torch.cat([bessel, torch.stack([force, slope], dim=1) * height[:, None]], dim=1)
 
 
 def harmonics(direction: torch.Tensor) -> torch.Tensor:

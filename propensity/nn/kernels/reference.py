@@ -14,7 +14,7 @@ from e3nn.o3 import Irreps, SphericalHarmonics, TensorProduct
 
 from propensity.nn.kernels.base import LayerwiseKernel
 from propensity.nn.layout import ConvolutionLayout
-from propensity.nn.radial import bessel_basis
+from propensity.nn.radial import bessel_basis, envelope
 
 if TYPE_CHECKING:
     from propensity.graph import Graph
@@ -45,7 +45,10 @@ class ReferenceKernel(LayerwiseKernel):
         radial = convolution.radial
         vectors = graph.edge_vec.to(radial.linear_in.weight.dtype)
         harmonics = _harmonics(convolution.layout.l_max, vectors.dtype, vectors.device)(vectors)
-        basis = bessel_basis(torch.linalg.vector_norm(vectors, dim=1), radial.n_basis, radial.cutoff)
+        length = torch.linalg.vector_norm(vectors, dim=1)
+        if radial.smooth:
+            harmonics = harmonics * envelope(length, radial.cutoff)[:, None]
+        basis = bessel_basis(length, radial.n_basis, radial.cutoff)
         return ReferenceGeometry(graph.edge_index[0], graph.edge_index[1], harmonics, basis)
 
     def convolve(

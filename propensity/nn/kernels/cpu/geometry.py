@@ -17,7 +17,7 @@ from propensity.nn.kernels.clebsch import terms
 from propensity.nn.kernels.cpu.radial import Edges
 from propensity.nn.kernels.cpu.slots import Slots, tiled
 from propensity.nn.kernels.reference import _harmonics
-from propensity.nn.radial import bessel_basis
+from propensity.nn.radial import bessel_basis, envelope
 from propensity.simd import LANES, fma, load, mul, spread, store
 from propensity.threads import blocks_of, share
 
@@ -44,7 +44,10 @@ def geometry_of(slots: Slots, vectors: torch.Tensor, radial: Any, l_max: int) ->
         # An idle slot's vector is as good as any: its harmonics are zero.
         vectors = slots.spread(vectors, idle=1.0)
         harmonics = _harmonics(l_max, vectors.dtype, vectors.device)(vectors).index_fill(0, slots.idle, 0.0)
-        basis = bessel_basis(torch.linalg.vector_norm(vectors, dim=1), radial.n_basis, radial.cutoff)
+        length = torch.linalg.vector_norm(vectors, dim=1)
+        if radial.smooth:
+            harmonics = harmonics * envelope(length, radial.cutoff)[:, None]
+        basis = bessel_basis(length, radial.n_basis, radial.cutoff)
         return CPUGeometry(slots, tiled(harmonics), tiled(basis))
     n, n_y = len(slots.live), (l_max + 1) ** 2
     harmonics, basis = vectors.new_empty(n, n_y, LANES), vectors.new_empty(n, radial.n_basis, LANES)
@@ -56,6 +59,7 @@ def geometry_of(slots: Slots, vectors: torch.Tensor, radial: Any, l_max: int) ->
         slots.edge_of_slot,
         slots.live,
         radial.cutoff,
+        radial.smooth,
         places,
         values.astype(harmonics.numpy().dtype),
         n_y,
@@ -86,8 +90,9 @@ def _ladder(l_max: int) -> tuple[np.ndarray, np.ndarray]:
 
 @njit(nogil=True)
 def _geometry(
-    first, last, blocks, vectors, edge_of_slot, live, cutoff, places, values, n_y, n_basis, harmonics, basis
-):
+    first, last, blocks, vectors, edge_of_slot, live, cutoff, smooth, places, values, n_y, n_basis,
+    harmonics, basis
+):  # fmt: skip
     """Harmonics, by the ladder Y_{l+1} = Σ value · Y_l · Y_1, and Bessel functions of the edges of slot rows.
 
     Reads   vectors (E, 3), edge_of_slot and live bits of the slots, places and values of the ladder.
@@ -124,3 +129,11 @@ def _geometry(
             store(
                 harmonics, out, fma(product, load(harmonics, y + places[t, 2] * LANES), load(harmonics, out))
             )
+        for lane in range(LANES * smooth):
+            edge, square = edge_of_slot[row * LANES + lane], 0.0
+            for k in range(3):
+                square += np.float64(vectors[edge, k]) ** 2
+            x = math.sqrt(square) / cutoff
+            height = 1 - 28 * x**6 + 48 * x**7 - 21 * x**8 if x < 1 else 0.0
+            for k in range(n_y):
+                harmonics[y + k * LANES + lane] *= height
