@@ -15,6 +15,7 @@ import torch
 from propensity.devices import chosen_device
 from propensity.errors import InputError, PropensityError, PropensityWarning
 from propensity.estimators.card import Card
+from propensity.estimators.differentiation import Differentiation, enough_memory
 from propensity.estimators.inputs import check_dimension, prepared
 from propensity.estimators.likeness import Likeness, check_overlaps, doubts, measured, of_predictions
 from propensity.estimators.ranges import Distance
@@ -29,7 +30,7 @@ from propensity.structure import Structure
 COLUMNS = ("propensity", "propensities", "propensity_std", "propensities_std")
 
 
-class Predictor:
+class Predictor(Differentiation):
     """Load one model, or a committee of several, and predict structures.
 
     Parameters
@@ -139,8 +140,8 @@ class Predictor:
         """Propensities of each particle, float64, shape (N, n_times), in the units of the structure."""
         return cast("np.ndarray", self.predict_committee(structure).mean(axis=0))
 
-    def predict_committee(self, structure: Structure) -> np.ndarray:
-        """Propensities by each model of the committee, float64, shape (n_models, N, n_times)."""
+    def _seen(self, structure: Structure) -> Structure:
+        """What the model sees of a structure, in σ."""
         if structure.types.max() >= len(self.species):
             raise InputError(
                 f"the structure has type {structure.types.max()}, but the model knows {list(self.species)}."
@@ -161,20 +162,14 @@ class Predictor:
             if reduced.thermal_offset is None:
                 check_overlaps(self.card, reduced)
             reduced = prepared(reduced, self.card, self.potential, self.length_scale)
+        return reduced
+
+    def predict_committee(self, structure: Structure) -> np.ndarray:
+        """Propensities by each model of the committee, float64, shape (n_models, N, n_times)."""
+        reduced = self._seen(structure)
         reasons, found = self._check_like_training(reduced)
-        try:
+        with enough_memory(self.device, len(structure), self.card.cutoff):
             members = np.stack([estimator.predict(reduced) for estimator in self.estimators])
-        except torch.cuda.OutOfMemoryError:
-            raise PropensityError(
-                f"{self.device} has not enough memory for {len(structure)} particles: use device='cpu'."
-            ) from None
-        except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
-                raise
-            raise PropensityError(
-                f"not enough memory for {len(structure)} particles at the cutoff {self.card.cutoff}:"
-                " use a larger machine, or a model of a shorter range."
-            ) from None
         untrained = np.isin(self.species, self.card.trained_species, invert=True) & bool(
             self.card.trained_species
         )

@@ -108,6 +108,19 @@ class BapstEstimator(Estimator):
             propensities[~known[structure.types]] = np.nan
         return cast("np.ndarray", propensities)
 
+    def traced(self, structure: Structure, steps: torch.Tensor) -> torch.Tensor:
+        """See :meth:`propensity.estimators.base.Estimator.traced`."""
+        check_types(structure, self.card.species)
+        output = self.network(Inputs(self.card).moved(structure, steps))
+        mean, std = (
+            torch.tensor(np.array(values)[structure.types]).to(steps)
+            for values in (self.card.target_mean, self.card.target_std)
+        )
+        trained = self.card.trained_species or self.card.species
+        known = np.array([name in trained for name in self.card.species])[structure.types]
+        known |= bool(self.card.config.get("predicts_untrained", False))
+        return torch.where(torch.from_numpy(known)[:, None].to(steps.device), output * std + mean, torch.nan)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """State dict of the network as numpy arrays."""
         return {name: tensor.detach().cpu().numpy() for name, tensor in self.network.state_dict().items()}

@@ -10,12 +10,15 @@ import numpy as np
 from pydantic import BaseModel
 
 from propensity.defaults import with_own_defaults
+from propensity.errors import InputError
 from propensity.estimators.card import Card
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
+    import torch
     from typing_extensions import Self
 
+    from propensity.estimators.features import TracedFeatures
     from propensity.sample import Sample
 
 
@@ -60,6 +63,38 @@ class Estimator(ABC):
     @abstractmethod
     def predict(self, structure: Structure) -> np.ndarray:
         """Propensities of each particle at the times of the card, float64, shape (N, n_times), in σ_AA."""
+
+    def traced(self, structure: Structure, steps: torch.Tensor) -> torch.Tensor:
+        """Propensities in σ_AA, shape (N, n_times), as autograd follows them when thermal positions take
+        ``steps``, shape (N, 3).
+
+        Minima and cage states are held: see :func:`propensity.estimators.gradients.kept`.
+
+        Raises
+        ------
+        InputError
+            Where the model has no gradient.
+        """
+        raise InputError(f"a {self.kind} model has no gradient: choose a network (se3gnn, gated or bapst).")
+
+    def features(self, structure: Structure, layer: int | None, steps: torch.Tensor | None) -> TracedFeatures:
+        """What the network has made of each particle: invariants before the readout, or all after a layer.
+
+        Parameters
+        ----------
+        structure
+            As for :meth:`predict`.
+        layer
+            Count of the layer, from 0; negative ones count from the end; None: before the readout.
+        steps
+            As for :meth:`traced`; None where no gradient is wanted.
+
+        Raises
+        ------
+        InputError
+            Where the model has none.
+        """
+        raise InputError(f"a {self.kind} model has no features: choose a network (se3gnn or gated).")
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:

@@ -13,10 +13,11 @@ from pydantic import Field
 from propensity.errors import DataError
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
+from propensity.estimators.features import TracedFeatures, layer_index
 from propensity.estimators.inputs import InputPositions, check_types, input_structure
 from propensity.estimators.options import Options, read_options
 from propensity.estimators.training_set import training_card
-from propensity.nn.gated import GatedGraph, GatedNetwork, gated_graph
+from propensity.nn.gated import GatedGraph, GatedNetwork, gated_graph, moved
 from propensity.nn.gated.layer import Standard
 from propensity.structure import Structure
 
@@ -30,6 +31,10 @@ CITATION = (
     " of them: X. Jiang et al., arXiv:2407.06111; equivariant networks for propensities: F. S. Pezzicoli,"
     " G. Charpiat and F. P. Landes, SciPost Phys. 16, 136 (2024)"
 )
+
+
+#: Components of each kind of feature, of quadrupoles in an orthonormal basis of symmetric traceless matrices.
+COMPONENTS = {"scalar": ("",), "vector": tuple("xyz"), "quadrupole": ("xy", "yz", "xz", "2zz−xx−yy", "xx−yy")}
 
 
 class GatedOptions(Options):
@@ -117,6 +122,41 @@ class GatedEstimator(Estimator):
         standardised = self.network(graph).cpu().double().numpy()
         mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
         return cast("np.ndarray", standardised * std[structure.types] + mean[structure.types])
+
+    def traced(self, structure: Structure, steps: torch.Tensor) -> torch.Tensor:
+        """See :meth:`propensity.estimators.base.Estimator.traced`."""
+        check_types(structure, self.card.species)
+        output = self.network(moved(_graph(structure, self.network), structure, steps))
+        mean, std = (
+            torch.tensor(np.array(values)[structure.types]).to(steps)
+            for values in (self.card.target_mean, self.card.target_std)
+        )
+        return cast("torch.Tensor", output * std + mean)
+
+    def features(self, structure: Structure, layer: int | None, steps: torch.Tensor | None) -> TracedFeatures:
+        """See :meth:`propensity.estimators.base.Estimator.features`."""
+        check_types(structure, self.card.species)
+        network, graph = self.network, _graph(structure, self.network)
+        if steps is not None:
+            graph = moved(graph, structure, steps)
+        raw, states = network.states_of(graph, every=layer is not None)
+        widths = {"scalar": network.widths.scalars, "vector": network.widths.vectors}
+        widths["quadrupole"] = network.widths.quadrupoles
+        if layer is None:
+            names = [f"scalar {c}" for c in range(widths["scalar"])]
+            names += [f"|{kind} {c}|" for kind in ("vector", "quadrupole") for c in range(widths[kind])]
+            names += [f"input {c}" for c in range(raw.shape[1])]
+            return TracedFeatures(network.invariants(raw, states[-1]), tuple(names), f"{len(names)}x0e")
+        state = states[layer_index(layer, len(states))]
+        values = [state[0], *(part.transpose(1, 2).flatten(1) for part in state[1:])]
+        names = [
+            f"{kind} {c} {component}".rstrip()
+            for kind, components in COMPONENTS.items()
+            for c in range(widths[kind])
+            for component in components
+        ]
+        irreps = "+".join(f"{widths[kind]}x{l}{'eo'[l % 2]}" for l, kind in enumerate(COMPONENTS))
+        return TracedFeatures(torch.cat(values, dim=1), tuple(names), irreps)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """State dict of the network, matrices in half precision, which predictions don't feel."""

@@ -61,6 +61,21 @@ class Inputs:
             graph.scalars = torch.from_numpy(scalars).to(graph.edge_vec)
         return graph
 
+    def moved(self, structure: Structure, steps: torch.Tensor) -> Graph:
+        """Graph as :meth:`graph`, a function of steps (N, 3) that thermal positions take.
+
+        The neighbours are those of the structure, and what belongs to the minimum stays as it is.
+        """
+        graph = self.graph(structure, device=steps.device, dtype=steps.dtype)
+        both = self.card.input_positions == "both"
+        if both:
+            graph.thermal_offset = graph.thermal_offset + steps
+        edges = "thermal_edge" if both else "edge"
+        if f"{edges}_index" in graph:
+            source, destination = graph[f"{edges}_index"]
+            setattr(graph, f"{edges}_vec", graph[f"{edges}_vec"] + steps[source] - steps[destination])
+        return graph
+
     def check(self, structure: Structure) -> None:
         """Refuse a structure without the thermal offset to a model that sees it.
 

@@ -11,8 +11,10 @@ import torch
 from propensity.errors import DataError, InputError
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
-from propensity.estimators.inputs import Inputs, check_outputs
+from propensity.estimators.features import TracedFeatures, layer_index
+from propensity.estimators.inputs import Inputs, check_outputs, check_types
 from propensity.estimators.training_config import TrainingConfig
+from propensity.graph import Graph
 from propensity.nn.network import SE3GNN
 from propensity.nn.replay import replayed
 from propensity.structure import Structure
@@ -79,6 +81,30 @@ class SE3Estimator(Estimator):
         graph = Inputs(self.card).graph(structure, device=weight.device, dtype=weight.dtype)
         return cast("np.ndarray", self.network(graph).cpu().double().numpy())
 
+    def traced(self, structure: Structure, steps: torch.Tensor) -> torch.Tensor:
+        """See :meth:`propensity.estimators.base.Estimator.traced`."""
+        check_types(structure, self.card.species)
+        inputs = Inputs(self.card)
+        output = self.network(inputs.moved(structure, steps)) + torch.as_tensor(inputs.trend(structure)).to(
+            steps
+        )
+        mean, std = (
+            torch.tensor(np.array(values)[structure.types]).to(steps)
+            for values in (self.card.target_mean, self.card.target_std)
+        )
+        trained = torch.from_numpy(self._trained[structure.types]).to(steps.device)
+        return torch.where(trained[:, None], output * std + mean, torch.nan)
+
+    def features(self, structure: Structure, layer: int | None, steps: torch.Tensor | None) -> TracedFeatures:
+        """See :meth:`propensity.estimators.base.Estimator.features`; layers of the second network follow."""
+        check_types(structure, self.card.species)
+        inputs, weight = Inputs(self.card), self.network.readout.weight
+        if steps is None:
+            graph = inputs.graph(structure, device=weight.device, dtype=weight.dtype)
+        else:
+            graph = inputs.moved(structure, steps)
+        return features_of(self.network, graph, layer)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """State dict of the network as numpy arrays."""
         return {name: tensor.detach().cpu().numpy() for name, tensor in self.network.state_dict().items()}
@@ -110,6 +136,31 @@ class SE3Estimator(Estimator):
             self.network.chosen_kernel(kernel)
             self.network.kernel = kernel
         return self
+
+
+def features_of(network: SE3GNN, graph: Graph, layer: int | None) -> TracedFeatures:
+    """Invariants before the readout, of the second network too, or all features after a layer."""
+    parts = [(network, graph)]
+    if network.thermal is not None:
+        parts.append((network.thermal, graph.between_thermal_positions()))
+    if layer is not None:
+        places = [(part, k) for part in parts for k in range(len(part[0].convolutions))]
+        (part, seen), k = places[layer_index(layer, len(places))]
+        names = tuple(
+            f"l={ir.l} channel {c} m={m}"
+            for mul, ir in part.irreps
+            for c in range(mul)
+            for m in range(-ir.l, ir.l + 1)
+        )
+        return TracedFeatures(part.hidden(seen)[k], names, str(part.irreps))
+    values, names = [], ()
+    for n, (part, seen) in enumerate(parts):
+        values.append(part.invariants(part.hidden(seen)[-1], seen))
+        own = ["|thermal offset|"] if part.offset_scale else []
+        for mul, ir in part.irreps:
+            own += [f"channel {c}" if ir.l == 0 else f"|l={ir.l} channel {c}|" for c in range(mul)]
+        names += tuple(f"thermal {name}" for name in own) if n else tuple(own)
+    return TracedFeatures(torch.cat(values, dim=1), names, f"{len(names)}x0e")
 
 
 def _check_inputs(card: Card, network: SE3GNN) -> None:

@@ -204,9 +204,11 @@ class SE3GNN(nn.Module):
         first = self.config["channels"]
         return nn.functional.pad(vectors, (first, self.irreps.dim - first - 3))
 
-    def read_out(self, hidden: torch.Tensor, graph: Graph) -> torch.Tensor:
-        """Linear map of scalars and norms, and of the length of the thermal offset, shape (N, n_outputs)."""
-        invariants, types = [], graph.types
+    def invariants(self, hidden: torch.Tensor, graph: Graph) -> torch.Tensor:
+        """Length of the thermal offset where the network sees it, scalars and norms: what is read out, shape
+        (N, channels·(l_max+1)) or one more.
+        """
+        invariants = []
         if self.offset_scale:
             # Layers see it too, but a particle hears of its own only through what they add to it.
             length = torch.linalg.vector_norm(graph.thermal_offset.to(hidden.dtype), dim=1, keepdim=True)
@@ -217,7 +219,11 @@ class SE3GNN(nn.Module):
             invariants.append(
                 part if ir.l == 0 else torch.linalg.vector_norm(part.view(-1, mul, ir.dim), dim=2)
             )
-        output = self.readout(torch.cat(invariants, dim=1))
+        return torch.cat(invariants, dim=1)
+
+    def read_out(self, hidden: torch.Tensor, graph: Graph) -> torch.Tensor:
+        """Linear map of the invariants, shape (N, n_outputs)."""
+        output, types = self.readout(self.invariants(hidden, graph)), graph.types
         if self.config["readout"] == "shared":
             return cast("torch.Tensor", output)
         chosen = types[:, None, None].expand(-1, 1, self.n_outputs)

@@ -65,6 +65,30 @@ def gated_graph(
     return GatedGraph(types, neighbours, real, vectors, *first)
 
 
+def moved(graph: GatedGraph, structure: Structure, steps: torch.Tensor) -> GatedGraph:
+    """The graph as autograd follows it when thermal positions take steps, shape (N, 3).
+
+    Thermal vectors, thermal offsets and distances to the cages' centres follow; inherent and cage positions,
+    the shapes of cages and the table of neighbours are held.
+    """
+    vectors, first, scalars = dict(graph.vectors), graph.vector_inputs, graph.scalar_inputs
+    if "thermal" in vectors:
+        apart = steps[graph.neighbours] - steps[:, None]
+        vectors["thermal"] = vectors["thermal"] + apart * graph.real[..., None]
+    if structure.thermal_offset is not None and first.shape[2]:
+        offset = torch.from_numpy(structure.thermal_offset).to(steps) + steps
+        cages = first.shape[2] - 1
+        lengths = list(scalars[:, cages:].unbind(1))
+        lengths[0] = torch.linalg.vector_norm(offset, dim=1)
+        for k in range(cages):
+            lengths[1 + 3 * k] = torch.linalg.vector_norm(first[..., 1 + k] - offset, dim=1)
+        scalars = torch.cat([scalars[:, :cages], torch.stack(lengths, dim=1)], dim=1)
+        first = torch.cat([-offset[..., None], first[..., 1:]], dim=2)
+    return GatedGraph(
+        graph.types, graph.neighbours, graph.real, vectors, first, graph.quadrupole_inputs, scalars
+    )
+
+
 def _offsets(structure: Structure, needed: set[str]) -> dict[str, np.ndarray]:
     """From the positions of the structure to those of each state."""
     n = len(structure)

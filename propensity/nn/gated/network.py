@@ -130,7 +130,17 @@ class GatedNetwork(nn.Module):
 
     def forward(self, graph: GatedGraph) -> torch.Tensor:
         """Standardised prediction for each particle, shape (N, n_outputs)."""
+        raw, states = self.states_of(graph)
+        return self._read_out(raw, states[-1], graph.types)
+
+    def states_of(
+        self, graph: GatedGraph, every: bool = False
+    ) -> tuple[torch.Tensor, list[tuple[torch.Tensor, ...]]]:
+        """Standardised inputs (N, ·), and scalars (N, S), vectors (N, 3, V) and quadrupoles (N, 5, Q) after
+        the last layer, or after each.
+        """
         raw, state = self._first(graph)
+        states: list[tuple[torch.Tensor, ...]] = []
         blocks = list(self._blocks(len(graph.types)))
         # The weights of a large structure are made anew for each layer rather than kept.
         kept = [self._weights(graph, block) for block in blocks] if len(blocks) <= 4 else None
@@ -142,7 +152,13 @@ class GatedNetwork(nn.Module):
                 own = (state[0][block], state[1][block], state[2][block])
                 new.append(layer(own, sent[graph.neighbours[block]], weights))
             state = tuple(torch.cat(part) for part in zip(*new, strict=True))
-        return self._read_out(raw, state, graph.types)
+            states = [*states, state] if every else [state]
+        return raw, states
+
+    def invariants(self, raw: torch.Tensor, state: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Scalars, lengths of vectors and quadrupoles, and the standardised inputs: what is read out."""
+        scalars, vectors, quadrupoles = state
+        return torch.cat([scalars, lengths(vectors), lengths(quadrupoles), raw], dim=1)
 
     def _blocks(self, n: int) -> Iterator[slice]:
         for first in range(0, n, BLOCK):
@@ -187,8 +203,7 @@ class GatedNetwork(nn.Module):
     def _read_out(
         self, raw: torch.Tensor, state: tuple[torch.Tensor, ...], types: torch.Tensor
     ) -> torch.Tensor:
-        scalars, vectors, quadrupoles = state
-        invariants = torch.cat([scalars, lengths(vectors), lengths(quadrupoles), raw], dim=1)
+        invariants = self.invariants(raw, state)
         hidden = nn.functional.silu(self.hidden(self.standard_out(invariants)))
         hidden = hidden.view(len(raw), self.n_species, self.readout)
         own = hidden[torch.arange(len(raw), device=raw.device), types]
