@@ -7,6 +7,7 @@ import weakref
 import pytest
 import torch
 
+from propensity.errors import InputError
 from propensity.graph import build_graph
 from propensity.nn import SE3GNN
 from propensity.nn.kernels import available_kernels
@@ -231,3 +232,26 @@ def test_cpu_kernel_leaves_the_threads_of_torch_alone():
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_envelope_on_cpu(dtype):
+    """With gradients, and in the one pass of inference."""
+    graph, network = random_graph(7, 20, dtype=dtype), network_of(2, envelope=True).to(dtype)
+    compare(network, "cpu", graph)
+    network.eval()
+    with torch.no_grad():
+        found, expected = (setattr(network, "kernel", k) or network(graph) for k in ("cpu", "reference"))
+        assert float((found - expected).norm() / expected.norm()) < (
+            1e-5 if dtype == torch.float32 else 1e-12
+        )
+        sharp = network_of(2).to(dtype).eval()
+        sharp.load_state_dict(network.state_dict())
+        assert float((sharp(graph) - expected).norm() / expected.norm()) > 1e-2
+
+
+def test_triton_refuses_an_envelope():
+    needs("triton", torch.float32)
+    network = network_of(envelope=True, kernel="triton")
+    with pytest.raises(InputError, match="kernel 'triton' has no envelope"):
+        network(random_graph(7, 20, dtype=torch.float32))
