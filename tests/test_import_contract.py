@@ -4,6 +4,7 @@ nothing goes in circles."""
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -74,6 +75,20 @@ def sources() -> Iterator[Path]:
     """Every source file of both packages."""
     for package in ("propensity", "lammps_bridge"):
         yield from sorted((ROOT / package).rglob("*.py"))
+
+
+def test_contributing_shows_these_floors():
+    plan = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("## The floor plan")[1].split("```")[1]
+    # Rooms are two spaces apart, remarks four or more.
+    shown = [set(re.split(r" {4,}", line[4:])[0].split()) for line in plan.strip("\n").splitlines()]
+    assert shown[::-1] == [set(rooms) for rooms in FLOORS], "write the same table into CONTRIBUTING.md"
+
+
+def test_contributing_names_files_that_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    named = set(re.findall(r"(?<![\w/])((?:propensity|tests|docs|\.ci)/[\w./-]+)", text))
+    named = {name for name in named if "NAME" not in name}
+    assert len(named) > 15 and not [name for name in named if not (ROOT / name).exists()]
 
 
 def module_of(path: Path) -> str:

@@ -68,7 +68,7 @@ def command(
 ) -> None:
     """Gather labelled structures of any known format into one compact store.
 
-    SOURCE is a store (.h5), a pickle of Bapst et al. (2020), an npz archive of BOTAN/GlassBench or with
+    SOURCE is a store (.h5), a pickle of Bapst et al. (2020), an npz archive of BOTAN or GlassBench or with
     many structures, or a folder of such files, searched to any depth.
 
     Interrupted, the same command goes on where it stopped.  Positions are kept to 2e-5 σ and
