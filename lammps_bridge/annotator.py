@@ -29,8 +29,9 @@ class Annotator:
 
     While attached, LAMMPS knows the per-atom property ``d_<name>`` (``d2_<name>[1]``, ``[2]``, ... when
     several times are asked for) and the global vector ``f_<name>[i]``: for each time the mean over all
-    atoms, then over each species of the model.  Forces stay untouched.  Values are there at once, and
-    are renewed at each step that is a multiple of ``every``, step 0 and ``rerun`` included; after
+    atoms, then over each species of the model; at its end 1 or 0, whether the configuration is unlike
+    those of the training, and the fraction of such atoms.  Forces stay untouched.  Values are there at
+    once, and are renewed at each step that is a multiple of ``every``, step 0 and ``rerun`` included; after
     ``minimize``, call :meth:`update`.
 
     Parameters
@@ -97,7 +98,7 @@ class Annotator:
         self.lmp.command(f"fix {self.name}_values all property/atom {live.property}{columns} writedata no")
         self.lmp.command(f"fix {self.name} {self.name}_nobody external pf/callback {self.every} 1")
         self._live = live
-        self.lmp.fix_external_set_vector_length(self.name, live.means.size)
+        self.lmp.fix_external_set_vector_length(self.name, live.means.size + live.doubts.size)
         self.lmp.set_fix_external_callback(self.name, self._callback)
         try:
             self.update()
@@ -123,8 +124,8 @@ class Annotator:
         """Predict the present configuration now."""
         live = self._attached()
         live.evaluate(self.lmp)
-        for k, mean in enumerate(live.means.ravel()):
-            self.lmp.fix_external_set_vector(self.name, k + 1, mean)
+        for k, value in enumerate([*live.means.ravel(), *live.doubts]):
+            self.lmp.fix_external_set_vector(self.name, k + 1, value)
 
     def __enter__(self) -> Annotator:
         return self.attach()
@@ -147,6 +148,16 @@ class Annotator:
         """Mean over the atoms of each species at the last prediction, each of shape (n_times,)."""
         live = self._attached()
         return {name: live.means[:, 1 + k] for k, name in enumerate(live.species)}
+
+    @property
+    def out_of_distribution(self) -> bool:
+        """Whether the configuration of the last prediction is unlike those that the model was trained on."""
+        return bool(self._attached().doubts[0] > 0)
+
+    @property
+    def outside(self) -> float:
+        """Fraction of its atoms whose neighbourhood no training particle had; NaN where it isn't known."""
+        return float(self._attached().doubts[1])
 
     def _attached(self) -> LiveAnnotation:
         if self._live is None:

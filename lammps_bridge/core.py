@@ -45,11 +45,14 @@ class Annotation:
 
     ``values`` has shape (N, n_times); it is NaN for species on which the model was not trained, and zero
     outside the selection, as LAMMPS does with groups.  ``means`` has shape (n_times, 1 + n_species): all
-    selected atoms, then species by species; NaN values don't enter them.
+    selected atoms, then species by species; NaN values don't enter them.  ``doubts`` (2,) are 1 where the
+    frame is unlike the training set of the model and else 0, and the fraction of atoms whose neighbourhood no
+    particle had there (NaN where the model doesn't know).
     """
 
     values: np.ndarray
     means: np.ndarray
+    doubts: np.ndarray
 
 
 def annotate(predictor: Predictor, frame: LammpsFrame, indices: Sequence[int]) -> Annotation:
@@ -81,7 +84,9 @@ def annotate(predictor: Predictor, frame: LammpsFrame, indices: Sequence[int]) -
     means = np.stack([_mean(predicted[group]) for group in groups], axis=1)
     values = np.empty_like(predicted)
     values[order] = np.where(selected[:, None], predicted, 0.0)
-    return Annotation(values, means)
+    likeness = predictor.known_likeness(structure)
+    unlike = (0.0, np.nan) if likeness is None else (likeness.out_of_distribution, likeness.outside)
+    return Annotation(values, means, np.array(unlike, dtype=float))
 
 
 def open_predictor(

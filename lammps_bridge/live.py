@@ -43,6 +43,7 @@ class LiveAnnotation:
         self._indices, self.times, self.species = self.ranks.on_root(prepare)
         self.property = f"d2_{name}" if len(self.times) > 1 else f"d_{name}"
         self.means = np.full((len(self.times), 1 + len(self.species)), np.nan)
+        self.doubts = np.full(2, np.nan)
 
     def evaluate(self, lmp: Any) -> None:
         """Predict the present configuration; on failure the values become NaN and every rank raises."""
@@ -52,14 +53,14 @@ class LiveAnnotation:
         frame = self._frame(lmp, n)
         values: list[np.ndarray] = []  # of all atoms, on the first rank
 
-        def work() -> np.ndarray:
+        def work() -> tuple[np.ndarray, np.ndarray]:
             assert self._predictor is not None and frame is not None
             with _all_threads():
                 annotation = annotate(self._predictor, frame, self._indices)
             values.append(annotation.values)
-            return annotation.means
+            return annotation.means, annotation.doubts
 
-        self.means = self.ranks.on_root(work)
+        self.means, self.doubts = self.ranks.on_root(work)
         self._write(lmp, self.ranks.scatter(values[0] if values else None, n))
 
     def _frame(self, lmp: Any, n: int) -> LammpsFrame | None:

@@ -1,4 +1,4 @@
-"""Bytes between ``fix propensity`` and the server, version 1; the other side is ``plugin/link.cpp``.
+"""Bytes between ``fix propensity`` and the server, version 2; the other side is ``plugin/link.cpp``.
 
 All numbers are in the byte order of the machines, which must agree.
 
@@ -11,7 +11,7 @@ reply        ``PRPN``, int32 status (0: done, 1: error), uint64 length of text, 
 ===========  =========================================================================================
 
 The values of the reply to hello are n_times and n_species; those of the reply to a frame are the means
-(n_times, 1 + n_species), then the propensities (N, n_times).
+(n_times, 1 + n_species), what is doubtful (2,), then the propensities (N, n_times).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 from lammps_bridge.core import LammpsFrame
 from propensity.errors import DataError
 
-VERSION = 1
+VERSION = 2
 #: Longest options in bytes, most atoms, and bytes read at once.
 MAX_TEXT, MAX_ATOMS, CHUNK = 2**20, 10**9, 2**20
 _HELLO = struct.Struct("=4sII")

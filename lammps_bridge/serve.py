@@ -153,7 +153,7 @@ def _converse(connection: socket.socket, device: str | None) -> None:
             warnings.simplefilter("always", PropensityWarning)
             annotation = annotate(predictor, frame, indices)
         text = " ".join(str(warning.message) for warning in caught)
-        protocol.send_reply(connection, 0, text, annotation.means, annotation.values)
+        protocol.send_reply(connection, 0, text, annotation.means, annotation.doubts, annotation.values)
 
 
 def open_for(options: dict[str, list[str]], device: str | None = None) -> tuple[Predictor, list[int]]:

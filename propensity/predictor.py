@@ -17,7 +17,14 @@ from propensity.errors import InputError, PropensityError, PropensityWarning
 from propensity.estimators.card import Card
 from propensity.estimators.differentiation import Differentiation, enough_memory
 from propensity.estimators.inputs import check_dimension, prepared
-from propensity.estimators.likeness import Likeness, check_overlaps, doubts, measured, of_predictions
+from propensity.estimators.likeness import (
+    Likeness,
+    check_finite,
+    check_overlaps,
+    doubts,
+    measured,
+    of_predictions,
+)
 from propensity.estimators.ranges import Distance
 from propensity.estimators.storage import committee_of, load_model
 from propensity.estimators.uncertainty import displacement_spread, standard_error
@@ -169,16 +176,8 @@ class Predictor(Differentiation):
         reduced = self._seen(structure)
         reasons, found = self._check_like_training(reduced)
         with enough_memory(self.device, len(structure), self.card.cutoff):
-            members = np.stack([estimator.predict(reduced) for estimator in self.estimators])
-        untrained = np.isin(self.species, self.card.trained_species, invert=True) & bool(
-            self.card.trained_species
-        )
-        ours = members[:, ~untrained[structure.types]]
-        if not np.isfinite(ours).all():
-            raise PropensityError(
-                f"{np.mean(~np.isfinite(ours)):.0%} of the predictions are NaN or infinite: the weights of"
-                " the model are damaged, or the structure is far outside of what it knows."
-            )
+            members = np.stack([estimator.unchecked(reduced) for estimator in self.estimators])
+        untrained = check_finite(self.card, structure, members)
         if np.isfinite(members[:, untrained[structure.types]]).any():
             self._warn_once(
                 "species",

@@ -21,6 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "registry",
         "compiling",
         "files",
+        "hdf5",
         "locks",
         "species",
         "statistics",

@@ -137,7 +137,7 @@ def test_weights_that_are_not_numbers_are_an_error(tmp_path, liquid):
     with pytest.raises(DataError, match="NaN or infinite in places"):
         Predictor(tmp_path / "nan")
     predictor = Predictor(tmp_path / "m")
-    predictor.estimators[0].predict = lambda s: np.full((len(s), 3), np.nan)
+    predictor.estimators[0].unchecked = lambda s: np.full((len(s), 3), np.nan)
     with pytest.raises(PropensityError, match="100% of the predictions are NaN"):
         predictor.predict(liquid)
 

@@ -84,7 +84,7 @@ def test_untrained_species_are_nan_or_warned_about(tmp_path, liquid, monkeypatch
     predictor = Predictor(make_tiny_model(tmp_path, trained_species=("A",)))
     assert warned(predictor, liquid) == []
     assert np.isnan(predictor.predict(liquid)[liquid.types == 1]).all()
-    monkeypatch.setattr(predictor.estimators[0], "predict", lambda s: np.ones((len(s), 3)))
+    monkeypatch.setattr(predictor.estimators[0], "unchecked", lambda s: np.ones((len(s), 3)))
     (message,) = warned(predictor, liquid, liquid)
     assert "['A'] only" in message
 
@@ -95,7 +95,7 @@ def test_out_of_memory_names_the_way_out(tiny_model, liquid, monkeypatch):
     def fail(structure):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(predictor.estimators[0], "predict", fail)
+    monkeypatch.setattr(predictor.estimators[0], "unchecked", fail)
     with pytest.raises(PropensityError, match="not enough memory for 120 particles: use device='cpu'"):
         predictor.predict(liquid)
 

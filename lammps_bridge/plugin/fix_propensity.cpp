@@ -44,7 +44,7 @@ FixPropensity::FixPropensity(LAMMPS *lmp, int narg, char **arg) : Fix(lmp, narg,
   peratom_freq = global_freq = nevery;
   scalar_flag = vector_flag = 1;
   extscalar = extvector = 0;
-  means.assign(columns * (1 + static_cast<int>(sizes[1])), NAN);
+  means.assign(columns * (1 + static_cast<int>(sizes[1])) + 2, NAN);
   size_vector = static_cast<int>(means.size());
   dynamic_group_allow = 1;
   maxexchange = columns;

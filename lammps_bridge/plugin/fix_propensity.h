@@ -2,7 +2,8 @@
 // fix ID group propensity N species A B ... [model NAME ...] [times all|t ...] [length_scale s] [device d]
 //                                           [server host:port|unix:path] [timeout seconds]
 // Per-atom: propensity (one time) or one column a time.  Scalar: mean over the group at the first time.
-// Vector: for each time the mean over the group, then the mean over each species of the model.
+// Vector: for each time the mean over the group, then the mean over each species of the model; at its end
+// whether the configuration is unlike those of the training (1 or 0), and the fraction of such atoms.
 
 #ifndef PROPENSITY_FIX_H
 #define PROPENSITY_FIX_H
@@ -34,7 +35,7 @@ class FixPropensity : public Fix {
 
  private:
   std::unique_ptr<propensity::Link> link;    // on rank 0 only
-  std::vector<double> means;
+  std::vector<double> means;                 // and the two doubts
   int columns = 0;
   bigint evaluated = -1;                     // step of the values
 

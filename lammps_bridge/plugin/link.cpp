@@ -29,7 +29,7 @@ extern char **environ;
 
 using namespace propensity;
 
-static constexpr uint32_t PROTOCOL = 1;
+static constexpr uint32_t PROTOCOL = 2;
 
 // The child must not take itself for a rank of this job.
 static bool belongs_to_mpi(const char *entry)

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     help="Interaction for energy, or 'lj/cut force-shifted'.",
 )
 @click.option("--inherent", is_flag=True, help="Inherent positions of labelled data instead of thermal ones.")
+@click.option("--box", metavar="L,L,L", help="Edges of the periodic box, or one, for files without a box.")
 @click.option("--start", type=click.IntRange(min=0), default=0, show_default=True, help="First frame.")
 @click.option("--stop", type=click.IntRange(min=1), help="Frame to stop before.")
 @click.option(
@@ -68,6 +69,7 @@ def command(
     length_scale: float,
     potential: str,
     inherent: bool,
+    box: str | None,
     start: int,
     stop: int | None,
     step: int,
@@ -91,7 +93,7 @@ def command(
     if output.suffix != ".npz":
         raise InputError(f"{output} must end in .npz: that is the format written.")
     names = tuple(part.strip() for part in species.split(",") if part.strip())
-    frames = _structures(file, topology, names, species_map, inherent, start, stop, step)
+    frames = _structures(file, topology, names, species_map, inherent, box, start, stop, step)
     columns: dict[str, list[Any]] = {"features": [], "types": [], "frames": []}
     feature_names: list[str] = []
     for label, structure in track(frames, "describing", console=Screen(stderr=True), transient=True):
@@ -125,6 +127,7 @@ def _structures(
     species: tuple[str, ...],
     species_map: str | None,
     inherent: bool,
+    box: str | None,
     start: int,
     stop: int | None,
     step: int,
@@ -137,17 +140,20 @@ def _structures(
         from propensity.data import open_dataset
         from propensity.estimators.inputs import input_structure
 
+        if box is not None:
+            raise InputError(f"{file} is labelled data, which has boxes of its own: leave --box out.")
         dataset = open_dataset(file)
         for index in range(len(dataset))[start:stop:step]:
             sample = dataset[index]
             yield sample.name, input_structure(sample, "inherent" if inherent else "thermal")
         return
+    from propensity.cli.annotate import parse_box
     from propensity.trajectory import open_trajectory
 
     if inherent:
         raise InputError(f"{file} is a trajectory, which has no inherent positions: leave --inherent out.")
     mapping = parse_species_map(species_map)
-    for frame in open_trajectory(file, topology, start=start, stop=stop, step=step):
+    for frame in open_trajectory(file, topology, start=start, stop=stop, step=step, box=parse_box(box)):
         yield frame.number, frame.structure(species, mapping)
 
 

@@ -41,6 +41,9 @@ def scene_options(function: Callable[..., Any]) -> Callable[..., Any]:
             metavar="NAME",
             help="Interaction, for models that see minima: lj/cut, lj/cut force-shifted or lammps:INPUT.",
         ),
+        click.option(
+            "--box", metavar="L,L,L", help="Edges of the periodic box, or one, for files without one."
+        ),
         click.option("--device", metavar="NAME", help="cpu or cuda.  [default: a GPU where there is one]"),
     ]
     for option in reversed(options):
@@ -50,6 +53,7 @@ def scene_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def load(options: dict[str, Any], frames: Any) -> Any:
     """Scene of the shared options, which are taken out of the others."""
+    from propensity.cli.annotate import parse_box
     from propensity.species import parse_species_map
     from propensity.viewing import load_scene
 
@@ -70,6 +74,7 @@ def load(options: dict[str, Any], frames: Any) -> Any:
         column=options.pop("column"),
         potential=options.pop("potential"),
         device=options.pop("device"),
+        box=parse_box(options.pop("box")),
         frames=frames,
     )
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel
 
 from propensity.defaults import with_own_defaults
-from propensity.errors import InputError
+from propensity.errors import InputError, PropensityWarning
 from propensity.estimators.card import Card
+from propensity.estimators.inputs import check_dimension, check_types
+from propensity.estimators.likeness import check_finite, doubts, measured
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
@@ -20,6 +24,26 @@ if TYPE_CHECKING:
 
     from propensity.estimators.features import TracedFeatures
     from propensity.sample import Sample
+
+
+def checked(compute: Callable[[Any, Structure], np.ndarray]) -> Callable[[Any, Structure], np.ndarray]:
+    """``predict`` that refuses or names structures which are unlike those of the training."""
+
+    @wraps(compute)
+    def predict(self: Estimator, structure: Structure) -> np.ndarray:
+        check_types(structure, self.card.species)
+        check_dimension(self.card, structure)
+        found = measured(self.card, structure)
+        known = self.__dict__.setdefault("_warned", set())
+        for topic, message in doubts(self.card, structure, found=found).items():
+            if topic not in known:
+                known.add(topic)
+                warnings.warn(message, PropensityWarning, stacklevel=2)
+        propensities = compute(self, structure)
+        check_finite(self.card, structure, propensities)
+        return propensities
+
+    return predict
 
 
 class Estimator(ABC):
@@ -34,12 +58,12 @@ class Estimator(ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for name in ("fit", "predict"):
-            own = vars(cls).get(name)
-            if isinstance(own, classmethod):
-                setattr(cls, name, classmethod(with_own_defaults(own.__func__)))
-            elif own is not None:
-                setattr(cls, name, with_own_defaults(own))
+        fit, predict = (vars(cls).get(name) for name in ("fit", "predict"))
+        if isinstance(fit, classmethod):
+            cls.fit = classmethod(with_own_defaults(fit.__func__))  # type: ignore[assignment]
+        if predict is not None:
+            cls.unchecked = with_own_defaults(predict)  # type: ignore[method-assign]
+            cls.predict = checked(cls.unchecked)  # type: ignore[method-assign]
 
     @classmethod
     @abstractmethod
@@ -62,7 +86,34 @@ class Estimator(ABC):
 
     @abstractmethod
     def predict(self, structure: Structure) -> np.ndarray:
-        """Propensities of each particle at the times of the card, float64, shape (N, n_times), in σ_AA."""
+        """Propensities of each particle at the times of the card, float64, shape (N, n_times), in σ_AA.
+
+        Whatever a class computes here, it is asked for structures of its species and dimension only.
+
+        Parameters
+        ----------
+        structure
+            What the model sees (its ``card.input_positions``), in σ_AA.
+
+        Raises
+        ------
+        InputError
+            For species or a dimension that the model doesn't know, particles that overlap, and structures of
+            which none of the neighbourhoods is like any in training.
+        PropensityError
+            When predictions are NaN or infinite.
+
+        Warns
+        -----
+        PropensityWarning
+            Once for each way in which structures differ from those of the training.
+        """
+
+    def unchecked(self, structure: Structure) -> np.ndarray:
+        """:meth:`predict` for callers that have checked the structure and check the result, as
+        :class:`propensity.Predictor` does.
+        """
+        raise NotImplementedError
 
     def traced(self, structure: Structure, steps: torch.Tensor) -> torch.Tensor:
         """Propensities in σ_AA, shape (N, n_times), as autograd follows them when thermal positions take

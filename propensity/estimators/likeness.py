@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from propensity.errors import InputError
+from propensity.errors import InputError, PropensityError
 from propensity.estimators.card import Card
 from propensity.estimators.neighbourhood import fitting_length_scale
 from propensity.estimators.ranges import Distance, distance
@@ -194,8 +194,41 @@ def of_predictions(card: Card, structure: Structure, members: np.ndarray) -> dic
     return found
 
 
+def check_finite(card: Card, structure: Structure, propensities: np.ndarray) -> np.ndarray:
+    """Refuse predictions that are NaN or infinite; gives the species without training, whose may be.
+
+    Parameters
+    ----------
+    card
+        Of the model.
+    structure
+        What was predicted.
+    propensities
+        Shape (..., N, n_times).
+
+    Returns
+    -------
+    bool, (n_species,)
+
+    Raises
+    ------
+    PropensityError
+        With the fraction of them.
+    """
+    untrained = np.isin(card.species, card.trained_species, invert=True) & bool(card.trained_species)
+    ours = np.isfinite(propensities[..., ~untrained[structure.types], :])
+    if not ours.all():
+        raise PropensityError(
+            f"{np.mean(~ours):.0%} of the predictions are NaN or infinite: the weights of the model are"
+            " damaged, or the structure is far outside of what it knows."
+        )
+    return untrained
+
+
 def _neighbourhood(found: Distance | None) -> str:
-    if found is None or (found.outside <= DOUBTFUL and found.nearest >= NEAR * found.closest_known):
+    if found is None or (
+        found.outside <= DOUBTFUL + found.by_chance and found.nearest >= NEAR * found.closest_known
+    ):
         return ""
     return (
         f"{found.outside:.1%} of the particles have neighbourhoods that no training particle had (first shell"

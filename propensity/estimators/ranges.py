@@ -19,6 +19,9 @@ QUANTILES = (0.0, 0.001, 0.999, 1.0)
 #: Training structures that are measured at most, evenly spaced.
 MEASURED = 32
 
+#: Particles that are outside together, as neighbours are.
+CLUSTERED = 3
+
 Row = tuple[float, float, float, float]
 
 
@@ -33,6 +36,7 @@ class TrainingRange(BaseModel):
     radius: float = Field(gt=0, description="Neighbours are counted within it, in σ_AA.")
     nearest: tuple[Row, ...] = Field(description="Distance to the nearest neighbour.")
     neighbours: tuple[Row, ...] = Field(description="Number of neighbours within the radius.")
+    particles: int = Field(0, ge=0, description="Number of particles measured; 0: not known, many.")
     source: str = Field("", description="Where they were measured, if not on the training structures.")
 
     @model_validator(mode="after")
@@ -85,7 +89,9 @@ def training_range(structures: Sequence[Structure], n_species: int) -> TrainingR
         parts = [values[types == s] for s in range(n_species)]
         return tuple(_row(part if len(part) else values) for part in parts)
 
-    return TrainingRange(radius=radius, nearest=rows(nearest), neighbours=rows(neighbours))
+    return TrainingRange(
+        radius=radius, nearest=rows(nearest), neighbours=rows(neighbours), particles=len(types)
+    )
 
 
 def _row(values: np.ndarray) -> Row:
@@ -107,6 +113,8 @@ class Distance:
         Fraction of particles whose nearest distance or number of neighbours no training particle had.
     sparse, dense
         Fraction of particles with fewer, or more, neighbours than any training particle.
+    by_chance
+        Fraction that may be outside though the structure is like those of the training, which were few.
     """
 
     nearest: float
@@ -114,6 +122,7 @@ class Distance:
     outside: float
     sparse: float
     dense: float
+    by_chance: float = 0.0
 
 
 def distance(known: TrainingRange, structure: Structure, device: torch.device | str = "cpu") -> Distance:
@@ -131,4 +140,7 @@ def distance(known: TrainingRange, structure: Structure, device: torch.device | 
         float(outside.mean()),
         float(sparse.mean()),
         float(dense.mean()),
+        # Of n particles the next one exceeds either extreme with probability 1/(n + 1), at two extremes of
+        # two quantities for each species; neighbours share their fate.
+        CLUSTERED * 4 * len(known.nearest) / known.particles if known.particles else 0.0,
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from propensity.errors import DataError, InputError, PropensityWarning
 from propensity.estimators.inputs import check_dimension, input_structure
-from propensity.estimators.likeness import doubts
+from propensity.estimators.likeness import check_finite, doubts, measured
 from propensity.statistics import (
     bootstrap,
     mean_over_structures,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from propensity.estimators.base import Estimator
     from propensity.estimators.card import Card
     from propensity.sample import Sample
+    from propensity.structure import Structure
 
 #: Independent structures (groups) that an interval needs.
 FEWEST_GROUPS = 3
@@ -114,12 +115,15 @@ def evaluate(
     ------
     DataError
         When there are no structures, no common times, or needed inherent positions are missing.
+    InputError
+        For species, times or a dimension that the model doesn't know, and for structures on which its
+        predictions mean nothing, see :meth:`propensity.estimators.base.Estimator.predict`.
 
     Warns
     -----
     PropensityWarning
-        Once for each way in which structures differ from those of the training: density, composition,
-        interaction, boundaries.
+        Once for each way in which structures differ from those of the training: neighbourhoods, density,
+        composition, interaction, boundaries.
     """
     if len(samples) == 0:
         raise DataError("there are no structures to score: give at least one.")
@@ -146,8 +150,11 @@ def evaluate(
     for given in progress(samples):
         _check_alike(given, data_times, card.species)
         sample = given if given.length_scale != 1 else given.in_units_of(scale)
-        _warn_of_doubts(card, sample, warned)
-        predicted = estimator.predict(input_structure(sample, card.input_positions))[:, model_index]
+        structure = input_structure(sample, card.input_positions)
+        _check_like_training(card, sample, structure, warned)
+        predicted = estimator.unchecked(structure)
+        check_finite(card, structure, predicted)
+        predicted = predicted[:, model_index]
         true = np.asarray(sample.propensities, dtype=np.float64)[:, data_index]
         shape = (len(chosen), len(pairs), 6)
         ours, half = np.zeros(shape), np.full(shape, np.nan)
@@ -177,9 +184,13 @@ def evaluate(
     )
 
 
-def _warn_of_doubts(card: Card, sample: Sample, warned: set[str]) -> None:
-    check_dimension(card, sample.structure)
-    found = doubts(card, sample.structure, length_scale=sample.length_scale, potential=sample.potential)
+def _check_like_training(card: Card, sample: Sample, structure: Structure, warned: set[str]) -> None:
+    try:
+        check_dimension(card, structure)
+        near = measured(card, structure)
+    except InputError as error:
+        raise InputError(f"{sample.name}: {error}") from None
+    found = doubts(card, structure, length_scale=sample.length_scale, potential=sample.potential, found=near)
     for topic, message in found.items():
         if topic not in warned:
             warned.add(topic)

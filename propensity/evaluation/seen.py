@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
+import numpy as np
+
 from propensity.data.dataset import Dataset
+from propensity.data.fingerprints import WAVES, fingerprint, same_as
 from propensity.documents import read_json
 from propensity.errors import DataError, InputError
 from propensity.estimators.card import Card
@@ -29,10 +32,22 @@ class Seen:
         Name of a structure → ``"train"``, ``"valid"`` or ``"test"``, from ``splits.json`` beside the model.
     files
         Names, without extension, of the files it was trained on, where only the card says so.
+    prints
+        Part → fingerprints of its structures, shape (n, 9); where there are any, names mean nothing.
     """
 
     parts: Mapping[str, str]
     files: frozenset[str] = frozenset()
+    prints: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def parts_of(self, dataset: Dataset) -> list[str | None]:
+        """Part that each structure belonged to: by its particles where they are known, else by its name."""
+        if not self.prints:
+            return [self.part(name) for name in dataset.names]
+        return [self._like(fingerprint(sample.structure)) for sample in dataset]
+
+    def _like(self, found: tuple[float, ...]) -> str | None:
+        return next((part for part, known in self.prints.items() if same_as(found, known) is not None), None)
 
     def part(self, name: str) -> str | None:
         """Part that a structure belonged to; None for one that the model doesn't name."""
@@ -70,12 +85,20 @@ def seen_by(model: str | os.PathLike[str], card: Card) -> Seen:
         stored = read_json(path, "split")
         try:
             parts = {str(name): part for part in ("test", "valid", "train") for name in stored[part]}
-        except (KeyError, TypeError):
+            prints = _prints(stored.get("fingerprints", {}))
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise DataError(f"{path} is no split of a training: remove or restore it.") from None
-        return Seen(parts)
+        return Seen(parts, prints=prints)
     sources = card.training.get("sources", [])
     files = {_file(source) for source in sources if isinstance(source, str) and "weights" not in source}
     return Seen({}, frozenset(files - {""}))
+
+
+def _prints(stored: Mapping[str, list[list[float]]]) -> dict[str, np.ndarray]:
+    rows = {
+        part: np.array(stored[part], dtype=float) for part in ("train", "valid", "test") if part in stored
+    }
+    return {part: known.reshape(len(known), 1 + len(WAVES)) for part, known in rows.items()}
 
 
 def _file(source: str) -> str:
@@ -95,7 +118,7 @@ def choose(dataset: Dataset, seen: Seen, choice: str = "unseen") -> tuple[Datase
     """
     if choice not in CHOICES:
         raise InputError(f"split is {choice!r}: choose from {', '.join(CHOICES)}.")
-    parts = [seen.part(name) for name in dataset.names]
+    parts = seen.parts_of(dataset)
     wanted = {
         "unseen": [i for i, part in enumerate(parts) if part != "train"],
         "all": list(range(len(parts))),

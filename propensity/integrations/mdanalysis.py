@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from MDAnalysis.analysis.backends import BackendBase
 from MDAnalysis.analysis.base import AnalysisBase
-from MDAnalysis.analysis.results import ResultsGroup
+from MDAnalysis.analysis.results import Results, ResultsGroup
 from MDAnalysis.core.groups import AtomGroup, UpdatingAtomGroup
 from MDAnalysis.core.universe import Universe
 
-from propensity.errors import InputError
+from propensity.errors import InputError, PropensityError
 from propensity.integrations.backends import chosen
 from propensity.integrations.varying_types import refuse_varying_types
 from propensity.model_options import PredictorOptions
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Results at all times → results at the default time.
 _AT_DEFAULT = {"propensities": "propensity", "propensities_std": "propensity_std"}
+
+#: What is said of each frame → its type.
+_FLAGS: dict[str, Any] = {"out_of_distribution": bool, "doubts": str, "outside": float, "negative": np.int64}
 
 
 class PropensityAnalysis(AnalysisBase):
@@ -61,12 +64,21 @@ class PropensityAnalysis(AnalysisBase):
         Standard errors, of the same shapes, where the model knows them (see :meth:`Predictor.columns`).
     results.times : float64, (n_times,)
         Times of the predictions in LJ units.  (``times`` itself holds the times of the frames.)
+    results.out_of_distribution : bool, (n_frames,)
+        Frames that are unlike those of the training, see :meth:`propensity.Predictor.likeness`.
+    results.doubts : str, (n_frames,)
+        In what they are: ``"density,neighbourhood"``; empty where in nothing.
+    results.outside : float64, (n_frames,)
+        Fraction of particles whose neighbourhood no training particle had; NaN where the model doesn't know.
+    results.negative : int64, (n_frames,)
+        Negative predictions, over particles of the environment and times.
 
     Notes
     -----
     ``backend="dask"`` uses an open ``distributed.Client`` (MDAnalysis alone would start processes on one
     machine); without one, and with ``backend="multiprocessing"``, work stays on this machine.  What is done
-    when a worker dies is kept, and the rest is done again.
+    when a worker dies is kept, and the rest is done again.  Where a frame can't be read or predicted, or at
+    Ctrl-C, ``results`` and ``frames`` hold the frames that are done, and the error says so.
 
     Workers hold the path of the model and load it when they see their first frame.  Positions in
     MDAnalysis are float32, so values differ from those of float64 files by about 1e-6 relative.
@@ -145,15 +157,52 @@ class PropensityAnalysis(AnalysisBase):
             self._environment, predictor.species, predictor.species_map, self._pbc
         )
 
+    def run(self, *args: Any, **options: Any) -> PropensityAnalysis:
+        """Predict frames; arguments are those of MDAnalysis's ``AnalysisBase.run``."""
+        super().run(*args, **options)
+        for failure in self._failures:
+            if isinstance(failure, PropensityError) and len(self.frames):
+                raise type(failure)(
+                    f"{str(failure).rstrip('.')}; the {len(self.frames)} frame(s) that are done are in the"
+                    " results and frames of the analysis."
+                )
+            raise failure
+        return self
+
+    def _compute(self, *args: Any, **options: Any) -> PropensityAnalysis:
+        self.results = Results()
+        failure: BaseException | None = None
+        try:
+            super()._compute(*args, **options)
+        except (Exception, KeyboardInterrupt) as error:
+            # What else went wrong in a worker may not survive the way back.
+            if not self.results or (self._travelled and not isinstance(error, PropensityError)):
+                raise
+            failure = error
+        n = min(len(self.results[name]) for name in (*self._names, *_FLAGS))
+        for name in (*self._names, *_FLAGS):
+            del self.results[name][n:]
+        self.frames, self.times = self.frames[:n], self.times[:n]
+        self.results.failures = [] if failure is None else [failure]
+        return self
+
     def _prepare(self) -> None:
-        for name in self._names:
+        for name in (*self._names, *_FLAGS):
             self.results[name] = []
 
     def _single_frame(self) -> None:
         try:
-            columns = self.predictor.columns(self._structure(self.predictor))
+            structure = self._structure(self.predictor)
+            columns = self.predictor.columns(structure)
         except InputError as error:
             raise InputError(f"frame {self._ts.frame}: {error}") from None
+        likeness = self.predictor.likeness(structure)
+        self.results.out_of_distribution.append(likeness.out_of_distribution)
+        self.results.doubts.append(",".join(likeness.reasons))
+        self.results.outside.append(likeness.outside)
+        self.results.negative.append(likeness.negative)
+        if self._store:
+            self._ts.data["propensity_out_of_distribution"] = likeness.out_of_distribution
         for name in self._names:
             values = columns[name][self._rows]
             self.results[name].append(values)
@@ -162,9 +211,14 @@ class PropensityAnalysis(AnalysisBase):
                 self._ts.data[_AT_DEFAULT[name]] = values[:, self._default]
 
     def _get_aggregator(self) -> ResultsGroup:
-        return ResultsGroup(lookup={name: ResultsGroup.flatten_sequence for name in self._names})
+        names = (*self._names, *_FLAGS, "failures")
+        return ResultsGroup(lookup=dict.fromkeys(names, ResultsGroup.flatten_sequence))
 
     def _conclude(self) -> None:
+        self._failures: list[BaseException] = self.results.pop("failures")
+        self.n_frames = len(self.frames)
+        for name, dtype in _FLAGS.items():
+            self.results[name] = np.array(self.results[name], dtype=dtype)
         shape = (self.n_frames, len(self.atomgroup), len(self._times))
         for name in self._names:
             self.results[name] = np.asarray(self.results[name], dtype=np.float64).reshape(shape)

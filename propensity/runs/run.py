@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel
 
 from propensity.data import Dataset, Sample, Split, in_units, make_split, open_dataset, select_times
+from propensity.data.fingerprints import fingerprints
 from propensity.documents import read_json
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.estimators.base import Estimator
@@ -120,11 +121,13 @@ class Run:
         except TrainingInterrupted as stopped:
             if self.is_main:
                 self._complete(stopped.estimator, time.monotonic() - started)
+                self._sign()
                 save_model(self.folder, stopped.estimator)
             raise
         if not self.is_main:
             return estimator
         self._complete(estimator, time.monotonic() - started)
+        self._sign()
         save_model(self.folder, estimator)  # before anything else can fail
         for part in ("valid", "test"):
             samples = self.parts[part]
@@ -138,6 +141,15 @@ class Run:
         if self.evaluations:
             plot_scatter(list(self.evaluations.values())[-1], self.folder / "predicted_vs_true.png")
         return estimator
+
+    def _sign(self) -> None:
+        """Note the structures by their particles, so that they are known under any name."""
+        known = {
+            part: fingerprints(sample.structure for sample in samples)
+            for part, samples in self.parts.items()
+            if samples is not None
+        }
+        write_json(self.folder / SPLITS, {**self.split.to_dict(), "fingerprints": known})
 
     def _complete(self, estimator: Estimator, seconds: float) -> None:
         """Put into the card what only the run knows."""
@@ -262,7 +274,8 @@ def _write_set_up(run: Run, new: bool) -> None:
         path.write_text(
             yaml.safe_dump(expanded(run.options, run.fit), sort_keys=False, allow_unicode=True), "utf-8"
         )
-    write_json(folder / SPLITS, run.split.to_dict())
+    if new or not (folder / SPLITS).exists():
+        write_json(folder / SPLITS, run.split.to_dict())
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +28,8 @@ class H5MD:
     names where MDAnalysis looks for them.
     """
 
-    def __init__(self, file: h5py.File, predictor: Predictor) -> None:
-        self._file, self._predictor = file, predictor
+    def __init__(self, file: h5py.File, predictor: Predictor, check: Callable[[], None]) -> None:
+        self._file, self._predictor, self._check = file, predictor, check
         self._n: int | None = None
         self._values: dict[str, h5py.Dataset] = {}
         self._steps: list[int] = []
@@ -76,6 +77,7 @@ class H5MD:
             at = len(self._steps)
             value.resize(at + 1, axis=0)
             value.id.write_direct_chunk((at, *[0] * len(chunk.shape)), chunk.data)
+        self._check()
         self._steps.append(prepared.step)
         self._times.append(prepared.time)
         self._said.append(prepared.said)

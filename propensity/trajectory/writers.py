@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import ase
-import h5py
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 from ase.io.trajectory import TrajectoryWriter
 
 from propensity.errors import InputError, PropensityError
 from propensity.files import replacing
+from propensity.hdf5 import writing
 from propensity.predictor import Predictor
 from propensity.provenance import facts, plain, without
 from propensity.trajectory.dump import format_dump
@@ -36,7 +36,8 @@ FORMATS = {
     ".hdf5": "h5md",
     ".traj": "traj",
 }
-_STALE = re.compile(r"propensity(_std)?(_t[0-9.e+-]+)?|propensities(_std)?")
+_FLAG = "propensity_out_of_distribution"
+_STALE = re.compile(rf"propensity(_std)?(_t[0-9.e+-]+)?|propensities(_std)?|{_FLAG}")
 
 
 class Writer(Protocol):
@@ -73,11 +74,10 @@ def open_writer(path: str | Path, predictor: Predictor) -> Iterator[Writer]:
     with replacing(path) as temporary:
         try:
             if format == "h5md":
-                with h5py.File(temporary, "w") as file:
-                    writer = H5MD(file, predictor)
+                with writing(temporary) as (file, check):
+                    writer = H5MD(file, predictor, check)
                     yield writer
                     writer.finish()
-                    file.flush()  # closing would keep the errors of the disk to itself
             elif format == "traj":
                 with TrajectoryWriter(str(temporary), "w") as stream:
                     yield _Traj(stream, predictor)
@@ -168,7 +168,7 @@ def _symbols(frame: Frame, types: np.ndarray) -> list[str]:
 
 
 class _Dump(_Stream):
-    """LAMMPS dump; its format has no place for remarks, so they go to a JSON file beside it."""
+    """LAMMPS dump; its format has no place for remarks: the flag of a frame is a column, the rest is JSON."""
 
     def __init__(self, stream: Any, predictor: Predictor) -> None:
         super().__init__(stream, predictor)
@@ -195,6 +195,7 @@ class _Dump(_Stream):
             elif len(self._times) > 1:
                 stem = name.replace("propensities", "propensity")
                 scalars |= {f"{stem}_t{t:g}": array[:, k] for k, t in enumerate(self._times)}
+        scalars[_FLAG] = np.full(len(frame), int(frame.info.get(_FLAG, False)))
         return format_dump(frame, scalars, types, drop=_STALE), frame.number, frame.info
 
     def append(self, prepared: tuple[str, int, dict[str, Any]]) -> None:
@@ -202,5 +203,5 @@ class _Dump(_Stream):
         self._stream.write(text)
         self._frames += 1
         self._negative += int(info.get("propensity_negative", 0))
-        if info.get("propensity_out_of_distribution"):
+        if info.get(_FLAG):
             self._doubtful.append(number)

@@ -29,6 +29,7 @@ def load_scene(
     match: Sequence[tuple[int, int]] | None = None,
     potential: str | None = None,
     device: str | None = None,
+    box: float | Sequence[float] | None = None,
 ) -> Scene:
     """Particles and values of a data set, a trajectory or a run.
 
@@ -52,6 +53,8 @@ def load_scene(
         Show this column of a trajectory instead of propensities.
     match
         Pairs (index of the model's time, index of the data's time) that are compared, where they differ.
+    box
+        Edges of the periodic box, three numbers or one, for trajectories that hold none.
     frames
         Which frames by index, or how many at most, spread over all.
 
@@ -71,6 +74,8 @@ def load_scene(
     if not where.exists():
         raise DataError(f"{path} doesn't exist: give data, a trajectory or the folder of a training.")
     common: dict[str, Any] = {"unit": unit, "times": times, "frames": frames, "device": device}
+    if box is not None and (where.is_dir() or (topology is None and _is_labelled(where))):
+        raise InputError(f"a box is for trajectories that hold none, and {path} is data: leave it out.")
     if (where / "splits.json").exists():
         from propensity.viewing.labelled import run_scene
 
@@ -98,6 +103,7 @@ def load_scene(
         length_scale=length_scale,
         column=column,
         potential=potential,
+        box=box,
         **common,
     )
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from propensity.errors import DataError, InputError, suggest
 from propensity.species import SpeciesMap, map_species
 from propensity.structure import Structure
 from propensity.trajectory import Frame, open_trajectory
+from propensity.trajectory.stream import Frames
 from propensity.viewing.h5md import is_h5md, read_h5md
 from propensity.viewing.scene import Scene, SceneFrame, evenly, label_names
 from propensity.viewing.sizes import diameters_of
@@ -40,10 +41,14 @@ def trajectory_scene(
     frames: int | Sequence[int],
     potential: str | None,
     device: str | None,
+    box: float | Sequence[float] | None = None,
 ) -> Scene:
     """Frames of a trajectory with the values that it holds, or that a model predicts."""
-    wanted = _wanted(path, topology, frames)
-    first = next(_read(path, topology, wanted[:1]), None)
+    if box is not None and is_h5md(path):
+        raise InputError(f"{path} is H5MD, which has a box of its own: leave box out.")
+    opened = partial(open_trajectory, path, topology, box=box)
+    wanted = _wanted(path, opened, frames)
+    first = next(_read(path, opened, wanted[:1]), None)
     if first is None:
         raise DataError(f"{path} has no frame {wanted[0]}.")
     if column is not None and column not in first.arrays:
@@ -51,14 +56,14 @@ def trajectory_scene(
         raise InputError(f"{path} has no column {column!r}: choose from {numeric}{suggest(column, numeric)}.")
     if column is None and (model is not None or not _holds(first)):
         return _predicted(
-            path, topology, wanted, model, species_map, length_scale, unit, times, potential, device
+            path, opened, wanted, model, species_map, length_scale, unit, times, potential, device
         )
     given, known = _values(first, column)
     default = _default(first, given, known)
     keep = _selection(known, times, path)
     species: tuple[str, ...] = ()
     shown = []
-    for frame in _read(path, topology, wanted):
+    for frame in _read(path, opened, wanted):
         names, types = _species(frame, species_map)
         if species and names != species:
             raise DataError(
@@ -78,7 +83,7 @@ def trajectory_scene(
 
 def _predicted(
     path: Path,
-    topology: Any,
+    opened: Callable[..., Frames],
     wanted: list[int],
     model: Model,
     species_map: SpeciesMap | None,
@@ -101,7 +106,7 @@ def _predicted(
         potential=potential,
     )
     shown = []
-    for frame in _read(path, topology, wanted):
+    for frame in _read(path, opened, wanted):
         try:
             structure = frame.structure(predictor.species, predictor.species_map)
         except InputError as error:
@@ -129,25 +134,25 @@ def _unit(length_scale: float | None) -> str:
     return "σ" if length_scale in (None, 1.0) else "Å"
 
 
-def _wanted(path: Path, topology: Any, frames: int | Sequence[int]) -> list[int]:
+def _wanted(path: Path, opened: Callable[..., Frames], frames: int | Sequence[int]) -> list[int]:
     """Indices of the frames to show; counting them reads the file once where its format does not say."""
     if not isinstance(frames, int):
         return sorted(set(frames))
     if is_h5md(path):
         return evenly(sum(1 for _ in read_h5md(path)), frames)
-    opened = open_trajectory(path, topology)
-    total = opened.total if opened.total is not None else sum(1 for _ in opened)
+    every = opened()
+    total = every.total if every.total is not None else sum(1 for _ in every)
     return evenly(total, frames)
 
 
-def _read(path: Path, topology: Any, wanted: Sequence[int]) -> Iterator[Frame]:
+def _read(path: Path, opened: Callable[..., Frames], wanted: Sequence[int]) -> Iterator[Frame]:
     """The frames with these indices, ascending."""
     if is_h5md(path):
         yield from (frame for frame in read_h5md(path) if frame.number in set(wanted))
         return
     steps = set(np.diff(wanted).tolist()) if len(wanted) > 1 else {1}
     step = steps.pop() if len(steps) == 1 else 1
-    frames = open_trajectory(path, topology, start=wanted[0], stop=wanted[-1] + 1, step=step)
+    frames = opened(start=wanted[0], stop=wanted[-1] + 1, step=step)
     chosen = set(wanted)
     yield from islice((frame for frame in frames if frame.number in chosen), len(chosen))
 

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from propensity.data.dataset import from_samples
+from propensity.data.fingerprints import fingerprint, fingerprints, same_as
 from propensity.errors import DataError, InputError
 from propensity.estimators.storage import load_model
 from propensity.evaluation.seen import Seen, choose, seen_by
-from tests.conftest import make_tiny_model
+from propensity.structure import Structure
+from tests.conftest import make_liquid, make_tiny_model
 from tests.data.conftest import make_sample
+
+#: What else a sample holds of each particle.
+bare = {"inherent_positions": None, "halves": None, "squared_displacement": None}
+
+
+def make_liquid_sample(seed):
+    structure = make_liquid(seed=seed)
+    template = make_sample(f"s/{seed}")
+    n_times = len(template.times)
+    propensities = np.full((len(structure), n_times), 0.1)
+    return replace(template, structure=structure, propensities=propensities, **bare)
 
 
 def dataset(*names):
@@ -61,3 +76,47 @@ def test_bad_choices_and_damaged_splits(tmp_path):
     (tmp_path / "splits.json").write_text(json.dumps({"train": ["a"]}))
     with pytest.raises(DataError, match=r"splits\.json"):
         seen_by(tmp_path, card)
+
+
+def test_structures_are_known_by_their_particles_under_any_name(tmp_path):
+    rng = np.random.default_rng(0)
+    samples = [make_liquid_sample(seed) for seed in range(4)]
+    known = {part: fingerprints([samples[k].structure]) for k, part in enumerate(("train", "valid", "test"))}
+    split = {"train": ["a"], "valid": ["b"], "test": ["c"], "fingerprints": known}
+    (tmp_path / "splits.json").write_text(json.dumps(split))
+    seen = seen_by(tmp_path, load_model(make_tiny_model(tmp_path)).card)
+
+    def disguised(structure):
+        """Other order, unit and origin, wrapped, in single precision with three decimals."""
+        order, moved = rng.permutation(len(structure)), structure.positions + [0.3, -2, 1]
+        edge = structure.cell[0, 0]
+        x = np.round(np.mod(moved[order], edge), 3).astype(np.float32) * 2.5
+        return Structure(x, structure.types[order], structure.cell * 2.5)
+
+    copies = [
+        replace(sample, name=f"renamed/{k}", structure=disguised(sample.structure), **bare)
+        for k, sample in enumerate(samples)
+    ]
+    assert seen.parts_of(from_samples(copies)) == ["train", "valid", "test", None]
+    # Another liquid under the name of a training structure is none, nor is the same one a moment later.
+    other = replace(samples[3], name="a")
+    jittered = samples[0].structure.positions + 0.03 * rng.normal(size=(120, 3))
+    later = replace(samples[0], name="b", structure=samples[0].structure.with_positions(jittered))
+    assert seen.parts_of(from_samples([other, later])) == [None, None]
+    chosen, which = choose(from_samples(copies), seen)
+    assert chosen.names == ("renamed/1", "renamed/2", "renamed/3") and "1 train" in which
+
+
+@pytest.mark.parametrize("bad", [{"train": [[1, 2]]}, {"train": 3}, [1], {"train": [["x"] * 9]}])
+def test_damaged_fingerprints_are_one_sentence(bad, tmp_path):
+    split = {"train": ["a"], "valid": [], "test": [], "fingerprints": bad}
+    (tmp_path / "splits.json").write_text(json.dumps(split))
+    with pytest.raises(DataError, match="no split of a training"):
+        seen_by(tmp_path, load_model(make_tiny_model(tmp_path)).card)
+
+
+def test_fingerprints_without_a_box():
+    cluster = Structure(make_liquid(seed=1).positions, np.zeros(120, int), 0.0, False)
+    print_ = fingerprint(cluster)
+    assert print_[0] == 120 and same_as(fingerprint(cluster.scaled(3)), np.array([print_])) == 0
+    assert same_as(print_, np.empty((0, 9))) is None

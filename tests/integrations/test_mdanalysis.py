@@ -233,11 +233,65 @@ def test_errors_come_before_the_run(u, tiny_model):
         PropensityAnalysis(u.select_atoms("prop x > 1", updating=True), tiny_model, species_map=MAP)
 
 
-def test_a_bad_frame_is_named(frames, tiny_model):
+def test_a_bad_frame_is_named_and_what_is_done_is_kept(frames, tiny_model, expected):
     u = universe(frames)
     u.trajectory.coordinate_array[2, 17] = np.nan
-    with pytest.raises(InputError, match=r"frame 2: positions of 1 particle\(s\).*particle 17"):
-        PropensityAnalysis(u, tiny_model, species_map=MAP).run()
+    analysis = PropensityAnalysis(u, tiny_model, species_map=MAP, dtype="float64")
+    with pytest.raises(
+        InputError, match=r"frame 2: positions of 1 particle\(s\).*particle 17.* 2 frame\(s\)"
+    ):
+        analysis.run()
+    assert analysis.frames.tolist() == [0, 1] and len(analysis.times) == analysis.n_frames == 2
+    assert np.allclose(analysis.results.propensities, expected[:2], rtol=1e-4)
+    assert analysis.results.out_of_distribution.shape == (2,)
+    with pytest.raises(InputError, match=r"particle 17.*: give|particle 17"):
+        analysis.run(start=2)  # nothing is left of the run before
+    assert analysis.results.propensity.shape == (0, 120) and "failures" not in analysis.results
+
+
+def test_what_is_done_is_kept_by_processes_and_when_interrupted(dumped, u, tiny_model, monkeypatch):
+    analysis = PropensityAnalysis(dumped, tiny_model, species_map=MAP)
+    groups = analysis._setup_computation_groups(n_parts=2)
+    analysis._setup_frames(dumped.trajectory)
+    parts = [pickle.loads(pickle.dumps(analysis)) for _ in groups]
+    true = parts[0]._single_frame
+
+    def fail():
+        raise InputError("frame 1: no luck.")
+
+    parts[0]._single_frame = lambda: true() if parts[0]._frame_index == 0 else fail()
+    done = [part._compute(group) for part, group in zip(parts, groups, strict=True)]
+    assert [len(part.frames) for part in done] == [1, len(groups[1])]
+    merged = analysis._get_aggregator().merge([part.results for part in done])
+    assert len(merged.propensities) == 1 + len(groups[1]) and str(merged.failures[0]) == "frame 1: no luck."
+
+    analysis = PropensityAnalysis(u, tiny_model, species_map=MAP)
+    single = analysis._single_frame
+
+    def stop():
+        if analysis._frame_index == 3:
+            raise KeyboardInterrupt
+        single()
+
+    monkeypatch.setattr(analysis, "_single_frame", stop)
+    with pytest.raises(KeyboardInterrupt):
+        analysis.run()
+    assert analysis.frames.tolist() == [0, 1, 2] and analysis.results.propensities.shape == (3, 120, 3)
+
+
+def test_frames_unlike_the_training_set_are_flagged(frames, tmp_path):
+    from propensity.estimators.ranges import training_range
+
+    known = training_range(frames, 2)
+    model = make_tiny_model(tmp_path / "ranges", training_range=known)
+    u = universe(frames)
+    u.trajectory.coordinate_array[3, :30] += 0.25
+    analysis = PropensityAnalysis(u, model, species_map=MAP, store=True)
+    with pytest.warns(UserWarning, match="neighbourhoods that no training particle had"):
+        results = analysis.run().results
+    assert results.out_of_distribution.tolist() == [False, False, False, True, False]
+    assert results.doubts[3] == "neighbourhood" and results.doubts[0] == "" and results.outside[3] > 0.01
+    assert results.negative.dtype == np.int64
 
 
 def test_a_tilted_gsd_box_is_refused(tmp_path, frames, tiny_model):

@@ -55,12 +55,12 @@ def _prepare_annotate(folder: Path) -> None:
     (folder / "t.dump").write_text(_dump_text(60, 3), "utf-8")
 
 
-def _annotate(folder: Path, output: str = "a.dump") -> None:
+def _annotate(folder: Path, output: str = "a.dump", workers: int = 1) -> None:
     from propensity.predictor import Predictor
     from propensity.trajectory import annotate
 
     predictor = Predictor(folder / "model", device="cpu", kernel="reference", species_map={1: "A", 2: "B"})
-    annotate(folder / "t.dump", folder / "out" / output, predictor, workers=1)
+    annotate(folder / "t.dump", folder / "out" / output, predictor, workers=workers)
 
 
 def _annotated(path: Path) -> dict[str, np.ndarray]:
@@ -120,21 +120,19 @@ def _threads(*_: Any) -> Iterator[Any]:
         yield LocalPool(executor, 1)
 
 
-def _simulate(folder: Path) -> None:
+def _simulate(folder: Path, workers: int = 0) -> None:
     from propensity.simulate import simulation
     from tests.simulate.helpers import FreeFlight, small_settings
 
-    before, simulation.open_pool = simulation.open_pool, _threads  # type: ignore[assignment]
+    before = simulation.open_pool
+    if not workers:
+        simulation.open_pool = _threads  # type: ignore[assignment]
     try:
         settings = small_settings(n_particles=32, structures=2, runs=2, chains=1, temperature=0.8)
-        simulation.simulate_propensities(settings, folder / "out" / "s.h5", FreeFlight(), quiet=True)
+        output = folder / "out" / "s.h5"
+        simulation.simulate_propensities(settings, output, FreeFlight(), workers=workers or None, quiet=True)
     finally:
         simulation.open_pool = before
-
-
-def with_workers(job: Job, workers: int) -> Job:
-    """A convert by several processes."""
-    return replace(job, run=lambda folder: _convert(folder, workers))
 
 
 JOBS: dict[str, Job] = {
@@ -150,6 +148,13 @@ JOBS: dict[str, Job] = {
         lambda f: _annotated(f / "out/a.h5"),
         ("out/a.h5",),
     ),
+}
+
+#: The same by several workers: processes of a convert and a simulate, threads of an annotate.
+WITH_WORKERS: dict[str, Job] = {
+    "convert, 2 workers": replace(JOBS["convert"], run=lambda folder: _convert(folder, 2)),
+    "simulate, 2 workers": replace(JOBS["simulate"], run=lambda folder: _simulate(folder, 2)),
+    "annotate, 2 workers": replace(JOBS["annotate"], run=lambda folder: _annotate(folder, workers=2)),
 }
 
 

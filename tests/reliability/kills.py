@@ -29,10 +29,10 @@ def main(count: int, seed: int = 0, names: list[str] | None = None) -> tuple[lis
     """Table of kills and what became of the jobs."""
     import torch
 
-    from tests.reliability.jobs import JOBS, with_workers
+    from tests.reliability.jobs import JOBS, WITH_WORKERS
 
     torch.set_num_threads(1)
-    jobs = {**JOBS, "convert, 2 workers": with_workers(JOBS["convert"], 2)}
+    jobs = {**JOBS, **WITH_WORKERS}
     rows, wrong = [["job", *OUTCOMES]], []
     for name in names or jobs:
         counts, bad = kill_at_random(jobs[name], count, random.Random(f"{seed} {name}"))

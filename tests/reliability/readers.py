@@ -257,8 +257,10 @@ def _read_fragment(path: Path) -> Any:
 
 
 def _messages(path: Path) -> None:
+    from lammps_bridge import protocol
+
     options = b"model\tka-default\nspecies\tA\tB\n"
-    hello = struct.pack("=4sII", b"PRPN", 1, len(options)) + options
+    hello = struct.pack("=4sII", b"PRPN", protocol.VERSION, len(options)) + options
     liquid = make_liquid(8)
     frame = struct.pack("=4sqq", b"FRAM", 7, 8) + liquid.cell.tobytes() + np.arange(8).tobytes()
     frame += (

@@ -536,7 +536,7 @@ def test_claims_of_a_client_take_no_memory():
 
     for message in (
         struct.pack("=4sqq", b"FRAM", 7, 2 * 10**8) + b"x" * 10_000,
-        struct.pack("=4sII", b"PRPN", 1, 2**20) + b"x" * 100,
+        struct.pack("=4sII", b"PRPN", protocol.VERSION, 2**20) + b"x" * 100,
     ):
         ours, theirs = socket.socketpair()
         with ours, theirs:
@@ -550,7 +550,7 @@ def test_claims_of_a_client_take_no_memory():
             tracemalloc.stop()
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        theirs.sendall(struct.pack("=4sII", b"PRPN", 1, 2**32 - 1))
+        theirs.sendall(struct.pack("=4sII", b"PRPN", protocol.VERSION, 2**32 - 1))
         with pytest.raises(DataError, match="wants to send"):
             protocol.receive_hello(ours)
 
@@ -604,6 +604,6 @@ def test_memory_that_runs_out_is_one_sentence(tiny_model, monkeypatch):
     def fail(structure):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate")
 
-    monkeypatch.setattr(predictor.estimators[0], "predict", fail)
+    monkeypatch.setattr(predictor.estimators[0], "unchecked", fail)
     with pytest.raises(PropensityError, match="not enough memory for 120 particles"):
         predictor.predict(make_liquid())
