@@ -22,16 +22,25 @@ import numpy as np
 import torch
 
 from benchmarks.common import liquid
+from propensity.neighbours import neighbour_list
 from propensity.predictor import Predictor
 from propensity.structure import Structure
 from propensity.trajectory import annotate
 
+#: Particles of a liquid come no closer, in σ.
+NEAREST = 0.75
+
 
 def shrunk(structure, n):
-    """A cube of about ``n`` particles cut out of a liquid and made periodic, with no two too close."""
+    """A cube of about ``n`` particles cut out of a liquid and made periodic, less one of two that overlap."""
     edge = structure.cell[0, 0] * (n / len(structure)) ** (1 / 3)
     inside = (structure.positions < edge).all(axis=1)
-    return Structure(structure.positions[inside], structure.types[inside], edge * np.ones(3))
+    positions, types = structure.positions[inside], structure.types[inside]
+    cut = Structure(positions, types, edge * np.ones(3))
+    (source, destination), _ = neighbour_list(cut, NEAREST)
+    kept = np.ones(len(cut), dtype=bool)
+    kept[destination[destination > source].numpy()] = False
+    return Structure(positions[kept], types[kept], edge * np.ones(3))
 
 
 def write_trajectory(path, n_frames, n_particles):

@@ -56,7 +56,9 @@ def in_script(path: str | os.PathLike[str]) -> str:
         When quotes or control characters in it could end the quotes, and what follows be taken for commands.
     """
     text = os.fspath(path) if isinstance(path, str) else str(path)
-    if not text.isprintable() or set(text) & {'"', "'", "`"}:
+    # The other program sees bytes: what they are in the alphabet of this process doesn't matter.
+    raw = os.fsencode(text)
+    if not raw.decode("utf-8", "replace").isprintable() or set(raw) & set(b"\"'`"):
         raise InputError(
             f"the path {text!r} has quotes or characters that can't be printed, which other programs would"
             " take for commands: rename that folder."

@@ -83,7 +83,8 @@ def run() -> None:
     terminated: list[int] = []
 
     def stop(number: int, frame: object) -> None:
-        # As Ctrl-C, so that what is done is kept.
+        # As Ctrl-C, so that what is done is kept; once, so that keeping it isn't interrupted.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         terminated.append(number)
         raise KeyboardInterrupt
 

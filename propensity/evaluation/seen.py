@@ -95,6 +95,8 @@ def seen_by(model: str | os.PathLike[str], card: Card) -> Seen:
 
 
 def _prints(stored: Mapping[str, list[list[float]]]) -> dict[str, np.ndarray]:
+    if not isinstance(stored, Mapping):
+        raise TypeError("no object")
     rows = {
         part: np.array(stored[part], dtype=float) for part in ("train", "valid", "test") if part in stored
     }

@@ -21,7 +21,7 @@ from typing import Any
 #: Kills of each job.
 COUNT = 50
 #: Seconds of one run.
-LIMIT = 300
+LIMIT = 900
 OUTCOMES = ("resumed to the same", "killed", "over before", "not whole", "not resumed", "left behind")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 #: Runs of each case and number of ranks.
 COUNT = 2
 #: Seconds of one run.
-LIMIT = 240
+LIMIT = 900
 OUTCOMES = ("stopped with the reason", "ran to its end", "no reason", "hang")
 ROOT = Path(__file__).parents[2]
 

