@@ -43,7 +43,7 @@ def field_structure_factor(
 ) -> FieldStructureFactor:
     """Structure factor of the fluctuations of a field.
 
-    S(q) = |Σ_j δf_j exp(i q·r_j)|² / N, with δf in units of its standard deviation within each species:
+    ``S(q) = |Σ_j δf_j exp(i q·r_j)|² / N``, with δf in units of its standard deviation within each species:
     1 without correlation.  With f the overlap this is S₄(q, t) up to its normalisation; its limit q → 0 is
     the susceptibility χ, the number of particles that move together.
     Source: Lačević et al., J. Chem. Phys. 119, 7372 (2003), eq. 20; Flenner, Zhang and Szamel,
