@@ -53,3 +53,14 @@ class CageState:
             self.steps,
             self.inherent_positions * factor,
         )
+
+    def part(self, rows: np.ndarray) -> CageState:
+        """Those of some of the particles, by index."""
+        return CageState(
+            self.radii,
+            self.offset[:, rows],
+            self.covariance[:, rows],
+            self.error,
+            self.steps,
+            self.inherent_positions[rows],
+        )

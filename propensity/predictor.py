@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from collections.abc import Sequence
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -12,20 +11,12 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
+from propensity.batching import chosen_atoms, numbered, surroundings
+from propensity.committee import Committee
 from propensity.devices import chosen_device
-from propensity.errors import InputError, PropensityError, PropensityWarning
+from propensity.errors import InputError
 from propensity.estimators.card import Card
-from propensity.estimators.differentiation import Differentiation, enough_memory
-from propensity.estimators.inputs import check_dimension, prepared
-from propensity.estimators.likeness import (
-    Likeness,
-    check_finite,
-    check_overlaps,
-    doubts,
-    measured,
-    of_predictions,
-)
-from propensity.estimators.ranges import Distance
+from propensity.estimators.likeness import Likeness, measured
 from propensity.estimators.storage import committee_of, load_model
 from propensity.estimators.uncertainty import displacement_spread, standard_error
 from propensity.model_options import chosen_dtype, chosen_times
@@ -37,7 +28,7 @@ from propensity.structure import Structure
 COLUMNS = ("propensity", "propensities", "propensity_std", "propensities_std")
 
 
-class Predictor(Differentiation):
+class Predictor(Committee):
     """Load one model, or a committee of several, and predict structures.
 
     Parameters
@@ -111,11 +102,6 @@ class Predictor(Differentiation):
         self._likeness: WeakKeyDictionary[Structure, Likeness] = WeakKeyDictionary()
 
     @property
-    def species(self) -> tuple[str, ...]:
-        """Species that the model knows, in the order of the types."""
-        return self.card.species
-
-    @property
     def times(self) -> np.ndarray:
         """Times of the predictions in LJ units, shape (n_times,)."""
         return cast("np.ndarray", np.array(self.card.times)[self._selected])
@@ -143,49 +129,86 @@ class Predictor(Differentiation):
         """Whether predictions come with a standard error."""
         return self.is_calibrated or self.is_committee
 
-    def predict(self, structure: Structure) -> np.ndarray:
-        """Propensities of each particle, float64, shape (N, n_times), in the units of the structure."""
-        return cast("np.ndarray", self.predict_committee(structure).mean(axis=0))
+    def predict(self, structure: Structure, *, atoms: Any = None) -> np.ndarray:
+        """Propensities of each particle, or of those chosen, in the units of the structure.
 
-    def _seen(self, structure: Structure) -> Structure:
-        """What the model sees of a structure, in σ."""
-        if structure.types.max() >= len(self.species):
-            raise InputError(
-                f"the structure has type {structure.types.max()}, but the model knows {list(self.species)}."
-            )
-        if structure.thermal_offset is not None and self.card.input_positions == "thermal":
-            raise InputError(
-                "the structure is an inherent one with the offset to the thermal positions, and the"
-                " model sees thermal positions: give the thermal structure."
-            )
-        check_dimension(self.card, structure)
-        if self.device.type == "cuda" and os.getpid() != self._process:
-            raise PropensityError(
-                "CUDA doesn't survive a fork: start the process by multiprocessing's 'spawn', or use"
-                " device='cpu'."
-            )
-        reduced = structure if self.length_scale == 1.0 else structure.scaled(1 / self.length_scale)
-        if self.potential is not None and self.card.input_positions != "thermal":
-            if reduced.thermal_offset is None:
-                check_overlaps(self.card, reduced)
-            reduced = prepared(reduced, self.card, self.potential, self.length_scale)
-        return reduced
+        Parameters
+        ----------
+        structure
+            Particles and cell.
+        atoms
+            Indices (K,) or a mask (N,) of particles.  A network then evaluates only what lies within its
+            layers × its cutoff of these, which gives what the whole structure gives, to rounding; minima and
+            cage states are still made for the whole.
+
+        Returns
+        -------
+        float64, shape (N, n_times), or (K, n_times) in the order of ``atoms``.
+
+        Raises
+        ------
+        InputError
+            For a structure that the model can't predict, or atoms that aren't there.
+        """
+        if atoms is None:
+            return cast("np.ndarray", self.predict_committee(structure).mean(axis=0))
+        rows = chosen_atoms(atoms, len(structure))
+        reduced = self._seen(structure)
+        known = self.card.training_range
+        near = surroundings(reduced, rows, self.estimators, known.radius if known else 0.0)
+        if near is None:
+            return cast("np.ndarray", self._members(structure, reduced).mean(axis=0)[rows])
+        part = reduced.part(near.rows)
+        found = measured(self.card, part, str(self.device), near.inner)
+        self._doubts(reduced, found, forces=False)
+        members = self._evaluated(len(part), lambda estimator: [estimator.unchecked(part)])[0]
+        chosen = part.part(near.chosen)
+        return cast("np.ndarray", self._finished(chosen, members[:, near.chosen])[1].mean(axis=0))
+
+    def predict_many(self, structures: Sequence[Structure]) -> list[np.ndarray]:
+        """Propensities of many structures, small ones together as one graph.
+
+        The same as :meth:`predict` of each, to rounding, and much faster on a GPU, which a structure of some
+        hundred particles leaves idle.
+
+        Parameters
+        ----------
+        structures
+            Of any sizes.
+
+        Returns
+        -------
+        A list of arrays, float64, of shape (N, n_times) each, in the units of the structures.
+
+        Raises
+        ------
+        InputError
+            As :meth:`predict`, with the number of the structure.
+        """
+        reduced = []
+        for k, structure in enumerate(structures):
+            with numbered(k):
+                reduced.append(self._seen(structure))
+        if not reduced:
+            return []
+        for k, (structure, found) in enumerate(zip(reduced, self._measured_many(reduced), strict=True)):
+            with numbered(k):
+                self._doubts(structure, found)
+        members = self._evaluated(sum(map(len, reduced)), lambda estimator: estimator.unchecked_many(reduced))
+        predictions = []
+        for k, structure in enumerate(structures):
+            with numbered(k):
+                predictions.append(self._finished(structure, members[k])[1].mean(axis=0))
+        return predictions
 
     def predict_committee(self, structure: Structure) -> np.ndarray:
         """Propensities by each model of the committee, float64, shape (n_models, N, n_times)."""
-        reduced = self._seen(structure)
+        return self._members(structure, self._seen(structure))
+
+    def _members(self, structure: Structure, reduced: Structure) -> np.ndarray:
         reasons, found = self._check_like_training(reduced)
-        with enough_memory(self.device, len(structure), self.card.cutoff):
-            members = np.stack([estimator.unchecked(reduced) for estimator in self.estimators])
-        untrained = check_finite(self.card, structure, members)
-        if np.isfinite(members[:, untrained[structure.types]]).any():
-            self._warn_once(
-                "species",
-                f"the model was trained on {list(self.card.trained_species)} only: predictions for other"
-                " species mean little.",
-            )
-        odd = of_predictions(self.card, structure, members)
-        members = members[:, :, self._selected] * self.length_scale
+        members = self._evaluated(len(structure), lambda estimator: [estimator.unchecked(reduced)])[0]
+        odd, members = self._finished(structure, members)
         low = members.mean(axis=0)
         with self._warning:
             self._likeness[structure] = Likeness(
@@ -267,31 +290,6 @@ class Predictor(Differentiation):
         scale = self.length_scale
         reduced = None if spread is None else spread / scale
         return standard_error({"error": full}, structure.types, members.mean(axis=0) / scale, reduced) * scale
-
-    def _check_like_training(self, structure: Structure) -> tuple[dict[str, str], Distance | None]:
-        """Doubts about a structure in σ, warned about once each, and its distance from the training set."""
-        found = measured(self.card, structure, str(self.device))
-        with self._warning:  # forces for the first structure alone: they cost as much as a small network
-            first = "forces" not in self._warned
-            self._warned.add("forces")
-        reasons = doubts(
-            self.card,
-            structure,
-            length_scale=self.length_scale,
-            minimised=self.potential is not None,
-            found=found,
-            forces=first,
-        )
-        for topic, message in reasons.items():
-            self._warn_once(topic, message)
-        return reasons, found
-
-    def _warn_once(self, topic: str, message: str) -> None:
-        with self._warning:  # frames may be predicted side by side
-            new = topic not in self._warned
-            self._warned.add(topic)
-        if new:
-            warnings.warn(message, PropensityWarning, stacklevel=4)
 
     def __copy__(self) -> Predictor:
         """Itself: a predictor is never changed, so copies of what holds it share it."""

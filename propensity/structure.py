@@ -183,6 +183,19 @@ class Structure:
             diameters=self.diameters,
         )
 
+    def part(self, rows: np.ndarray) -> Structure:
+        """Return some of the particles, by index, in the same box."""
+        return Structure(
+            self.positions[rows],
+            self.types[rows],
+            self.cell,
+            self.pbc,
+            None if self.thermal_offset is None else self.thermal_offset[rows],
+            self.dimension,
+            None if self.cage is None else self.cage.part(rows),
+            None if self.diameters is None else self.diameters[rows],
+        )
+
     def with_cage(self, cage: CageState) -> Structure:
         """Return this inherent structure with its cage state."""
         return Structure(

@@ -121,6 +121,10 @@ class BapstEstimator(Estimator):
         known |= bool(self.card.config.get("predicts_untrained", False))
         return torch.where(torch.from_numpy(known)[:, None].to(steps.device), output * std + mean, torch.nan)
 
+    def reach(self, structure: Structure) -> float | None:
+        """See :meth:`propensity.estimators.base.Estimator.reach`."""
+        return Inputs(self.card).reach(structure, self.network.n_recurrences)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """State dict of the network as numpy arrays."""
         return {name: tensor.detach().cpu().numpy() for name, tensor in self.network.state_dict().items()}

@@ -58,12 +58,14 @@ class Estimator(ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        fit, predict = (vars(cls).get(name) for name in ("fit", "predict"))
+        fit, predict, many = (vars(cls).get(name) for name in ("fit", "predict", "unchecked_many"))
         if isinstance(fit, classmethod):
             cls.fit = classmethod(with_own_defaults(fit.__func__))  # type: ignore[assignment]
         if predict is not None:
             cls.unchecked = with_own_defaults(predict)  # type: ignore[method-assign]
             cls.predict = checked(cls.unchecked)  # type: ignore[method-assign]
+        if many is not None:
+            cls.unchecked_many = with_own_defaults(many)  # type: ignore[method-assign]
 
     @classmethod
     @abstractmethod
@@ -146,6 +148,17 @@ class Estimator(ABC):
             Where the model has none.
         """
         raise InputError(f"a {self.kind} model has no features: choose a network (se3gnn or gated).")
+
+    def unchecked_many(self, structures: Sequence[Structure]) -> list[np.ndarray]:
+        """Of each structure what :meth:`unchecked` gives; networks read many small ones at once."""
+        return [self.unchecked(structure) for structure in structures]
+
+    def reach(self, structure: Structure) -> float | None:
+        """Distance in σ_AA beyond which nothing changes the prediction of a particle.
+
+        None where the model doesn't know it, and the whole structure is needed.
+        """
+        return None
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:

@@ -14,10 +14,16 @@ from propensity.errors import DataError
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.features import TracedFeatures, layer_index
-from propensity.estimators.inputs import InputPositions, check_types, input_structure
+from propensity.estimators.inputs import (
+    InputPositions,
+    Inputs,
+    check_types,
+    input_structure,
+    small_batches,
+)
 from propensity.estimators.options import Options, read_options
 from propensity.estimators.training_set import training_card
-from propensity.nn.gated import GatedGraph, GatedNetwork, gated_graph, moved
+from propensity.nn.gated import GatedGraph, GatedNetwork, gated_graph, join_gated_graphs, moved
 from propensity.nn.gated.layer import Standard
 from propensity.structure import Structure
 
@@ -118,8 +124,28 @@ class GatedEstimator(Estimator):
     def predict(self, structure: Structure) -> np.ndarray:
         """See :meth:`propensity.estimators.base.Estimator.predict`."""
         check_types(structure, self.card.species)
-        graph = _graph(structure, self.network)
-        standardised = self.network(graph).cpu().double().numpy()
+        standardised = self.network(_graph(structure, self.network)).cpu().double().numpy()
+        return self._propensities(structure, standardised)
+
+    @torch.no_grad()
+    def unchecked_many(self, structures: Sequence[Structure]) -> list[np.ndarray]:
+        """See :meth:`propensity.estimators.base.Estimator.unchecked_many`."""
+        found = []
+        for batch in small_batches(structures):
+            for structure in batch:
+                check_types(structure, self.card.species)
+            graph = join_gated_graphs([_graph(structure, self.network) for structure in batch])
+            outputs = self.network(graph).cpu().double().numpy()
+            ends = np.cumsum([len(structure) for structure in batch])
+            for structure, part in zip(batch, np.split(outputs, ends[:-1]), strict=True):
+                found.append(self._propensities(structure, part))
+        return found
+
+    def reach(self, structure: Structure) -> float | None:
+        """See :meth:`propensity.estimators.base.Estimator.reach`."""
+        return Inputs(self.card).reach(structure, len(self.network.layers))
+
+    def _propensities(self, structure: Structure, standardised: np.ndarray) -> np.ndarray:
         mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
         return cast("np.ndarray", standardised * std[structure.types] + mean[structure.types])
 

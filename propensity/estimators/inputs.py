@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,9 +11,15 @@ import torch
 from propensity.errors import DataError, InputError
 from propensity.estimators.card import Card
 from propensity.graph import Graph, build_graph
+from propensity.neighbours.many import neighbour_lists
 from propensity.nn.scalars import scalars_of, size_trend
+from propensity.physics.interaction import CUT
+from propensity.physics.kob_andersen import POTENTIALS
 from propensity.sample import Sample
 from propensity.structure import Structure
+
+#: Particles of all structures of one batch: enough for a GPU to be busy, and 200 MB of edges at most.
+TOGETHER = 32_768
 
 OnePositions = Literal["thermal", "inherent"]
 #: "both": the inherent positions, with the offset from there to the thermal ones.
@@ -76,6 +82,58 @@ class Inputs:
             setattr(graph, f"{edges}_vec", graph[f"{edges}_vec"] + steps[source] - steps[destination])
         return graph
 
+    def joined_graph(
+        self,
+        structures: Sequence[Structure],
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Graph:
+        """One graph of many small structures, particle after particle.
+
+        Raises
+        ------
+        InputError
+            As :meth:`graph`.
+        """
+        for structure in structures:
+            self.check(structure)
+        cutoff = self.card.cutoff
+        assert cutoff is not None
+        index, vectors, _ = neighbour_lists(structures, cutoff, device=device, dtype=dtype)
+        types = torch.from_numpy(np.concatenate([s.types for s in structures])).to(vectors.device)
+        graph = Graph(types=types, edge_index=index, edge_vec=vectors)
+        offsets = [s.thermal_offset for s in structures if s.thermal_offset is not None]
+        if self.card.input_positions == "both" and offsets:
+            graph.thermal_offset = torch.from_numpy(np.concatenate(offsets)).to(vectors)
+            if self.card.config.get("thermal_layers"):
+                moved = [s.with_positions(s.positions + o) for s, o in zip(structures, offsets, strict=True)]
+                graph.thermal_edge_index, graph.thermal_edge_vec, _ = neighbour_lists(
+                    moved, cutoff, device=device, dtype=dtype
+                )
+        scalars = [found for s in structures if (found := self.scalars(s)) is not None]
+        if scalars:
+            graph.scalars = torch.from_numpy(np.concatenate(scalars)).to(vectors)
+        return graph
+
+    def reach(self, structure: Structure, n_layers: int) -> float | None:
+        """Distance beyond which nothing changes the outputs of a particle; None where that isn't known.
+
+        Parameters
+        ----------
+        structure
+            What the model sees.
+        n_layers
+            Layers that pass something on from neighbour to neighbour.
+        """
+        recipe = self.card.scalar_recipe
+        energy = recipe.get("potential_energy") if recipe else None
+        if self.card.cutoff is None or energy not in (None, *POTENTIALS):
+            return None
+        # Neighbours in one state of the structure may be as much farther apart in another.
+        step = self.card.cutoff + 2 * largest_offset(structure)
+        return n_layers * step + (0.0 if energy is None else CUT)
+
     def check(self, structure: Structure) -> None:
         """Refuse a structure without the thermal offset to a model that sees it.
 
@@ -98,6 +156,28 @@ class Inputs:
     def scalars(self, structure: Structure) -> np.ndarray | None:
         """Scalars beside the species, standardised, shape (N, n_extra); None where the model sees none."""
         return scalars_of(structure, self.card.scalar_recipe) if self.card.scalar_recipe else None
+
+
+def small_batches(structures: Sequence[Structure]) -> Iterator[list[Structure]]:
+    """Structures in order, as many at once as together are no larger than a usual one."""
+    batch: list[Structure] = []
+    for structure in structures:
+        if batch and sum(map(len, batch)) + len(structure) > TOGETHER:
+            yield batch
+            batch = []
+        batch.append(structure)
+    if batch:
+        yield batch
+
+
+def largest_offset(structure: Structure) -> float:
+    """Largest distance of a particle from its position, in any state that the structure brings."""
+    found = 0.0
+    if structure.thermal_offset is not None:
+        found = float(np.linalg.norm(structure.thermal_offset, axis=1).max())
+    if structure.cage is not None:
+        found = max(found, float(np.linalg.norm(structure.cage.offset, axis=2).max()))
+    return found
 
 
 def input_structure(sample: Sample, input_positions: InputPositions) -> Structure:

@@ -63,8 +63,11 @@ class Likeness:
         return bool(self.reasons)
 
 
-def measured(card: Card, structure: Structure, device: str = "cpu") -> Distance | None:
-    """Distance of a structure (in σ) from the training set, refused where predictions mean nothing.
+def measured(
+    card: Card, structure: Structure, device: str = "cpu", rows: np.ndarray | slice = slice(None)
+) -> Distance | None:
+    """Distance of a structure (in σ), or of some of its particles, from the training set, refused where
+    predictions mean nothing.
 
     Raises
     ------
@@ -75,7 +78,17 @@ def measured(card: Card, structure: Structure, device: str = "cpu") -> Distance 
     if known is None:
         check_overlaps(card, structure)
         return None
-    found = distance(known, structure, device)
+    return checked(card, structure, distance(known, structure, device, rows))
+
+
+def checked(card: Card, structure: Structure, found: Distance) -> Distance:
+    """Refuse a structure at a distance from the training set where predictions mean nothing.
+
+    Raises
+    ------
+    InputError
+        As :func:`measured`.
+    """
     if found.nearest < OVERLAP * found.closest_known:
         raise InputError(
             f"two particles are {found.nearest:.3g} σ apart, and none of the training set came closer than"

@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from propensity.neighbours import neighbour_list
+from propensity.neighbours.many import neighbour_lists
 from propensity.structure import Structure
 
 #: Range of the first shell in units of the mean distance ρ^(−1/d), within which neighbours are counted.
@@ -58,7 +59,11 @@ class Neighbourhood:
 def measure(structure: Structure, radius: float, device: torch.device | str = "cpu") -> Neighbourhood:
     """Neighbourhood of each particle within ``radius``; arrays of shape (N,)."""
     edge_index, vectors = neighbour_list(structure, radius, device=device)
-    destination, n = edge_index[1], len(structure)
+    return _neighbourhood(edge_index, vectors, len(structure))
+
+
+def _neighbourhood(edge_index: torch.Tensor, vectors: torch.Tensor, n: int) -> Neighbourhood:
+    destination = edge_index[1]
     near = torch.full((n,), torch.inf, dtype=vectors.dtype, device=vectors.device)
     near.scatter_reduce_(0, destination, vectors.square().sum(dim=1), "amin")
     counts = torch.bincount(destination, minlength=n)
@@ -125,10 +130,34 @@ class Distance:
     by_chance: float = 0.0
 
 
-def distance(known: TrainingRange, structure: Structure, device: torch.device | str = "cpu") -> Distance:
-    """Distance of a structure from the training set."""
+def distance(
+    known: TrainingRange,
+    structure: Structure,
+    device: torch.device | str = "cpu",
+    rows: np.ndarray | slice = slice(None),
+) -> Distance:
+    """Distance of a structure, or of some of its particles, from the training set."""
     found = measure(structure, known.radius, device)
-    near, count = (np.array(rows)[structure.types] for rows in (known.nearest, known.neighbours))
+    part = Neighbourhood(found.nearest[rows], found.neighbours[rows])
+    return _distance(known, structure.types[rows], part)
+
+
+def distances(
+    known: TrainingRange, structures: Sequence[Structure], device: torch.device | str = "cpu"
+) -> list[Distance]:
+    """Distance of each of many structures from the training set."""
+    ends = np.cumsum([len(structure) for structure in structures])
+    edge_index, vectors, _ = neighbour_lists(structures, known.radius, device=device)
+    found = _neighbourhood(edge_index, vectors, int(ends[-1]))
+    parts = zip(np.split(found.nearest, ends[:-1]), np.split(found.neighbours, ends[:-1]), strict=True)
+    return [
+        _distance(known, structure.types, Neighbourhood(*part))
+        for structure, part in zip(structures, parts, strict=True)
+    ]
+
+
+def _distance(known: TrainingRange, types: np.ndarray, found: Neighbourhood) -> Distance:
+    near, count = (np.array(rows)[types] for rows in (known.nearest, known.neighbours))
     nearest = np.minimum(found.nearest, known.radius)
     sparse, dense = found.neighbours < count[:, 0], found.neighbours > count[:, 3]
     # Twice as far from the quantile as the extreme is: extremes depend on how many were measured.

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from propensity.errors import DataError, InputError
+from propensity.errors import DataError
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.features import TracedFeatures, layer_index
-from propensity.estimators.inputs import Inputs, check_outputs, check_types
+from propensity.estimators.inputs import Inputs, check_outputs, check_types, small_batches
 from propensity.estimators.training_config import TrainingConfig
 from propensity.graph import Graph
 from propensity.nn.network import SE3GNN
@@ -59,19 +59,41 @@ class SE3Estimator(Estimator):
     @torch.no_grad()
     def predict(self, structure: Structure) -> np.ndarray:
         """See :meth:`propensity.estimators.base.Estimator.predict`."""
-        if structure.types.max() >= self.network.n_species:
-            raise InputError(
-                f"the structure has type {structure.types.max()}, but the model knows species "
-                f"{list(self.card.species)} as types 0..{self.network.n_species - 1}."
-            )
+        check_types(structure, self.card.species)
         survive_fork()
         inputs = Inputs(self.card)
         inputs.check(structure)
         standardised = replayed(self.network, structure, inputs.scalars)
         if standardised is None:
             standardised = self._outputs(structure)
+        return self._propensities(structure, standardised)
+
+    @torch.no_grad()
+    def unchecked_many(self, structures: Sequence[Structure]) -> list[np.ndarray]:
+        """See :meth:`propensity.estimators.base.Estimator.unchecked_many`."""
+        survive_fork()
+        weight, inputs, found = self.network.readout.weight, Inputs(self.card), []
+        for batch in small_batches(structures):
+            if len(batch) == 1:
+                found.append(self.unchecked(batch[0]))
+                continue
+            for structure in batch:
+                check_types(structure, self.card.species)
+            graph = inputs.joined_graph(batch, device=weight.device, dtype=weight.dtype)
+            outputs = self.network(graph).cpu().double().numpy()
+            ends = np.cumsum([len(structure) for structure in batch])
+            for structure, part in zip(batch, np.split(outputs, ends[:-1]), strict=True):
+                found.append(self._propensities(structure, part))
+        return found
+
+    def reach(self, structure: Structure) -> float | None:
+        """See :meth:`propensity.estimators.base.Estimator.reach`."""
+        config = self.network.config
+        return Inputs(self.card).reach(structure, max(config["n_layers"], config["thermal_layers"]))
+
+    def _propensities(self, structure: Structure, standardised: np.ndarray) -> np.ndarray:
         mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
-        standardised = standardised + inputs.trend(structure)
+        standardised = standardised + Inputs(self.card).trend(structure)
         propensities = standardised * std[structure.types] + mean[structure.types]
         propensities[~self._trained[structure.types]] = np.nan
         return cast("np.ndarray", propensities)

@@ -24,7 +24,7 @@ ELSEWHERE = {"lammps.md", "looking.md", "tutorial.md", "using.md", "your-own-liq
 
 #: What is smaller here than on the page.
 SMALLER = {
-    "structures=20)": "structures=2, n_particles=200, runs=2, chains=1)",
+    "structures=20)": "structures=2, n_particles=100, runs=2, chains=1)",
     'temperature=0.56, times="0.1:200:10"': 'temperature=2.0, times="0.1:1:2"',
     "cluster.adapt(maximum_jobs=20)": "cluster.adapt(maximum_jobs=0)",
 }

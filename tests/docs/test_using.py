@@ -48,7 +48,7 @@ def test_snippet(number, here):
         names["atoms"] = ase.io.read("liquid.extxyz")
         names["atoms"].calc = LennardJones()
         names["dynamics"] = VelocityVerlet(names["atoms"], 1e-4)
-    if "plot_propensity" in code:
+    if code.startswith("predictor.") or "plot_propensity" in code:
         from propensity import Predictor
 
         names["predictor"] = Predictor("ka-default")

@@ -89,6 +89,38 @@ def moved(graph: GatedGraph, structure: Structure, steps: torch.Tensor) -> Gated
     )
 
 
+def join_gated_graphs(graphs: Sequence[GatedGraph]) -> GatedGraph:
+    """One graph of several, particle after particle; a single one is returned as it is."""
+    if len(graphs) == 1:
+        return graphs[0]
+    width = max(graph.neighbours.shape[1] for graph in graphs)
+    neighbours, shift = [], 0
+    for graph in graphs:
+        n, k = graph.neighbours.shape
+        itself = torch.arange(n, device=graph.types.device)[:, None].expand(n, width - k)
+        neighbours.append(torch.cat([graph.neighbours, itself], dim=1) + shift)
+        shift += n
+
+    def widened(tables: Sequence[torch.Tensor]) -> torch.Tensor:
+        joined = tables[0].new_zeros(shift, width, *tables[0].shape[2:])
+        first = 0
+        for table in tables:
+            joined[first : first + len(table), : table.shape[1]] = table
+            first += len(table)
+        return joined
+
+    def joined(name: str) -> torch.Tensor:
+        return torch.cat([getattr(graph, name) for graph in graphs])
+
+    return GatedGraph(
+        joined("types"),
+        torch.cat(neighbours),
+        widened([graph.real for graph in graphs]),
+        {state: widened([graph.vectors[state] for graph in graphs]) for state in graphs[0].vectors},
+        *(joined(f"{name}_inputs") for name in ("vector", "quadrupole", "scalar")),
+    )
+
+
 def _offsets(structure: Structure, needed: set[str]) -> dict[str, np.ndarray]:
     """From the positions of the structure to those of each state."""
     n = len(structure)

@@ -1,0 +1,103 @@
+"""Many small structures at once against one by one, and a few particles of a large structure against all.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.batching [--structures 200] [--device cpu]
+
+Ratios of processor time on a CPU and of wall time on a GPU, both ways in turn in one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+
+import numpy as np
+import torch
+
+from benchmarks.common import liquid
+from propensity.errors import PropensityWarning
+from propensity.predictor import Predictor
+from propensity.structure import Structure
+
+
+def small_liquids(count: int, n: int = 100) -> list[Structure]:
+    """Boxes of 100 particles at the density of the liquid, made from cubes that are cut from it."""
+    whole = liquid()
+    edge = (n / 1.2) ** (1 / 3)
+    rng = np.random.default_rng(0)
+    structures = []
+    while len(structures) < count:
+        shifted = np.mod(whole.positions + rng.random(3) * whole.cell[0, 0], whole.cell[0, 0])
+        inside = np.flatnonzero((shifted < edge - 0.3).all(axis=1))[:n]
+        structures.append(Structure(shifted[inside], whole.types[inside], edge))
+    return structures
+
+
+def clock(device: str) -> float:
+    """Processor time, or wall time once the device is done."""
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def compare(device: str, repeats: int, ways: dict) -> dict[str, float]:
+    """Smallest seconds of each way, taken in turn."""
+    best = dict.fromkeys(ways, np.inf)
+    for _ in range(repeats + 1):  # the first compiles
+        for name, call in ways.items():
+            start = clock(device)
+            call()
+            best[name] = min(best[name], clock(device) - start)
+    return best
+
+
+def main() -> None:
+    """Print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--structures", type=int, default=200)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--copies", type=int, default=6, help="of the liquid along x, 4096 particles each")
+    parser.add_argument("--repeats", type=int, default=3)
+    chosen = parser.parse_args()
+    warnings.simplefilter("ignore", PropensityWarning)
+    predictor = Predictor("ka-default", device=chosen.device)
+    many = small_liquids(chosen.structures)
+    together, alone = predictor.predict_many(many), [predictor.predict(s) for s in many]
+    print(f"largest difference {max(np.abs(a - b).max() for a, b in zip(together, alone, strict=True)):.1e}")
+    best = compare(
+        chosen.device,
+        chosen.repeats,
+        {
+            "one by one": lambda: [predictor.predict(s) for s in many],
+            "predict_many": lambda: predictor.predict_many(many),
+        },
+    )
+    print(
+        f"{len(many)} structures of some {np.mean([len(s) for s in many]):.0f} particles on {chosen.device}:"
+    )
+    show(best)
+    large = liquid((chosen.copies, 1, 1))
+    atoms = np.arange(10)
+    difference = np.abs(predictor.predict(large, atoms=atoms) - predictor.predict(large)[atoms]).max()
+    print(f"10 of {len(large)} particles, largest difference {difference:.1e}:")
+    show(
+        compare(
+            chosen.device,
+            chosen.repeats,
+            {
+                "all": lambda: predictor.predict(large),
+                "atoms=": lambda: predictor.predict(large, atoms=atoms),
+            },
+        )
+    )
+
+
+def show(best: dict[str, float]) -> None:
+    """Print seconds, and the ratio of the first to the second."""
+    (first, a), (second, b) = best.items()
+    print(f"  {first} {a:.3f} s, {second} {b:.3f} s: {a / b:.2f} times as fast")
+
+
+if __name__ == "__main__":
+    main()

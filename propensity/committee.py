@@ -1,0 +1,139 @@
+"""The stages of a prediction: what the models of a committee see of a structure, whether it is like those of
+the training, what comes out, and whether that can be.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from propensity.batching import numbered
+from propensity.errors import InputError, PropensityError, PropensityWarning
+from propensity.estimators.base import Estimator
+from propensity.estimators.differentiation import Differentiation, enough_memory
+from propensity.estimators.inputs import check_dimension, prepared, small_batches
+from propensity.estimators.likeness import (
+    check_finite,
+    check_overlaps,
+    checked,
+    doubts,
+    measured,
+    of_predictions,
+)
+from propensity.estimators.ranges import Distance, distances
+from propensity.structure import Structure
+
+
+class Committee(Differentiation):
+    """One model, or several that share species, times and inputs.
+
+    Attributes
+    ----------
+    estimators
+        The models, on ``device``.
+    card
+        Of the first.
+    length_scale
+        Length of σ_AA in the units of the structures.
+    potential
+        By which minima and cage states are made, where the models see them.
+    """
+
+    potential: str | None
+    _selected: np.ndarray
+    _process: int
+    _warned: set[str]
+    _warning: threading.Lock
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """Species that the model knows, in the order of the types."""
+        return self.card.species
+
+    def _seen(self, structure: Structure) -> Structure:
+        """What the models see of a structure, in σ."""
+        if structure.types.max() >= len(self.species):
+            raise InputError(
+                f"the structure has type {structure.types.max()}, but the model knows {list(self.species)}."
+            )
+        if structure.thermal_offset is not None and self.card.input_positions == "thermal":
+            raise InputError(
+                "the structure is an inherent one with the offset to the thermal positions, and the"
+                " model sees thermal positions: give the thermal structure."
+            )
+        check_dimension(self.card, structure)
+        if self.device.type == "cuda" and os.getpid() != self._process:
+            raise PropensityError(
+                "CUDA doesn't survive a fork: start the process by multiprocessing's 'spawn', or use"
+                " device='cpu'."
+            )
+        reduced = structure if self.length_scale == 1.0 else structure.scaled(1 / self.length_scale)
+        if self.potential is not None and self.card.input_positions != "thermal":
+            if reduced.thermal_offset is None:
+                check_overlaps(self.card, reduced)
+            reduced = prepared(reduced, self.card, self.potential, self.length_scale)
+        return reduced
+
+    def _measured_many(self, structures: Sequence[Structure]) -> list[Distance | None]:
+        """Distances of many structures from the training set."""
+        known = self.card.training_range
+        if known is None:
+            return [measured(self.card, structure, str(self.device)) for structure in structures]
+        found: list[Distance | None] = []
+        for batch in small_batches(structures):
+            for structure, distance in zip(batch, distances(known, batch, str(self.device)), strict=True):
+                with numbered(len(found)):
+                    found.append(checked(self.card, structure, distance))
+        return found
+
+    def _evaluated(self, n: int, evaluate: Callable[[Estimator], list[np.ndarray]]) -> list[np.ndarray]:
+        """Outputs of every model for each of some structures, (n_models, N, all times) each."""
+        with enough_memory(self.device, n, self.card.cutoff):
+            results = [evaluate(estimator) for estimator in self.estimators]
+        return [np.stack(members) for members in zip(*results, strict=True)]
+
+    def _finished(self, structure: Structure, members: np.ndarray) -> tuple[dict[str, str], np.ndarray]:
+        """Doubts about outputs, and those at the chosen times in the units of the structure."""
+        untrained = check_finite(self.card, structure, members)
+        if np.isfinite(members[:, untrained[structure.types]]).any():
+            self._warn_once(
+                "species",
+                f"the model was trained on {list(self.card.trained_species)} only: predictions for other"
+                " species mean little.",
+            )
+        odd = of_predictions(self.card, structure, members)
+        return odd, members[:, :, self._selected] * self.length_scale
+
+    def _check_like_training(self, structure: Structure) -> tuple[dict[str, str], Distance | None]:
+        """Doubts about a structure in σ, warned about once each, and its distance from the training set."""
+        found = measured(self.card, structure, str(self.device))
+        return self._doubts(structure, found), found
+
+    def _doubts(self, structure: Structure, found: Distance | None, forces: bool = True) -> dict[str, str]:
+        """Doubts about a structure in σ, warned about once each."""
+        if forces:
+            with self._warning:  # for the first structure alone: forces cost as much as a small network
+                forces = "forces" not in self._warned
+                self._warned.add("forces")
+        reasons = doubts(
+            self.card,
+            structure,
+            length_scale=self.length_scale,
+            minimised=self.potential is not None,
+            found=found,
+            forces=forces,
+        )
+        for topic, message in reasons.items():
+            self._warn_once(topic, message)
+        return reasons
+
+    def _warn_once(self, topic: str, message: str) -> None:
+        with self._warning:  # frames may be predicted side by side
+            new = topic not in self._warned
+            self._warned.add(topic)
+        if new:
+            warnings.warn(message, PropensityWarning, stacklevel=6)
