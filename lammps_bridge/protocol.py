@@ -4,8 +4,9 @@ All numbers are in the byte order of the machines, which must agree.
 
 ===========  =========================================================================================
 hello        ``PRPN``, uint32 version, uint32 length, text of ``keyword<tab>value<tab>...`` lines
-frame        ``FRAM``, int64 periodic (bit k: direction k), int64 N, float64 cell (3, 3), int64 tags (N,),
-             int32 types (N,), int32 selected (N,), float64 positions (N, 3)
+frame        ``FRAM``, int64 flags (bit k: direction k is periodic; bit 3: atoms have a radius), int64 N,
+             float64 cell (3, 3), int64 tags (N,), int32 types (N,), int32 selected (N,), float64 positions
+             (N, 3), and with bit 3 float64 radii (N,)
 reply        ``PRPN``, int32 status (0: done, 1: error), uint64 length of text, uint64 number of values,
              text (error, or warning), float64 values
 ===========  =========================================================================================
@@ -22,6 +23,7 @@ import struct
 import numpy as np
 
 from lammps_bridge.core import LammpsFrame
+from propensity.diameters import diameters_of
 from propensity.errors import DataError
 
 VERSION = 2
@@ -56,7 +58,7 @@ def receive_frame(connection: socket.socket) -> LammpsFrame | None:
     head = receive(connection, _FRAME.size)
     if not head:
         return None
-    magic, periodic, n = _FRAME.unpack(head)
+    magic, flags, n = _FRAME.unpack(head)
     if magic != b"FRAM" or not 0 < n <= MAX_ATOMS:
         raise DataError("what the client sent is not a configuration.")
 
@@ -70,8 +72,10 @@ def receive_frame(connection: socket.socket) -> LammpsFrame | None:
 
     cell = array("f8", 3, 3)
     tags, types, selected = array("i8", n), array("i4", n), array("i4", n).astype(bool)
-    pbc = np.array([bool(periodic >> k & 1) for k in range(3)])
-    return LammpsFrame(tags, types, array("f8", n, 3), cell, pbc, selected)
+    pbc = np.array([bool(flags >> k & 1) for k in range(3)])
+    positions = array("f8", n, 3)
+    sizes = diameters_of({"radius": array("f8", n)}) if flags >> 3 & 1 else None
+    return LammpsFrame(tags, types, positions, cell, pbc, selected, diameters=sizes)
 
 
 def send_reply(connection: socket.socket, status: int, text: str = "", *values: np.ndarray) -> None:

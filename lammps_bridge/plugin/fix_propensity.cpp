@@ -153,13 +153,18 @@ void FixPropensity::evaluate()
   types = gather(types, MPI_INT32_T);
   selected = gather(selected, MPI_INT32_T);
   positions = gather(positions, MPI_DOUBLE);
+  std::vector<double> radii;
+  if (atom->radius_flag) {
+    if (n > 0) radii.assign(atom->radius, atom->radius + n);
+    radii = gather(radii, MPI_DOUBLE);
+  }
 
   const double cell[9] = {domain->xprd, 0, 0, domain->xy, domain->yprd, 0, domain->xz, domain->yz, domain->zprd};
   const int periodic = domain->xperiodic | domain->yperiodic << 1 | (domain->zperiodic && domain->dimension == 3) << 2;
 
   propensity::Reply reply;
   const std::string note = on_root([&] {
-    reply = link->frame(periodic, cell, tags, types, selected, positions);
+    reply = link->frame(periodic, cell, tags, types, selected, positions, radii);
     if (reply.values.size() != means.size() + tags.size() * columns) throw std::runtime_error("the server sent an answer of the wrong size.");
     return reply.note;
   });

@@ -198,9 +198,9 @@ Reply Link::hello(const std::string &options)
 }
 
 Reply Link::frame(int periodic, const double cell[9], const std::vector<int64_t> &tags, const std::vector<int32_t> &types,
-                  const std::vector<int32_t> &selected, const std::vector<double> &positions)
+                  const std::vector<int32_t> &selected, const std::vector<double> &positions, const std::vector<double> &radii)
 {
-  const int64_t numbers[2] = {periodic, static_cast<int64_t>(tags.size())};
+  const int64_t numbers[2] = {periodic | (radii.empty() ? 0 : 8), static_cast<int64_t>(tags.size())};
   send("FRAM", 4);
   send(numbers, sizeof(numbers));
   send(cell, 9 * sizeof(double));
@@ -208,5 +208,6 @@ Reply Link::frame(int periodic, const double cell[9], const std::vector<int64_t>
   send(types.data(), types.size() * sizeof(int32_t));
   send(selected.data(), selected.size() * sizeof(int32_t));
   send(positions.data(), positions.size() * sizeof(double));
+  send(radii.data(), radii.size() * sizeof(double));
   return reply();
 }

@@ -29,7 +29,7 @@ class Link {
   Reply hello(const std::string &options);
   Reply frame(int periodic, const double cell[9], const std::vector<int64_t> &tags,
               const std::vector<int32_t> &types, const std::vector<int32_t> &selected,
-              const std::vector<double> &positions);
+              const std::vector<double> &positions, const std::vector<double> &radii);    // no radii: empty
 
  private:
   int socket = -1;

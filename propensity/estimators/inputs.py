@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -201,6 +201,22 @@ def input_structure(sample: Sample, input_positions: InputPositions) -> Structur
         return sample.structure.with_positions(sample.inherent_positions)
     structure = sample.structure.at_minimum(sample.inherent_positions)
     return structure if sample.cage is None else structure.with_cage(sample.cage)
+
+
+def seen_structure(sample: Sample, card: Card) -> Structure:
+    """Structure that a model sees of a sample, as :func:`input_structure`.
+
+    Cage states, and minima below them, are made where the sample has none and its interaction is a
+    Kob–Andersen mixture, as :class:`propensity.Predictor` makes them.
+    """
+    from propensity.physics.kob_andersen import POTENTIALS
+
+    if not card.cage_recipe or sample.cage is not None or sample.potential not in POTENTIALS:
+        return input_structure(sample, card.input_positions)
+    structure = sample.structure
+    if sample.inherent_positions is not None:
+        structure = structure.at_minimum(sample.inherent_positions)
+    return prepared(structure, card, cast("str", sample.potential))
 
 
 def prepared(structure: Structure, card: Card, potential: str, length_scale: float = 1.0) -> Structure:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from propensity.errors import DataError, InputError, PropensityWarning
-from propensity.estimators.inputs import check_dimension, input_structure
+from propensity.estimators.inputs import check_dimension, seen_structure
 from propensity.estimators.likeness import check_finite, doubts, measured
 from propensity.statistics import (
     bootstrap,
@@ -23,6 +23,7 @@ from propensity.statistics import (
 if TYPE_CHECKING:
     from propensity.estimators.base import Estimator
     from propensity.estimators.card import Card
+    from propensity.estimators.committee import Committee
     from propensity.sample import Sample
     from propensity.structure import Structure
 
@@ -78,7 +79,7 @@ class Evaluation:
 
 
 def evaluate(
-    estimator: Estimator,
+    estimator: Estimator | Committee,
     samples: Sequence[Sample],
     *,
     species: Sequence[str] | None = None,
@@ -93,7 +94,8 @@ def evaluate(
     Parameters
     ----------
     estimator
-        Any model; its card says whether it sees thermal or inherent positions.
+        Any model; its card says what it sees: thermal or inherent positions, or cage states too, which are
+        made where samples of a Kob–Andersen mixture have none.
     samples
         Labelled structures.
     species
@@ -150,7 +152,7 @@ def evaluate(
     for given in progress(samples):
         _check_alike(given, data_times, card.species)
         sample = given if given.length_scale != 1 else given.in_units_of(scale)
-        structure = input_structure(sample, card.input_positions)
+        structure = seen_structure(sample, card)
         _check_like_training(card, sample, structure, warned)
         predicted = estimator.unchecked(structure)
         check_finite(card, structure, predicted)

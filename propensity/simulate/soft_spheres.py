@@ -47,23 +47,52 @@ def sizes(n: int, spread: float) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def neighbours(x, box, reach, counts, listed):  # type: ignore[no-untyped-def]
-    """Fill ``listed`` (N, M) with all particles within ``reach`` of each; False when M is too few."""
-    n = len(x)
-    counts[:] = 0
+    """Fill ``listed`` (N, M) with all particles within ``reach`` of each; False when M is too few.
+
+    Particles are sorted into cells at least ``reach`` wide, so that the time is linear in their number; a
+    direction of less than three such cells is one cell.
+    """
+    n, inverse = len(x), 1 / box
+    across, cell = np.ones(3, np.int64), np.zeros(n, np.int64)
+    for k in range(3):
+        if box[k] >= 3 * reach:
+            across[k] = int(box[k] / reach)
+    first = np.zeros(across.prod() + 1, np.int64)
     for i in range(n):
-        for j in range(i + 1, n):
-            d2 = 0.0
-            for k in range(3):
-                d = x[i, k] - x[j, k]
-                d -= box[k] * np.rint(d / box[k])
-                d2 += d * d
-            if d2 < reach * reach:
-                if counts[i] >= listed.shape[1] or counts[j] >= listed.shape[1]:
-                    return False
-                listed[i, counts[i]] = j
-                counts[i] += 1
-                listed[j, counts[j]] = i
-                counts[j] += 1
+        for k in range(3):
+            share = x[i, k] * inverse[k]
+            cell[i] = cell[i] * across[k] + min(int((share - math.floor(share)) * across[k]), across[k] - 1)
+        first[cell[i] + 1] += 1
+    first = np.cumsum(first)
+    order, filled = np.zeros(n, np.int64), first[:-1].copy()
+    for i in range(n):
+        order[filled[cell[i]]] = i
+        filled[cell[i]] += 1
+    inside = x[order]  # in the order of the cells
+    counts[:] = 0
+    for own in range(len(first) - 1):
+        for step in range(14):  # this cell and half of those around it, so that a pair is met once
+            a, b, c = (step + 13) // 9 - 1, (step + 13) // 3 % 3 - 1, (step + 13) % 3 - 1
+            if (a != 0 and across[0] == 1) or (b != 0 and across[1] == 1) or (c != 0 and across[2] == 1):
+                continue
+            other = (own // (across[1] * across[2]) + a) % across[0]
+            other = other * across[1] + (own // across[2] + b) % across[1]
+            other = other * across[2] + (own + c) % across[2]
+            for p in range(first[own], first[own + 1]):
+                for q in range(p + 1 if step == 0 else first[other], first[other + 1]):
+                    d2 = 0.0
+                    for k in range(3):
+                        d = inside[p, k] - inside[q, k]
+                        d -= box[k] * np.rint(d * inverse[k])
+                        d2 += d * d
+                    if d2 < reach * reach:
+                        i, j = order[p], order[q]
+                        if counts[i] >= listed.shape[1] or counts[j] >= listed.shape[1]:
+                            return False
+                        listed[i, counts[i]] = j
+                        counts[i] += 1
+                        listed[j, counts[j]] = i
+                        counts[j] += 1
     return True
 
 
@@ -90,7 +119,8 @@ def forces(x, box, diameters, counts, listed, f):  # type: ignore[no-untyped-def
     """Fill ``f`` (N, 3); returns potential energy and virial Σ r·f over pairs."""
     energy = virial = 0.0
     f[:] = 0.0
-    dr = np.empty(3)
+    dr, inverse = np.empty(3), 1 / box
+    farthest = (CUT * diameters.max()) ** 2
     for i in range(len(x)):
         for m in range(counts[i]):
             j = listed[i, m]
@@ -99,9 +129,11 @@ def forces(x, box, diameters, counts, listed, f):  # type: ignore[no-untyped-def
             d2 = 0.0
             for k in range(3):
                 d = x[i, k] - x[j, k]
-                d -= box[k] * np.rint(d / box[k])
+                d -= box[k] * np.rint(d * inverse[k])
                 dr[k] = d
                 d2 += d * d
+            if d2 > farthest:
+                continue
             s = 0.5 * (diameters[i] + diameters[j]) * (1 - NON_ADDITIVE * abs(diameters[i] - diameters[j]))
             u = d2 / (s * s)
             if u < CUT * CUT:

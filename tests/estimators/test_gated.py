@@ -121,3 +121,30 @@ def test_cage_states_are_made_once_and_given_ones_used(minimum, monkeypatch):
     bare = Structure(minimum.positions, minimum.types, minimum.cell, True, minimum.thermal_offset)
     np.testing.assert_allclose(predictor.predict(bare), expected, atol=1e-9)
     assert made == [("lj/cut force-shifted", {"temperature": 0.44, "radii": [0.25, 0.45], "steps": 3300})]
+
+
+@pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")  # no liquid
+def test_scores_are_those_of_the_committee_that_predicts(minimum, monkeypatch):
+    """Of thermal samples too: what the model sees is made from them, once for all members."""
+    from propensity.estimators.committee import Committee, load_committee
+
+    made = []
+    monkeypatch.setattr(
+        propensity.physics.cage, "cage_state", lambda s, *_, **__: made.append(s) or minimum.cage
+    )
+    predicted = Predictor("ka-cage", device="cpu").predict(minimum)
+    committee = load_committee("ka-cage", "cpu")
+    assert isinstance(committee, Committee) and committee.card.name == "ka-cage"
+    thermal = Structure(minimum.positions + minimum.thermal_offset, minimum.types, minimum.cell)
+    sample = Sample(
+        thermal,
+        np.array(committee.card.times),
+        predicted,
+        "own",
+        inherent_positions=minimum.positions,
+        temperature=0.44,
+        potential="lj/cut force-shifted",
+    )
+    score = evaluate(committee, [sample], n_resamples=1)
+    assert len(made) == 1 and score.pooled.min() > 1 - 1e-6
+    assert not isinstance(load_committee("ka-default", "cpu"), Committee)

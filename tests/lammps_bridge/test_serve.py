@@ -49,7 +49,10 @@ def hello(
 
 
 def frame(
-    connection: socket.socket, n: int = 120, tags: np.ndarray | None = None
+    connection: socket.socket,
+    n: int = 120,
+    tags: np.ndarray | None = None,
+    radii: np.ndarray | None = None,
 ) -> tuple[int, str, np.ndarray]:
     liquid = make_liquid(n)
     arrays = (
@@ -58,9 +61,11 @@ def frame(
         (liquid.types + 1).astype("i4"),
         np.ones(n, "i4"),
         liquid.positions,
+        *([] if radii is None else [radii]),
     )
+    flags = 7 if radii is None else 15
     connection.sendall(
-        struct.pack("=4sqq", b"FRAM", 7, n) + b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
+        struct.pack("=4sqq", b"FRAM", flags, n) + b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
     )
     return reply(connection)
 
