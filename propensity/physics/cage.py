@@ -44,8 +44,11 @@ RADII = (0.25, 0.45)
 #: Steps of each replica and those of them that are dropped; time step, friction and stiffness in LJ units.
 STEPS, SKIP, EVERY = 3300, 300, 5
 TIME_STEP, FRICTION, STIFFNESS = 0.01, 1.0, 500.0
-#: Range of the list in use beyond the cut, and how far beyond the outer wall a particle is thought to come.
-SKIN, BEYOND = 0.35, 0.05
+#: How far beyond its wall a particle is thought to come.
+BEYOND = 0.05
+#: On the CPU, pairs whose inherent distance is beyond this share of their cut act every ``OUTER`` steps only,
+#: and those beyond the cut by ``APART`` σ not at all: both particles would have to come half of it.
+NEAR, OUTER, APART = 0.7, 4, 0.5
 
 
 def cage_state(
@@ -197,32 +200,27 @@ def _restricted(
     from propensity.physics.cage_kernels import restricted_dynamics
 
     n, walls = len(structure), len(radii)
-    start, source, vectors = _half_list(structure, max(radii))
+    near, far = _half_lists(structure, max(radii))
     d = np.zeros(n * 3 * LANES, dtype=np.float32)
     noise = np.random.default_rng(seed)
     v = (noise.standard_normal(len(d)) * math.sqrt(temperature)).astype(np.float32)
     sums = np.zeros(n * 9 * LANES, dtype=np.float32)
     keep = math.exp(-FRICTION * TIME_STEP)
     amplitude = math.sqrt(3 * temperature * (1 - keep**2))  # a uniform number has variance ⅓
+    lanes = np.repeat(radii, LANES // walls).astype(np.float32)
     count = restricted_dynamics(
-        start,
-        source,
-        vectors,
+        near,
+        far,
         structure.types,
         _pair_rows(potential),
         d,
         v,
         sums,
-        steps,
-        SKIP,
-        EVERY,
-        TIME_STEP,
-        keep,
-        amplitude,
-        np.repeat(radii, LANES // walls).astype(np.float32),
-        STIFFNESS,
-        SKIN,
-        int(noise.integers(2**31)),
+        steps=steps,
+        skip=SKIP,
+        every=EVERY,
+        outer=OUTER,
+        motion=(TIME_STEP, keep, amplitude, lanes, STIFFNESS, int(noise.integers(2**31))),
     )
     moments = sums.reshape(n, 9, walls, -1).transpose(2, 0, 1, 3).astype(np.float64) / count
     error = np.sqrt(moments[:, :, :3].var(axis=3, ddof=1).mean(axis=(1, 2)) / (LANES // walls))
@@ -232,18 +230,27 @@ def _restricted(
     return offset, second - offset[..., :, None] * offset[..., None, :], error
 
 
-def _half_list(structure: Structure, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs that can come within the cut while both stay behind their walls, each once, sorted by i."""
-    reach = CUT * SIGMA + 2 * (radius + BEYOND)
+def _half_lists(structure: Structure, radius: float) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Near and far pairs that can come within the cut while both stay behind their walls, each once.
+
+    As starts by i, others and vectors.
+    """
+    cut = CUT * SIGMA
+    reach = cut + min(2 * (radius + BEYOND), APART)
     edge_index, edge_vec = neighbour_list(structure, float(reach.max()))
     j, i, vectors = edge_index[0].numpy(), edge_index[1].numpy(), edge_vec.numpy()
-    types = structure.types
-    near = np.einsum("ea,ea->e", vectors, vectors) < reach[types[i], types[j]] ** 2
-    # A pair across several images comes once each way; particles never meet their own images.
-    near &= (i < j) & (i != j)
-    i, j, vectors = i[near], j[near], vectors[near]
-    start = np.searchsorted(i, np.arange(len(structure) + 1))
-    return start.astype(np.int64), j.astype(np.int64), vectors.astype(np.float32)
+    kinds = structure.types[i], structure.types[j]
+    square = np.einsum("ea,ea->e", vectors, vectors)
+    # A pair across several images comes once each way; particles never meet their own images.  Which way
+    # counts alternates, so that all have as many.
+    once = ((i < j) == ((i + j) % 2 == 0)) & (i != j)
+    close = square < (NEAR * cut[kinds]) ** 2
+    lists = []
+    for chosen in (once & close, once & ~close & (square < reach[kinds] ** 2)):
+        start = np.searchsorted(i[chosen], np.arange(len(structure) + 1))
+        others = j[chosen].astype(np.int64)
+        lists.append((start.astype(np.int64), others, vectors[chosen].astype(np.float32)))
+    return lists
 
 
 def _pair_rows(potential: str) -> np.ndarray:

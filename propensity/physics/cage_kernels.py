@@ -1,163 +1,117 @@
 """Steps of the restricted dynamics: 16 replicas of one structure side by side, lane by lane.
 
-Symbols: ``d`` displacements from the inherent positions, ``v`` velocities and ``f`` forces, flat arrays of
-(N, 3, 16) in float32; a pair (i, j) is listed once, with the vector R_j − R_i between inherent positions.
+Symbols: ``d`` displacements from the inherent positions and ``v`` velocities, flat arrays of (N, 3, 16) in
+float32; ``f`` forces, (BLOCKS, N·3·16), whose sum over blocks counts, since each block writes its own; a pair
+(i, j) is listed once, with the vector R_j − R_i between inherent positions.
 """
 
 # mypy: disable-error-code="misc, no-untyped-def, call-arg, type-arg"
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from propensity.compiling import njit
-from propensity.physics.cage_lanes import lane_min, largest, noise, pull, subtract, wall
+from propensity.physics.cage_lanes import noise, pull, subtract, wall
 from propensity.simd import LANES, add, fma, load, mul, splat, store
+from propensity.threads import share
 
 ROW = 3 * LANES
+#: Particles are cut into so many parts, on as many threads at most; fixed, so that sums never depend on them.
+BLOCKS = 4
 
 
-@njit(nogil=True)
-def restricted_dynamics(
-    start,
-    source,
-    vectors,
-    types,
-    pairs,
-    d,
-    v,
-    sums,
-    steps,
-    skip,
-    every,
-    dt,
-    ou,
-    amplitude,
-    radius,
-    stiffness,
-    skin,
-    seed,
-):
-    """Advance ``d`` and ``v`` by ``steps`` steps of dt; of those after ``skip`` every ``every``-th enters
-    ``sums``.
+def restricted_dynamics(near, far, types, pairs, d, v, sums, *, steps, skip, every, outer, motion):
+    """Advance ``d`` and ``v``; of the steps after ``skip`` every ``every``-th enters ``sums`` (N, 9, 16).
 
-    ``radius`` holds that of each lane.  Reads the list of all pairs that can come within reach; writes d, v
-    and sums (N, 9, 16).  Returns the number of configurations in the sums.
+    Lists are start (N + 1,), other (M,) and vectors (M, 3).  Forces of the pairs ``far`` act every
+    ``outer``-th step, ``outer``-fold (M. Tuckerman, B. J. Berne and G. J. Martyna, J. Chem. Phys. 97, 1990
+    (1992)): they change slowly and are the most.  ``motion``: time step, what friction leaves of a velocity,
+    amplitude of the noise, radius of each lane's wall, its stiffness, and seed.  Returns the number of
+    configurations in the sums.
     """
-    n = len(types)
-    f, base = np.zeros_like(d), d.copy()
-    end, near, near_vectors = np.zeros(n, np.int64), np.empty_like(source), np.empty_like(vectors)
-    moved, counted = np.inf, 0
+    f = np.zeros((BLOCKS, len(d)), dtype=np.float32)
+    counted = 0
     for step in range(steps):
-        if not moved < (skin / 2) ** 2:
-            _select(start, source, vectors, types, pairs, d, skin, end, near, near_vectors)
-            base[:] = d
-        _forces(start, end, near, near_vectors, types, pairs, d, f)
-        moved = _advance(d, v, f, base, step, dt, ou, amplitude, radius, stiffness, seed)
-        if step >= skip and (step - skip) % every == 0:
-            _accumulate(d, sums)
-            counted += 1
+        share(_forces, BLOCKS, *near, types, pairs, d, f, 1.0, True)
+        if step % outer == 0:
+            share(_forces, BLOCKS, *far, types, pairs, d, f, float(outer), False)
+        now = step >= skip and (step - skip) % every == 0
+        share(_advance, BLOCKS, d, v, f, sums, now, step, *motion)
+        counted += now
     return counted
 
 
 @njit(nogil=True)
-def _apart(d, i, j, x, y, z, out):
-    """Vectors from i to j in all lanes, into three rows of ``out``; returns their squared lengths."""
-    dx = add(splat(d, x), subtract(load(d, j * ROW), load(d, i * ROW)))
-    dy = add(splat(d, y), subtract(load(d, j * ROW + LANES), load(d, i * ROW + LANES)))
-    dz = add(splat(d, z), subtract(load(d, j * ROW + 2 * LANES), load(d, i * ROW + 2 * LANES)))
-    store(out, 0, dx)
-    store(out, LANES, dy)
-    store(out, 2 * LANES, dz)
-    return fma(dx, dx, fma(dy, dy, mul(dz, dz)))
+def _forces(first, last, blocks, start, other, vectors, types, pairs, d, f, scale, fresh):
+    """Add the forces of all pairs of some blocks, times ``scale``, to zero (``fresh``) or what is there."""
+    n = len(types)
+    factor = splat(d, np.float32(scale))
+    for block in range(first, last):
+        own = f[block]
+        if fresh:
+            own[:] = 0
+        for i in range(n * block // blocks, n * (block + 1) // blocks):
+            a = i * ROW
+            xi, yi, zi = load(d, a), load(d, a + LANES), load(d, a + 2 * LANES)
+            fx, fy, fz = load(own, a), load(own, a + LANES), load(own, a + 2 * LANES)
+            for k in range(start[i], start[i + 1]):
+                j = other[k]
+                b = j * ROW
+                x = subtract(add(splat(d, vectors[k, 0]), load(d, b)), xi)
+                y = subtract(add(splat(d, vectors[k, 1]), load(d, b + LANES)), yi)
+                z = subtract(add(splat(d, vectors[k, 2]), load(d, b + 2 * LANES)), zi)
+                w = pull(fma(x, x, fma(y, y, mul(z, z))), pairs, (2 * types[i] + types[j]) * 5)
+                w = mul(factor, w)
+                x, y, z = mul(w, x), mul(w, y), mul(w, z)
+                fx, fy, fz = add(fx, x), add(fy, y), add(fz, z)
+                store(own, b, subtract(load(own, b), x))
+                store(own, b + LANES, subtract(load(own, b + LANES), y))
+                store(own, b + 2 * LANES, subtract(load(own, b + 2 * LANES), z))
+            store(own, a, fx)
+            store(own, a + LANES, fy)
+            store(own, a + 2 * LANES, fz)
 
 
 @njit(nogil=True)
-def _select(start, source, vectors, types, pairs, d, skin, end, near, near_vectors):
-    """Of all pairs those that a lane has within cut + skin: the list of the next steps."""
-    out = np.empty(ROW, np.float32)
-    for i in range(len(types)):
-        at = start[i]
-        for k in range(start[i], start[i + 1]):
-            j = source[k]
-            reach = math.sqrt(pairs[(2 * types[i] + types[j]) * 5]) + skin
-            square = _apart(d, i, j, vectors[k, 0], vectors[k, 1], vectors[k, 2], out)
-            if lane_min(square) < reach * reach:
-                near[at] = j
-                near_vectors[at] = vectors[k]
-                at += 1
-        end[i] = at
-
-
-@njit(nogil=True)
-def _forces(start, end, near, near_vectors, types, pairs, d, f):
-    """Forces of all pairs of the list."""
-    f[:] = 0
-    for i in range(len(types)):
-        a = i * ROW
-        xi, yi, zi = load(d, a), load(d, a + LANES), load(d, a + 2 * LANES)
-        fx, fy, fz = load(f, a), load(f, a + LANES), load(f, a + 2 * LANES)
-        for k in range(start[i], end[i]):
-            j = near[k]
-            b = j * ROW
-            x = subtract(add(splat(d, near_vectors[k, 0]), load(d, b)), xi)
-            y = subtract(add(splat(d, near_vectors[k, 1]), load(d, b + LANES)), yi)
-            z = subtract(add(splat(d, near_vectors[k, 2]), load(d, b + 2 * LANES)), zi)
-            w = pull(fma(x, x, fma(y, y, mul(z, z))), pairs, (2 * types[i] + types[j]) * 5)
-            x, y, z = mul(w, x), mul(w, y), mul(w, z)
-            fx, fy, fz = add(fx, x), add(fy, y), add(fz, z)
-            store(f, b, subtract(load(f, b), x))
-            store(f, b + LANES, subtract(load(f, b + LANES), y))
-            store(f, b + 2 * LANES, subtract(load(f, b + 2 * LANES), z))
-        store(f, a, fx)
-        store(f, a + LANES, fy)
-        store(f, a + 2 * LANES, fz)
-
-
-@njit(nogil=True)
-def _advance(d, v, f, base, step, dt, ou, amplitude, radius, stiffness, seed):
-    """Wall, kick, half a drift, friction and noise, half a drift; returns the largest squared way since
-    ``base``.
+def _advance(first, last, blocks, d, v, f, sums, counts, step, dt, ou, amplitude, radius, stiffness, seed):
+    """Wall, kick, half a drift, friction and noise, half a drift of some blocks of particles, whose places
+    enter the sums where ``counts``.
     """
     n = len(d) // ROW
-    most = splat(d, np.float32(0))
     whole, half, keep = splat(d, np.float32(dt)), splat(d, np.float32(dt / 2)), splat(d, np.float32(ou))
     strength, minus = splat(d, np.float32(amplitude)), splat(d, np.float32(-1))
     reach = load(radius, 0)
-    for i in range(n):
+    for i in range(n * first // blocks, n * last // blocks):
         a = i * ROW
         x, y, z = load(d, a), load(d, a + LANES), load(d, a + 2 * LANES)
         w = mul(minus, wall(fma(x, x, fma(y, y, mul(z, z))), reach, np.float32(stiffness)))
-        way = splat(d, np.float32(0))
         for c in range(3):
             at = a + c * LANES
             x = load(d, at)
-            speed = fma(whole, fma(w, x, load(f, at)), load(v, at))
+            force = mul(w, x)
+            for block in range(len(f)):
+                force = add(force, load(f[block], at))
+            speed = fma(whole, force, load(v, at))
             x = fma(half, speed, x)
             speed = fma(strength, noise((step * n + i) * 3 + c, seed), mul(keep, speed))
-            x = fma(half, speed, x)
             store(v, at, speed)
-            store(d, at, x)
-            x = subtract(x, load(base, at))
-            way = fma(x, x, way)
-        most = largest(most, way)
-    return -lane_min(mul(minus, most))
+            store(d, at, fma(half, speed, x))
+        if counts:
+            _accumulate(i, d, sums)
 
 
 @njit(nogil=True)
-def _accumulate(d, sums):
-    """Add displacements and their products xx yy zz xy xz yz."""
-    for i in range(len(d) // ROW):
-        a, s = i * ROW, 3 * i * ROW
-        x, y, z = load(d, a), load(d, a + LANES), load(d, a + 2 * LANES)
-        store(sums, s, add(load(sums, s), x))
-        store(sums, s + LANES, add(load(sums, s + LANES), y))
-        store(sums, s + 2 * LANES, add(load(sums, s + 2 * LANES), z))
-        store(sums, s + 3 * LANES, fma(x, x, load(sums, s + 3 * LANES)))
-        store(sums, s + 4 * LANES, fma(y, y, load(sums, s + 4 * LANES)))
-        store(sums, s + 5 * LANES, fma(z, z, load(sums, s + 5 * LANES)))
-        store(sums, s + 6 * LANES, fma(x, y, load(sums, s + 6 * LANES)))
-        store(sums, s + 7 * LANES, fma(x, z, load(sums, s + 7 * LANES)))
-        store(sums, s + 8 * LANES, fma(y, z, load(sums, s + 8 * LANES)))
+def _accumulate(i, d, sums):
+    """Add the displacements of particle ``i`` and their products xx yy zz xy xz yz."""
+    a, s = i * ROW, 3 * i * ROW
+    x, y, z = load(d, a), load(d, a + LANES), load(d, a + 2 * LANES)
+    store(sums, s, add(load(sums, s), x))
+    store(sums, s + LANES, add(load(sums, s + LANES), y))
+    store(sums, s + 2 * LANES, add(load(sums, s + 2 * LANES), z))
+    store(sums, s + 3 * LANES, fma(x, x, load(sums, s + 3 * LANES)))
+    store(sums, s + 4 * LANES, fma(y, y, load(sums, s + 4 * LANES)))
+    store(sums, s + 5 * LANES, fma(z, z, load(sums, s + 5 * LANES)))
+    store(sums, s + 6 * LANES, fma(x, y, load(sums, s + 6 * LANES)))
+    store(sums, s + 7 * LANES, fma(x, z, load(sums, s + 7 * LANES)))
+    store(sums, s + 8 * LANES, fma(y, z, load(sums, s + 8 * LANES)))

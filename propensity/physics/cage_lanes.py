@@ -1,4 +1,4 @@
-"""What the restricted dynamics does with vectors of 16 replicas: pair forces, wall, noise, extremes."""
+"""What the restricted dynamics does with vectors of 16 replicas: pair forces, wall, noise."""
 
 from __future__ import annotations
 
@@ -31,32 +31,6 @@ def _spread(builder: Any, value: Any) -> Any:
 def subtract(typingctx: Any, a: Any, b: Any) -> Any:
     """A − b."""
     return _VECTOR(a, b), lambda context, builder, signature, args: builder.fsub(*args)
-
-
-@intrinsic
-def largest(typingctx: Any, a: Any, b: Any) -> Any:
-    """The larger of a and b, lane by lane."""
-
-    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.select(builder.fcmp_ordered(">", *args), *args)
-
-    return _VECTOR(a, b), build
-
-
-@intrinsic
-def lane_min(typingctx: Any, vector: Any) -> Any:
-    """Least number of all lanes."""
-
-    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        value, half = args[0], LANES // 2
-        while half:
-            order = ir.Constant(_INT, [k ^ half for k in range(LANES)])
-            other = builder.shuffle_vector(value, value, order)
-            value = builder.select(builder.fcmp_ordered("<", value, other), value, other)
-            half //= 2
-        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
-
-    return types.float32(vector), build
 
 
 @intrinsic

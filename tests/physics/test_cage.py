@@ -8,6 +8,7 @@ import ase
 import numpy as np
 import pytest
 
+import propensity.physics.cage
 from propensity import cage_state, inherent_structure
 from propensity.data import Sample, StoreWriter, open_dataset
 from propensity.data.convert import convert
@@ -55,15 +56,42 @@ def by_ase(minimum: Structure, temperature: float, radius: float, steps: int, sk
 
 def test_dynamics_is_that_of_another_code(minimum, found):
     ways = by_ase(minimum, 0.44, 0.25, 1500, 300)
-    ours, theirs = np.trace(found.covariance[0], axis1=1, axis2=2), ways.var(axis=0).sum(axis=1)
+    blocks = ways.reshape(6, -1, 420, 3).mean(axis=1)
+    # One trajectory doesn't know the variance of its own mean, which that of 16 replicas has.
+    missing = (blocks.var(axis=0, ddof=1) / 6).sum(axis=1)
+    ours, theirs = np.trace(found.covariance[0], axis1=1, axis2=2), ways.var(axis=0).sum(axis=1) + missing
     for species in (0, 1):
         chosen = minimum.types == species
         assert theirs[chosen].mean() == pytest.approx(ours[chosen].mean(), rel=0.06)
     assert np.corrcoef(np.log(ours), np.log(theirs))[0, 1] > 0.7
-    blocks = ways.reshape(6, -1, 420, 3).mean(axis=1)
     error = np.hypot(blocks.std(axis=0, ddof=1) / np.sqrt(6), found.error[0])
     apart = ways.mean(axis=0) - found.offset[0]
     assert np.sqrt(np.square(apart).mean()) == pytest.approx(np.sqrt(np.square(error).mean()), rel=0.25)
+
+
+def test_far_pairs_may_act_less_often(minimum, found, monkeypatch):
+    """Statistics are those of dynamics in which every pair acts at every step, however far it is."""
+    monkeypatch.setattr(propensity.physics.cage, "OUTER", 1)
+    monkeypatch.setattr(propensity.physics.cage, "APART", 9.0)
+    every = cage_state(minimum, SMOOTH, 0.44, radii=(0.25,), steps=STEPS, seed=2)
+    for species in (0, 1):
+        chosen = minimum.types == species
+        ours, theirs = (np.trace(s.covariance[0], axis1=1, axis2=2)[chosen].mean() for s in (found, every))
+        assert ours == pytest.approx(theirs, rel=0.06)
+    apart = np.sqrt(np.square(found.offset - every.offset).mean())
+    assert apart == pytest.approx(np.hypot(found.error[0], every.error[0]), rel=0.15)
+
+
+def test_threads_change_no_bit(minimum):
+    import torch
+
+    before = torch.get_num_threads()
+    found = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        found.append(cage_state(minimum, SMOOTH, 0.44, radii=(0.25,), steps=310, seed=1).offset)
+    torch.set_num_threads(before)
+    np.testing.assert_array_equal(*found)
 
 
 def test_seeds_and_errors(minimum, found):
