@@ -302,9 +302,13 @@ def test_glassbench_runs_that_were_wrapped_into_the_box(data):
 
 @pytest.mark.parametrize(
     ("temperature", "times", "tau"),
-    [("0.44", [0.13, 4120, 130000], 4120), ("0.50", [0.108, 217, 6860], None),
-     ("0.56", [0.104, 52, 1650], None), ("0.64", [0.032, 16.5, 520], None)],
-)  # fmt: skip
+    [
+        ("0.44", [0.13, 4120, 130000], 4120),
+        ("0.50", [0.108, 217, 6860], None),
+        ("0.56", [0.104, 52, 1650], None),
+        ("0.64", [0.032, 16.5, 520], None),
+    ],
+)
 def test_glassbench_in_three_dimensions(temperature, times, tau, tmp_path):
     (tmp_path / "train").mkdir()
     raw = glassbench(3)

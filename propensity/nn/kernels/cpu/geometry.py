@@ -90,9 +90,21 @@ def _ladder(l_max: int) -> tuple[np.ndarray, np.ndarray]:
 
 @njit(nogil=True)
 def _geometry(
-    first, last, blocks, vectors, edge_of_slot, live, cutoff, smooth, places, values, n_y, n_basis,
-    harmonics, basis
-):  # fmt: skip
+    first,
+    last,
+    blocks,
+    vectors,
+    edge_of_slot,
+    live,
+    cutoff,
+    smooth,
+    places,
+    values,
+    n_y,
+    n_basis,
+    harmonics,
+    basis,
+):
     """Harmonics, by the ladder Y_{l+1} = Σ value · Y_l · Y_1, and Bessel functions of the edges of slot rows.
 
     Reads   vectors (E, 3), edge_of_slot and live bits of the slots, places and values of the ladder.
