@@ -86,7 +86,18 @@ class Annotator:
         self._error: BaseException | None = None
 
     def attach(self) -> Annotator:
-        """Define property and fix, and predict the present configuration."""
+        """Define property and fix, and predict the present configuration.
+
+        Returns
+        -------
+        Annotator
+            Itself.
+
+        Raises
+        ------
+        InputError
+            When it is attached already, or LAMMPS holds no atoms yet.
+        """
         if self._live is not None:
             raise InputError("the annotator is attached already: detach it first.")
         if not self.lmp.extract_setting("box_exist") or self.lmp.get_natoms() == 0:

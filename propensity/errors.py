@@ -38,6 +38,19 @@ class PropensityWarning(UserWarning):
 
 
 def suggest(name: object, allowed: Iterable[object]) -> str:
-    """Return ``"; the nearest is 'x'"`` for a name that is close to an allowed one, or an empty string."""
+    """Return ``"; the nearest is 'x'"`` for a name that is close to an allowed one, or an empty string.
+
+    Parameters
+    ----------
+    name
+        What was given.
+    allowed
+        What could have been given.
+
+    Returns
+    -------
+    str
+        To be appended to a message.
+    """
     close = difflib.get_close_matches(str(name), [str(a) for a in allowed], n=1)
     return f"; the nearest is {close[0]!r}" if close else ""

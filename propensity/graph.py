@@ -74,6 +74,13 @@ class Graph(Data):
     ``torch_geometric`` moves, pins and batches it.  Types and edges are always there, all else where the
     model or the loss wants it (``"scalars" in graph``).
 
+    Parameters
+    ----------
+    num_nodes
+        Number of particles; None: as the fields say.
+    **fields
+        Tensors by the names of :data:`FIELDS`.
+
     Raises
     ------
     AttributeError
@@ -115,7 +122,13 @@ class Graph(Data):
         return self.num_nodes if FIELDS[key].is_index else 0
 
     def tensors(self) -> Iterator[tuple[str, Field, torch.Tensor]]:
-        """Name, declaration and values of every field that is there."""
+        """Name, declaration and values of every field that is there.
+
+        Returns
+        -------
+        Iterator
+            In the order of :data:`FIELDS`.
+        """
         for name, field in FIELDS.items():
             if name in self:
                 yield name, field, self[name]
@@ -145,7 +158,13 @@ class Graph(Data):
                 )
 
     def between_thermal_positions(self) -> Graph:
-        """The same particles with their thermal edges in place of the others."""
+        """The same particles with their thermal edges in place of the others.
+
+        Returns
+        -------
+        Graph
+            Shares its tensors with this one.
+        """
         fields = {
             "types": self.types,
             "edge_index": self.thermal_edge_index,
@@ -159,6 +178,16 @@ def join_graphs(graphs: Sequence[Graph]) -> Graph:
     """One graph of several, particle after particle; a single one is returned as it is.
 
     ``torch_geometric.data.Batch`` with fewer copies between processor and device.
+
+    Parameters
+    ----------
+    graphs
+        With the same fields, on one device.
+
+    Returns
+    -------
+    Graph
+        Edges count particles through all graphs.
     """
     if len(graphs) == 1:
         return graphs[0]

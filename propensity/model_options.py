@@ -57,7 +57,23 @@ class PredictorOptions(ModelOptions, total=False):
 
 
 def chosen_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
-    """The precision by name; None is single."""
+    """The precision by name; None is single.
+
+    Parameters
+    ----------
+    dtype
+        A dtype or its name.
+
+    Returns
+    -------
+    torch.dtype
+        ``torch.float32`` or ``torch.float64``.
+
+    Raises
+    ------
+    InputError
+        For any other.
+    """
     names = {None: torch.float32, "float32": torch.float32, "float64": torch.float64}
     chosen = dtype if isinstance(dtype, torch.dtype) else names.get(dtype)
     if chosen not in (torch.float32, torch.float64):
@@ -66,7 +82,25 @@ def chosen_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
 
 
 def chosen_times(known: np.ndarray, wanted: Sequence[float] | float | None) -> np.ndarray:
-    """Indices into the times of a model."""
+    """Indices into the times of a model.
+
+    Parameters
+    ----------
+    known
+        Times of the model, shape (n_times,), in LJ units.
+    wanted
+        Some of these, to 0.1 %; None: all.
+
+    Returns
+    -------
+    numpy.ndarray
+        In the order of ``wanted``.
+
+    Raises
+    ------
+    InputError
+        For a time that the model doesn't have.
+    """
     if wanted is None:
         return np.arange(len(known))
     values = np.atleast_1d(np.asarray(wanted, dtype=float))

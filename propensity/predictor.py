@@ -144,11 +144,15 @@ class Predictor(Committee):
         Returns
         -------
         float64, shape (N, n_times), or (K, n_times) in the order of ``atoms``.
+        numpy.ndarray
+            Mean of the committee where there are several models; NaN for species without training.
 
         Raises
         ------
         InputError
             For a structure that the model can't predict, or atoms that aren't there.
+        PropensityError
+            When memory runs out, or predictions are not finite.
         """
         if atoms is None:
             return cast("np.ndarray", self.predict_committee(structure).mean(axis=0))
@@ -202,7 +206,25 @@ class Predictor(Committee):
         return predictions
 
     def predict_committee(self, structure: Structure) -> np.ndarray:
-        """Propensities by each model of the committee, float64, shape (n_models, N, n_times)."""
+        """Propensities by each model of the committee, float64, shape (n_models, N, n_times).
+
+        Parameters
+        ----------
+        structure
+            Any :class:`~propensity.Structure`, in the units of its files.
+
+        Returns
+        -------
+        numpy.ndarray
+            As :meth:`predict`, before the mean.
+
+        Raises
+        ------
+        InputError
+            As :meth:`predict`.
+        PropensityError
+            As :meth:`predict`.
+        """
         return self._members(structure, self._seen(structure))
 
     def _members(self, structure: Structure, reduced: Structure) -> np.ndarray:
@@ -225,6 +247,16 @@ class Predictor(Committee):
 
         Of a structure that was just predicted, nothing is computed again.
 
+        Parameters
+        ----------
+        structure
+            Any :class:`~propensity.Structure`, in the units of its files.
+
+        Returns
+        -------
+        Likeness
+            Reasons for doubt by topic, and the distance from the training set.
+
         Raises
         ------
         InputError
@@ -238,12 +270,28 @@ class Predictor(Committee):
         return known
 
     def known_likeness(self, structure: Structure) -> Likeness | None:
-        """Likeness of a structure that was predicted; None of others."""
+        """Likeness of a structure that was predicted; None of others.
+
+        Parameters
+        ----------
+        structure
+            The same object that was predicted.
+
+        Returns
+        -------
+        Likeness or None
+            As :meth:`likeness`, without computing.
+        """
         with self._warning:
             return self._likeness.get(structure)
 
     def columns(self, structure: Structure) -> dict[str, np.ndarray]:
         """Predictions under the names that every adapter and file uses.
+
+        Parameters
+        ----------
+        structure
+            Any :class:`~propensity.Structure`, in the units of its files.
 
         Returns
         -------
@@ -252,6 +300,11 @@ class Predictor(Committee):
             knows its errors also ``propensity_std`` (N,) and ``propensities_std`` (N, n_times), the standard
             error of the true propensity.  A committee of models that don't know theirs gives the sample
             standard deviation (n_models − 1) between them, which is no more than a hint.
+
+        Raises
+        ------
+        InputError
+            As :meth:`predict`.
         """
         members, k = self.predict_committee(structure), self.default_time_index
         mean = members.mean(axis=0)
@@ -266,6 +319,16 @@ class Predictor(Committee):
 
         The width of what one run may do, shape (N,), in the units of the structure; ``propensity_std`` is the
         error of its mean.
+
+        Parameters
+        ----------
+        structure
+            Any :class:`~propensity.Structure`, in the units of its files.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (N,).
 
         Raises
         ------

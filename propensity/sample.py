@@ -129,6 +129,16 @@ class Sample:
     def in_units_of(self, length_scale: float) -> Sample:
         """The sample with every length divided by ``length_scale``, once: one that was divided stays.
 
+        Parameters
+        ----------
+        length_scale
+            Length of σ in the units of the sample.
+
+        Returns
+        -------
+        Sample
+            Lengths in σ.
+
         Raises
         ------
         DataError
@@ -158,7 +168,20 @@ class Sample:
         )
 
     def at_columns(self, columns: Sequence[int] | np.ndarray, times: np.ndarray | None = None) -> Sample:
-        """The labels at some times, by index along the time axis; ``times`` replaces what they are called."""
+        """The labels at some times, by index along the time axis; ``times`` replaces what they are called.
+
+        Parameters
+        ----------
+        columns
+            Indices along the time axis.
+        times
+            In LJ units, one for each column; None: those of the sample.
+
+        Returns
+        -------
+        Sample
+            Labels of shape (N, len(columns)).
+        """
         columns = np.asarray(columns, dtype=int)
 
         def pick(array: np.ndarray | None) -> np.ndarray | None:

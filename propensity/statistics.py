@@ -16,6 +16,21 @@ def moments(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Sums over the first axis that determine ρ: from two (N, ...) arrays to (..., 6); moments add up.
 
     The order is that of :data:`MOMENTS`.
+
+    Parameters
+    ----------
+    x, y
+        Arrays of equal shape (N, ...).
+
+    Returns
+    -------
+    numpy.ndarray
+        Float64, shape (..., 6).
+
+    Raises
+    ------
+    InputError
+        For arrays of unequal shape.
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.shape != y.shape:
@@ -27,7 +42,18 @@ def moments(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def pearson_of_moments(sums: np.ndarray) -> np.ndarray:
-    """ρ = cov(x, y) / √(var x · var y), from moments (..., 6) to (...); NaN where x or y is constant."""
+    """ρ = cov(x, y) / √(var x · var y), from moments (..., 6) to (...); NaN where x or y is constant.
+
+    Parameters
+    ----------
+    sums
+        From :func:`moments`, or a sum of several.
+
+    Returns
+    -------
+    numpy.ndarray
+        Between −1 and 1.
+    """
     n, sx, sy, sxx, syy, sxy = np.moveaxis(np.asarray(sums, dtype=np.float64), -1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         var_x, var_y = sxx / n - (sx / n) ** 2, syy / n - (sy / n) ** 2
@@ -38,7 +64,23 @@ def pearson_of_moments(sums: np.ndarray) -> np.ndarray:
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Pearson correlation along the first axis, from two (N, ...) arrays to (...)."""
+    """Pearson correlation along the first axis, from two (N, ...) arrays to (...).
+
+    Parameters
+    ----------
+    x, y
+        Arrays of equal shape (N, ...).
+
+    Returns
+    -------
+    numpy.ndarray
+        Between −1 and 1; NaN where x or y is constant.
+
+    Raises
+    ------
+    InputError
+        For arrays of unequal shape.
+    """
     return pearson_of_moments(moments(x, y))
 
 
@@ -53,6 +95,18 @@ def noise_ceiling(r: np.ndarray, n: np.ndarray | None = None) -> np.ndarray:
     full ensemble has reliability 2r/(1+r), and ρ with the truth is its root).  NaN for r ≤ 0, where the
     halves know nothing of each other, and with ``n``, the number of particles behind each r, where they are
     fewer than 30.
+
+    Parameters
+    ----------
+    r
+        Correlation of the two halves, any shape.
+    n
+        Number of particles behind each; None: enough.
+
+    Returns
+    -------
+    numpy.ndarray
+        In the shape of ``r``.
     """
     r = np.asarray(r, dtype=np.float64)
     known = r > 0 if n is None else (r > 0) & (np.asarray(n) >= ENOUGH)
@@ -61,7 +115,18 @@ def noise_ceiling(r: np.ndarray, n: np.ndarray | None = None) -> np.ndarray:
 
 
 def mean_over_structures(rho: np.ndarray) -> np.ndarray:
-    """Mean over the first axis that leaves out NaN (a structure without that species); NaN where all are."""
+    """Mean over the first axis that leaves out NaN (a structure without that species); NaN where all are.
+
+    Parameters
+    ----------
+    rho
+        Shape (n_structures, ...).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (...).
+    """
     valid = ~np.isnan(rho)
     count = valid.sum(axis=0)
     total = np.where(valid, rho, 0.0).sum(axis=0)
@@ -133,6 +198,17 @@ def _quantile(values: np.ndarray, ends: list[float]) -> np.ndarray:
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float]:
-    """Mean and standard error of independent values of any shape."""
+    """Mean and standard error of independent values of any shape.
+
+    Parameters
+    ----------
+    values
+        At least two.
+
+    Returns
+    -------
+    mean, error
+        In the units of the values.
+    """
     flat = values.ravel()
     return float(flat.mean()), float(flat.std(ddof=1) / np.sqrt(len(flat)))

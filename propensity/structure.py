@@ -152,11 +152,38 @@ class Structure:
         return None if self.volume is None else len(self) / self.volume
 
     def composition(self, n_species: int) -> np.ndarray:
-        """Fraction of particles of each species, shape (n_species,)."""
+        """Fraction of particles of each species, shape (n_species,).
+
+        Parameters
+        ----------
+        n_species
+            Number of species, those that are absent included.
+
+        Returns
+        -------
+        numpy.ndarray
+            Sums to 1.
+        """
         return np.bincount(self.types, minlength=n_species) / len(self)
 
     def scaled(self, factor: float) -> Structure:
-        """Return the structure with every length multiplied by ``factor``."""
+        """Return the structure with every length multiplied by ``factor``.
+
+        Parameters
+        ----------
+        factor
+            A positive finite number.
+
+        Returns
+        -------
+        Structure
+            Diameters, thermal offset and cage state are scaled as well.
+
+        Raises
+        ------
+        InputError
+            For any other factor.
+        """
         if not np.isfinite(factor) or factor <= 0:
             raise InputError(f"length scale factor is {factor}: give a positive finite number.")
         moved = None if self.thermal_offset is None else self.thermal_offset * factor
@@ -173,7 +200,18 @@ class Structure:
         )
 
     def with_positions(self, positions: Any) -> Structure:
-        """Return the same particles and cell at other positions, shape (N, 3)."""
+        """Return the same particles and cell at other positions, shape (N, 3).
+
+        Parameters
+        ----------
+        positions
+            In the units of the structure; (N, 2) in a plane.
+
+        Returns
+        -------
+        Structure
+            Without thermal offset and cage state.
+        """
         return Structure(
             in_space(positions),
             self.types,
@@ -197,7 +235,18 @@ class Structure:
         )
 
     def with_cage(self, cage: CageState) -> Structure:
-        """Return this inherent structure with its cage state."""
+        """Return this inherent structure with its cage state.
+
+        Parameters
+        ----------
+        cage
+            About these positions.
+
+        Returns
+        -------
+        Structure
+            Otherwise the same.
+        """
         return Structure(
             self.positions,
             self.types,
@@ -210,7 +259,18 @@ class Structure:
         )
 
     def at_minimum(self, inherent_positions: Any) -> Structure:
-        """Return this thermal structure at its inherent positions, shape (N, 3), with the offset back."""
+        """Return this thermal structure at its inherent positions, shape (N, 3), with the offset back.
+
+        Parameters
+        ----------
+        inherent_positions
+            Of the same particles, in any periodic image.
+
+        Returns
+        -------
+        Structure
+            With ``thermal_offset``.
+        """
         found = self.with_positions(inherent_positions)
         step = minimum_image(self.positions - found.positions, self.cell, self.pbc)
         return Structure(
@@ -238,6 +298,16 @@ class Structure:
         species_map
             From what the file says to those names, e.g. ``{"Ar": "A", 2: "B"}``; integer keys are
             matched against an array called ``type`` where there is one, else atomic numbers.
+
+        Returns
+        -------
+        Structure
+            In the units of ``atoms``.
+
+        Raises
+        ------
+        InputError
+            For species that the map and the model don't know.
         """
         from ase.data import chemical_symbols
 
@@ -271,6 +341,27 @@ class Structure:
         (swap Monte Carlo) are used where the reader stores them in ``ts.data["type"]``, as the
         LAMMPS dump reader does with ``additional_columns=["type"]``; the topology knows only those
         of the first frame.
+
+        Parameters
+        ----------
+        atomgroup
+            In its current frame.
+        species
+            Names of the species that the model knows, in its order.
+        species_map
+            From what the universe says to those names; None: equal names.
+        pbc
+            Periodic directions of a frame with a box.
+
+        Returns
+        -------
+        Structure
+            In the units of the universe.
+
+        Raises
+        ------
+        InputError
+            For species that are unknown, and for tilted boxes of GSD files.
         """
         timestep = atomgroup.universe.trajectory.ts
         columns = {

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(path for part in ("propensity", "lammps_bridge") for path in (ROOT / part).rglob("*.py"))
-#: Lines of a file of one purpose; one that outgrows them has two.
-MAX_LINES = 380
+#: Lines, docstrings aside, of a file of one purpose; one that outgrows them has two.
+MAX_LINES = 350
+
+
+def lines_of_code(path: Path) -> int:
+    """Lines of a file without its docstrings."""
+    text = path.read_text("utf-8")
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, documented)]
+    texts = [node.body[0] for node in nodes if ast.get_docstring(node)]
+    return len(text.splitlines()) - sum(t.end_lineno - t.lineno + 1 for t in texts)
 
 
 def test_files_are_small():
-    lines = {path.relative_to(ROOT): len(path.read_text("utf-8").splitlines()) for path in SOURCES}
-    assert not {str(path): n for path, n in lines.items() if n > MAX_LINES}
+    lines = {str(path.relative_to(ROOT)): lines_of_code(path) for path in SOURCES}
+    assert not {path: n for path, n in lines.items() if n > MAX_LINES}
 
 
 def test_no_line_escapes_the_formatter():

@@ -85,6 +85,8 @@ def convert(
     ------
     DataError
         When structures can't be read or quenched: the others are kept, and the same call tries those again.
+    InputError
+        For a destination, number of workers or length that can't be used.
     """
     destination = Path(destination)
     paths = [Path(source) for source in sources]

@@ -92,7 +92,18 @@ class Dataset(Sequence[Sample]):
         return cast("np.ndarray", np.mean([header.fs for header in self._aligned()], axis=0))
 
     def header(self, index: int) -> Header:
-        """Times, temperature and the like of one structure; loads it where only that tells."""
+        """Times, temperature and the like of one structure; loads it where only that tells.
+
+        Parameters
+        ----------
+        index
+            Of the structure.
+
+        Returns
+        -------
+        Header
+            Times, F_s, τ_α, temperature and potential.
+        """
         header = self._headers[index]
         if header is None:
             header = self._headers[index] = Header.of(self[index])
@@ -110,21 +121,59 @@ class Dataset(Sequence[Sample]):
         return headers
 
     def subset(self, indices: Iterable[int]) -> Dataset:
-        """The structures with these indices, in this order."""
+        """The structures with these indices, in this order.
+
+        Parameters
+        ----------
+        indices
+            Of the structures to keep; negative ones count from the end.
+
+        Returns
+        -------
+        Dataset
+            Those structures; nothing is loaded.
+
+        Raises
+        ------
+        InputError
+            For an index that is out of range.
+        """
         try:
             return Dataset((self._entry(int(i)) for i in indices), self.source)
         except IndexError:
             raise InputError(f"an index is beyond the {len(self)} structures of {self.source}.") from None
 
     def by_name(self, name: str) -> Sample:
-        """The sample of that name."""
+        """The sample of that name.
+
+        Parameters
+        ----------
+        name
+            Of a structure, see :attr:`names`.
+
+        Returns
+        -------
+        Sample
+            Loaded.
+
+        Raises
+        ------
+        InputError
+            When no structure has it.
+        """
         try:
             return self[self.names.index(name)]
         except ValueError:
             raise InputError(f"{self.source} has no structure {name!r}{suggest(name, self.names)}.") from None
 
     def states(self) -> list[Dataset]:
-        """One data set for each temperature, potential and choice of times, in order of appearance."""
+        """One data set for each temperature, potential and choice of times, in order of appearance.
+
+        Returns
+        -------
+        list[Dataset]
+            Together they hold every structure once.
+        """
         found: list[tuple[tuple[Any, ...], list[int], Header]] = []
         for i in range(len(self)):
             header = self.header(i)
@@ -138,7 +187,18 @@ class Dataset(Sequence[Sample]):
         return [self] if len(found) == 1 else [self.subset(members) for _, members, _ in found]
 
     def map(self, function: Callable[[Sample], Sample]) -> Dataset:
-        """Data set whose samples pass through ``function`` as they are loaded."""
+        """Data set whose samples pass through ``function`` as they are loaded.
+
+        Parameters
+        ----------
+        function
+            From sample to sample; called at every access, in the process that loads.
+
+        Returns
+        -------
+        Dataset
+            Of the same names and order.
+        """
         return Dataset(
             (
                 replace(entry, load=partial(_apply, function, entry.load), header=None)
@@ -148,11 +208,22 @@ class Dataset(Sequence[Sample]):
         )
 
     def in_memory(self) -> Dataset:
-        """The same data set with every sample loaded, once and now."""
+        """The same data set with every sample loaded, once and now.
+
+        Returns
+        -------
+        Dataset
+            Of loaded samples, whose files are no longer needed.
+        """
         return from_samples(self, self.source)
 
     def summary(self) -> DatasetSummary:
         """Means, spreads and noise ceilings by species and time, in one pass over the samples.
+
+        Returns
+        -------
+        DatasetSummary
+            Arrays of shape (n_species, n_times), lengths in σ and times in LJ units.
 
         Raises
         ------
@@ -172,7 +243,20 @@ class Dataset(Sequence[Sample]):
 
 
 def from_samples(samples: Iterable[Sample], source: str = "data set") -> Dataset:
-    """Data set of samples that are in memory."""
+    """Data set of samples that are in memory.
+
+    Parameters
+    ----------
+    samples
+        In the order of the data set.
+    source
+        Its name in errors.
+
+    Returns
+    -------
+    Dataset
+        Of these samples.
+    """
     return Dataset(
         (Entry(s.name, partial(_same, s), s.split, s.group, Header.of(s)) for s in samples), source
     )

@@ -41,6 +41,8 @@ def open_dataset(paths: Paths, *, labels: str | None = None) -> Dataset:
     ------
     DataError
         When a path doesn't exist or is of no known format.
+    InputError
+        For labels that the files don't have.
 
     Examples
     --------

@@ -63,7 +63,20 @@ def select_times(dataset: Dataset, times: TimesSpec = "all") -> Dataset:
 
 
 def in_units(dataset: Dataset, length_scale: float) -> Dataset:
-    """Data set with every length divided by ``length_scale``, that of σ in the units of its files."""
+    """Data set with every length divided by ``length_scale``, that of σ in the units of its files.
+
+    Parameters
+    ----------
+    dataset
+        In the units of its files.
+    length_scale
+        Length of σ in these units.
+
+    Returns
+    -------
+    Dataset
+        Lengths in σ; samples that were divided by the same length stay.
+    """
     return dataset.map(partial(_in_units, length_scale=length_scale))
 
 

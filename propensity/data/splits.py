@@ -22,7 +22,15 @@ Method = Literal["auto", "files", "group", "structure"]
 
 @dataclass(frozen=True)
 class Split:
-    """Names of the structures of each part; ``how`` says how they were chosen."""
+    """Names of the structures of each part; ``how`` says how they were chosen.
+
+    Parameters
+    ----------
+    train, valid, test
+        Names of the structures of each part.
+    how
+        Method, fractions and seed with which they were chosen.
+    """
 
     train: tuple[str, ...]
     valid: tuple[str, ...]
@@ -31,6 +39,16 @@ class Split:
 
     def apply(self, dataset: Dataset) -> dict[str, Dataset | None]:
         """Data sets ``{"train": ..., "valid": ..., "test": ...}``, None for an empty part.
+
+        Parameters
+        ----------
+        dataset
+            One that holds every structure of the split.
+
+        Returns
+        -------
+        dict
+            Data set of each part.
 
         Raises
         ------
@@ -51,14 +69,36 @@ class Split:
         return parts
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-able values."""
+        """As JSON-able values.
+
+        Returns
+        -------
+        dict
+            Names of each part, and how they were chosen.
+        """
         return {
             key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Split:
-        """From :meth:`to_dict`."""
+        """From :meth:`to_dict`.
+
+        Parameters
+        ----------
+        values
+            What :meth:`to_dict` gave, e.g. from a JSON file.
+
+        Returns
+        -------
+        Split
+            Equal to the one that was stored.
+
+        Raises
+        ------
+        DataError
+            When a part is missing, or is no list of names.
+        """
         try:
             train, valid, test = (tuple(values[part]) for part in PARTS)
             if not all(isinstance(name, str) for name in (*train, *valid, *test)):

@@ -37,7 +37,18 @@ class Configuration:
     source: str = "Bapst et al., Nature Physics 16, 448 (2020), test configuration at T = 0.44, Apache-2.0"
 
     def propensity_at(self, time: float) -> np.ndarray:
-        """Published propensity interpolated to a time in ln t, shape (N,)."""
+        """Published propensity interpolated to a time in ln t, shape (N,).
+
+        Parameters
+        ----------
+        time
+            In LJ units; beyond the published times the nearest of them counts.
+
+        Returns
+        -------
+        numpy.ndarray
+            In σ.
+        """
         k = int(np.clip(np.searchsorted(self.times, time), 1, len(self.times) - 1))
         weight = np.clip(np.log(time / self.times[k - 1]) / np.log(self.times[k] / self.times[k - 1]), 0, 1)
         return cast(
@@ -46,7 +57,13 @@ class Configuration:
 
 
 def load_demo() -> Configuration:
-    """Load the configuration that ``propensity demo`` shows."""
+    """Load the configuration that ``propensity demo`` shows.
+
+    Returns
+    -------
+    Configuration
+        Structure and published propensities of a Kob–Andersen liquid.
+    """
     with np.load(_FILE, allow_pickle=False) as file:
         structure = Structure(file["positions"], file["types"], file["box"])
         return Configuration(structure, file["times"], file["propensity"].T.astype(float))

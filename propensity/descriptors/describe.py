@@ -42,6 +42,11 @@ def describe(
     potential
         Interaction for ``"energy"``.
 
+    Returns
+    -------
+    values, names
+        Array of shape (N, n_features), and a name of each column.
+
     Raises
     ------
     InputError

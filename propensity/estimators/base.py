@@ -84,6 +84,11 @@ class Estimator(ABC):
             One of the class's own ``options``.
         **values
             Or their fields by name.
+
+        Returns
+        -------
+        Self
+            Fitted, with a card that says what it was trained on.
         """
 
     @abstractmethod
@@ -96,6 +101,11 @@ class Estimator(ABC):
         ----------
         structure
             What the model sees (its ``card.input_positions``), in σ_AA.
+
+        Returns
+        -------
+        numpy.ndarray
+            NaN for species that the model cannot score.
 
         Raises
         ------
@@ -123,6 +133,18 @@ class Estimator(ABC):
 
         Minima and cage states are held: see :func:`propensity.estimators.gradients.kept`.
 
+        Parameters
+        ----------
+        structure
+            As for :meth:`predict`.
+        steps
+            Displacements of the thermal positions in σ_AA, with ``requires_grad`` where wanted.
+
+        Returns
+        -------
+        torch.Tensor
+            Differentiable in ``steps``.
+
         Raises
         ------
         InputError
@@ -141,6 +163,11 @@ class Estimator(ABC):
             Count of the layer, from 0; negative ones count from the end; None: before the readout.
         steps
             As for :meth:`traced`; None where no gradient is wanted.
+
+        Returns
+        -------
+        TracedFeatures
+            Arrays with a row for each particle, and what the columns are.
 
         Raises
         ------
@@ -162,15 +189,48 @@ class Estimator(ABC):
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything learned, by name, to be stored as safetensors."""
+        """Everything learned, by name, to be stored as safetensors.
+
+        Returns
+        -------
+        dict[str, numpy.ndarray]
+            Name → array, each of a numeric dtype.
+        """
 
     @classmethod
     @abstractmethod
     def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> Self:
-        """Rebuild from a card and the arrays of :meth:`arrays`."""
+        """Rebuild from a card and the arrays of :meth:`arrays`.
+
+        Parameters
+        ----------
+        card
+            As it was stored.
+        arrays
+            As they were stored.
+
+        Returns
+        -------
+        Self
+            Predicts the same bits as the one that was stored, on the same machine.
+        """
 
     def to(self, device: Any = None, dtype: Any = None, kernel: str | None = None) -> Self:
         """Move to a device, precision or kernel where the estimator has such a thing; otherwise do
         nothing.
+
+        Parameters
+        ----------
+        device
+            ``"cpu"``, ``"cuda"``, ...; None: as it is.
+        dtype
+            ``torch.float32`` or ``torch.float64``; None: as it is.
+        kernel
+            Name of a kernel, see :mod:`propensity.nn.kernels`; None: as it is.
+
+        Returns
+        -------
+        Self
+            The estimator itself.
         """
         return self

@@ -20,10 +20,10 @@ class Card(BaseModel):
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
-    format_version: Literal[2] = 2
+    format_version: Literal[2] = Field(2, description="Version of the layout of the card.")
     kind: str = Field(description="Estimator class, as registered in propensity.estimators.kinds.")
     name: str = Field("", description="Name under which the model is known.")
-    description: str = ""
+    description: str = Field("", description="What it is, in a sentence.")
     config: dict[str, Any] = Field(default_factory=dict, description="Hyper-parameters of the estimator.")
     species: tuple[str, ...] = Field(description="Species in the order of the types.")
     trained_species: tuple[str, ...] = Field(
@@ -85,8 +85,8 @@ class Card(BaseModel):
         default_factory=dict, description="Data, splits and options of the training."
     )
     metrics: dict[str, Any] = Field(default_factory=dict, description="Scores on held-out structures.")
-    license: str = "Apache-2.0"
-    citation: str = ""
+    license: str = Field("Apache-2.0", description="SPDX identifier of the weights.")
+    citation: str = Field("", description="Paper to cite.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Card:
@@ -125,6 +125,18 @@ class Card(BaseModel):
     @classmethod
     def from_dict(cls, values: dict[str, Any], source: str = "model card") -> Card:
         """Read a card of any known version; ``source`` names it in errors.
+
+        Parameters
+        ----------
+        values
+            Contents of ``model.json``.
+        source
+            Name in errors.
+
+        Returns
+        -------
+        Card
+            Of the present version.
 
         Raises
         ------

@@ -25,7 +25,20 @@ SHIPPED = Path(__file__).parent / "weights"
 
 
 def save_model(folder: str | os.PathLike[str], estimator: Estimator) -> Path:
-    """Write ``folder/model.safetensors`` and ``folder/model.json``; returns the folder."""
+    """Write ``folder/model.safetensors`` and ``folder/model.json``; returns the folder.
+
+    Parameters
+    ----------
+    folder
+        Made where it is missing; a model that lies there is replaced, whole or not at all.
+    estimator
+        Fitted.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+    """
     folder = Path(folder)
     arrays = {name: np.ascontiguousarray(array) for name, array in estimator.arrays().items()}
     text = json.dumps(estimator.card.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
@@ -39,6 +52,16 @@ def save_model(folder: str | os.PathLike[str], estimator: Estimator) -> Path:
 
 def load_model(model: str | os.PathLike[str]) -> Estimator:
     """Load a shipped model by name, or any model by its folder or ``.safetensors`` file.
+
+    Parameters
+    ----------
+    model
+        Name, folder or file.
+
+    Returns
+    -------
+    Estimator
+        On the CPU, in the precision it was stored in.
 
     Raises
     ------
@@ -68,14 +91,41 @@ def load_model(model: str | os.PathLike[str]) -> Estimator:
 
 
 def committee_of(model: str | os.PathLike[str]) -> list[str | os.PathLike[str]]:
-    """The model and those that make a committee with it, which lie beside it."""
+    """The model and those that make a committee with it, which lie beside it.
+
+    Parameters
+    ----------
+    model
+        Name, folder or file.
+
+    Returns
+    -------
+    list
+        ``model`` first; alone where its card names no committee.
+    """
     description = model_files(model)[1]
     others = load_card(description).committee if description.exists() else ()
     return [model, *(description.parent.parent / name for name in others)]
 
 
 def load_card(path: str | os.PathLike[str]) -> Card:
-    """Read a card from its JSON file, migrating old versions."""
+    """Read a card from its JSON file, migrating old versions.
+
+    Parameters
+    ----------
+    path
+        Of a ``model.json``.
+
+    Returns
+    -------
+    Card
+        Of the present version.
+
+    Raises
+    ------
+    DataError
+        When the file is absent, damaged or of an unknown version.
+    """
     path = Path(path)
     try:
         values = read_json(path, "model card")
@@ -91,7 +141,23 @@ def load_card(path: str | os.PathLike[str]) -> Card:
 
 
 def model_files(model: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Paths of the weights and of the card of a model given by name, folder or file."""
+    """Paths of the weights and of the card of a model given by name, folder or file.
+
+    Parameters
+    ----------
+    model
+        Name, folder or file.
+
+    Returns
+    -------
+    weights, card
+        Where they lie.
+
+    Raises
+    ------
+    DataError
+        When there is no such model.
+    """
     path = Path(model)
     if path.suffix in (".safetensors", ".json") and path.exists():
         return path.with_suffix(".safetensors"), path.with_suffix(".json")
@@ -106,5 +172,11 @@ def model_files(model: str | os.PathLike[str]) -> tuple[Path, Path]:
 
 
 def shipped_models() -> list[str]:
-    """Names of the models installed with the package."""
+    """Names of the models installed with the package.
+
+    Returns
+    -------
+    list[str]
+        Sorted.
+    """
     return sorted(path.parent.name for path in SHIPPED.glob("*/model.json"))

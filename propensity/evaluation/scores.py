@@ -39,6 +39,27 @@ class Evaluation:
 
     ``pooled`` correlates all particles of all structures at once, ``per_structure`` is the mean of
     the correlations within each structure; the second is lower where structures differ in their mean.
+
+    Parameters
+    ----------
+    species, times
+        Names of the rows, and times of the model (T,) in LJ units.
+    data_times
+        Times of the labels that each was compared with, shape (T,).
+    names
+        Of the structures.
+    pooled, pooled_interval
+        Pearson's ρ over all particles, shape (S, T).
+    per_structure, per_structure_interval
+        Mean over structures of ρ within each, shape (S, T).
+    ceiling, ceiling_per_structure
+        Largest ρ that the noise of the labels lets a perfect model reach, shape (S, T).
+    n_particles
+        Behind each row, shape (S,).
+    each
+        ρ within each structure, shape (n_structures, S, T).
+    scatter
+        Some pairs (prediction, label) for a picture.
     """
 
     species: tuple[str, ...]
@@ -56,7 +77,13 @@ class Evaluation:
     scatter: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = field(repr=False, default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers for JSON and for a card; unknown values are None."""
+        """Plain numbers for JSON and for a card; unknown values are None.
+
+        Returns
+        -------
+        dict
+            Lists of numbers by species and time.
+        """
         return {
             "n_structures": len(self.names),
             "structures": list(self.names),
@@ -112,6 +139,11 @@ def evaluate(
         Seed of the bootstrap.
     progress
         Wraps the samples, e.g. in a progress bar.
+
+    Returns
+    -------
+    Evaluation
+        Correlations with 95 % intervals, beside the noise ceiling.
 
     Raises
     ------

@@ -70,16 +70,46 @@ class PropensityCalculator(Calculator):
         return self.predictor.times
 
     def structure(self, atoms: ase.Atoms) -> Structure:
-        """Return what the network will read of ``atoms``; raises InputError for species it doesn't know."""
+        """Return what the network will read of ``atoms``; raises InputError for species it doesn't know.
+
+        Parameters
+        ----------
+        atoms
+            Any ASE configuration.
+
+        Returns
+        -------
+        Structure
+            In the units of ``atoms``.
+        """
         return Structure.from_ase(atoms, self.predictor.species, self.predictor.species_map)
 
     def set_atoms(self, atoms: ase.Atoms) -> None:
-        """Check the species; ASE calls this at ``atoms.calc = calculator``."""
+        """Check the species; ASE calls this at ``atoms.calc = calculator``.
+
+        Parameters
+        ----------
+        atoms
+            To which the calculator is attached.
+        """
         if len(atoms):
             self.structure(atoms)
 
     def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
-        """Changes since the last calculation, those of a ``type`` array among them."""
+        """Changes since the last calculation, those of a ``type`` array among them.
+
+        Parameters
+        ----------
+        atoms
+            To compare with those of the last calculation.
+        tol
+            Difference of numbers that counts as a change.
+
+        Returns
+        -------
+        list[str]
+            As ASE names them, and ``"type"``.
+        """
         changes = super().check_state(atoms, tol)
         if self.atoms is not None:
             changes += [
@@ -88,7 +118,22 @@ class PropensityCalculator(Calculator):
         return cast("list[str]", changes)
 
     def get_property(self, name: str, atoms: ase.Atoms | None = None, allow_calculation: bool = True) -> Any:
-        """One property of ``atoms``; threads take turns, so that each gets that of its own atoms."""
+        """One property of ``atoms``; threads take turns, so that each gets that of its own atoms.
+
+        Parameters
+        ----------
+        name
+            One of ``implemented_properties``.
+        atoms
+            None: those of the last calculation.
+        allow_calculation
+            Whether it may be computed; otherwise None where it isn't known.
+
+        Returns
+        -------
+        numpy.ndarray
+            A row for each atom.
+        """
         with self._one:
             return super().get_property(name, atoms, allow_calculation)  # type: ignore[no-untyped-call]
 
@@ -106,7 +151,13 @@ class PropensityCalculator(Calculator):
             self._of_last = self.predictor.known_likeness(structure)
 
     def export_properties(self) -> Any:
-        """Results that ASE has names for: none of ours, which :meth:`annotate` writes to the atoms."""
+        """Results that ASE has names for: none of ours, which :meth:`annotate` writes to the atoms.
+
+        Returns
+        -------
+        Properties
+            ASE's container, empty.
+        """
         return Properties({name: value for name, value in self.results.items() if name in all_outputs})
 
     def annotate(self, atoms: ase.Atoms) -> ase.Atoms:
@@ -116,6 +167,16 @@ class PropensityCalculator(Calculator):
         (``.traj`` files drop them too, see :func:`for_traj`).  ``info["propensity_times"]`` are the times,
         ``info["propensity_time"]`` that of ``propensity``; see :func:`propensity.provenance.facts`.  Returns
         ``atoms``.
+
+        Parameters
+        ----------
+        atoms
+            To be written to.
+
+        Returns
+        -------
+        ase.Atoms
+            ``atoms`` itself.
         """
         for name in COLUMNS:
             atoms.arrays.pop(name, None)
@@ -131,6 +192,16 @@ def for_traj(atoms: ase.Atoms) -> ase.Atoms:
     """Copy of annotated atoms whose columns are in ``info``, too, where ``.traj`` files keep them.
 
     :func:`propensity.trajectory.open_trajectory` puts them back among the arrays.
+
+    Parameters
+    ----------
+    atoms
+        From :meth:`PropensityCalculator.annotate`.
+
+    Returns
+    -------
+    ase.Atoms
+        To be written to ``.traj``.
     """
     copy: ase.Atoms = atoms.copy()
     copy.calc = atoms.calc

@@ -137,7 +137,13 @@ class PropensityAnalysis(AnalysisBase):
 
     @classmethod
     def get_supported_backends(cls) -> tuple[str, ...]:
-        """Backends of :meth:`run` that give identical results."""
+        """Backends of :meth:`run` that give identical results.
+
+        Returns
+        -------
+        tuple[str, ...]
+            Names for ``run(backend=...)``.
+        """
         return ("serial", "multiprocessing", "dask")
 
     def _configure_backend(self, *args: Any, **kwargs: Any) -> BackendBase:

@@ -55,7 +55,17 @@ def propensity_modifier(
 
 
 def add_columns(data: DataCollection, predictor: Predictor, species_map: SpeciesMap | None) -> None:
-    """Predict the particles of a data collection and write the columns of the predictor into it."""
+    """Predict the particles of a data collection and write the columns of the predictor into it.
+
+    Parameters
+    ----------
+    data
+        A frame of OVITO's pipeline, changed in place.
+    predictor
+        Model or committee.
+    species_map
+        From names or numbers of particle types to species; None: equal names.
+    """
     structure = _structure(data, predictor.species, species_map)
     columns = predictor.columns(structure)
     for name, values in columns.items():

@@ -104,7 +104,18 @@ def cage_state(
 
 
 def with_cage_states(samples: Sequence[Sample]) -> list[Sample | DataError]:
-    """The same samples with cage states, together where there is a CUDA device; errors in their places."""
+    """The same samples with cage states, together where there is a CUDA device; errors in their places.
+
+    Parameters
+    ----------
+    samples
+        With inherent positions, potential and temperature.
+
+    Returns
+    -------
+    list
+        A sample, or the error that it met, for each.
+    """
     device = best_device()
     kinds: dict[tuple[object, ...], list[int]] = {}
     for i, s in enumerate(samples):
@@ -177,6 +188,16 @@ def _on_gpu(
 
 def with_cage_state(sample: Sample) -> Sample:
     """The same sample with its cage state, in the potential and at the temperature of its dynamics.
+
+    Parameters
+    ----------
+    sample
+        With inherent positions.
+
+    Returns
+    -------
+    Sample
+        The rest is as it was.
 
     Raises
     ------

@@ -91,6 +91,18 @@ def with_inherent_structures(
     """The same samples with inherent positions, together on a CUDA device; errors in their places.
 
     ``potential`` as in :func:`with_inherent_structure`.
+
+    Parameters
+    ----------
+    samples
+        Of dynamics whose potential is known.
+    potential
+        As in :func:`with_inherent_structure`.
+
+    Returns
+    -------
+    list
+        A sample, or the error that it met, for each.
     """
     from propensity.physics.gpu.device import best_device
     from propensity.physics.gpu.quench import inherent_structures
@@ -121,7 +133,18 @@ def with_inherent_structures(
 
 
 def fits_gpu(structure: Structure) -> bool:
-    """Whether the GPU's kernels can follow the box: periodic, of right angles and large enough."""
+    """Whether the GPU's kernels can follow the box: periodic, of right angles and large enough.
+
+    Parameters
+    ----------
+    structure
+        Lengths in σ.
+
+    Returns
+    -------
+    bool
+        False: a CPU minimises it.
+    """
     from propensity.physics.interaction import CUT, SIGMA
 
     edges = np.diag(structure.cell)
@@ -139,6 +162,11 @@ def with_inherent_structure(sample: Sample, potential: str | None = None) -> Sam
     potential
         As in :func:`inherent_structure`, that of the dynamics, for samples that name none or one that LAMMPS
         computes; None: as the sample says.
+
+    Returns
+    -------
+    Sample
+        The rest is as it was.
 
     Raises
     ------

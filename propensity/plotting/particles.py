@@ -27,6 +27,16 @@ def fractions_of(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
     """Positions as fractions, (N, 3), of a cell that holds them, (3, 3).
 
     Periodic directions are wrapped; open ones get an edge on which the particles just fit, centred.
+
+    Parameters
+    ----------
+    structure
+        Any.
+
+    Returns
+    -------
+    fractions, cell
+        Shapes (N, 3) and (3, 3).
     """
     cell, pbc = structure.cell.copy(), structure.pbc
     if not pbc.all():
@@ -82,6 +92,11 @@ def draw_slab(
     -------
     EllipseCollection
         Of the discs; with values it is what ``figure.colorbar`` takes.
+
+    Raises
+    ------
+    InputError
+        For a slab, direction or colours that don't fit the structure.
     """
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
@@ -239,7 +254,20 @@ def plot_propensity(
 
 
 def sizes_of(structure: Structure, diameters: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Diameter of each particle, shape (N,), from those of particles or of types."""
+    """Diameter of each particle, shape (N,), from those of particles or of types.
+
+    Parameters
+    ----------
+    structure
+        Any.
+    diameters
+        Of each particle, shape (N,), or of each type, in the units of the structure.
+
+    Returns
+    -------
+    numpy.ndarray
+        In the units of the structure.
+    """
     sizes = np.asarray(diameters, dtype=float)
     if sizes.shape == (len(structure),) and len(sizes) > structure.types.max() + 1:
         return sizes

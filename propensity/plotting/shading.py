@@ -19,14 +19,35 @@ Scale = Literal["own", "relative", "all"]
 
 @dataclass(frozen=True, eq=False)
 class Shading:
-    """Colours of particles, RGBA in (N, 4), and the scales that explain them: (label, for ``colorbar``)."""
+    """Colours of particles, RGBA in (N, 4), and the scales that explain them: (label, for ``colorbar``).
+
+    Parameters
+    ----------
+    rgba
+        One row a particle, shape (N, 4), between 0 and 1.
+    scales
+        Label and ``ScalarMappable`` of each colour bar.
+    """
 
     rgba: np.ndarray
     scales: list[tuple[str, ScalarMappable]]
 
 
 def relative_to_species(values: np.ndarray, types: np.ndarray) -> np.ndarray:
-    """Values (N,) divided by the mean over the particles of the same type."""
+    """Values (N,) divided by the mean over the particles of the same type.
+
+    Parameters
+    ----------
+    values
+        Shape (N,); NaN is left out of the means.
+    types
+        Shape (N,).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (N,).
+    """
     values = np.asarray(values, dtype=float)
     known = np.isfinite(values)
     means = np.array(
@@ -64,6 +85,16 @@ def shade(
         Of the scale.
     cmap
         Name of a colour map; None: viridis, around a mean RdYlBu.
+
+    Returns
+    -------
+    Shading
+        Ready for :func:`draw_slab`.
+
+    Raises
+    ------
+    InputError
+        For an unknown ``scale``.
     """
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable

@@ -48,7 +48,18 @@ _SETTINGS: dict[str, Any] = {
 
 
 def styled(function: Callable[P, R]) -> Callable[P, R]:
-    """Run a function that draws in the style of the package."""
+    """Run a function that draws in the style of the package.
+
+    Parameters
+    ----------
+    function
+        Draws with matplotlib.
+
+    Returns
+    -------
+    Callable
+        Of the same signature; settings of the user's matplotlib are as before when it returns.
+    """
 
     @functools.wraps(function)
     def inner(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -63,13 +74,34 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Empty figure in inches that needs no display."""
+    """Empty figure in inches that needs no display.
+
+    Parameters
+    ----------
+    width, height
+        In inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Without axes.
+    """
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> None:
-    """Write a figure in the format of the extension; the old file stays until the new one is complete."""
+    """Write a figure in the format of the extension; the old file stays until the new one is complete.
+
+    Parameters
+    ----------
+    figure
+        Drawn.
+    path
+        With an extension that matplotlib writes.
+    dpi
+        Dots per inch of pixel formats.
+    """
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=dpi)

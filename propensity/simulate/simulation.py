@@ -82,6 +82,8 @@ def simulate_propensities(
     ------
     PropensityError
         One sentence, whatever goes wrong; what had finished by then is kept.
+    InputError
+        When the output is a data set of other settings.
     """
     from propensity.data import StoreWriter
     from propensity.data.store.reader import SUFFIXES
@@ -148,6 +150,18 @@ def simulate_propensities(
 def finished_report(output: Path, identity: dict[str, Any]) -> dict[str, Any]:
     """Report of a data set that is already there and was made with the same settings; empty when lost.
 
+    Parameters
+    ----------
+    output
+        The data set, ``.h5``.
+    identity
+        Settings that say which data set it is.
+
+    Returns
+    -------
+    dict
+        As :func:`simulate_propensities` gives it.
+
     Raises
     ------
     InputError
@@ -168,12 +182,36 @@ def finished_report(output: Path, identity: dict[str, Any]) -> dict[str, Any]:
 
 
 def report_path(output: Path) -> Path:
-    """Where the report of a data set lies."""
+    """Where the report of a data set lies.
+
+    Parameters
+    ----------
+    output
+        The data set, ``.h5``.
+
+    Returns
+    -------
+    pathlib.Path
+        Beside it.
+    """
     return output.with_name(output.name + ".report.json")
 
 
 def describe(report: dict[str, Any], settings: SimulationSettings) -> list[str]:
-    """Report in words."""
+    """Report in words.
+
+    Parameters
+    ----------
+    report
+        From :func:`simulate_propensities`.
+    settings
+        Of the run.
+
+    Returns
+    -------
+    list[str]
+        Lines of text.
+    """
     lines, units = [], settings.model.constants
     if "equilibration" in report:
         e = report["equilibration"]
@@ -256,7 +294,13 @@ def _describe(engine: Engine) -> str:
 
 @dataclass(frozen=True)
 class EngineCheck:
-    """Versions of what a run needs, asked of every worker of a cluster."""
+    """Versions of what a run needs, asked of every worker of a cluster.
+
+    Parameters
+    ----------
+    engine
+        Whose programs a worker needs.
+    """
 
     engine: Engine
 

@@ -27,6 +27,13 @@ LARGE = 50_000
 class PropensitySummary:
     """Statistics of the propensity per species and time over all frames.
 
+    Parameters
+    ----------
+    species
+        Names, in the order of the types.
+    times
+        Of the predictions, shape (n_times,), in LJ units.
+
     Attributes
     ----------
     n_frames, n_particles : int
@@ -51,7 +58,17 @@ class PropensitySummary:
         self._low, self._high = np.full(shape, np.inf), np.full(shape, -np.inf)
 
     def add(self, types: np.ndarray, propensities: np.ndarray, doubtful: bool = False) -> None:
-        """Count a frame: types (N,), propensities (N, n_times), and whether it is unlike the training set."""
+        """Count a frame: types (N,), propensities (N, n_times), and whether it is unlike the training set.
+
+        Parameters
+        ----------
+        types
+            Shape (N,).
+        propensities
+            Shape (N, n_times).
+        doubtful
+            Whether the frame is unlike the training set.
+        """
         self.n_frames += 1
         self.n_doubtful += doubtful
         self.n_particles += len(types)
@@ -89,7 +106,13 @@ class BrokenFrameError(DataError):
 
 
 class AnnotationInterrupted(KeyboardInterrupt):
-    """Ctrl-C; ``summary`` is of the frames before it, which are saved."""
+    """Ctrl-C; ``summary`` is of the frames before it, which are saved.
+
+    Parameters
+    ----------
+    summary
+        Of the frames that are saved.
+    """
 
     def __init__(self, summary: PropensitySummary) -> None:
         super().__init__()
@@ -150,6 +173,8 @@ def annotate(
         At Ctrl-C, likewise.
     DataError
         When there is no frame to annotate.
+    InputError
+        For an output, range of frames or number of workers that can't be used.
     """
     if scheduler is not None and workers is not None:
         raise InputError("workers are threads of this machine and scheduler is a cluster: give one.")

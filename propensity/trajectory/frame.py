@@ -74,7 +74,20 @@ class Frame:
         return len(self.positions)
 
     def structure(self, species: Sequence[str], species_map: SpeciesMap | None = None) -> Structure:
-        """Return what a network reads of this frame."""
+        """Return what a network reads of this frame.
+
+        Parameters
+        ----------
+        species
+            Names of the species that the model knows, in its order.
+        species_map
+            From what the file says to those names; None: equal names.
+
+        Returns
+        -------
+        Structure
+            In the units of the file.
+        """
         types = map_species(self.labels, species, species_map)
         sizes = diameters_of(self.arrays)
         return Structure(

@@ -49,6 +49,11 @@ def open_trajectory(
     box
         Edges of the periodic box, three numbers or one, for files that hold none.
 
+    Returns
+    -------
+    Frames
+        To be iterated; opens the file at each pass.
+
     Raises
     ------
     DataError

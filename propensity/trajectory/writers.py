@@ -58,6 +58,18 @@ def open_writer(path: str | Path, predictor: Predictor) -> Iterator[Writer]:
 
     What is written appears at ``path`` when the block ends without an error, and not at all otherwise.
 
+    Parameters
+    ----------
+    path
+        Where the output appears.
+    predictor
+        Whose columns and provenance are written.
+
+    Returns
+    -------
+    Iterator[Writer]
+        As a context manager.
+
     Raises
     ------
     InputError

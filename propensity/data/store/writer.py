@@ -109,11 +109,22 @@ class StoreWriter:
             self._leave()
 
     def done(self) -> set[str]:
-        """Names of the structures that are safely on disk."""
+        """Names of the structures that are safely on disk.
+
+        Returns
+        -------
+        set[str]
+            Those that a resumed job need not make again.
+        """
         return {*self._stored(), *self._part_names()}
 
     def add(self, sample: Sample) -> None:
         """Put one structure on disk, whole or not at all; one of the same name is replaced.
+
+        Parameters
+        ----------
+        sample
+            With labels, lengths in σ and times in LJ units.
 
         Raises
         ------
