@@ -27,7 +27,18 @@ if TYPE_CHECKING:
 
 
 def checked(compute: Callable[[Any, Structure], np.ndarray]) -> Callable[[Any, Structure], np.ndarray]:
-    """``predict`` that refuses or names structures which are unlike those of the training."""
+    """``predict`` that refuses or names structures which are unlike those of the training.
+
+    Parameters
+    ----------
+    compute
+        A class's own ``predict``.
+
+    Returns
+    -------
+    Callable
+        The same with the checks before and after it.
+    """
 
     @wraps(compute)
     def predict(self: Estimator, structure: Structure) -> np.ndarray:
@@ -124,6 +135,16 @@ class Estimator(ABC):
     def unchecked(self, structure: Structure) -> np.ndarray:
         """:meth:`predict` for callers that have checked the structure and check the result, as
         :class:`propensity.Predictor` does.
+
+        Parameters
+        ----------
+        structure
+            As for :meth:`predict`.
+
+        Returns
+        -------
+        numpy.ndarray
+            As :meth:`predict`, whatever it is.
         """
         raise NotImplementedError
 

@@ -164,7 +164,23 @@ class PropensityAnalysis(AnalysisBase):
         )
 
     def run(self, *args: Any, **options: Any) -> PropensityAnalysis:
-        """Predict frames; arguments are those of MDAnalysis's ``AnalysisBase.run``."""
+        """Predict frames.
+
+        Parameters
+        ----------
+        *args, **options
+            As of MDAnalysis's ``AnalysisBase.run``: ``start``, ``stop``, ``step``, ``frames``, ``backend``, ...
+
+        Returns
+        -------
+        PropensityAnalysis
+            Itself, with ``results``.
+
+        Raises
+        ------
+        PropensityError
+            At a frame that can't be predicted; what came before it is in ``results``.
+        """
         super().run(*args, **options)
         for failure in self._failures:
             if isinstance(failure, PropensityError) and len(self.frames):
