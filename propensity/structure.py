@@ -222,7 +222,18 @@ class Structure:
         )
 
     def part(self, rows: np.ndarray) -> Structure:
-        """Return some of the particles, by index, in the same box."""
+        """Return some of the particles, by index, in the same box.
+
+        Parameters
+        ----------
+        rows
+            Indices of particles, shape (K,).
+
+        Returns
+        -------
+        Structure
+            Those particles in the same cell, in this order.
+        """
         return Structure(
             self.positions[rows],
             self.types[rows],

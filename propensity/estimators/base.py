@@ -198,13 +198,34 @@ class Estimator(ABC):
         raise InputError(f"a {self.kind} model has no features: choose a network (se3gnn or gated).")
 
     def unchecked_many(self, structures: Sequence[Structure]) -> list[np.ndarray]:
-        """Of each structure what :meth:`unchecked` gives; networks read many small ones at once."""
+        """Of each structure what :meth:`unchecked` gives; networks read many small ones at once.
+
+        Parameters
+        ----------
+        structures
+            Of any sizes.
+
+        Returns
+        -------
+        list[numpy.ndarray]
+            In the order of the structures.
+        """
         return [self.unchecked(structure) for structure in structures]
 
     def reach(self, structure: Structure) -> float | None:
         """Distance in σ_AA beyond which nothing changes the prediction of a particle.
 
         None where the model doesn't know it, and the whole structure is needed.
+
+        Parameters
+        ----------
+        structure
+            As for :meth:`predict`.
+
+        Returns
+        -------
+        float or None
+            In σ_AA.
         """
         return None
 
