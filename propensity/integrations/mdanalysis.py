@@ -169,7 +169,7 @@ class PropensityAnalysis(AnalysisBase):
         Parameters
         ----------
         *args, **options
-            As of MDAnalysis's ``AnalysisBase.run``: ``start``, ``stop``, ``step``, ``frames``, ``backend``, ...
+            As of ``AnalysisBase.run`` of MDAnalysis.
 
         Returns
         -------
