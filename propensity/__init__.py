@@ -15,6 +15,7 @@ _PUBLIC = {
     "Dataset": "propensity.data",
     "Estimator": "propensity.estimators.base",
     "InputError": "propensity.errors",
+    "KobAndersenGuesser": "propensity.integrations.guesser",
     "MissingDependencyError": "propensity.errors",
     "Predictor": "propensity.predictor",
     "PropensityAnalysis": "propensity.integrations.mdanalysis",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from propensity.graph import build_graph as build_graph
     from propensity.integrations.ase import PropensityCalculator as PropensityCalculator
     from propensity.integrations.ase import PropensityObserver as PropensityObserver
+    from propensity.integrations.guesser import KobAndersenGuesser as KobAndersenGuesser
     from propensity.integrations.mdanalysis import PropensityAnalysis as PropensityAnalysis
     from propensity.integrations.ovito import propensity_modifier as propensity_modifier
     from propensity.physics.cage import cage_state as cage_state

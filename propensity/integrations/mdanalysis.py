@@ -17,6 +17,7 @@ from MDAnalysis.core.universe import Universe
 
 from propensity.errors import InputError, PropensityError
 from propensity.integrations.backends import chosen
+from propensity.integrations.guesser import KobAndersenGuesser as _Registered  # noqa: F401  # by its import
 from propensity.integrations.varying_types import refuse_varying_types
 from propensity.model_options import PredictorOptions
 from propensity.predictor import Predictor

@@ -12,7 +12,9 @@ import ase.io
 import numpy as np
 import pytest
 
+from propensity.data import StoreWriter
 from tests.conftest import make_liquid, make_tiny_model
+from tests.data.conftest import make_sample
 from tests.trajectory.conftest import write_dump
 
 DOCS = Path(__file__).parents[2] / "docs" / "using.md"
@@ -32,6 +34,9 @@ def here(tmp_path, monkeypatch):
         np.array(["Ni", "P"])[frames[0].types], frames[0].positions, cell=frames[0].cell, pbc=True
     )
     ase.io.write("liquid.extxyz", atoms)
+    with StoreWriter("data.h5") as writer:
+        for name in ("a", "b"):
+            writer.add(make_sample(name))
     return frames[0]
 
 
