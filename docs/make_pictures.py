@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,20 +59,19 @@ def run(folder: Path) -> dict[str, str]:
     return printed
 
 
-def make() -> None:
-    """Make pictures and tables."""
-    begin = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        printed = run(Path(folder))
+def make(folder: Path | None = None) -> None:
+    """Make pictures and tables, in a folder of its own or in one where an earlier attempt stopped."""
+    with tempfile.TemporaryDirectory() as own:
+        where = folder or Path(own)
+        printed = run(where)
         MADE.mkdir(parents=True, exist_ok=True)
         for name in re.findall(r"\(images/tutorial/(\S+\.png)\)", PAGE.read_text("utf-8")):
-            (found,) = Path(folder).rglob(name)
+            (found,) = where.rglob(name)
             shutil.copy(found, MADE / name)
     for verb, text in printed.items():
         (MADE / f"{verb}.txt").write_text("".join(f"{line.rstrip()}\n" for line in text.splitlines()))
-    seconds = round(time.perf_counter() - begin)
-    STAMP.write_text(json.dumps({"commands": digest(), "seconds": seconds, "cores": os.cpu_count()}) + "\n")
+    STAMP.write_text(json.dumps({"commands": digest()}) + "\n")
 
 
 if __name__ == "__main__":
-    make()
+    make(Path(sys.argv[1]) if len(sys.argv) > 1 else None)

@@ -43,7 +43,7 @@ def read_propensity_store(
     Arrays: ``type`` (1, 2, ... in the order of ``info["species"]``), ``species`` (names), ``propensities``
     (N, T), and where there are some ``inherent_positions`` (N, 3), ``squared_displacement`` (N, T),
     ``propensity_halves`` (N, 2, T) and ``diameter`` (N,).  ``info``: ``times`` (T,), ``fs`` (T,) and the
-    facts of the simulation.  Types 1 and 2 become H and He, as in ASE's own reader of dumps; lengths are in σ.
+    facts of the simulation.  Types 1 and 2 become H and He, as in ASE's reader of dumps; lengths are in σ.
 
     Raises
     ------
