@@ -18,7 +18,8 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -140,20 +141,33 @@ def _converse(connection: socket.socket, device: str | None) -> None:
     options = protocol.receive_hello(connection)
     if options is None:
         return
-    with _one_at_a_time:
+    with _one_at_a_time, _caught() as doubts:
         predictor, indices = open_for(options, device)
     shown = ", ".join(f"{time:g}" for time in predictor.times[indices])
     text = (
         f"model {' '.join(options.get('model', [DEFAULT]))} on {predictor.device}, propensity at t = {shown}"
+        f"{_said(predictor)}{''.join(f'; {doubt.message}' for doubt in doubts)}"
     )
     protocol.send_reply(connection, 0, text, np.array([len(indices), len(predictor.species)]))
     while (frame := protocol.receive_frame(connection)) is not None:
-        with _one_at_a_time, warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("always", PropensityWarning)
+        with _one_at_a_time, _caught() as caught:
             annotation = annotate(predictor, frame, indices)
         text = " ".join(str(warning.message) for warning in caught)
         protocol.send_reply(connection, 0, text, annotation.means, annotation.doubts, annotation.values)
+
+
+@contextmanager
+def _caught() -> Iterator[list[warnings.WarningMessage]]:
+    """Our own warnings, which the simulation shows to its user; all others are dropped."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", PropensityWarning)
+        yield caught
+
+
+def _said(predictor: Predictor) -> str:
+    """Temperature of the model for the line that a simulation shows."""
+    return "" if predictor.temperature is None else f", for temperature {predictor.temperature:g}"
 
 
 def open_for(options: dict[str, list[str]], device: str | None = None) -> tuple[Predictor, list[int]]:
@@ -165,14 +179,17 @@ def open_for(options: dict[str, list[str]], device: str | None = None) -> tuple[
         times[0] if named else [_number("times", t) for t in times],
         device=device or options.get("device", [None])[0],
         species_map=dict(enumerate(species, 1)),
-        length_scale=(
-            _number("length_scale", options["length_scale"][0]) if "length_scale" in options else None
-        ),
+        length_scale=_one_number(options, "length_scale"),
+        temperature=_one_number(options, "temperature"),
         potential=" ".join(options["potential"]) if "potential" in options else None,
     )
     # A wrong name shows here, at the line of the fix, instead of in the first step.
     map_species({"type": np.arange(1, 1 + len(species))}, predictor.species, predictor.species_map)
     return predictor, indices
+
+
+def _one_number(options: dict[str, list[str]], keyword: str) -> float | None:
+    return _number(keyword, options[keyword][0]) if keyword in options else None
 
 
 def _number(keyword: str, text: str) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 from propensity.batching import numbered
 from propensity.errors import InputError, PropensityError, PropensityWarning
 from propensity.estimators.base import Estimator
+from propensity.estimators.conditioned import ConditionedEstimator
 from propensity.estimators.differentiation import Differentiation, enough_memory
 from propensity.estimators.inputs import check_dimension, prepared, small_batches
 from propensity.estimators.likeness import (
@@ -41,10 +42,13 @@ class Committee(Differentiation):
         Length of σ_AA in the units of the structures.
     potential
         By which minima and cage states are made, where the models see them.
+    _of_model
+        Doubts about the models at the temperature that was asked for, topic → sentence.
     """
 
     potential: str | None
     _selected: np.ndarray
+    _of_model: dict[str, str]
     _process: int
     _warned: set[str]
     _warning: threading.Lock
@@ -129,7 +133,22 @@ class Committee(Differentiation):
         )
         for topic, message in reasons.items():
             self._warn_once(topic, message)
-        return reasons
+        self._inferred(structure)
+        return reasons | self._of_model
+
+    def _inferred(self, structure: Structure) -> float:
+        """Temperature that a conditioned model reads from a structure, with a word to the user; or NaN."""
+        first = self.estimators[0]
+        if not isinstance(first, ConditionedEstimator):
+            return float("nan")
+        temperature = first.infer_temperature(structure)
+        self._warn_once(
+            "inferred",
+            f"no temperature was given: the first structure looks like one at {temperature:.3g} ±"
+            f" {first.temperature_error():.1g}, by its thermal offsets, and each is predicted at its own;"
+            " give temperature=... for magnitudes that don't depend on that.",
+        )
+        return temperature
 
     def _warn_once(self, topic: str, message: str) -> None:
         with self._warning:  # frames may be predicted side by side

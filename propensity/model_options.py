@@ -34,6 +34,10 @@ class ModelOptions(TypedDict, total=False):
         in any interaction of LAMMPS, in the units of the structures.  See
         :func:`propensity.inherent_structure` and :func:`propensity.cage_state`; what a structure brings is
         used as it is.
+    temperature
+        k_B T/ε_AA of the liquid.  A model of several temperatures, such as ``ka-liquid``, answers for it
+        (None: inferred from each structure, with a warning); others warn where theirs differs by more than
+        0.01.
     """
 
     device: str | torch.device | None
@@ -42,6 +46,7 @@ class ModelOptions(TypedDict, total=False):
     length_scale: float | None
     kernel: str
     potential: str | None
+    temperature: float | None
 
 
 class PredictorOptions(ModelOptions, total=False):
@@ -50,10 +55,27 @@ class PredictorOptions(ModelOptions, total=False):
     Parameters
     ----------
     times
-        Times to predict, a subset of the model's (to 0.1 %) in any order; None takes all.
+        Times to predict, a subset of the model's (to 0.1 %) in any order; None takes all.  A model of several
+        temperatures takes any times within its range.
     """
 
     times: Sequence[float] | float | None
+
+
+def parse_times(text: str | None) -> list[float] | None:
+    """Read ``"130,4120"``; None stays None.
+
+    Raises
+    ------
+    InputError
+        For anything else.
+    """
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"times {text!r} can't be read: give numbers such as 130,4120.") from None
 
 
 def chosen_dtype(dtype: str | torch.dtype | None) -> torch.dtype:

@@ -15,6 +15,7 @@ from propensity.batching import chosen_atoms, numbered, surroundings
 from propensity.committee import Committee
 from propensity.devices import chosen_device
 from propensity.errors import InputError
+from propensity.estimators.answering import answering
 from propensity.estimators.card import Card
 from propensity.estimators.likeness import Likeness, measured
 from propensity.estimators.storage import committee_of, load_model
@@ -36,16 +37,21 @@ class Predictor(Committee):
     model
         Name of a shipped model, folder or ``.safetensors`` file; a list of them is a committee, whose
         prediction is the mean.  Some names stand for a committee of their own.
-    device, dtype, species_map, length_scale, kernel, potential, times
+    device, dtype, species_map, length_scale, kernel, potential, temperature, times
         See :class:`~propensity.model_options.ModelOptions` and
         :class:`~propensity.model_options.PredictorOptions`.
 
     Raises
     ------
     InputError
-        For a device, dtype, length scale or time that can't be used, or models that don't match.
+        For a device, dtype, length scale, temperature or time that can't be used, or models that don't match.
     DataError
         When a model can't be read.
+
+    Warns
+    -----
+    PropensityWarning
+        For a temperature other than that of the model's training.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class Predictor(Committee):
         kernel: str = "auto",
         times: Sequence[float] | float | None = None,
         potential: str | None = None,
+        temperature: float | None = None,
     ) -> None:
         if length_scale is not None and (not np.isfinite(length_scale) or length_scale <= 0):
             raise InputError(
@@ -76,12 +83,15 @@ class Predictor(Committee):
             "kernel": kernel,
             "times": times,
             "potential": potential,
+            "temperature": temperature,
         }
         self.device = chosen_device(device)
         self.dtype = chosen_dtype(dtype)
         self._process = os.getpid()
         self.species_map = species_map
-        self.estimators = [load_model(path).to(self.device, self.dtype, kernel) for path in paths]
+        found = [answering(load_model(path), temperature, times, potential) for path in paths]
+        self.estimators = [one.to(self.device, self.dtype, kernel) for one, _ in found]
+        self._of_model = {topic: text for _, texts in found for topic, text in texts.items()}
         self.card: Card = self.estimators[0].card
         for path, estimator in zip(paths[1:], self.estimators[1:], strict=True):
             for field in ("species", "times", "input_positions", "dimension", "length_scale"):
@@ -100,6 +110,13 @@ class Predictor(Committee):
         self._warned: set[str] = set()
         self._warning = threading.Lock()
         self._likeness: WeakKeyDictionary[Structure, Likeness] = WeakKeyDictionary()
+        for topic, text in self._of_model.items():
+            self._warn_once(topic, text)
+
+    @property
+    def temperature(self) -> float | None:
+        """k_B T/ε_AA for which the model answers; None where each structure tells, or where it is unknown."""
+        return self.card.temperature
 
     @property
     def times(self) -> np.ndarray:
@@ -239,6 +256,7 @@ class Predictor(Committee):
                 float("nan") if found is None else found.nearest,
                 int((low < 0).sum()),
                 float(np.nanmin(low, initial=np.inf)),
+                self._inferred(reduced),
             )
         return members
 

@@ -72,14 +72,14 @@ std::string FixPropensity::parse(int narg, char **arg, std::string &server, int 
   if (nevery < 1) error->all(FLERR, std::string("fix propensity: N is ") + arg[3] + ": give a positive number of steps");
   if (!atom->tag_enable) error->all(FLERR, "fix propensity: atoms have no IDs: leave out `atom_modify id no`");
 
-  const std::set<std::string> single = {"length_scale", "device", "server", "timeout"}, several = {"species", "model", "times", "potential"};
+  const std::set<std::string> single = {"length_scale", "temperature", "device", "server", "timeout"}, several = {"species", "model", "times", "potential"};
   auto is_keyword = [&](const char *word) { return single.count(word) || several.count(word); };
   std::string options;
   bool species = false;
   for (int i = 4; i < narg;) {
     const std::string keyword = arg[i];
     if (!is_keyword(arg[i]))
-      error->all(FLERR, "fix propensity: unknown keyword '" + keyword + "': choose from species, model, times, length_scale, potential, device, server, timeout");
+      error->all(FLERR, "fix propensity: unknown keyword '" + keyword + "': choose from species, model, times, length_scale, temperature, potential, device, server, timeout");
     const int first = ++i;
     while (i < narg && !is_keyword(arg[i])) ++i;
     const int words = i - first;

@@ -9,16 +9,6 @@ import click
 from propensity.errors import DataError, InputError
 
 
-def parse_times(text: str | None) -> list[float] | None:
-    """Read ``"130,4120"``; None stays None."""
-    if text is None:
-        return None
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"times {text!r} can't be read: give numbers such as 130,4120.") from None
-
-
 def parse_box(text: str | None) -> float | list[float] | None:
     """Read ``"9.4"`` or ``"9.4,9.4,20"``; None stays None."""
     if text is None:
@@ -51,7 +41,18 @@ def parse_box(text: str | None) -> float | list[float] | None:
     help="Length of σ_AA in the units of the file (10 for an XTC whose nm are σ).  [default: that of the"
     " model's training data, usually 1]",
 )
-@click.option("--times", metavar="T,...", help="Times to predict, in LJ units; default: all of the model.")
+@click.option(
+    "--times",
+    metavar="T,...",
+    help="Times to predict, in LJ units: some of the model's, or any in range of one of several temperatures."
+    "  [default: all of the model]",
+)
+@click.option(
+    "--temperature",
+    type=float,
+    help="k_B T/ε_AA, for which a model of several temperatures answers (ka-liquid); others warn if theirs"
+    " differs.  [default: that of the model, or read from each structure]",
+)
 @click.option(
     "--potential",
     metavar="NAME",
@@ -92,6 +93,7 @@ def command(
     species_map: str | None,
     length_scale: float | None,
     times: str | None,
+    temperature: float | None,
     potential: str | None,
     start: int,
     stop: int | None,
@@ -113,6 +115,7 @@ def command(
     \b
     propensity annotate dump.lammpstrj -o out.dump --species-map 1=A,2=B
     propensity annotate dump.lammpstrj -o out.dump -m ka-cage --potential "lj/cut force-shifted"
+    propensity annotate dump.lammpstrj -o out.dump -m ka-liquid --potential lj/cut --temperature 0.47
     propensity annotate traj.xtc conf.gro -o out.h5 --species-map A=A,B=B --length-scale 10
     """  # noqa: D301
     for file in (trajectory, topology):
@@ -120,7 +123,9 @@ def command(
         if file is not None and not Path(file).exists():
             raise DataError(f"{file} doesn't exist: give the path of a trajectory.")
     from propensity.cli.summary_tables import frame_progress, print_summary
+    from propensity.model_options import parse_times
     from propensity.predictor import Predictor
+    from propensity.provenance import state_in_words
     from propensity.species import parse_species_map
     from propensity.trajectory import AnnotationInterrupted, BrokenFrameError, annotate
 
@@ -131,6 +136,7 @@ def command(
         length_scale=length_scale,
         times=parse_times(times),
         potential=potential,
+        temperature=temperature,
     )
     try:
         with frame_progress(quiet) as progress:
@@ -152,7 +158,7 @@ def command(
             )
     except (BrokenFrameError, AnnotationInterrupted) as error:
         if not quiet:
-            print_summary(error.summary, output)
+            print_summary(error.summary, output, state_in_words(predictor))
         raise
     if not quiet:
-        print_summary(summary, output)
+        print_summary(summary, output, state_in_words(predictor))

@@ -43,8 +43,8 @@ def _list(cards: dict[str, Any]) -> Any:
             card.kind,
             card.input_positions,
             " ".join(card.trained_species or card.species),
-            _number(card.temperature),
-            f"{card.times[card.default_time_index]:g}",
+            _temperatures(card),
+            f"{card.times[card.default_time_index]:g}" if card.conditions is None else "any",
             _headline(card),
         )
     return shown
@@ -68,11 +68,9 @@ def _details(card: Any, weights: Any) -> Any:
         "species": f"{' '.join(card.species)} (trained: {' '.join(card.trained_species or card.species)})",
         "input positions": card.input_positions,
         "cutoff": _number(card.cutoff) + " σ",
-        "times": (
-            ", ".join(f"{time:g}" for time in card.times)
-            + f" (default {card.times[card.default_time_index]:g})"
-        ),
-        "temperature": _number(card.temperature),
+        "times": _times(card) + " σ√(m/ε)",
+        "temperature": _temperatures(card) + " ε/k_B",
+        "elsewhere": "; ".join(map(_elsewhere, card.elsewhere)),
         "density": _number(card.density) + (" σ⁻² in two dimensions" if card.dimension == 2 else " σ⁻³"),
         "composition": ", ".join(f"{x:.3g}" for x in card.composition),
         "training": (
@@ -99,7 +97,9 @@ def _scores(part: str, scores: dict[str, Any]) -> Any:
         title=f"{part}: {scores.get('n_structures', '?')} structures",
         title_justify="left",
     )
-    for column in ("species", "time", "ρ pooled", "ceiling", "ρ per structure", "ceiling"):
+    more = [name for name in ("slope", "mean_ratio") if name in next(iter(scores["species"].values()), {})]
+    names = ["species", "time", "ρ pooled", "ceiling", "ρ per structure", "ceiling"]
+    for column in [*names, *({"slope": "slope", "mean_ratio": "true/predicted"}[name] for name in more)]:
         shown.add_column(column, justify="left" if column == "species" else "right")
     for species, values in scores["species"].items():
         for t, time in enumerate(scores["times"]):
@@ -113,10 +113,34 @@ def _scores(part: str, scores: dict[str, Any]) -> Any:
                         "noise_ceiling_pooled",
                         "pearson_per_structure",
                         "noise_ceiling_per_structure",
+                        *more,
                     )
                 ),
             )
     return shown
+
+
+def _elsewhere(one: Any) -> str:
+    """What is known of predictions at another temperature."""
+    low, high = one.ratio
+    return (
+        f"at {one.temperature:g} ρ {one.pearson:.2f}, magnitudes {low:.2g} to {high:.2g} times the true ones"
+    )
+
+
+def _temperatures(card: Any) -> str:
+    """That of the model, or the range of one of several."""
+    if card.conditions is None:
+        return _number(card.temperature)
+    return f"{card.conditions.temperatures[0]:g}–{card.conditions.temperatures[-1]:g}"
+
+
+def _times(card: Any) -> str:
+    """Times of the model, or the range at each temperature."""
+    if card.conditions is None:
+        default = card.times[card.default_time_index]
+        return ", ".join(f"{time:g}" for time in card.times) + f" (default {default:g})"
+    return ", ".join(f"{s.times[0]:g}–{s.times[-1]:g} at {s.temperature:g}" for s in card.conditions.states)
 
 
 def _headline(card: Any) -> str:

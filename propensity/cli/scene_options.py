@@ -44,6 +44,9 @@ def scene_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--box", metavar="L,L,L", help="Edges of the periodic box, or one, for files without one."
         ),
+        click.option(
+            "--temperature", type=float, help="k_B T/ε_AA, for a model of several temperatures (ka-liquid)."
+        ),
         click.option("--device", metavar="NAME", help="cpu or cuda.  [default: a GPU where there is one]"),
     ]
     for option in reversed(options):
@@ -73,6 +76,7 @@ def load(options: dict[str, Any], frames: Any) -> Any:
         match=_pairs(taken["match"]),
         column=options.pop("column"),
         potential=options.pop("potential"),
+        temperature=options.pop("temperature"),
         device=options.pop("device"),
         box=parse_box(options.pop("box")),
         frames=frames,

@@ -97,10 +97,17 @@ def command(data: tuple[str, ...], config: str | None, resume: str | None, quiet
 
 
 def _summary(run: Any) -> str:
+    from propensity.data.dataset import describe_state
+
     counts = ", ".join(f"{len(part)} {name}" for name, part in run.parts.items() if part is not None)
-    times = run.parts["train"].times
+    states = run.parts["train"].states()
+    if len(states) == 1:
+        times = states[0].times
+        what = f"{len(times)} time(s) from {times[0]:g} to {times[-1]:g}"
+    else:
+        what = ", ".join(describe_state(state.header(0)) for state in states)
     return (
-        f"{run.options.model}: {counts} structures; {len(times)} time(s) from {times[0]:g} to {times[-1]:g}; "
+        f"{run.options.model}: {counts} structures; {what}; "
         f"trained on species {', '.join(run.trained)}; {run.neighbours:.3g} neighbours within"
         f" {run.cutoff:g} σ; folder {run.folder}"
     )

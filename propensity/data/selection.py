@@ -62,6 +62,13 @@ def select_times(dataset: Dataset, times: TimesSpec = "all") -> Dataset:
     return Dataset(entries, dataset.source)
 
 
+def select_by_state(dataset: Dataset, times: TimesSpec = "all") -> Dataset:
+    """As :func:`select_times` for each state point by itself: their times may differ."""
+    chosen = [select_times(state, times) for state in dataset.states()]
+    entries = {entry.name: entry for state in chosen for entry in state.entries}
+    return Dataset((entries[name] for name in dataset.names), dataset.source)
+
+
 def in_units(dataset: Dataset, length_scale: float) -> Dataset:
     """Data set with every length divided by ``length_scale``, that of σ in the units of its files.
 

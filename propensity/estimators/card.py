@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from propensity.errors import DataError
+from propensity.estimators.conditions import Conditions, Elsewhere
 from propensity.estimators.migrations import FORMAT_VERSION, MIGRATIONS
 from propensity.estimators.ranges import TrainingRange
 
@@ -63,6 +64,13 @@ class Card(BaseModel):
         default_factory=list, description="Standard deviation of the labels, (n_species, n_times)."
     )
     temperature: float | None = Field(None, description="k_B T/ε_AA of the training data.")
+    elsewhere: tuple[Elsewhere, ...] = Field(
+        (), description="What is known of the predictions at other temperatures."
+    )
+    conditions: Conditions | None = Field(
+        None,
+        description="State points of a model of several temperatures; none: it answers for one.",
+    )
     length_scale: float = Field(
         1.0,
         gt=0,

@@ -294,6 +294,17 @@ def check_outputs(card: Card, arrays: Mapping[str, np.ndarray]) -> None:
             raise DataError(f"the card has no {name}, by which outputs become propensities")
         if not np.isfinite(getattr(card, name)).all():
             raise DataError(f"{name} of the card is NaN or infinite in places")
+    check_finite(arrays)
+
+
+def check_finite(arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuse weights with NaN among them, which rectifiers would hide.
+
+    Raises
+    ------
+    DataError
+        With the first such array.
+    """
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise DataError(f"{name} is NaN or infinite in places")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from propensity.errors import DataError
 from propensity.estimators.base import Estimator
+from propensity.estimators.card import Card
 from propensity.registry import Registry
 
 #: Kind of a model, as its card says it → class.
@@ -20,6 +21,24 @@ ESTIMATORS: Registry[type[Estimator]] = Registry(
     },
     DataError,
 )
+
+#: The same for models of several temperatures.
+CONDITIONED: Registry[type[Estimator]] = Registry(
+    "kind of a model of several temperatures",
+    {"se3gnn": "propensity.estimators.conditioned:ConditionedEstimator"},
+    DataError,
+)
+
+
+def class_for(card: Card) -> type[Estimator]:
+    """Return the estimator that a card describes.
+
+    Raises
+    ------
+    DataError
+        When its kind is unknown.
+    """
+    return estimator_class(card.kind) if card.conditions is None else CONDITIONED[card.kind]
 
 
 def estimator_class(kind: str) -> type[Estimator]:

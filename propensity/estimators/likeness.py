@@ -49,6 +49,8 @@ class Likeness:
         Negative predictions, over particles and times.
     lowest
         Smallest prediction, in the units of the structure.
+    temperature
+        That inferred from the structure, where the model did so; else NaN.
     """
 
     reasons: dict[str, str] = field(default_factory=dict)
@@ -56,6 +58,7 @@ class Likeness:
     nearest: float = float("nan")
     negative: int = 0
     lowest: float = float("nan")
+    temperature: float = float("nan")
 
     @property
     def out_of_distribution(self) -> bool:

@@ -53,7 +53,7 @@ class SE3Estimator(Estimator):
         from propensity.training import fit_network
 
         fitted = fit_network(train, valid, options, **values)
-        return cls(fitted.network, fitted.card)
+        return cast("Self", fitted) if fitted.card.conditions else cls(fitted.network, fitted.card)
 
     # Not inference_mode: what kernels cache in a prediction must serve a later training.
     @torch.no_grad()
@@ -93,7 +93,12 @@ class SE3Estimator(Estimator):
 
     def _propensities(self, structure: Structure, standardised: np.ndarray) -> np.ndarray:
         mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
-        standardised = standardised + Inputs(self.card).trend(structure)
+        return self._scaled(structure, standardised + Inputs(self.card).trend(structure), mean, std)
+
+    def _scaled(
+        self, structure: Structure, standardised: np.ndarray, mean: np.ndarray, std: np.ndarray
+    ) -> np.ndarray:
+        """Propensities from standardised ones by mean and spread of each species, (n_species, n_times)."""
         propensities = standardised * std[structure.types] + mean[structure.types]
         propensities[~self._trained[structure.types]] = np.nan
         return cast("np.ndarray", propensities)
@@ -141,7 +146,7 @@ class SE3Estimator(Estimator):
                 f"its network is for {network.n_species} species and {network.n_outputs} times, the card for"
                 f" {len(card.species)} and {len(card.times)}"
             )
-        _check_inputs(card, network)
+        check_inputs(card, network)
         network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         return cls(network, card)
 
@@ -185,7 +190,7 @@ def features_of(network: SE3GNN, graph: Graph, layer: int | None) -> TracedFeatu
     return TracedFeatures(torch.cat(values, dim=1), names, f"{len(names)}x0e")
 
 
-def _check_inputs(card: Card, network: SE3GNN) -> None:
+def check_inputs(card: Card, network: SE3GNN) -> None:
     """Refuse a card that makes other graphs than its network reads."""
     if card.cutoff != network.cutoff:
         raise DataError(f"its network has the cutoff {network.cutoff:g} and the card {card.cutoff}")

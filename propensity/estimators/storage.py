@@ -16,7 +16,7 @@ from propensity.documents import read_json
 from propensity.errors import DataError, MissingDependencyError, suggest
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
-from propensity.estimators.kinds import estimator_class
+from propensity.estimators.kinds import class_for
 from propensity.files import replacing
 from propensity.tensors import read_tensors
 
@@ -80,7 +80,7 @@ def load_model(model: str | os.PathLike[str]) -> Estimator:
         raise DataError(f"{error}: copy or train it again.") from None
     try:
         with own_defaults():
-            return estimator_class(card.kind).restore(card, arrays)
+            return class_for(card).restore(card, arrays)
     except MissingDependencyError:
         raise
     except Exception as error:  # a card may say anything of its model

@@ -28,6 +28,13 @@ class TrainingConfig(Options):
             " are A, else all]"
         ),
     )
+    condition: Literal["temperature"] | None = Field(
+        None,
+        description=(
+            "Learn structures at several temperatures, each with times of its own, in one model that answers"
+            " for any temperature and time between."
+        ),
+    )
     # Network
     l_max: int = Field(3, ge=0, description="Largest order of the spherical harmonics and hidden features.")
     channels: int = Field(4, ge=1, description="Channels of each order l.")
@@ -79,7 +86,14 @@ class TrainingConfig(Options):
         ),
     )
     # Optimisation
-    epochs: int = Field(200, ge=1, description="Passes over the training structures.")
+    epochs: int = Field(
+        200,
+        ge=1,
+        description=(
+            "Passes over the training structures; with --condition over as many of each temperature as the"
+            " smallest set has."
+        ),
+    )
     batch_size: int = Field(1, ge=1, description="Structures a step, on each device.")
     learning_rate: float = Field(1e-3, gt=0, description="Highest learning rate of Adam.")
     schedule: Literal["milestones", "cosine", "constant"] = Field(
@@ -88,6 +102,13 @@ class TrainingConfig(Options):
     milestones: tuple[int, ...] = Field((50, 100, 150), description="Epochs at which the rate is halved.")
     warmup: int = Field(0, ge=0, description="Steps over which the rate rises from zero.")
     betas: tuple[float, float] = Field((0.95, 0.999), description="Decay rates of Adam's moments.")
+    norms: Literal["batch", "kept"] = Field(
+        "batch",
+        description=(
+            "Batch norm by the statistics of each batch; kept: by those of the --init model, without dropout,"
+            " so that a trained network is only adjusted."
+        ),
+    )
     weight_decay: float = Field(1e-7, ge=0, description="L2 penalty of Adam.")
     ema: float = Field(
         0.0,
@@ -144,6 +165,12 @@ class TrainingConfig(Options):
             raise ValueError("input_positions='both' needs vectors: l_max must be at least 1")
         if self.thermal_layers and self.input_positions != "both":
             raise ValueError("thermal_layers needs input_positions='both'")
+        if self.norms == "kept" and not self.init:
+            raise ValueError("norms='kept' are those of another model: name it by init")
+        if self.norms == "kept" and self.ema:
+            raise ValueError("norms='kept' and ema, which computes them anew, exclude each other")
+        if self.condition and self.diameters:
+            raise ValueError("condition and diameters exclude each other")
         return self
 
     def network_options(self, n_species: int, n_outputs: int, offset_scale: float = 0.0) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from propensity.errors import DataError, InputError, suggest
 from propensity.estimators.card import Card
+from propensity.estimators.conditions import Conditions
 from propensity.estimators.inputs import InputPositions, OnePositions, input_structure
 from propensity.estimators.neighbourhood import mean_neighbours
 from propensity.estimators.ranges import TrainingRange, evenly_spaced, training_range
@@ -26,13 +27,13 @@ NEAR = 2.0
 MAJORITY = 0.55
 
 
-def check_samples(train: Sequence[Sample]) -> tuple[Sample, np.ndarray]:
-    """First sample and its times, after checking that all samples agree on times and species.
+def check_mixture(train: Sequence[Sample]) -> Sample:
+    """First sample, after checking that all samples agree on species, dimension and unit of length.
 
     Raises
     ------
     DataError
-        When there is no sample, or times, species or dimensions differ.
+        When there is no sample, or they differ.
     """
     if len(train) == 0:
         raise DataError("there are no training structures: give at least one.")
@@ -53,6 +54,19 @@ def check_samples(train: Sequence[Sample]) -> tuple[Sample, np.ndarray]:
                 f"{sample.name} has species {sample.species} and {first.name} has {first.species}: "
                 "train on one mixture at a time."
             )
+    return first
+
+
+def check_samples(train: Sequence[Sample]) -> tuple[Sample, np.ndarray]:
+    """First sample and its times, after checking that all samples agree on times and species.
+
+    Raises
+    ------
+    DataError
+        When there is no sample, or times, species or dimensions differ.
+    """
+    first = check_mixture(train)
+    for sample in train:
         if len(sample.times) != len(first.times) or not np.allclose(sample.times, first.times, rtol=1e-6):
             raise DataError(
                 f"{sample.name} has times {sample.times} and {first.name} has {first.times}: "
@@ -71,7 +85,7 @@ def chosen_species(train: Sequence[Sample], asked: Sequence[str] = ()) -> tuple[
     DataError
         For one of which no structure has a particle.
     """
-    species = check_samples(train)[0].species
+    species = check_mixture(train).species
     share = np.mean([sample.structure.composition(len(species)) for sample in train], axis=0)
     if not asked:
         # Half and half has no majority, and small fluctuations of a composition make none.
@@ -152,18 +166,25 @@ def training_card(
     trained_species: Sequence[str] = (),
     count_neighbours: bool = True,
     citation: str = "",
+    conditions: Conditions | None = None,
 ) -> Card:
     """Card of an estimator fitted to ``train``: species, times, labels, density and where the data came
     from.
 
-    Leave ``count_neighbours`` out where the caller has graphs to count in.
+    Leave ``count_neighbours`` out where the caller has graphs to count in.  With ``conditions`` the samples
+    may differ in temperature and times; label statistics then lie there.
     """
-    first, times = check_samples(train)
+    if conditions is None:
+        first, times = check_samples(train)
+        mean, std = label_statistics(train)
+        tau = first.tau_alpha
+    else:
+        first, times, tau = check_mixture(train), conditions.times_at(None), None
+        mean = std = np.empty((0, 0))
     neighbours = None
     if count_neighbours and cutoff is not None:
         # Descriptors reach farther than a network sees; what they need is near.
         neighbours = mean_neighbours(train, input_positions, min(cutoff, NEAR))
-    mean, std = label_statistics(train)
     n_species = len(first.species)
     densities = [x.structure.density for x in train if x.structure.density is not None]
     potentials = {x.potential for x in train}
@@ -176,7 +197,7 @@ def training_card(
         trained_species=tuple(trained_species),
         cutoff=cutoff,
         times=tuple(float(t) for t in times),
-        default_time_index=time_nearest(times, first.tau_alpha),
+        default_time_index=time_nearest(times, tau),
         input_positions=input_positions,
         target_mean=mean.tolist(),
         target_std=std.tolist(),
@@ -196,6 +217,7 @@ def training_card(
             "options": options,
         },
         citation=citation,
+        conditions=conditions,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from propensity.errors import DataError, InputError, PropensityWarning
+from propensity.estimators.conditioned import at_state_of
 from propensity.estimators.inputs import check_dimension, seen_structure
 from propensity.estimators.likeness import check_finite, doubts, measured
 from propensity.statistics import (
@@ -54,6 +55,10 @@ class Evaluation:
         Mean over structures of ρ within each, shape (S, T).
     ceiling, ceiling_per_structure
         Largest ρ that the noise of the labels lets a perfect model reach, shape (S, T).
+    slope
+        Of true on predicted propensities over all particles, shape (S, T).
+    mean_ratio
+        Mean true over mean predicted propensity, shape (S, T); this and the slope are 1 for right magnitudes.
     n_particles
         Behind each row, shape (S,).
     each
@@ -72,6 +77,8 @@ class Evaluation:
     per_structure_interval: np.ndarray
     ceiling: np.ndarray
     ceiling_per_structure: np.ndarray
+    slope: np.ndarray
+    mean_ratio: np.ndarray
     n_particles: np.ndarray
     each: np.ndarray = field(repr=False)
     scatter: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = field(repr=False, default_factory=dict)
@@ -99,6 +106,8 @@ class Evaluation:
                     "pearson_per_structure_interval": _plain(self.per_structure_interval[:, s].T),
                     "noise_ceiling_pooled": _plain(self.ceiling[s]),
                     "noise_ceiling_per_structure": _plain(self.ceiling_per_structure[s]),
+                    "slope": _plain(self.slope[s]),
+                    "mean_ratio": _plain(self.mean_ratio[s]),
                 }
                 for s, name in enumerate(self.species)
             },
@@ -161,6 +170,7 @@ def evaluate(
     """
     if len(samples) == 0:
         raise DataError("there are no structures to score: give at least one.")
+    estimator = at_state_of(estimator, samples[0])
     card = estimator.card
     chosen = tuple(species or card.trained_species or card.species)
     for name in chosen:
@@ -291,21 +301,34 @@ def _summary(  # type: ignore[no-untyped-def]
         pooled_interval, single_interval = (
             np.full_like(x, np.nan) for x in (pooled_interval, single_interval)
         )
+    total = sums.sum(axis=0)
     return Evaluation(
         species=species,
         times=times,
         data_times=data_times,
         names=tuple(names),
-        pooled=pearson_of_moments(sums.sum(axis=0)),
+        pooled=pearson_of_moments(total),
         pooled_interval=pooled_interval,
         per_structure=mean_over_structures(each),
         per_structure_interval=single_interval,
         ceiling=noise_ceiling(pearson_of_moments(half_sums.sum(axis=0)), number),
         ceiling_per_structure=noise_ceiling(mean_over_structures(half_each), number),
+        slope=_slope(total),
+        mean_ratio=np.divide(
+            total[..., 2], total[..., 1], out=np.full(total.shape[:-1], np.nan), where=total[..., 1] != 0
+        ),
         n_particles=sums[:, :, 0, 0].sum(axis=0),
         each=each,
         scatter=scatter,
     )
+
+
+def _slope(total: np.ndarray) -> np.ndarray:
+    """Slope of the regression of y on x from moments (..., 6); NaN where x is constant."""
+    n, sx, sy, sxx, _, sxy = np.moveaxis(total, -1, 0)
+    variance = sxx - sx * sx / n
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(variance > 1e-12 * sxx, (sxy - sx * sy / n) / variance, np.nan)
 
 
 def _plain(values: np.ndarray) -> list[Any]:

@@ -11,6 +11,7 @@ from ovito.pipeline import ModifierInterface
 from traits.api import Enum, Float, Str
 
 from propensity.integrations.ovito import add_columns
+from propensity.model_options import parse_times
 from propensity.predictor import Predictor
 from propensity.species import parse_species_map
 
@@ -30,17 +31,21 @@ class PropensityModifier(ModifierInterface):
     species_map = Str("", label="Species (1=A,2=B)")
     length_scale = Float(0.0, label="Length of \u03c3 (0: as trained)")
     potential = Enum("", "lj/cut", "lj/cut force-shifted", label="Potential, for minima and cages")
+    temperature = Float(0.0, label="Temperature (0: that of the model)")
+    times = Str("", label="Times (empty: those of the model)")
     device = Enum("", "cpu", "cuda", label="Device")
 
     def modify(self, data: DataCollection, *, frame: int, **_: Any) -> None:
         """Called by OVITO for every frame."""
-        key = (self.model, self.length_scale, self.potential, self.device)
+        key = (self.model, self.length_scale, self.potential, self.temperature, self.times, self.device)
         if getattr(self, "_made", None) != key:
             self._predictor = Predictor(
                 self.model,
                 device=self.device or None,
                 length_scale=self.length_scale or None,
                 potential=self.potential or None,
+                temperature=self.temperature or None,
+                times=parse_times(self.times or None),
             )
             self._made = key
         add_columns(data, self._predictor, parse_species_map(self.species_map or None))

@@ -16,7 +16,16 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from propensity.data import Dataset, Sample, Split, in_units, make_split, open_dataset, select_times
+from propensity.data import (
+    Dataset,
+    Sample,
+    Split,
+    in_units,
+    make_split,
+    open_dataset,
+    select_by_state,
+    select_times,
+)
 from propensity.data.fingerprints import fingerprints
 from propensity.documents import read_json
 from propensity.errors import DataError, InputError, PropensityError
@@ -25,7 +34,7 @@ from propensity.estimators.kinds import estimator_class
 from propensity.estimators.neighbourhood import mean_neighbours
 from propensity.estimators.storage import save_model
 from propensity.estimators.training_set import NEAR, chosen_species
-from propensity.evaluation import Evaluation, evaluate
+from propensity.evaluation import Evaluation, evaluate_states
 from propensity.evaluation.report import plot_scatter
 from propensity.files import replacing
 from propensity.locks import FileLock
@@ -132,7 +141,7 @@ class Run:
         for part in ("valid", "test"):
             samples = self.parts[part]
             if samples is not None:
-                self.evaluations[part] = evaluate(estimator, samples, progress=progress)
+                self.evaluations |= evaluate_states(estimator, samples, part, progress=progress)
         estimator.card.metrics = {part: score.to_dict() for part, score in self.evaluations.items()}
         save_model(self.folder, estimator)
         write_json(self.folder / "metrics.json", estimator.card.metrics)
@@ -196,7 +205,7 @@ def set_up(values: dict[str, Any], resume: str | os.PathLike[str] | None = None)
             Path(options.output or f"runs/{options.model}-{time.strftime('%Y%m%d-%H%M%S')}"),
             None,
         )
-    everything = _open(options)
+    everything = _open(options, by_state=bool(getattr(fit, "condition", None)))
     split = stored or _split(everything, options, int(getattr(fit, "seed", 0)))
     parts = split.apply(everything)
     if parts["train"] is None:
@@ -230,10 +239,11 @@ def _of_earlier(folder: Path, changes: dict[str, Any]) -> dict[str, Any]:
     return {**read_yaml(folder / CONFIG), **changes}
 
 
-def _open(options: RunOptions) -> Dataset:
+def _open(options: RunOptions, by_state: bool) -> Dataset:
     """All structures of the run at the chosen times, train, validation and test together."""
-    paths = [*options.data, *options.valid, *options.test]
-    everything = select_times(open_dataset(paths), list(options.times))
+    paths, times = [*options.data, *options.valid, *options.test], list(options.times)
+    everything = open_dataset(paths)
+    everything = select_by_state(everything, times) if by_state else select_times(everything, times)
     return everything if options.length_scale is None else in_units(everything, options.length_scale)
 
 

@@ -49,7 +49,10 @@ class WeightAverage(Callback):
             return
         self._raw = {name: value.clone() for name, value in network.state_dict().items()}  # type: ignore[union-attr]
         apply_average(network, self.average)
-        refresh_norms(network, trainer.datamodule.graphs[:NORM_STRUCTURES])  # type: ignore[attr-defined,arg-type]
+        graphs = trainer.datamodule.graphs  # type: ignore[attr-defined]
+        if module.card.conditions is not None:  # type: ignore[union-attr]
+            graphs = graphs[:: -(-len(graphs) // NORM_STRUCTURES)]  # some of each temperature
+        refresh_norms(network, graphs[:NORM_STRUCTURES])  # type: ignore[arg-type]
 
     def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Put the raw weights back."""

@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from propensity.devices import chosen_device
 from propensity.errors import InputError, PropensityError
 from propensity.estimators.card import Card
+from propensity.estimators.conditioned import ConditionedEstimator
 from propensity.estimators.neighbourhood import check_neighbours
 from propensity.estimators.options import read_options
 from propensity.estimators.se3gnn import SE3Estimator
@@ -26,10 +27,11 @@ from propensity.nn import SE3GNN
 from propensity.nn.kernels import get_kernel
 from propensity.training.callbacks import History, WeightAverage, apply_average
 from propensity.training.checkpoints import SafeCheckpointIO, read_checkpoint
+from propensity.training.conditioned import solve_readout
 from propensity.training.graphs import GraphModule, labelled_graph
 from propensity.training.interrupt import Interrupted, TrainingInterrupted, interruptible
 from propensity.training.lightning_quirks import FlatDDPStrategy, leave_signals_alone, quiet
-from propensity.training.module import PropensityModule
+from propensity.training.module import PropensityModule, label_names
 from propensity.training.network_card import network_card
 from propensity.training.norms import refresh_norms
 from propensity.training.progress import Bar
@@ -122,39 +124,51 @@ def _fit(
         [labelled_graph(sample, config, card, dtype) for sample in valid],
         config,
     )
-    per_epoch = -(-(len(data.graphs) // config.devices) // config.batch_size)
+    per_epoch = -(-len(data.sampler(world=config.devices)) // config.batch_size)
     module = PropensityModule(network, config, card, per_epoch)
     average = WeightAverage(config.ema)
     trainer = _trainer(config, device, folder, card, average, bool(len(valid)), progress, keep_log)
     checkpoint = folder / LAST
+    goes_on = resume and checkpoint.exists()
+    if module.answers is not None and config.init and not goes_on:
+        solve_readout(network, data.graphs, module.answers)  # that of another model says nothing here
     try:
         with interruptible():
             data.cache_on(device)
             trainer.fit(
                 module,
                 datamodule=data,
-                ckpt_path=str(checkpoint) if resume and checkpoint.exists() else None,
+                ckpt_path=str(checkpoint) if goes_on else None,
             )
     except Interrupted:
         done = trainer.current_epoch
         if checkpoint.exists():
             _restore(network, average, folder, config, len(valid) > 0)
         raise TrainingInterrupted(
-            f"interrupted after {done} of {config.epochs} epochs", _estimator(network, average, data, card)
+            f"interrupted after {done} of {config.epochs} epochs", _estimator(module, average, data)
         ) from None
     if trainer.is_global_zero:
         _restore(network, average, folder, config, len(valid) > 0)
     card.training["epochs"] = trainer.current_epoch
-    return _estimator(network.to(device), average, data, card)
+    network.to(device)
+    return _estimator(module, average, data)
 
 
-def _estimator(network: SE3GNN, average: WeightAverage, data: GraphModule, card: Card) -> SE3Estimator:
+def _estimator(module: PropensityModule, average: WeightAverage, data: GraphModule) -> SE3Estimator:
     """Estimator of the averaged weights where there are any, else of the raw ones."""
+    network, card = module.network, module.card
     if average.average is not None:
         weight = network.readout.weight
         apply_average(network, average.average)
         refresh_norms(network, (graph.to(weight.device) for graph in data.graphs))
-    return SE3Estimator(network, card)
+    if module.answers is None:
+        return SE3Estimator(network, card)
+    weight = network.readout.weight
+    graphs = [graph.to(weight.device) for graph in data.graphs]
+    if average.average is None and module.config.norms == "batch":
+        refresh_norms(network, graphs)  # the running ones are those of the last temperatures
+    solve_readout(network, graphs, module.answers)
+    return ConditionedEstimator(network, card)
 
 
 def _restore(
@@ -205,9 +219,8 @@ def _trainer(
     progress: bool,
     keep_log: bool,
 ) -> Trainer:
-    names = [f"{species} t={time:g}" for species in card.trained_species for time in card.times]
     callbacks: list[Callback] = [average] if config.ema else []
-    callbacks.append(History(folder / "log.csv", names))
+    callbacks.append(History(folder / "log.csv", label_names(card)))
     if progress:
         callbacks.append(Bar())
     if has_valid and config.patience:

@@ -14,6 +14,7 @@ from propensity.errors import DataError
 from propensity.estimators.inputs import Inputs, input_structure
 from propensity.estimators.training_config import TrainingConfig
 from propensity.graph import Graph, join_graphs
+from propensity.training.conditioned import BalancedSampler, labels_at
 
 if TYPE_CHECKING:
     from propensity.estimators.card import Card
@@ -32,8 +33,12 @@ def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: to
     structure = input_structure(sample, config.input_positions)
     graph = Inputs(card).graph(structure, dtype=dtype)
     types = structure.types
-    mean, std = np.array(card.target_mean), np.array(card.target_std)
-    labels = (sample.propensities - mean[types]) / std[types] - Inputs(card).trend(structure)
+    if card.conditions is not None:
+        state, labels = labels_at(sample, card.conditions)
+        graph.state = torch.full((len(types),), state)
+    else:
+        mean, std = np.array(card.target_mean), np.array(card.target_std)
+        labels = (sample.propensities - mean[types]) / std[types] - Inputs(card).trend(structure)
     graph.labels = torch.from_numpy(labels).to(dtype)
     counts = np.array([name in card.trained_species for name in card.species])
     graph.trained = torch.from_numpy(counts[types]).to(dtype)
@@ -95,8 +100,7 @@ class GraphModule(LightningDataModule):
 
     def train_dataloader(self) -> Iterable[Graph]:
         """Batches of one epoch, shuffled."""
-        rank, world = self._place()
-        sampler = EpochSampler(len(self.graphs), self.config.seed, rank, world)
+        sampler = self.sampler(*self._place())
         return DataLoader(
             self.graphs,  # type: ignore[arg-type]
             batch_size=self.config.batch_size,
@@ -104,6 +108,12 @@ class GraphModule(LightningDataModule):
             collate_fn=join_graphs,
             generator=torch.Generator(),  # else every new iterator would advance the generator of dropout
         )
+
+    def sampler(self, rank: int = 0, world: int = 1) -> EpochSampler | BalancedSampler:
+        """Order of the structures of one process."""
+        if self.config.condition is None:
+            return EpochSampler(len(self.graphs), self.config.seed, rank, world)
+        return BalancedSampler([int(graph.state[0]) for graph in self.graphs], self.config.seed, rank, world)
 
     def val_dataloader(self) -> Iterable[Graph]:
         """Share of this process in the validation structures, one at a time.

@@ -16,6 +16,7 @@ from propensity.graph import Graph, join_graphs
 from propensity.nn import SE3GNN
 from propensity.nn.cuda_graph import Recording, can_capture
 from propensity.nn.kernels.agreement import agrees
+from propensity.training.conditioned import Answers
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +34,12 @@ class PropensityModule(LightningModule):
         self.to_inherent = None
         if config.inherent_weight:
             self.to_inherent = nn.Linear(config.channels, 1, bias=False, dtype=network.readout.weight.dtype)
+        self.answers: Answers | None = None
+        if card.conditions is not None:
+            self.answers = Answers(card.conditions, network.readout.weight.dtype)
         self._recorded: Recording | None = None
         self._replayed = False
-        #: Pearson of the last validation, shape (n_trained, n_times).
+        #: Pearson of the last validation, for each label that :func:`label_names` names.
         self.valid_pearson: torch.Tensor | None = None
         self._loss_sum = torch.zeros(())
         self._steps = 0
@@ -46,6 +50,8 @@ class PropensityModule(LightningModule):
         """
         torch.manual_seed(hash((self.config.seed, self.current_epoch, self.global_rank)) % 2**63)
         self._loss_sum, self._steps = torch.zeros((), device=self.device), 0
+        if self.config.norms == "kept":
+            self.network.eval()  # running statistics stay; gradients flow all the same
         last = self.current_epoch + 1 == self.trainer.max_epochs
         self.trainer.check_val_every_n_epoch = 1 if last else self.config.validate_every
 
@@ -63,7 +69,7 @@ class PropensityModule(LightningModule):
         graphs, size = self.trainer.datamodule.graphs, self.config.batch_size  # type: ignore[attr-defined]
         if len(graphs) >= size and len({graph.num_nodes for graph in graphs}) == 1:
             most = sorted(graph.n_edges for graph in graphs)[-size:]
-            loss = TrainingLoss(self.network, self.to_inherent, self.config)
+            loss = TrainingLoss(self.network, self.to_inherent, self.config, self.answers)
             self._recorded = Recording(loss, join_graphs(graphs[:size]), sum(most))
 
     def training_step(self, graph: Graph, index: int) -> torch.Tensor:
@@ -72,7 +78,7 @@ class PropensityModule(LightningModule):
         if self._recorded is not None and self._replayed:
             both = self._recorded(graph)
         else:
-            both = TrainingLoss(self.network, self.to_inherent, self.config)(graph)
+            both = TrainingLoss(self.network, self.to_inherent, self.config, self.answers)(graph)
         self._loss_sum = self._loss_sum + both[1].detach()
         self._steps += 1
         return both[0]
@@ -111,7 +117,14 @@ class PropensityModule(LightningModule):
 
     def validation_step(self, graph: Graph, index: int) -> None:
         """Add one structure to the sums."""
-        sums = torch_moments(self.network(graph), graph.labels, graph.types, self.network.n_species)
+        output = self.network(graph)
+        if self.answers is not None:
+            output = self.answers(output, graph)
+        sums = torch_moments(output, graph.labels, graph.types, self.network.n_species)
+        if self.card.conditions is not None:
+            every = sums.new_zeros(len(self.card.conditions.states), *sums.shape)
+            every[int(graph.state[0])] = sums
+            sums = every
         self._sums = sums if self._sums is None else self._sums + sums
 
     def on_validation_epoch_end(self) -> None:
@@ -121,16 +134,15 @@ class PropensityModule(LightningModule):
             self._sums.zero_()  # more processes than validation structures
         total = self._all(self._sums).sum(0)
         trained = [self.card.species.index(name) for name in self.card.trained_species]
-        total = total[trained].cpu()
+        total = labelled_moments(total[..., trained, :, :].cpu(), self.card)
         n, _, _, sxx, syy, sxy = total.unbind(-1)
         self.valid_pearson = torch_pearson(total)
-        per_particle = ((sxx - 2 * sxy + syy).sum(0) / n.sum(0)).mean()
+        per_particle = (sxx - 2 * sxy + syy).sum() / n.sum().clamp_min(1)
         self.log("valid_loss", per_particle.float(), rank_zero_only=False)
         # A constant prediction has no correlation: none where others have one, else no score, never a best.
         known = self.valid_pearson.isfinite().any()
-        score = (
-            self.valid_pearson.nan_to_num(0.0).mean() if known else self.valid_pearson.new_tensor(math.nan)
-        )
+        seen = self.valid_pearson[n > 0]
+        score = seen.nan_to_num(0.0).mean() if known else self.valid_pearson.new_tensor(math.nan)
         self.log("valid_pearson", score.float(), rank_zero_only=False)
 
     def configure_optimizers(self) -> Any:
@@ -152,20 +164,30 @@ class PropensityModule(LightningModule):
 class TrainingLoss(nn.Module):
     """What is minimised, and the part of it that comes from the labels, shape (2,)."""
 
-    def __init__(self, network: SE3GNN, to_inherent: nn.Linear | None, config: TrainingConfig) -> None:
+    def __init__(
+        self,
+        network: SE3GNN,
+        to_inherent: nn.Linear | None,
+        config: TrainingConfig,
+        answers: Answers | None = None,
+    ) -> None:
         super().__init__()
-        self.network, self.to_inherent, self.config = network, to_inherent, config
+        self.network, self.to_inherent, self.config, self.answers = network, to_inherent, config, answers
 
     def forward(self, graph: Graph) -> torch.Tensor:
         """Losses of one batch."""
         if self.to_inherent is None:
-            loss = mean_squared_error(self.network(graph), graph)
+            loss = self._of_labels(self.network(graph), graph)
             return torch.stack([loss, loss])
         layers = self.network.hidden(graph)
-        loss = mean_squared_error(self.network.read_out(layers[-1], graph), graph)
+        loss = self._of_labels(self.network.read_out(layers[-1], graph), graph)
         return torch.stack(
             [loss + self.config.inherent_weight * self._inherent(layers[len(layers) // 2], graph), loss]
         )
+
+    def _of_labels(self, output: torch.Tensor, graph: Graph) -> torch.Tensor:
+        """Squared error of the labels, of a conditioned network at those of each structure's state point."""
+        return mean_squared_error(output if self.answers is None else self.answers(output, graph), graph)
 
     def _inherent(self, hidden: torch.Tensor, graph: Graph) -> torch.Tensor:
         """Squared error of the way to the inherent structure, relative to its mean square."""
@@ -183,6 +205,26 @@ def mean_squared_error(output: torch.Tensor, graph: Graph) -> torch.Tensor:
     """Mean over trained particles and times of the squared error, in standardised units."""
     weight = graph.trained
     return ((output.to(graph.labels.dtype) - graph.labels).square().mean(dim=1) * weight).sum() / weight.sum()
+
+
+def label_names(card: Card) -> list[str]:
+    """Name of each label that validation scores: species, time, and temperature where there are several."""
+    if card.conditions is None:
+        return [f"{species} t={time:g}" for species in card.trained_species for time in card.times]
+    return [
+        f"{species} T={state.temperature:g} t={time:g}"
+        for state in card.conditions.states
+        for species in card.trained_species
+        for time in state.times
+    ]
+
+
+def labelled_moments(total: torch.Tensor, card: Card) -> torch.Tensor:
+    """Moments (..., n_trained, T, 6) of the labels that :func:`label_names` names, in its order, (n, 6)."""
+    if card.conditions is None:
+        return total.flatten(0, 1)
+    numbers = [len(state.times) for state in card.conditions.states]
+    return torch.cat([of_one[:, :n].flatten(0, 1) for of_one, n in zip(total, numbers, strict=True)])
 
 
 def torch_moments(x: torch.Tensor, y: torch.Tensor, types: torch.Tensor, n_species: int) -> torch.Tensor:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from propensity.errors import InputError
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import input_structure
 from propensity.estimators.training_config import TrainingConfig
@@ -17,6 +18,7 @@ from propensity.estimators.training_set import (
     training_card,
 )
 from propensity.nn.scalars import learn_scalar_recipe, learn_size_trend
+from propensity.training.conditioned import learn_conditions
 
 if TYPE_CHECKING:
     from propensity.sample import Sample
@@ -28,7 +30,14 @@ CITATION = (
 
 
 def network_card(train: Sequence[Sample], config: TrainingConfig) -> Card:
-    """Card of a network to be trained on samples, with the recipe of its scalars learned from them."""
+    """Card of a network to be trained on samples, with the recipe of its scalars learned from them.
+
+    Raises
+    ------
+    InputError, DataError
+        For samples that can't be learned together.
+    """
+    conditions = learn_conditions(train) if config.condition else None
     card = training_card(
         "se3gnn",
         train,
@@ -38,11 +47,17 @@ def network_card(train: Sequence[Sample], config: TrainingConfig) -> Card:
         cutoff=config.cutoff,
         count_neighbours=False,
         citation=CITATION,
+        conditions=conditions,
     )
     card.trained_species = chosen_species(train, config.trained_species)
     scale = typical_offset(train) if config.input_positions == "both" else 0.0
     diameters = shows_diameters(train) if config.diameters is None else config.diameters
-    card.config = config.network_options(len(card.species), len(card.times), scale)
+    if diameters and conditions is not None:
+        raise InputError(
+            "particles have diameters, which --condition does not know: train with diameters=False."
+        )
+    n_outputs = len(card.times) if conditions is None else conditions.n_modes
+    card.config = config.network_options(len(card.species), n_outputs, scale)
     card.config["n_extra"] = int(config.potential_energy) + int(diameters)
     if card.config["n_extra"]:
         card.scalar_recipe = learn_scalar_recipe(

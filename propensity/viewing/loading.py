@@ -28,6 +28,7 @@ def load_scene(
     frames: int | Sequence[int] = MAX_FRAMES,
     match: Sequence[tuple[int, int]] | None = None,
     potential: str | None = None,
+    temperature: float | None = None,
     device: str | None = None,
     box: float | Sequence[float] | None = None,
 ) -> Scene:
@@ -43,7 +44,7 @@ def load_scene(
         ``ka-default`` for trajectories that say nothing.
     topology
         File that names the particles of a trajectory that does not.
-    species_map, length_scale, potential, device
+    species_map, length_scale, potential, temperature, device
         See :class:`propensity.Predictor`.
     unit
         Name of the unit of length; None: σ, or Å where σ is not 1.
@@ -103,6 +104,7 @@ def load_scene(
         length_scale=length_scale,
         column=column,
         potential=potential,
+        temperature=temperature,
         box=box,
         **common,
     )

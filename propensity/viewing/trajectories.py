@@ -40,6 +40,7 @@ def trajectory_scene(
     column: str | None,
     frames: int | Sequence[int],
     potential: str | None,
+    temperature: float | None,
     device: str | None,
     box: float | Sequence[float] | None = None,
 ) -> Scene:
@@ -56,7 +57,17 @@ def trajectory_scene(
         raise InputError(f"{path} has no column {column!r}: choose from {numeric}{suggest(column, numeric)}.")
     if column is None and (model is not None or not _holds(first)):
         return _predicted(
-            path, opened, wanted, model, species_map, length_scale, unit, times, potential, device
+            path,
+            opened,
+            wanted,
+            model,
+            species_map,
+            length_scale,
+            unit,
+            times,
+            potential,
+            temperature,
+            device,
         )
     given, known = _values(first, column)
     default = _default(first, given, known)
@@ -91,6 +102,7 @@ def _predicted(
     unit: str | None,
     times: Sequence[float | str] | None,
     potential: str | None,
+    temperature: float | None,
     device: str | None,
 ) -> Scene:
     from propensity.predictor import Predictor
@@ -104,6 +116,7 @@ def _predicted(
         length_scale=length_scale,
         times=None if times is None else [float(time) for time in times],
         potential=potential,
+        temperature=temperature,
     )
     shown = []
     for frame in _read(path, opened, wanted):

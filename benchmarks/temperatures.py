@@ -1,0 +1,214 @@
+"""ρ, slope and means of a model of several temperatures beside models of one, for ``docs/temperatures.md``.
+
+``python -m benchmarks.temperatures score MODEL DATA ... -o scores.json`` scores a model on labelled
+structures of several state points: a conditioned one at their temperatures and times, any other one
+(zero-shot) with each time of the data paired with the model's time at which, says the conditioned
+``--clock`` model, motion has come as far.  ``refit MODEL DATA ... --on TRAIN ...`` fits a new readout at each
+temperature by itself.  ``draw NAME=scores.json ... -o FILE`` makes the figure, ``table NAME=scores.json ...``
+the table, ``means MODEL DATA ... -o FILE`` the figure of mean displacements.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from propensity.data import Dataset, open_dataset
+from propensity.data.selection import select_by_state
+from propensity.estimators.conditioned import ConditionedEstimator
+from propensity.estimators.inputs import input_structure
+from propensity.estimators.se3gnn import SE3Estimator
+from propensity.estimators.storage import load_model
+from propensity.evaluation.scores import Evaluation, evaluate
+from propensity.statistics import bootstrap, mean_over_structures, moments, pearson_of_moments
+
+
+def main() -> None:
+    """Run one part."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("part", choices=["score", "refit", "draw", "table", "means"])
+    parser.add_argument("what", nargs="+")
+    parser.add_argument("--on", nargs="+", default=[])
+    parser.add_argument("--clock", default="ka-liquid")
+    parser.add_argument("-o", "--output", type=Path)
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    if given.part in ("score", "refit"):
+        data = select_by_state(open_dataset(given.what[1:]))
+        model = load_model(given.what[0])
+        found = {}
+        for state in data.states():
+            temperature = float(state.header(0).temperature or 0)
+            if given.part == "refit":
+                found[f"{temperature:g}"] = refitted(model, select_by_state(open_dataset(given.on)), state)
+            else:
+                found[f"{temperature:g}"] = plain(scored(model, state, load_model(given.clock)))
+            print(temperature, found[f"{temperature:g}"]["A"]["pearson"], flush=True)
+        given.output.write_text(json.dumps(found, indent=1))
+    elif given.part == "table":
+        table({name: json.loads(Path(file).read_text()) for name, file in map(split, given.what)})
+    elif given.part == "draw":
+        draw(
+            {name: json.loads(Path(file).read_text()) for name, file in map(split, given.what)}, given.output
+        )
+    else:
+        means(given.what[0], given.what[1:], given.output)
+
+
+def split(text: str) -> tuple[str, str]:
+    """NAME=FILE."""
+    name, _, file = text.partition("=")
+    return name, file
+
+
+def scored(model: Any, state: Dataset, clock: Any) -> Evaluation:
+    """Scores at one state point, times paired by how far motion has come."""
+    if isinstance(model, ConditionedEstimator):
+        return evaluate(model, state)
+    assert isinstance(clock, ConditionedEstimator)
+    header, c = state.header(0), clock.conditions
+    here = c.stage(float(header.temperature or 0), header.times)
+    ours = c.stage(float(model.card.temperature), np.array(model.card.times))
+    pairs = [(int(np.argmin(np.abs(ours - stage))), d) for d, stage in enumerate(here)]
+    return evaluate(model, state, pairs=pairs)
+
+
+def plain(score: Evaluation) -> dict[str, Any]:
+    """Numbers by species for JSON."""
+    return {
+        name: {
+            "times": score.data_times.tolist(),
+            "pearson": score.pooled[s].round(4).tolist(),
+            "interval": score.pooled_interval[:, s].T.round(4).tolist(),
+            "per_structure": score.per_structure[s].round(4).tolist(),
+            "slope": score.slope[s].round(3).tolist(),
+            "ratio": (1 / score.mean_ratio[s]).round(3).tolist(),
+        }
+        for s, name in enumerate(score.species)
+    }
+
+
+@torch.no_grad()
+def features(model: SE3Estimator, structure: Any) -> np.ndarray:
+    """All that the readouts of a network see, shape (N, F)."""
+    return model.features(structure, None, None).values.double().numpy()
+
+
+def refitted(model: Any, train: Dataset, state: Dataset) -> dict[str, Any]:
+    """Scores of a readout fitted at this temperature alone."""
+    temperature = state.header(0).temperature
+    (own,) = [one for one in train.states() if one.header(0).temperature == temperature]
+    weights: dict[int, Any] = {}
+    sums: dict[int, Any] = {}
+    for sample in own:
+        x = features(model, input_structure(sample, "both"))
+        for s in range(len(sample.species)):
+            mask = sample.structure.types == s
+            h = np.c_[x[mask], np.ones(mask.sum())]
+            a, b = sums.get(s, (0, 0))
+            sums[s] = a + h.T @ h, b + h.T @ sample.propensities[mask]
+    for s, (a, b) in sums.items():
+        weights[s] = np.linalg.solve(a + 1e-6 * np.trace(a) / len(a) * np.eye(len(a)), b)
+    found: dict[str, Any] = {}
+    every: dict[int, list[np.ndarray]] = {s: [] for s in weights}
+    groups = []
+    for sample in state:
+        x = features(model, input_structure(sample, "both"))
+        groups.append(sample.group or sample.name)
+        for s in weights:
+            mask = sample.structure.types == s
+            predicted = np.c_[x[mask], np.ones(mask.sum())] @ weights[s]
+            every[s].append(moments(predicted, np.asarray(sample.propensities[mask], dtype=float)))
+    for s, name in enumerate(own[0].species):
+        each = np.array(every[s])[:, None]
+        interval, _ = bootstrap(each, groups=np.array(groups), n_resamples=1000, seed=0)
+        found[name] = {
+            "times": np.asarray(state.times).tolist(),
+            "pearson": pearson_of_moments(each.sum(0))[0].round(4).tolist(),
+            "interval": interval[:, 0].T.round(4).tolist(),
+            "per_structure": mean_over_structures(pearson_of_moments(each))[0].round(4).tolist(),
+        }
+    return found
+
+
+def table(models: dict[str, Any]) -> None:
+    """Markdown: a row a temperature, species and model; ρ at each time."""
+    first = next(iter(models.values()))
+    for temperature in sorted(first):
+        print(
+            f"\n| T = {temperature} | "
+            + " | ".join(f"{t:g}" for t in first[temperature]["A"]["times"])
+            + " |"
+        )
+        print("|---" * (1 + len(first[temperature]["A"]["times"])) + "|")
+        for species in ("A", "B"):
+            for name, scores in models.items():
+                if temperature not in scores:
+                    continue
+                row = scores[temperature][species]
+                at = dict(zip(row["times"], zip(row["pearson"], row["interval"], strict=True), strict=True))
+                cells = [
+                    f"{at[t][0]:.3f} ± {(at[t][1][1] - at[t][1][0]) / 2:.3f}" if t in at else "–"
+                    for t in first[temperature]["A"]["times"]
+                ]
+                print(f"| {species}, {name} | " + " | ".join(cells) + " |")
+
+
+def draw(models: dict[str, Any], path: Path) -> None:
+    """ρ of A against time, a panel a temperature (Fig. 6 of arXiv:2211.03226; arXiv:2603.13820)."""
+    from propensity.plotting import new_figure, save_figure
+
+    first = next(iter(models.values()))
+    figure = new_figure(11, 3.2)
+    panels = figure.subplots(1, len(first), sharey=True)
+    for panel, temperature in zip(panels, sorted(first), strict=True):
+        for k, (name, scores) in enumerate(models.items()):
+            if temperature not in scores:
+                continue
+            row = scores[temperature]["A"]
+            panel.plot(row["times"], row["pearson"], "o-", ms=3, color=f"C{k}", label=name)
+            if k == 0:
+                panel.fill_between(row["times"], *np.transpose(row["interval"]), color="C0", alpha=0.2, lw=0)
+        panel.set(xscale="log", xlabel="time $t$", title=f"T = {temperature}")
+    panels[0].set(ylabel="Pearson ρ, species A", ylim=(0.4, 0.9))
+    panels[-1].legend(fontsize=7)
+    save_figure(figure, path)
+
+
+def means(model: str, data: list[str], path: Path) -> None:
+    """Mean predicted and measured displacement against time, between the trained temperatures too."""
+    from propensity.plotting import new_figure, save_figure
+
+    estimator = load_model(model)
+    assert isinstance(estimator, ConditionedEstimator)
+    c = estimator.conditions
+    figure = new_figure(5.5, 4)
+    axes = figure.add_subplot()
+    for k, state in enumerate(select_by_state(open_dataset(data)).states()):
+        temperature = float(state.header(0).temperature or 0)
+        sums: Any = 0
+        for sample in state:
+            found = estimator.for_sample(sample).predict(input_structure(sample, "both"))
+            mask = sample.structure.types == 0
+            sums = sums + np.array([found[mask].mean(0), sample.propensities[mask].mean(0)]) / len(state)
+        print(f"{temperature:g}", "predicted / measured", (sums[0] / sums[1]).round(3).tolist())
+        axes.plot(state.times, sums[1], "o", ms=4, color=f"C{k}", label=f"T = {temperature:g}, measured")
+        fine = np.geomspace(*c.time_range(temperature), 100)
+        axes.plot(fine, c.mean(temperature, fine)[0], "-", color=f"C{k}")
+    for temperature in (0.455, 0.485, 0.53):
+        fine = np.geomspace(*c.time_range(temperature), 100)
+        axes.plot(fine, c.mean(temperature, fine)[0], ":", color="0.4")
+    axes.set(xscale="log", yscale="log", xlabel="time $t$", ylabel="mean displacement of A (σ)")
+    axes.legend(fontsize=8)
+    save_figure(figure, path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""One network for every temperature and time between those of its training."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+
+from propensity.errors import DataError, InputError
+from propensity.estimators.base import Estimator
+from propensity.estimators.card import Card
+from propensity.estimators.clock import between
+from propensity.estimators.conditions import ROUNDING, Conditions
+from propensity.estimators.inputs import check_finite
+from propensity.estimators.se3gnn import SE3Estimator, check_inputs
+from propensity.estimators.training_set import time_nearest
+from propensity.nn.network import SE3GNN
+from propensity.structure import Structure
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from propensity.sample import Sample
+
+
+class ConditionedEstimator(SE3Estimator):
+    """Network whose outputs are modes, and the conditions that make propensities of them.
+
+    :meth:`at` gives an ordinary model of one temperature and chosen times: modes enter the answer linearly,
+    so that they fold into its readout.  Without a temperature it is inferred from each structure.
+    """
+
+    @property
+    def conditions(self) -> Conditions:
+        """Those of the card."""
+        assert self.card.conditions is not None
+        return self.card.conditions
+
+    @classmethod
+    def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> Self:
+        """Rebuild from card and state dict."""
+        check_finite(arrays)
+        assert card.conditions is not None
+        network = SE3GNN(**card.config)
+        expected = (len(card.conditions.composition), card.conditions.n_modes)
+        if (network.n_species, network.n_outputs) != expected or len(card.species) != expected[0]:
+            raise DataError(
+                f"its network is for {network.n_species} species and {network.n_outputs} modes, the card for"
+                f" {len(card.species)} and {card.conditions.n_modes}"
+            )
+        check_inputs(card, network)
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        return cls(network, card)
+
+    def at(self, temperature: float, times: Sequence[float] | np.ndarray | None = None) -> SE3Estimator:
+        """Ordinary model of one temperature.
+
+        Parameters
+        ----------
+        temperature
+            k_B T/ε_AA.
+        times
+            Times to predict, within :meth:`Conditions.time_range`; None: those of the training, or as many
+            between.
+
+        Raises
+        ------
+        InputError
+            For a temperature or time that is too far from the training.
+        """
+        c = self.conditions
+        c.check_temperature(temperature)
+        chosen = c.times_at(temperature) if times is None else checked_times(times)
+        c.check_times(temperature, chosen)
+        card = self.card.model_copy(
+            deep=True,
+            update={
+                "conditions": None,
+                "temperature": float(temperature),
+                "potential": c.nearest(temperature).potential,
+                "times": tuple(chosen.tolist()),
+                "default_time_index": time_nearest(chosen, c.tau_alpha(temperature)),
+                "target_mean": c.mean(temperature, chosen).tolist(),
+                "target_std": c.std(temperature, chosen).tolist(),
+                "config": {**self.card.config, "n_outputs": len(chosen)},
+            },
+        )
+        network = copy.deepcopy(self.network)
+        basis = torch.from_numpy(c.basis(temperature, chosen))
+        for part in (network, network.thermal):
+            if part is not None:
+                part.readout = _folded(part.readout, basis)
+                part.n_outputs = part.config["n_outputs"] = len(chosen)
+        return SE3Estimator(network, card)
+
+    def for_sample(self, sample: Sample) -> SE3Estimator:
+        """Ordinary model at the temperature of a labelled structure and at its times, as far as trained.
+
+        Raises
+        ------
+        DataError
+            When the temperature of the sample is not known.
+        """
+        if sample.temperature is None:
+            raise DataError(f"{sample.name} has no temperature, at which {self.card.name} could answer.")
+        first, last = self.conditions.time_range(sample.temperature)
+        times = np.asarray(sample.times, dtype=float)
+        inside = (times >= first * (1 - ROUNDING)) & (times <= last * (1 + ROUNDING))
+        return self.at(sample.temperature, times[inside] if inside.any() else times)
+
+    def asked_for(self, times: Sequence[float] | np.ndarray) -> Self:
+        """The same model with other times, at the temperature of each structure."""
+        chosen = tuple(checked_times(times).tolist())
+        card = self.card.model_copy(update={"times": chosen, "default_time_index": len(chosen) - 1})
+        return type(self)(self.network, card)
+
+    def _propensities(self, structure: Structure, standardised: np.ndarray) -> np.ndarray:
+        """Propensities at the times of the card and the inferred temperature, from modes, (N, K)."""
+        temperature, times, c = self.infer_temperature(structure), np.array(self.card.times), self.conditions
+        c.check_times(temperature, times)
+        answers = standardised @ c.basis(temperature, times)
+        return self._scaled(structure, answers, c.mean(temperature, times), c.std(temperature, times))
+
+    def reach(self, structure: Structure) -> float | None:
+        """None: the temperature is that of the whole structure."""
+        return None
+
+    def traced(self, structure: Structure, steps: torch.Tensor) -> torch.Tensor:
+        """As :meth:`SE3Estimator.traced`, at the inferred temperature, which is held."""
+        return self.at(self.infer_temperature(structure), self.card.times).traced(structure, steps)
+
+    def infer_temperature(self, structure: Structure) -> float:
+        """Temperature at which thermal offsets are as long as those of the structure, in their median.
+
+        Vibrations about a minimum have ⟨u²⟩ ∝ T; between the trained temperatures the measured lengths are
+        interpolated.
+
+        Raises
+        ------
+        InputError
+            When the model or the structure knows no thermal offsets, or they are far from those of training.
+        """
+        self.check_inferable()
+        known = [state.offset for state in self.conditions.states]
+        offset = structure.thermal_offset
+        if offset is None:
+            raise InputError(
+                "the temperature can't be inferred without thermal offsets: give temperature=..., k_B T/ε_AA,"
+                " or potential=..., which makes minima."
+            )
+        sizes = np.array([one[0] for one in known if one is not None])
+        found = float(np.median(np.linalg.norm(offset, axis=1)))
+        temperature = float(between(sizes, self.conditions.temperatures, found))
+        try:
+            self.conditions.check_temperature(temperature)
+        except InputError:
+            low, high = self.conditions.temperatures[[0, -1]]
+            raise InputError(
+                f"the structure looks like one at temperature {temperature:.3g} (median thermal offset"
+                f" {found:.3g} σ), and the model was trained at {low:g} to {high:g}: give temperature=... if"
+                " you know better."
+            ) from None
+        # What is known to a hundredth is not said to a millionth.
+        return float(np.clip(round(temperature, 4), *self._room()))
+
+    def check_inferable(self) -> None:
+        """Refuse to infer temperatures that the inputs of the model don't show.
+
+        Raises
+        ------
+        InputError
+            When it sees no thermal offsets.
+        """
+        unknown = any(state.offset is None for state in self.conditions.states)
+        if unknown or self.card.input_positions != "both":
+            raise InputError(
+                f"{self.card.name or 'the model'} answers for temperatures {self._room()[0]:g} to"
+                f" {self._room()[1]:g} and its inputs don't tell which: give temperature=..., k_B T/ε_AA."
+            )
+
+    def _room(self) -> tuple[float, float]:
+        low, high = self.conditions.temperatures[[0, -1]]
+        return float(low), float(high)
+
+    def temperature_error(self) -> float:
+        """Standard error of an inferred temperature, from the spread of offsets between training structures;
+        NaN where unknown.
+        """
+        states = self.conditions.states
+        if any(state.offset is None for state in states):
+            return math.nan
+        sizes = np.array([cast("tuple[float, float]", state.offset) for state in states])
+        slopes = np.gradient(self.conditions.temperatures, sizes[:, 0])
+        return float(np.max(np.abs(slopes) * sizes[:, 1]))
+
+
+def at_state_of(estimator: Estimator, sample: Sample) -> Estimator:
+    """A conditioned model at the temperature and times of a labelled structure; any other as it is."""
+    return estimator.for_sample(sample) if isinstance(estimator, ConditionedEstimator) else estimator
+
+
+def checked_times(times: Sequence[float] | np.ndarray | float) -> np.ndarray:
+    """Times as an array, shape (T,).
+
+    Raises
+    ------
+    InputError
+        When there are none, or one is no positive number.
+    """
+    chosen = np.atleast_1d(np.asarray(times, dtype=float))
+    if chosen.ndim != 1 or not len(chosen) or not (np.isfinite(chosen) & (chosen > 0)).all():
+        raise InputError(f"times are {times}: give positive numbers, in LJ units.")
+    return cast("np.ndarray", chosen)
+
+
+def _folded(readout: torch.nn.Linear, basis: torch.Tensor) -> torch.nn.Linear:
+    """Readout of times from one of modes: each species' rows times b_k(T, t)."""
+    n_modes, n_times = basis.shape
+    basis = basis.to(readout.weight)
+    rows = readout.weight.detach().view(-1, n_modes, readout.in_features)
+    shifts = readout.bias.detach().view(-1, n_modes)
+    folded = torch.nn.Linear(readout.in_features, len(rows) * n_times).to(readout.weight)
+    with torch.no_grad():
+        folded.weight.copy_(torch.einsum("kt,ski->sti", basis, rows).reshape(-1, readout.in_features))
+        folded.bias.copy_(torch.einsum("kt,sk->st", basis, shifts).reshape(-1))
+    return folded
