@@ -48,8 +48,8 @@ from propensity.cli.screen import Screen
     "--cage",
     is_flag=True,
     help=(
-        "Add the cage state too, at the temperature of the structure: ten seconds for 4096 particles on two"
-        " cores."
+        "Add the cage state too, at the temperature of the structure: nine seconds of one core for 4096"
+        " particles."
     ),
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a CPU]")

@@ -78,7 +78,7 @@ def command(
     from propensity.data import open_dataset, select_times
     from propensity.devices import chosen_device
     from propensity.errors import InputError
-    from propensity.estimators.committee import load_committee
+    from propensity.estimators.mean import load_together
     from propensity.evaluation import evaluate
     from propensity.evaluation.report import plot_pearson, plot_scatter, table
     from propensity.evaluation.seen import choose, seen_by
@@ -86,7 +86,7 @@ def command(
 
     if resamples < 1:
         raise InputError(f"--resamples is {resamples}: give a positive integer.")
-    estimator = load_committee(model, chosen_device(device), kernel)
+    estimator = load_together(model, chosen_device(device), kernel)
     everything = open_dataset(list(data), labels=labels)
     chosen, which = choose(everything, seen_by(model, estimator.card), split)
     samples = select_times(chosen, times)

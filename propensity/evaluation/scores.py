@@ -24,7 +24,7 @@ from propensity.statistics import (
 if TYPE_CHECKING:
     from propensity.estimators.base import Estimator
     from propensity.estimators.card import Card
-    from propensity.estimators.committee import Committee
+    from propensity.estimators.mean import MeanEstimator
     from propensity.sample import Sample
     from propensity.structure import Structure
 
@@ -115,7 +115,7 @@ class Evaluation:
 
 
 def evaluate(
-    estimator: Estimator | Committee,
+    estimator: Estimator | MeanEstimator,
     samples: Sequence[Sample],
     *,
     species: Sequence[str] | None = None,

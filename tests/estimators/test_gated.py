@@ -126,15 +126,15 @@ def test_cage_states_are_made_once_and_given_ones_used(minimum, monkeypatch):
 @pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")  # no liquid
 def test_scores_are_those_of_the_committee_that_predicts(minimum, monkeypatch):
     """Of thermal samples too: what the model sees is made from them, once for all members."""
-    from propensity.estimators.committee import Committee, load_committee
+    from propensity.estimators.mean import MeanEstimator, load_together
 
     made = []
     monkeypatch.setattr(
         propensity.physics.cage, "cage_state", lambda s, *_, **__: made.append(s) or minimum.cage
     )
     predicted = Predictor("ka-cage", device="cpu").predict(minimum)
-    committee = load_committee("ka-cage", "cpu")
-    assert isinstance(committee, Committee) and committee.card.name == "ka-cage"
+    committee = load_together("ka-cage", "cpu")
+    assert isinstance(committee, MeanEstimator) and committee.card.name == "ka-cage"
     thermal = Structure(minimum.positions + minimum.thermal_offset, minimum.types, minimum.cell)
     sample = Sample(
         thermal,
@@ -147,4 +147,4 @@ def test_scores_are_those_of_the_committee_that_predicts(minimum, monkeypatch):
     )
     score = evaluate(committee, [sample], n_resamples=1)
     assert len(made) == 1 and score.pooled.min() > 1 - 1e-6
-    assert not isinstance(load_committee("ka-default", "cpu"), Committee)
+    assert not isinstance(load_together("ka-default", "cpu"), MeanEstimator)

@@ -1,4 +1,4 @@
-"""Several models that predict together."""
+"""The mean of several models, to be scored like one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from propensity.structure import Structure
 
 
 @dataclass(frozen=True)
-class Committee:
+class MeanEstimator:
     """Models with equal species and times, whose prediction is the mean; the card is that of the first."""
 
     members: tuple[Estimator, ...]
@@ -30,9 +30,9 @@ class Committee:
         return cast("np.ndarray", np.mean([member.unchecked(structure) for member in self.members], axis=0))
 
 
-def load_committee(
+def load_together(
     model: str | os.PathLike[str], device: object = None, kernel: str | None = None
-) -> Estimator | Committee:
+) -> Estimator | MeanEstimator:
     """A model, or the committee that its name stands for, as :class:`propensity.Predictor` predicts with."""
     members = [load_model(path).to(device, kernel=kernel) for path in committee_of(model)]
-    return members[0] if len(members) == 1 else Committee(tuple(members))
+    return members[0] if len(members) == 1 else MeanEstimator(tuple(members))
