@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from propensity.neighbours import neighbour_list
+from propensity.neighbours import nearest_neighbours, nearest_of_edges
 from propensity.neighbours.many import neighbour_lists
 from propensity.structure import Structure
 
@@ -58,16 +58,7 @@ class Neighbourhood:
 
 def measure(structure: Structure, radius: float, device: torch.device | str = "cpu") -> Neighbourhood:
     """Neighbourhood of each particle within ``radius``; arrays of shape (N,)."""
-    edge_index, vectors = neighbour_list(structure, radius, device=device)
-    return _neighbourhood(edge_index, vectors, len(structure))
-
-
-def _neighbourhood(edge_index: torch.Tensor, vectors: torch.Tensor, n: int) -> Neighbourhood:
-    destination = edge_index[1]
-    near = torch.full((n,), torch.inf, dtype=vectors.dtype, device=vectors.device)
-    near.scatter_reduce_(0, destination, vectors.square().sum(dim=1), "amin")
-    counts = torch.bincount(destination, minlength=n)
-    return Neighbourhood(near.sqrt().cpu().numpy(), counts.cpu().numpy())
+    return Neighbourhood(*nearest_neighbours(structure, radius, device))
 
 
 def evenly_spaced(n: int) -> list[int]:
@@ -148,7 +139,7 @@ def distances(
     """Distance of each of many structures from the training set."""
     ends = np.cumsum([len(structure) for structure in structures])
     edge_index, vectors, _ = neighbour_lists(structures, known.radius, device=device)
-    found = _neighbourhood(edge_index, vectors, int(ends[-1]))
+    found = Neighbourhood(*nearest_of_edges(edge_index, vectors, int(ends[-1])))
     parts = zip(np.split(found.nearest, ends[:-1]), np.split(found.neighbours, ends[:-1]), strict=True)
     return [
         _distance(known, structure.types, Neighbourhood(*part))

@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from propensity.neighbours.backends import available, neighbour_list, register
+    from propensity.neighbours.backends import (
+        available,
+        nearest_neighbours,
+        nearest_of_edges,
+        neighbour_list,
+        register,
+    )
 
-__all__ = ["available", "neighbour_list", "register"]
+__all__ = ["available", "nearest_neighbours", "nearest_of_edges", "neighbour_list", "register"]
 
 
 def __getattr__(name: str) -> Any:

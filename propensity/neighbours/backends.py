@@ -11,7 +11,7 @@ import torch
 
 from propensity.errors import InputError
 from propensity.neighbours.cell import enclosing_cell
-from propensity.neighbours.coincidence import refuse_coincident
+from propensity.neighbours.coincidence import COINCIDENT, refuse_coincident
 from propensity.registry import Registry
 from propensity.structure import Structure
 
@@ -90,7 +90,7 @@ def neighbour_list(
     """
     if not cutoff > 0:
         raise InputError(f"cutoff is {cutoff}: give a positive number.")
-    _check_edges(structure, cutoff)
+    check_edges(structure, cutoff)
     device = torch.device(device)
     chosen = BACKENDS.choose(
         backend,
@@ -104,8 +104,60 @@ def neighbour_list(
     return edge_index, edge_vec
 
 
-def _check_edges(structure: Structure, cutoff: float) -> None:
-    """Refuse a cutoff whose edges no memory holds before any of it is taken."""
+def nearest_neighbours(
+    structure: Structure, cutoff: float, device: torch.device | str = "cpu"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distance of the nearest neighbour of each particle, and how many it has within ``cutoff``.
+
+    Parameters
+    ----------
+    structure
+        Particles and cell.
+    cutoff
+        In σ.
+    device
+        Where to look for them.
+
+    Returns
+    -------
+    distance : float64, (N,)
+        inf where there is none within the cutoff.
+    count : int64, (N,)
+
+    Raises
+    ------
+    InputError
+        As :func:`neighbour_list`.
+    """
+    if torch.device(device).type == "cpu":
+        from propensity.neighbours import numba_cells
+
+        check_edges(structure, cutoff)
+        squared, count = numba_cells.nearest(structure, cutoff)
+        if squared.min() >= COINCIDENT**2:
+            return np.sqrt(squared), count
+    return nearest_of_edges(*neighbour_list(structure, cutoff, device=device), len(structure))
+
+
+def nearest_of_edges(
+    edge_index: torch.Tensor, vectors: torch.Tensor, n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same of ``n`` particles whose edges are known."""
+    destination = edge_index[1]
+    near = torch.full((n,), torch.inf, dtype=vectors.dtype, device=vectors.device)
+    near.scatter_reduce_(0, destination, vectors.square().sum(dim=1), "amin")
+    counts = torch.bincount(destination, minlength=n)
+    return near.sqrt().cpu().numpy(), counts.cpu().numpy()
+
+
+def check_edges(structure: Structure, cutoff: float) -> None:
+    """Refuse a cutoff whose edges no memory holds before any of it is taken.
+
+    Raises
+    ------
+    InputError
+        With the number of neighbours that it would find.
+    """
     cell, _ = enclosing_cell(structure, cutoff)
     # In an open direction the box grows with the cutoff, but no particle has more neighbours than there are.
     each = len(structure) / abs(np.linalg.det(cell)) * 4 / 3 * np.pi * float(cutoff) ** 3

@@ -22,6 +22,8 @@ from propensity.threads import blocks_of, share
 
 #: Squared distance of two particles that are the same up to rounding.
 COINCIDENT2 = COINCIDENT**2
+#: Squared distance beyond every cutoff: that of a particle from itself.
+FAR2 = 1e300
 #: The first pass sees coincident particles as it counts, which saves a pass over the edges.
 CHECKS_COINCIDENCE = True
 
@@ -35,6 +37,32 @@ def build(
     structure: Structure, cutoff: float, device: torch.device, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`propensity.neighbours.neighbour_list`."""
+    n, n_bins, grid = len(structure), *_grid(structure, cutoff)
+    degree, coincident = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    share(_count, blocks_of(n_bins), *grid, degree, coincident)
+    ends = np.cumsum(degree)
+    edge_index = torch.empty(2, int(ends[-1]), dtype=torch.int64, device="cpu")
+    edge_vec = torch.empty(int(ends[-1]), 3, dtype=dtype, device="cpu")
+    arrays: tuple[Any, Any] = (edge_index.numpy(), edge_vec.numpy())
+    share(_fill, blocks_of(n_bins), *grid, ends - degree, *arrays)
+    if coincident.any():
+        refuse_coincident(edge_index, edge_vec)
+    return edge_index.to(device), edge_vec.to(device)
+
+
+def nearest(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
+    """Of each particle: squared distance of the nearest one (inf without) and number within the cutoff, (N,).
+
+    One pass, which writes no edges.
+    """
+    n, n_bins, grid = len(structure), *_grid(structure, cutoff)
+    degree, squared = np.zeros(n, dtype=np.int64), np.full(n, np.inf)
+    share(_nearest, blocks_of(n_bins), *grid, degree, squared)
+    return squared, degree
+
+
+def _grid(structure: Structure, cutoff: float) -> tuple[int, tuple[Any, ...]]:
+    """Number of bins, and what the passes read: particles by bin, and the cell."""
     cell, positions = enclosing_cell(structure, cutoff)
     n = len(positions)
     inverse = np.linalg.inv(cell)
@@ -48,18 +76,7 @@ def build(
     order = np.argsort(bin_of, kind="stable")
     n_bins = int(bins.prod())
     starts = np.searchsorted(bin_of[order], np.arange(n_bins + 1))
-    ordered = positions[order]
-    degree, coincident = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
-    grid = (ordered, order, starts, bins, reach, cell, float(cutoff) ** 2)
-    share(_count, blocks_of(n_bins), *grid, degree, coincident)
-    ends = np.cumsum(degree)
-    edge_index = torch.empty(2, int(ends[-1]), dtype=torch.int64, device="cpu")
-    edge_vec = torch.empty(int(ends[-1]), 3, dtype=dtype, device="cpu")
-    arrays: tuple[Any, Any] = (edge_index.numpy(), edge_vec.numpy())
-    share(_fill, blocks_of(n_bins), *grid, ends - degree, *arrays)
-    if coincident.any():
-        refuse_coincident(edge_index, edge_vec)
-    return edge_index.to(device), edge_vec.to(device)
+    return n_bins, (positions[order], order, starts, bins, reach, cell, float(cutoff) ** 2)
 
 
 @njit(nogil=True)
@@ -67,11 +84,11 @@ def _count(first, last, blocks, positions, order, starts, bins, reach, cell, cut
     """Of the particles in some blocks of bins: number of neighbours, and of those at no distance."""
     n_bins = len(starts) - 1
     for home in range(n_bins * first // blocks, n_bins * last // blocks):
-        x, y, z, u, v, w, who = _around(home, positions, order, starts, bins, reach, cell)
+        x, y, z, u, v, w, _, _ = _around(home, positions, order, starts, bins, reach, cell)
         for slot in range(starts[home], starts[home + 1]):
             a, b, c = positions[slot, 0], positions[slot, 1], positions[slot, 2]
             near, same = 0, 0
-            for k in range(len(who)):
+            for k in range(len(x)):
                 dx, dy, dz = x[k] - a + u[k], y[k] - b + v[k], z[k] - c + w[k]
                 squared = dx * dx + dy * dy + dz * dz
                 near += squared < cutoff2
@@ -80,34 +97,63 @@ def _count(first, last, blocks, positions, order, starts, bins, reach, cell, cut
             degree[order[slot]], coincident[order[slot]] = near - 1, same - 1
 
 
+@njit(nogil=True, fastmath={"nnan", "nsz", "reassoc"})  # so that the minimum is taken of several at once
+def _nearest(first, last, blocks, positions, order, starts, bins, reach, cell, cutoff2, degree, least):
+    """Of the particles in some blocks of bins: number of neighbours and squared distance of the nearest."""
+    n_bins = len(starts) - 1
+    for home in range(n_bins * first // blocks, n_bins * last // blocks):
+        x, y, z, u, v, w, _, own = _around(home, positions, order, starts, bins, reach, cell)
+        squared = np.empty(len(x))
+        for slot in range(starts[home], starts[home + 1]):
+            _distances(positions[slot], x, y, z, u, v, w, squared)
+            squared[own + slot - starts[home]] = FAR2
+            near, low = 0, FAR2
+            for k in range(len(x)):
+                near += squared[k] < cutoff2
+                low = min(low, squared[k])
+            degree[order[slot]], least[order[slot]] = near, low if low < cutoff2 else np.inf
+
+
 @njit(nogil=True)
 def _fill(first, last, blocks, positions, order, starts, bins, reach, cell, cutoff2, begin, edges, vectors):
     """Write the edges of the same particles, those of particle i from ``begin[i]`` on."""
     n_bins = len(starts) - 1
     for home in range(n_bins * first // blocks, n_bins * last // blocks):
-        x, y, z, u, v, w, who = _around(home, positions, order, starts, bins, reach, cell)
-        squared = np.empty(len(who))
+        x, y, z, u, v, w, who, own = _around(home, positions, order, starts, bins, reach, cell)
+        squared, chosen = np.empty(len(who)), np.empty(len(who) + 1, dtype=np.int64)
         for slot in range(starts[home], starts[home + 1]):
             a, b, c = positions[slot, 0], positions[slot, 1], positions[slot, 2]
-            for k in range(len(who)):
-                dx, dy, dz = x[k] - a + u[k], y[k] - b + v[k], z[k] - c + w[k]
-                squared[k] = dx * dx + dy * dy + dz * dz
-            node = order[slot]
+            _distances(positions[slot], x, y, z, u, v, w, squared)
+            squared[own + slot - starts[home]] = FAR2
+            node, near = order[slot], 0
+            for k in range(len(who)):  # without a branch, which would be guessed wrong twice an edge
+                chosen[near] = k
+                near += squared[k] < cutoff2
             at = begin[node]
-            for k in range(len(who)):
-                if squared[k] < cutoff2 and (who[k] != node or squared[k] > 0):
-                    edges[0, at], edges[1, at] = who[k], node
-                    vectors[at, 0], vectors[at, 1], vectors[at, 2] = (
-                        x[k] - a + u[k],
-                        y[k] - b + v[k],
-                        z[k] - c + w[k],
-                    )
-                    at += 1
+            for k in chosen[:near]:
+                edges[0, at], edges[1, at] = who[k], node
+                vectors[at, 0], vectors[at, 1], vectors[at, 2] = (
+                    x[k] - a + u[k],
+                    y[k] - b + v[k],
+                    z[k] - c + w[k],
+                )
+                at += 1
+
+
+@njit(nogil=True)
+def _distances(place, x, y, z, u, v, w, squared):
+    """Squared distances of those around from one place."""
+    a, b, c = place[0], place[1], place[2]
+    for k in range(len(x)):
+        dx, dy, dz = x[k] - a + u[k], y[k] - b + v[k], z[k] - c + w[k]
+        squared[k] = dx * dx + dy * dy + dz * dz
 
 
 @njit(nogil=True)
 def _around(home, positions, order, starts, bins, reach, cell):
-    """Positions (x, y, z), shifts of the image (u, v, w) and numbers of the particles in the bins around."""
+    """Positions (x, y, z), shifts of the image (u, v, w) and numbers of the particles in the bins around; and
+    where among them those of the bin itself begin.
+    """
     p, q, r = home // (bins[1] * bins[2]), home // bins[2] % bins[1], home % bins[2]
     n = 0
     for i in range(p - reach[0], p + reach[0] + 1):
@@ -117,12 +163,14 @@ def _around(home, positions, order, starts, bins, reach, cell):
                 n += starts[near + 1] - starts[near]
     x, y, z, u, v, w = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     who = np.empty(n, dtype=np.int64)
-    at = 0
+    at, own = 0, 0
     for i in range(p - reach[0], p + reach[0] + 1):
         for j in range(q - reach[1], q + reach[1] + 1):
             for k in range(r - reach[2], r + reach[2] + 1):
                 near = (i % bins[0] * bins[1] + j % bins[1]) * bins[2] + k % bins[2]
                 a, b, c = i // bins[0], j // bins[1], k // bins[2]
+                if i == p and j == q and k == r:
+                    own = at
                 for slot in range(starts[near], starts[near + 1]):
                     x[at], y[at], z[at] = positions[slot, 0], positions[slot, 1], positions[slot, 2]
                     u[at] = a * cell[0, 0] + b * cell[1, 0] + c * cell[2, 0]
@@ -130,4 +178,4 @@ def _around(home, positions, order, starts, bins, reach, cell):
                     w[at] = a * cell[0, 2] + b * cell[1, 2] + c * cell[2, 2]
                     who[at] = order[slot]
                     at += 1
-    return x, y, z, u, v, w, who
+    return x, y, z, u, v, w, who, own

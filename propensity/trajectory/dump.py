@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Mapping
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import TextIO
 
 import numpy as np
@@ -51,7 +51,7 @@ def read_dump(stream: TextIO, start: int = 0, stop: int | None = None, step: int
                 if not header:
                     return
                 n = (count if wanted else at_most)(_entry(header, "ITEM: NUMBER OF ATOMS"))
-                rows = lines.rows(n, number, _begins, keep=wanted)
+                rows = lines.rows(n, number, _BEGIN, keep=wanted)
                 frame = _parse(number, header, rows, n) if wanted else None
             except Cut:
                 if wanted:
@@ -61,10 +61,12 @@ def read_dump(stream: TextIO, start: int = 0, stop: int | None = None, step: int
         number, parsed = number + 1, wanted
 
 
+#: Where another frame begins; one that was appended after a cut starts anywhere in a line.
+_BEGIN = re.compile("ITEM:")
+
+
 def _begins(line: str) -> int:
-    """Where in a line another frame begins, −1 if none does; one that was appended after a cut starts
-    anywhere.
-    """
+    """Where in a line another frame begins, −1 if none does."""
     return line.find("ITEM:")
 
 
@@ -175,8 +177,9 @@ def _table(names: list[str], rows: list[str]) -> dict[str, np.ndarray]:
 
 def _all_integers(rows: list[str], column: int) -> bool:
     """Whether a column holds nothing else; rows without it are complained about elsewhere."""
-    fields = (row.split(None, column + 1)[column : column + 1] for row in rows)
-    return all(field.lstrip("-").isdecimal() for field in chain.from_iterable(fields))
+    fields = [row.split(None, column + 1) for row in rows]
+    different = {row[column] for row in fields if len(row) > column}
+    return all(field.lstrip("-").isdecimal() for field in different)
 
 
 def _kind(text: str) -> str:

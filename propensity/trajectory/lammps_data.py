@@ -109,7 +109,7 @@ def _rows(lines: Lines, n: int) -> list[str]:
     line = lines.read()
     if line.strip():
         raise DataError(f"an empty line is missing before {line.strip()[:60]!r}")
-    found = lines.rows(n, 0, lambda line: -1, what="lines of a section")
+    found = lines.rows(n, 0, None, what="lines of a section")
     if any(not row.strip() for row in found):
         raise Cut("a section is shorter than its header says")
     return [row.partition("#")[0] for row in found]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 from numba import njit
@@ -33,45 +34,98 @@ def table(columns: Sequence[np.ndarray], digits: int = 9) -> str:
         from that of C where the number lies half-way between two.
     """
     n = len(columns[0])
-    cells = [_cells(np.asarray(column).reshape(n, -1), digits).reshape(n, -1) for column in columns]
-    cells.append(np.full((n, 1), _NEWLINE, dtype=np.uint8))
-    matrix: np.ndarray = np.concatenate(cells, axis=1)[:, 1:]
-    return str(matrix[matrix != 0].tobytes(), "utf-8")
+    fields = [np.asarray(column).reshape(n, -1) for column in columns]
+    text, ends = np.zeros(0, dtype=np.uint8), np.zeros(n, dtype=np.int64)
+    for is_float, run in groupby(fields, lambda field: field.dtype.kind == "f"):
+        if is_float:
+            values = np.concatenate(list(run), axis=1).astype(np.float64, copy=False)
+            text, ends = _woven(text, ends, *_numbers(values, digits))
+        else:
+            for field in run:
+                text, ends = _woven(text, ends, *_words(_bytes(field)))
+    return str(_lines(text, ends), "utf-8")
 
 
-def _cells(column: np.ndarray, digits: int) -> np.ndarray:
-    """Bytes of (N, k) fields, each after a space and padded with zeros, shape (N, k, width)."""
-    if column.dtype.kind == "f":
-        cells = np.zeros((*column.shape, _WIDTH), dtype=np.uint8)
-        _write(np.ascontiguousarray(column, dtype=np.float64), digits, cells)
-        return cells
-    if column.dtype.kind == "b":
-        column = np.where(column, b"T", b"F")
-    elif column.dtype.kind in "UO":
-        column = np.char.encode(column.astype(str), "utf-8")
-    text = np.ascontiguousarray(column.astype("S"))
-    plain = text.view(np.uint8).reshape(*text.shape, text.dtype.itemsize)
-    return np.pad(plain, ((0, 0), (0, 0), (1, 0)), constant_values=_SPACE)
+def _bytes(field: np.ndarray) -> np.ndarray:
+    """Bytes of (N, k) words, padded with zeros, shape (N, k, width)."""
+    if field.dtype.kind == "b":
+        field = np.where(field, b"T", b"F")
+    elif field.dtype.kind in "UO":
+        field = np.char.encode(field.astype(str), "utf-8")
+    text = np.ascontiguousarray(field.astype("S"))
+    return text.view(np.uint8).reshape(*text.shape, text.dtype.itemsize)
+
+
+# Text of N rows is one array of bytes, and where each row of it ends, shape (N,).
 
 
 @njit(cache=True, nogil=True)
-def _write(values, digits, cells):
-    """Write values (N, k) into cells (N, k, width)."""
+def _words(words):
+    """Text of words (N, k, width), each after a space."""
+    n, k, width = words.shape
+    text, ends = np.empty(n * k * (width + 1), dtype=np.uint8), np.empty(n, dtype=np.int64)
+    at = 0
+    for i in range(n):
+        for j in range(k):
+            text[at] = _SPACE
+            at += 1
+            for c in range(width):
+                if words[i, j, c] == 0:
+                    break
+                text[at] = words[i, j, c]
+                at += 1
+        ends[i] = at
+    return text[:at], ends
+
+
+@njit(cache=True, nogil=True)
+def _woven(left, left_ends, right, right_ends):
+    """Text of rows of which each is that of the left and then that of the right."""
+    text, ends = np.empty(len(left) + len(right), dtype=np.uint8), left_ends + right_ends
+    a, b, at = 0, 0, 0
+    for i in range(len(ends)):
+        while a < left_ends[i]:
+            text[at] = left[a]
+            a, at = a + 1, at + 1
+        while b < right_ends[i]:
+            text[at] = right[b]
+            b, at = b + 1, at + 1
+    return text, ends
+
+
+@njit(cache=True, nogil=True)
+def _lines(text, ends):
+    """Rows without the space that they begin with, each with an end of line."""
+    lines = np.empty(len(text), dtype=np.uint8)
+    begin = 0
+    for i in range(len(ends)):
+        lines[begin : ends[i] - 1] = text[begin + 1 : ends[i]]
+        lines[ends[i] - 1] = _NEWLINE
+        begin = ends[i]
+    return lines
+
+
+@njit(cache=True, nogil=True)
+def _numbers(values, digits):
+    """Text of numbers (N, k), each after a space."""
     full = 10 ** (digits - 1)
     buffer = np.empty(20, dtype=np.uint8)
+    cell, ends = np.empty(values.size * _WIDTH, dtype=np.uint8), np.empty(len(values), dtype=np.int64)
+    at = 0
     for i in range(values.shape[0]):
         for j in range(values.shape[1]):
-            x, cell = values[i, j], cells[i, j]
-            cell[0] = _SPACE
-            at = 1
+            x = values[i, j]
+            cell[at] = _SPACE
+            at += 1
             if x < 0:
                 cell[at] = ord("-")
                 at += 1
             x = abs(x)
             if x == 0 or not math.isfinite(x):
                 word = b"0\0\0" if x == 0 else (b"inf" if x > 0 else b"nan")
-                for k in range(3):
-                    cell[at + k] = word[k]
+                for k in range(1 if x == 0 else 3):
+                    cell[at] = word[k]
+                    at += 1
                 continue
             exponent = int(np.floor(math.log10(x)))
             whole = _scaled(x, digits - 1 - exponent)
@@ -110,6 +164,9 @@ def _write(values, digits, cells):
                     cell[at] = _ZERO + exponent // 100
                     at += 1
                 cell[at], cell[at + 1] = _ZERO + exponent // 10 % 10, _ZERO + exponent % 10
+                at += 2
+        ends[i] = at
+    return cell[:at], ends
 
 
 @njit(cache=True, nogil=True)

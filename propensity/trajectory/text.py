@@ -6,9 +6,11 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,6 +23,8 @@ _MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\x00": ".xz", b"\x28\xb5
 COMPRESSED = (*_MAGIC.values(), ".lzma")
 #: The largest number of particles that is taken for one.
 MOST = 10**12
+#: Lines that are looked at as one text: what a file claims beyond may not be there.
+_AT_ONCE = 10**6
 
 
 class Cut(DataError):
@@ -43,7 +47,12 @@ class Lines:
         self._back += reversed(lines)
 
     def rows(
-        self, n: int, number: int, begins: Callable[[str], int], what: str = "particles", keep: bool = True
+        self,
+        n: int,
+        number: int,
+        mark: re.Pattern[str] | None,
+        what: str = "particles",
+        keep: bool = True,
     ) -> list[str]:
         """The next ``n`` lines, one for each particle of frame ``number``, without their ends; none unless
         ``keep``.
@@ -51,18 +60,24 @@ class Lines:
         Raises
         ------
         Cut
-            When the file ends before, or inside the last line, or where ``begins`` finds the start of another
-            frame in a line (its position, else −1); that frame is read next.
+            When the file ends before, or inside the last line, or where ``mark`` finds the start of another
+            frame in a line; that frame is read next.
         """
+        if not self._back and n <= _AT_ONCE:
+            block = list(islice(self._stream, n))
+            text = "".join(block)
+            if len(block) == n and text.endswith("\n") and not (mark and mark.search(text)):
+                return text[:-1].split("\n") if keep else []
+            self.put_back(*block)  # something is wrong with one of them
         found: list[str] = []
         line = "\n"
         for k in range(n):
             line = self.read()
-            at = begins(line)
+            begin = mark.search(line) if mark else None
             if not line:
                 raise Cut(f"the file ends after {k} of {n} {what}")
-            if at >= 0:
-                self.put_back(line[at:])
+            if begin:
+                self.put_back(line[begin.start() :])
                 raise Cut(f"it is cut after {k} of {n} {what}, {go_on(number)}")
             if keep:
                 found.append(line.rstrip("\n"))

@@ -150,7 +150,7 @@ def _annotated(
 
 def _atoms(frame: Frame, types: np.ndarray) -> ase.Atoms:
     """ASE's view of a frame of another format, with names of columns that OVITO knows."""
-    atoms = ase.Atoms(_symbols(frame, types), frame.positions, cell=frame.cell, pbc=frame.pbc)
+    atoms = ase.Atoms(_elements(frame, types), frame.positions, cell=frame.cell, pbc=frame.pbc)
     for name, array in frame.arrays.items():
         if name not in ("positions", "numbers", "symbols", "species", "pos"):
             atoms.arrays["velo" if name == "velocities" else name] = array
@@ -163,12 +163,12 @@ def _atoms(frame: Frame, types: np.ndarray) -> ase.Atoms:
     return atoms
 
 
-def _symbols(frame: Frame, types: np.ndarray) -> list[str]:
-    """Element symbols, which extended XYZ asks for: the file's own, else H, He, ... by type as ASE does."""
+def _elements(frame: Frame, types: np.ndarray) -> np.ndarray:
+    """Atomic numbers, which extended XYZ asks for: the file's own, else H, He, ... by type as ASE does."""
     for labels in frame.labels.values():
-        names = labels.astype(str).tolist()
-        if all(name in atomic_numbers for name in set(names)):
-            return cast("list[str]", names)
+        names, which = np.unique(labels.astype(str), return_inverse=True)
+        if all(name in atomic_numbers for name in names):
+            return cast("np.ndarray", np.array([atomic_numbers[name] for name in names])[which])
     given = frame.arrays.get("type")
     usable = (
         given is not None
@@ -176,7 +176,7 @@ def _symbols(frame: Frame, types: np.ndarray) -> list[str]:
         and given.min() > 0
         and given.max() < len(chemical_symbols)
     )
-    return [chemical_symbols[k] for k in (given if usable and given is not None else types + 1)]
+    return given if usable and given is not None else types + 1
 
 
 class _Dump(_Stream):

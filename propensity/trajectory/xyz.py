@@ -70,6 +70,10 @@ def _next_frame(lines: Lines, strict: bool) -> str:
     return ""
 
 
+#: A line that holds a number of particles, and so begins a frame.
+_BEGIN = re.compile(r"^\s*\d+\s*$", re.MULTILINE)
+
+
 def _begins(line: str) -> int:
     return 0 if line.strip().isdecimal() else -1
 
@@ -78,7 +82,7 @@ def _read_frame(lines: Lines, first: str, number: int, wanted: bool) -> Frame | 
     n = (count if wanted else at_most)(first.strip())
     try:
         comment = _comment(lines, number)
-        rows = lines.rows(n, number, _begins, keep=wanted)
+        rows = lines.rows(n, number, _BEGIN, keep=wanted)
     except Cut:
         if wanted:
             raise

@@ -112,7 +112,7 @@ def _trained(path: Path) -> dict[str, np.ndarray]:
 
 
 @contextmanager
-def _threads(*_: Any) -> Iterator[Any]:
+def _threads(*_: Any, **__: Any) -> Iterator[Any]:
     """Instead of worker processes, whose start would take longer than all the rest."""
     from propensity.workers.pool import LocalPool
 
