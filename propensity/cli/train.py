@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -67,7 +68,7 @@ def command(data: tuple[str, ...], config: str | None, resume: str | None, quiet
     from propensity.errors import InputError
     from propensity.runs.flags import read_yaml
     from propensity.runs.run import set_up
-    from propensity.training.interrupt import TrainingInterrupted
+    from propensity.training.interrupt import ProcessLost, TrainingInterrupted
 
     if config and resume:
         raise InputError(
@@ -84,6 +85,10 @@ def command(data: tuple[str, ...], config: str | None, resume: str | None, quiet
     run.quiet = quiet
     try:
         estimator = run.train(iter if quiet else _bar)
+    except ProcessLost as lost:
+        if not lost.is_first and os.getppid() != 1:
+            sys.exit(1)  # the first process says it, unless it is the one that died
+        raise
     except TrainingInterrupted as stopped:
         if run.is_main:
             click.echo(

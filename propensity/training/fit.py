@@ -29,8 +29,8 @@ from propensity.training.callbacks import History, WeightAverage, apply_average
 from propensity.training.checkpoints import SafeCheckpointIO, read_checkpoint
 from propensity.training.conditioned import solve_readout
 from propensity.training.graphs import GraphModule, labelled_graph
-from propensity.training.interrupt import Interrupted, TrainingInterrupted, interruptible
-from propensity.training.lightning_quirks import FlatDDPStrategy, leave_signals_alone, quiet
+from propensity.training.interrupt import Interrupted, ProcessLost, TrainingInterrupted, interruptible
+from propensity.training.lightning_quirks import FlatDDPStrategy, leave_signals_alone, lost, quiet
 from propensity.training.module import PropensityModule, label_names
 from propensity.training.network_card import network_card
 from propensity.training.norms import refresh_norms
@@ -140,8 +140,12 @@ def _fit(
                 datamodule=data,
                 ckpt_path=str(checkpoint) if goes_on else None,
             )
-    except Interrupted:
+    except (Interrupted, RuntimeError) as error:
         done = trainer.current_epoch
+        if reason := lost(trainer, error):
+            raise ProcessLost(f"{reason}: {_kept(folder, keep_log)}.", trainer.is_global_zero) from None
+        if isinstance(error, RuntimeError):
+            raise
         if checkpoint.exists():
             _restore(network, average, folder, config, len(valid) > 0)
         raise TrainingInterrupted(
@@ -152,6 +156,16 @@ def _fit(
     card.training["epochs"] = trainer.current_epoch
     network.to(device)
     return _estimator(module, average, data)
+
+
+def _kept(folder: Path, is_run: bool) -> str:
+    """What is left of a training whose process died, and how to go on."""
+    if not is_run or not (folder / LAST).exists():
+        return "no epoch was complete, so start again"
+    return (
+        f"the state after the last whole epoch is in {(folder / LAST).parent}, so go on with"
+        f" `propensity train --resume {folder}`"
+    )
 
 
 def _estimator(module: PropensityModule, average: WeightAverage, data: GraphModule) -> SE3Estimator:
@@ -245,6 +259,7 @@ def _trainer(
         backend = "gloo" if device.type == "cpu" else None
         # Statistics of batch norm stay apart during an epoch; the module averages them for validation.
         strategy = FlatDDPStrategy(process_group_backend=backend)
+        strategy.kept = lambda: _kept(folder, keep_log)
     trainer = Trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
         devices=[device.index] if device.index is not None and config.devices == 1 else config.devices,

@@ -22,6 +22,14 @@ class TrainingInterrupted(PropensityError):
         self.estimator = estimator
 
 
+class ProcessLost(PropensityError):
+    """A process of a training on several devices died; ``is_first`` where the first one says so."""
+
+    def __init__(self, message: str, is_first: bool) -> None:
+        super().__init__(message)
+        self.is_first = is_first
+
+
 class Interrupted(BaseException):
     """Raised where a signal arrives; not a KeyboardInterrupt, at which Lightning would leave the process."""
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from propensity.errors import InputError
-from propensity.neighbours import available, neighbour_list, torch_cells
+from propensity.neighbours import available, nearest_neighbours, neighbour_list, torch_cells
 from propensity.structure import Structure
 
 CELLS = {
@@ -30,6 +30,11 @@ def compare(structure, cutoff):
         found = edges(structure, cutoff, backend)
         assert found.shape == expected.shape, backend
         np.testing.assert_allclose(found, expected, atol=1e-9, err_msg=backend)
+    distance, count = nearest_neighbours(structure, cutoff)
+    near = np.full(len(structure), np.inf)
+    np.minimum.at(near, expected[:, 1].astype(int), np.linalg.norm(expected[:, 2:], axis=1))
+    np.testing.assert_allclose(distance, near, rtol=1e-12)
+    assert count.tolist() == np.bincount(expected[:, 1].astype(int), minlength=len(structure)).tolist()
     return len(expected)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import lightning
 import pytest
+from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
@@ -22,7 +23,8 @@ def trainer() -> Trainer:
 
 @pytest.mark.parametrize("where", LEANS_ON)
 def test_names_exist(where, trainer):
-    found = DDPStrategy if where == "DDPStrategy" else trainer
+    classes = {"DDPStrategy": DDPStrategy, "_ChildProcessObserver": _ChildProcessObserver}
+    found = classes.get(where, trainer)
     for part in where.split(".")[1:]:
         found = getattr(found, part)
     missing = [name for name in LEANS_ON[where] if not hasattr(found, name)]

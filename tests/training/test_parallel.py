@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from propensity.data import StoreWriter
 from propensity.estimators.training_config import TrainingConfig
 from propensity.nn import SE3GNN
 from propensity.nn import cuda_graph as capture
@@ -185,6 +187,63 @@ def test_a_signal_to_the_first_process_ends_both(tmp_path, number):
     finally:
         with suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["first", "second"])
+def test_a_process_that_dies_is_one_sentence_and_the_run_goes_on(tmp_path, victim):
+    """kill −9 of either of two processes, by the program itself."""
+    data, folder = tmp_path / "d.h5", tmp_path / "run"
+    with StoreWriter(data) as writer:
+        for seed in range(6):
+            writer.add(make_sample(seed))
+    options = "--device cpu --devices 2 --epochs 100000 --l-max 1 --channels 2 --layers 1 -o".split()
+    program = [sys.executable, "-m", "propensity", "train"]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    running = subprocess.Popen(
+        [*program, str(data), *options, str(folder)],
+        env=env,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 200
+        while not (folder / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        (second,) = (
+            int(entry.name)
+            for entry in Path("/proc").iterdir()
+            if entry.name.isdigit() and _parent(entry) == running.pid and b"train" in _words(entry)
+        )
+        os.kill(running.pid if victim == "first" else second, signal.SIGKILL)
+        _, told = running.communicate(timeout=100)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+    said = [line for line in told.splitlines() if line.startswith("propensity: error:")]
+    assert len(said) == 1 and "Traceback" not in told, told[-3000:]
+    assert re.search(
+        rf"died.*is in .*checkpoints, so go on with `propensity train --resume {folder}`", said[0]
+    )
+    if victim == "second":
+        assert running.returncode == 1 and "process 2 of 2 died by signal 9" in said[0]
+    before = len(read_log(folder / "log.csv")["step"])
+    again = [*program, "--resume", str(folder), "--epochs", str(before + 2), "--devices", "1"]
+    done = subprocess.run(again, env=env, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0 and (folder / "model.json").exists(), done.stderr[-2000:]
+
+
+def _parent(process):
+    with suppress(OSError):
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _words(process):
+    with suppress(OSError):
+        return (process / "cmdline").read_bytes()
+    return b""
 
 
 def test_lightning_still_has_what_is_left_out():
