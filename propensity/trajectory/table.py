@@ -19,6 +19,8 @@ from numba import njit
 _WIDTH = 25
 #: 10^k at k + 200.
 _POWERS = np.array([10.0**k for k in range(-200, 201)])
+#: log₁₀ 2.
+LOG2 = math.log10(2.0)
 _ZERO, _SPACE, _NEWLINE = ord("0"), ord(" "), ord("\n")
 
 
@@ -84,12 +86,10 @@ def _woven(left, left_ends, right, right_ends):
     text, ends = np.empty(len(left) + len(right), dtype=np.uint8), left_ends + right_ends
     a, b, at = 0, 0, 0
     for i in range(len(ends)):
-        while a < left_ends[i]:
-            text[at] = left[a]
-            a, at = a + 1, at + 1
-        while b < right_ends[i]:
-            text[at] = right[b]
-            b, at = b + 1, at + 1
+        middle = at + left_ends[i] - a
+        text[at:middle] = left[a : left_ends[i]]
+        text[middle : ends[i]] = right[b : right_ends[i]]
+        a, b, at = left_ends[i], right_ends[i], ends[i]
     return text, ends
 
 
@@ -105,7 +105,7 @@ def _lines(text, ends):
     return lines
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _numbers(values, digits):
     """Text of numbers (N, k), each after a space."""
     full = 10 ** (digits - 1)
@@ -127,7 +127,11 @@ def _numbers(values, digits):
                     cell[at] = word[k]
                     at += 1
                 continue
-            exponent = int(np.floor(math.log10(x)))
+            exponent = int(np.floor((math.frexp(x)[1] - 1) * LOG2))  # right, or one too small
+            if -200 <= exponent < 200 and x >= _POWERS[exponent + 201]:
+                exponent += 1
+            elif not -200 <= exponent < 200:
+                exponent = int(np.floor(math.log10(x)))
             whole = _scaled(x, digits - 1 - exponent)
             if whole < full:  # log10 was rounded up
                 exponent -= 1

@@ -246,7 +246,8 @@ def test_selected_times_are_the_columns(tmp_path, tiny_model, frames):
     predictor = Predictor(tiny_model, species_map={1: "A", 2: "B"}, times=[10.0])
     annotate(write_dump(tmp_path / "t.dump", frames), tmp_path / "out.dump", predictor)
     frame = next(iter(open_trajectory(tmp_path / "out.dump")))
-    assert [name for name in frame.arrays if name.startswith("propensity")] == ["propensity"]
+    names = [name for name in frame.arrays if name.startswith("propensity")]
+    assert names == ["propensity", "propensity_out_of_distribution"]
     full = Predictor(tiny_model, species_map={1: "A", 2: "B"}).predict(
         frame.structure(("A", "B"), {1: "A", 2: "B"})
     )
