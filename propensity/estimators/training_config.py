@@ -85,6 +85,13 @@ class TrainingConfig(Options):
             " start at random."
         ),
     )
+    learn: Literal["all", "readout"] = Field(
+        "all",
+        description=(
+            "Weights that are learned; readout: all others are those of the --init model, and the readout of"
+            " --condition is solved by least squares, without epochs."
+        ),
+    )
     # Optimisation
     epochs: int = Field(
         200,
@@ -165,6 +172,8 @@ class TrainingConfig(Options):
             raise ValueError("input_positions='both' needs vectors: l_max must be at least 1")
         if self.thermal_layers and self.input_positions != "both":
             raise ValueError("thermal_layers needs input_positions='both'")
+        if self.learn == "readout" and not (self.init and self.condition):
+            raise ValueError("learn='readout' needs the other weights (init) and condition")
         if self.norms == "kept" and not self.init:
             raise ValueError("norms='kept' are those of another model: name it by init")
         if self.norms == "kept" and self.ema:

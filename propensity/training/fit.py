@@ -129,6 +129,9 @@ def _fit(
     average = WeightAverage(config.ema)
     trainer = _trainer(config, device, folder, card, average, bool(len(valid)), progress, keep_log)
     checkpoint = folder / LAST
+    if config.learn == "readout":
+        card.training["epochs"] = 0
+        return _estimator(module, average, data)
     goes_on = resume and checkpoint.exists()
     if module.answers is not None and config.init and not goes_on:
         solve_readout(network, data.graphs, module.answers)  # that of another model says nothing here
@@ -179,7 +182,7 @@ def _estimator(module: PropensityModule, average: WeightAverage, data: GraphModu
         return SE3Estimator(network, card)
     weight = network.readout.weight
     graphs = [graph.to(weight.device) for graph in data.graphs]
-    if average.average is None and module.config.norms == "batch":
+    if average.average is None and module.config.norms == "batch" and module.config.learn == "all":
         refresh_norms(network, graphs)  # the running ones are those of the last temperatures
     solve_readout(network, graphs, module.answers)
     return ConditionedEstimator(network, card)

@@ -10,6 +10,7 @@ import numpy as np
 from propensity.errors import InputError
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import input_structure
+from propensity.estimators.storage import load_card, model_files
 from propensity.estimators.training_config import TrainingConfig
 from propensity.estimators.training_set import (
     chosen_species,
@@ -50,7 +51,7 @@ def network_card(train: Sequence[Sample], config: TrainingConfig) -> Card:
         conditions=conditions,
     )
     card.trained_species = chosen_species(train, config.trained_species)
-    scale = typical_offset(train) if config.input_positions == "both" else 0.0
+    scale = offset_scale(train, config) if config.input_positions == "both" else 0.0
     diameters = shows_diameters(train) if config.diameters is None else config.diameters
     if diameters and conditions is not None:
         raise InputError(
@@ -73,6 +74,15 @@ def network_card(train: Sequence[Sample], config: TrainingConfig) -> Card:
         labels = [(s.propensities - mean[s.structure.types]) / std[s.structure.types] for s in train]
         learn_size_trend(structures, labels, card.scalar_recipe, len(card.species))
     return card
+
+
+def offset_scale(train: Sequence[Sample], config: TrainingConfig) -> float:
+    """Unit of the offsets that a network sees: that of the model it starts from, else their typical size."""
+    if config.init:
+        known = load_card(model_files(config.init)[1]).config.get("offset_scale")
+        if isinstance(known, float) and known > 0:
+            return known
+    return typical_offset(train)
 
 
 def typical_offset(train: Sequence[Sample]) -> float:

@@ -268,6 +268,7 @@ def test_bad_temperatures_are_one_sentence(liquids, change, message):
     [
         ({"norms": "kept"}, "norms='kept' are those of another model"),
         ({"norms": "kept", "init": "ka-both", "ema": 0.9}, "exclude each other"),
+        ({"learn": "readout"}, "learn='readout' needs the other weights"),
         ({"diameters": True}, "condition and diameters exclude each other"),
         ({"condition": "pressure"}, "condition is 'pressure'"),
     ],
@@ -365,6 +366,17 @@ def test_kept_norms_stay(model, liquids, tmp_path):
     assert running
     assert all(np.array_equal(before[name], after[name]) for name in running)
     assert not np.array_equal(before["convolutions.0.mix.0"], after["convolutions.0.mix.0"])
+
+
+def test_the_readout_alone(model, liquids, tmp_path):
+    folder = save_model(tmp_path, model)
+    found = fit_network(liquids[3:], **{**OPTIONS, "init": str(folder), "learn": "readout"})
+    before, after = model.arrays(), found.arrays()
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed <= {"readout.weight", "readout.bias"}
+    assert [state.temperature for state in found.conditions.states] == [0.5, 0.6]
+    score = evaluate(found, [at_temperature(0.5, seed) for seed in (7, 8)], n_resamples=1)
+    assert score.pooled.min() > 0.9
 
 
 def test_scores_say_slope_and_mean_ratio(tiny_model):
