@@ -21,6 +21,7 @@ import torch
 
 from propensity.data import Dataset, open_dataset
 from propensity.data.selection import select_by_state
+from propensity.estimators import conditions
 from propensity.estimators.conditioned import ConditionedEstimator
 from propensity.estimators.inputs import input_structure
 from propensity.estimators.se3gnn import SE3Estimator
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
+    conditions.BEYOND = 10.0  # temperatures that were left out lie farther outside than users may ask for
     torch.set_num_threads(1)
     if given.part in ("score", "refit"):
         data = select_by_state(open_dataset(given.what[1:]))
