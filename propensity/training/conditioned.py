@@ -103,11 +103,24 @@ def median_offset(offset: np.ndarray) -> float:
 
 
 def labels_at(sample: Sample, conditions: Conditions) -> tuple[int, np.ndarray]:
-    """Index of the state point, and labels standardised for it, shape (N, T_max), 0 beyond its times."""
-    assert sample.temperature is not None
-    index = int(np.argmin(np.abs(conditions.temperatures - sample.temperature)))
+    """Index of the state point, and labels standardised for it, shape (N, T_max), 0 beyond its times.
+
+    Raises
+    ------
+    DataError
+        For a structure at another temperature or other times than those of the training.
+    """
+    temperatures = conditions.temperatures
+    away = np.abs(temperatures - (np.inf if sample.temperature is None else sample.temperature))
+    index = int(np.argmin(away))
     state = conditions.states[index]
     types, order = sample.structure.types, np.argsort(sample.times)
+    times = np.asarray(sample.times, dtype=float)[order]
+    if away[index] > 1e-6 or len(times) != len(state.times) or not np.allclose(times, state.times, rtol=1e-6):
+        raise DataError(
+            f"{sample.name} is at temperature {sample.temperature} with {len(times)} times, and no training"
+            " structures are: leave it out of the validation, and score it by `propensity evaluate`."
+        )
     mean, std = np.array(state.mean), np.array(state.std)
     labels = np.zeros((len(types), longest(conditions)))
     labels[:, : len(order)] = (np.asarray(sample.propensities)[:, order] - mean[types]) / std[types]

@@ -263,6 +263,12 @@ def test_bad_temperatures_are_one_sentence(liquids, change, message):
     assert "\n" not in str(error.value).replace("\n ", " ")
 
 
+@pytest.mark.parametrize("change", [{"temperature": 0.55}, {"temperature": None}])
+def test_validation_at_another_temperature_is_refused(liquids, change):
+    with pytest.raises(DataError, match=r"toy0.6/2 is at temperature .*, and no training structures are"):
+        fit_network(liquids[:8], [replace(liquids[8], **change)], **OPTIONS)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
