@@ -36,7 +36,8 @@ def _list(cards: dict[str, Any]) -> Any:
 
     shown = Table(box=box.SIMPLE, pad_edge=False)
     for column in ("model", "kind", "positions", "species", "T", "time", "ρ there"):
-        shown.add_column(column, no_wrap=True)
+        # Narrow screens take from what can be guessed, never from names and scores.
+        shown.add_column(column, no_wrap=True, min_width={"model": 14, "ρ there": 15}.get(column))
     for name, card in cards.items():
         shown.add_row(
             name,

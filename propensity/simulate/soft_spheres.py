@@ -100,13 +100,17 @@ def neighbours(x, box, reach, counts, listed):  # type: ignore[no-untyped-def]
 def particle_energy(i, size, x, box, diameters, counts, listed):  # type: ignore[no-untyped-def]
     """Energy of particle ``i`` with its neighbours, were its diameter ``size``."""
     total = 0.0
+    ax, ay, az = 1 / box[0], 1 / box[1], 1 / box[2]
     for m in range(counts[i]):
         j = listed[i, m]
-        d2 = 0.0
-        for k in range(3):
-            d = x[i, k] - x[j, k]
-            d -= box[k] * np.rint(d / box[k])
-            d2 += d * d
+        dx, dy, dz = x[i, 0] - x[j, 0], x[i, 1] - x[j, 1], x[i, 2] - x[j, 2]
+        dx -= box[0] * np.rint(dx * ax)
+        dy -= box[1] * np.rint(dy * ay)
+        dz -= box[2] * np.rint(dz * az)
+        d2 = dx * dx + dy * dy + dz * dz
+        most = 0.5 * CUT * (size + diameters[j])
+        if d2 >= most * most:  # beyond the range of an additive pair, and so of this one
+            continue
         s = 0.5 * (size + diameters[j]) * (1 - NON_ADDITIVE * abs(size - diameters[j]))
         u = d2 / (s * s)
         if u < CUT * CUT:
@@ -120,7 +124,6 @@ def forces(x, box, diameters, counts, listed, f):  # type: ignore[no-untyped-def
     energy = virial = 0.0
     f[:] = 0.0
     dr, inverse = np.empty(3), 1 / box
-    farthest = (CUT * diameters.max()) ** 2
     for i in range(len(x)):
         for m in range(counts[i]):
             j = listed[i, m]
@@ -132,7 +135,8 @@ def forces(x, box, diameters, counts, listed, f):  # type: ignore[no-untyped-def
                 d -= box[k] * np.rint(d * inverse[k])
                 dr[k] = d
                 d2 += d * d
-            if d2 > farthest:
+            most = 0.5 * CUT * (diameters[i] + diameters[j])
+            if d2 >= most * most:
                 continue
             s = 0.5 * (diameters[i] + diameters[j]) * (1 - NON_ADDITIVE * abs(diameters[i] - diameters[j]))
             u = d2 / (s * s)

@@ -35,6 +35,48 @@ def test_card_is_complete(name):
     assert valid["n_structures"] == 10 and valid["species"]["A"]["noise_ceiling_pooled"][-1] > 0.85
 
 
+@pytest.mark.parametrize("name", [n for n in shipped_models() if n.startswith("ka-cage")])
+def test_cards_of_cage_models_tell_every_time(name):
+    card = load_card(SHIPPED / name / "model.json")
+    valid = card.metrics["valid"]
+    assert valid["n_structures"] == 10 and valid["times"] == list(card.times)
+    for scores in valid["species"].values():
+        keys = ("pearson_pooled", "pearson_per_structure", "noise_ceiling_pooled")
+        assert all(len(scores[key]) == 7 and None not in scores[key] for key in keys)
+        for rho, (low, high), most in zip(
+            scores["pearson_pooled"],
+            scores["pearson_pooled_interval"],
+            scores["noise_ceiling_pooled"],
+            strict=True,
+        ):
+            assert low < rho < high < most
+    assert card.training["n_structures"] == 244 and card.training["seconds"] > 60
+    if card.committee:
+        assert card.metrics["uncertainty"]["left_out"]["A"]["within_2"][-1] > 0.9
+        assert "published" in " ".join(card.metrics)
+    shown = CliRunner().invoke(command, [name]).output
+    assert "412" in shown and f"{valid['species']['A']['pearson_pooled'][4]:.3f}" in shown
+
+
+@pytest.mark.slow
+def test_the_committee_scores_from_thermal_positions():
+    """Structure 1: minimum and cage state are made; the cage's noise moves ρ by .02 at late times."""
+    from dataclasses import replace
+
+    from propensity.estimators.mean import load_together
+
+    (sample,) = open_dataset(Path(__file__).parents[1] / "fixtures/ka3d_one_valid.npz")
+    score = evaluate(
+        load_together("ka-cage", "cpu"), [replace(sample, inherent_positions=None)], n_resamples=1
+    )
+    expected = [
+        [0.907, 0.845, 0.882, 0.815, 0.755, 0.715, 0.654],
+        [0.875, 0.87, 0.89, 0.81, 0.792, 0.769, 0.695],
+    ]
+    assert score.per_structure[0] == pytest.approx(expected[0], abs=0.03)
+    assert score.per_structure[1] == pytest.approx(expected[1], abs=0.03)
+
+
 @pytest.mark.parametrize(
     ("name", "of_a", "of_b"),
     [
