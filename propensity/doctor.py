@@ -25,7 +25,6 @@ TOLERANCE = 1e-4
 PACKAGES = (
     "torch",
     "e3nn",
-    "torch_geometric",
     "numpy",
     "numba",
     "matscipy",

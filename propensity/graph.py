@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch_geometric.data import Data
 
 from propensity.errors import DataError
 from propensity.neighbours import neighbour_list
@@ -69,18 +69,12 @@ FIELDS: dict[str, Field] = {
 }
 
 
-class Graph(Data):
+class Graph:
     """Particles and directed edges between those closer than a cutoff; fields as in :data:`FIELDS`.
 
-    ``torch_geometric`` moves, pins and batches it.  Types and edges are always there, all else where the
-    model or the loss wants it (``"scalars" in graph``).
-
-    Parameters
-    ----------
-    num_nodes
-        Number of particles; None: as the fields say.
-    **fields
-        Tensors by the names of :data:`FIELDS`.
+    Types and edges are always there, all else where the model or the loss wants it (``"scalars" in graph``).
+    :meth:`to_pyg` makes a ``torch_geometric.data.Data`` of it, which this class is not since importing that
+    package takes longer than a prediction.
 
     Raises
     ------
@@ -89,6 +83,7 @@ class Graph(Data):
     """
 
     types: torch.Tensor
+    edge_index: torch.Tensor
     edge_vec: torch.Tensor
     thermal_offset: torch.Tensor
     thermal_edge_index: torch.Tensor
@@ -98,30 +93,42 @@ class Graph(Data):
     state: torch.Tensor
     trained: torch.Tensor
     offset_label: torch.Tensor
-    if TYPE_CHECKING:
-        edge_index: torch.Tensor  # type: ignore[assignment]  # optional in Data
 
-    def __init__(self, *, num_nodes: int | None = None, **fields: torch.Tensor) -> None:
-        if num_nodes is None and "types" in fields:
-            num_nodes = len(fields["types"])
-        super().__init__(num_nodes=num_nodes)
+    def __init__(self, **fields: torch.Tensor) -> None:
         for name, value in fields.items():
             setattr(self, name, value)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, torch.Tensor) and name not in FIELDS and name not in ("batch", "ptr"):
+    def __setattr__(self, name: str, value: torch.Tensor) -> None:
+        if name not in FIELDS:
             raise AttributeError(f"a graph has no field {name!r}: declare it in propensity.graph.FIELDS.")
         super().__setattr__(name, value)
 
-    def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
-        """Axis along which ``torch_geometric`` joins a field."""
-        return FIELDS[key].axis if key in FIELDS else super().__cat_dim__(key, value, *args, **kwargs)
+    def __contains__(self, name: str) -> bool:
+        return name in self.__dict__
 
-    def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
-        """What ``torch_geometric`` adds to a field of the graph after this one."""
-        if key not in FIELDS:
-            return super().__inc__(key, value, *args, **kwargs)
-        return self.num_nodes if FIELDS[key].is_index else 0
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return cast("torch.Tensor", getattr(self, name))
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name}={list(value.shape)}" for name, _, value in self.tensors())
+        return f"Graph({shapes})"
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of particles."""
+        return len(self.types)
+
+    def to(self, *args: Any, **kwargs: Any) -> Graph:
+        """Every tensor by :meth:`torch.Tensor.to`, in a graph of its own."""
+        return Graph(**{name: value.to(*args, **kwargs) for name, _, value in self.tensors()})
+
+    def pin_memory(self) -> Graph:
+        """Every tensor in memory from which copies to a device don't wait."""
+        return Graph(**{name: value.pin_memory() for name, _, value in self.tensors()})
+
+    def to_pyg(self) -> Any:
+        """``torch_geometric.data.Data`` of the same tensors, which that package joins as it should."""
+        return _data_class()(num_nodes=self.num_nodes, **{name: value for name, _, value in self.tensors()})
 
     def tensors(self) -> Iterator[tuple[str, Field, torch.Tensor]]:
         """Name, declaration and values of every field that is there.
@@ -176,30 +183,37 @@ class Graph(Data):
         return Graph(**fields, **more)
 
 
+@cache
+def _data_class() -> Any:
+    from torch_geometric.data import Data
+
+    class GraphData(Data):  # type: ignore[misc]
+        """A graph as ``torch_geometric`` sees it."""
+
+        def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+            """Axis along which a field is joined."""
+            return FIELDS[key].axis if key in FIELDS else super().__cat_dim__(key, value, *args, **kwargs)
+
+        def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+            """What is added to a field of the graph after this one."""
+            if key not in FIELDS:
+                return super().__inc__(key, value, *args, **kwargs)
+            return self.num_nodes if FIELDS[key].is_index else 0
+
+    return GraphData
+
+
 def join_graphs(graphs: Sequence[Graph]) -> Graph:
-    """One graph of several, particle after particle; a single one is returned as it is.
-
-    ``torch_geometric.data.Batch`` with fewer copies between processor and device.
-
-    Parameters
-    ----------
-    graphs
-        With the same fields, on one device.
-
-    Returns
-    -------
-    Graph
-        Edges count particles through all graphs.
-    """
+    """One graph of several, particle after particle; a single one is returned as it is."""
     if len(graphs) == 1:
         return graphs[0]
-    joined = Graph(num_nodes=sum(cast(int, graph.num_nodes) for graph in graphs))
-    for name, _, first in graphs[0].tensors():
+    joined = Graph()
+    for name, field, _ in graphs[0].tensors():
         parts, shift = [], 0
         for graph in graphs:
             parts.append(graph[name] + shift if shift else graph[name])
-            shift += graph.__inc__(name, graph[name])
-        setattr(joined, name, torch.cat(parts, dim=graphs[0].__cat_dim__(name, first)))
+            shift += graph.num_nodes if field.is_index else 0
+        setattr(joined, name, torch.cat(parts, dim=field.axis))
     return joined
 
 

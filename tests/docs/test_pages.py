@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import shutil
 import warnings
@@ -142,6 +143,17 @@ def test_every_public_name_is_in_the_reference():
     page = (ROOT / "docs" / "api.rst").read_text("utf-8")
     missing = [name for name in propensity._PUBLIC if not re.search(rf"^   {name}$", page, re.MULTILINE)]
     assert not missing
+
+
+def test_every_name_of_the_reference_exists():
+    module, names = "", []
+    for line in (ROOT / "docs" / "api.rst").read_text("utf-8").splitlines():
+        if line.startswith(".. currentmodule:: "):
+            module = line.removeprefix(".. currentmodule:: ")
+        elif re.fullmatch(r"   \w+", line):
+            names.append((module, line.strip()))
+    assert len(names) > 60
+    assert not [name for name in names if not hasattr(importlib.import_module(name[0]), name[1])]
 
 
 def test_every_page_is_in_the_navigation():

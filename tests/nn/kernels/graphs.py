@@ -1,9 +1,8 @@
 """Small graphs on which kernels are compared."""
 
 import torch
-from torch_geometric.data import Batch
 
-from propensity.graph import Graph
+from propensity.graph import Graph, join_graphs
 
 
 def random_edges(n, n_edges, generator, dtype, degree_of_first):
@@ -44,5 +43,5 @@ GRAPHS = {
     "one edge": lambda dtype: random_graph(2, 1, dtype=dtype),
     "no edges": lambda dtype: random_graph(3, 0, dtype=dtype),
     "huge degree": lambda dtype: random_graph(5, 120, dtype=dtype, degree_of_first=100),
-    "batch": lambda dtype: Batch.from_data_list([random_graph(6, 20, k, dtype) for k in range(3)]),
+    "batch": lambda dtype: join_graphs([random_graph(6, 20, k, dtype) for k in range(3)]),
 }
