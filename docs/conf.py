@@ -44,3 +44,4 @@ html_static_path = ["_static"]
 html_css_files = ["own.css"]
 html_copy_source = False
 html_show_sphinx = False
+html_show_search_summary = False  # a page may not fetch others from a folder

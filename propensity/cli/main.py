@@ -46,7 +46,9 @@ class LazyGroup(click.Group):
         """Import the verb's module."""
         if cmd_name not in VERBS:
             return None
-        return cast("click.Command | None", importlib.import_module(f"propensity.cli.{cmd_name}").command)
+        command = cast("click.Command", importlib.import_module(f"propensity.cli.{cmd_name}").command)
+        command.name = cmd_name  # as references and completion call it
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
