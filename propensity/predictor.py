@@ -248,7 +248,7 @@ class Predictor(Committee):
         reasons, found = self._check_like_training(reduced)
         members = self._evaluated(len(structure), lambda estimator: [estimator.unchecked(reduced)])[0]
         odd, members = self._finished(structure, members)
-        low = members.mean(axis=0)
+        low, temperature = members.mean(axis=0), self._inferred(reduced)
         with self._warning:
             self._likeness[structure] = Likeness(
                 reasons | odd,
@@ -256,7 +256,7 @@ class Predictor(Committee):
                 float("nan") if found is None else found.nearest,
                 int((low < 0).sum()),
                 float(np.nanmin(low, initial=np.inf)),
-                self._inferred(reduced),
+                temperature,
             )
         return members
 
