@@ -12,6 +12,7 @@ import numpy as np
 
 from lammps_bridge.core import open_predictor
 from lammps_bridge.live import LiveAnnotation
+from propensity.bias import Form
 from propensity.errors import InputError
 from propensity.predictor import Predictor
 
@@ -47,6 +48,11 @@ class Annotator:
         ``"default"``: that of the model; None or ``"all"``; or times in LJ units (with a Predictor: its own).
     name
         Name of the property and of the fix.
+    bias
+        :class:`propensity.bias.Linear`, :class:`propensity.bias.Harmonic` or a function: energy of a bias on
+        the mean propensity, at the first of the times, of all atoms of the species that the model was trained
+        on.  Its forces act every ``every`` steps, that many times as large (the impulses of r-RESPA); its
+        energy is the fix's, which ``fix_modify <name> energy yes`` adds to the potential energy.
     **options
         See :class:`propensity.model_options.ModelOptions`; ``species_map`` goes from LAMMPS types to
         species of the model, e.g. ``{1: "A", 2: "B"}``.
@@ -72,6 +78,7 @@ class Annotator:
         *,
         times: str | Sequence[float] | float | None = "default",
         name: str = "propensity",
+        bias: Form | None = None,
         **options: Unpack[ModelOptions],
     ) -> None:
         if every < 1:
@@ -81,6 +88,7 @@ class Annotator:
         self.lmp = lmp
         self.every = int(every)
         self.name = name
+        self.bias = bias
         self._load = functools.partial(open_predictor, model, times, **options)
         self._live: LiveAnnotation | None = None
         self._error: BaseException | None = None
@@ -102,12 +110,14 @@ class Annotator:
             raise InputError("the annotator is attached already: detach it first.")
         if not self.lmp.extract_setting("box_exist") or self.lmp.get_natoms() == 0:
             raise InputError("LAMMPS holds no atoms yet: create or read them, then attach the annotator.")
-        live = LiveAnnotation(self.lmp, self._load, self.name)
+        live = LiveAnnotation(self.lmp, self._load, self.name, self.bias)
         columns = f" {len(live.times)}" if len(live.times) > 1 else ""
-        # An empty group: `fix external` adds its force to no atom.
+        # An empty group, unless there is a bias: `fix external` adds its force to no atom.
         self.lmp.command(f"group {self.name}_nobody empty")
+        group = f"{self.name}_nobody" if self.bias is None else "all"
+        apply = 1 if self.bias is None else self.every
         self.lmp.command(f"fix {self.name}_values all property/atom {live.property}{columns} writedata no")
-        self.lmp.command(f"fix {self.name} {self.name}_nobody external pf/callback {self.every} 1")
+        self.lmp.command(f"fix {self.name} {group} external pf/callback {self.every} {apply}")
         self._live = live
         self.lmp.fix_external_set_vector_length(self.name, live.means.size + live.doubts.size)
         self.lmp.set_fix_external_callback(self.name, self._callback)
@@ -137,6 +147,8 @@ class Annotator:
         live.evaluate(self.lmp)
         for k, value in enumerate([*live.means.ravel(), *live.doubts]):
             self.lmp.fix_external_set_vector(self.name, k + 1, value)
+        if self.bias is not None:
+            self.lmp.fix_external_set_energy_global(self.name, live.energy)
 
     def __enter__(self) -> Annotator:
         return self.attach()
@@ -148,6 +160,11 @@ class Annotator:
     def times(self) -> np.ndarray:
         """Times of the values in LJ units, shape (n_times,)."""
         return self._attached().times
+
+    @property
+    def energy(self) -> float:
+        """Energy of the bias at the last prediction; 0 without one."""
+        return self._attached().energy
 
     @property
     def mean(self) -> np.ndarray:
@@ -181,6 +198,8 @@ class Annotator:
             return
         try:
             self.update()
+            if self.bias is not None:
+                f[:n] = self.every * self._attached().forces
         except BaseException as error:
             self._error = error
             self.lmp.force_timeout()

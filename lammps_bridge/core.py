@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from propensity.bias import Bias
 from propensity.errors import InputError
 from propensity.predictor import Predictor
 from propensity.species import map_species
@@ -47,16 +48,23 @@ class Annotation:
     outside the selection, as LAMMPS does with groups.  ``means`` has shape (n_times, 1 + n_species): all
     selected atoms, then species by species; NaN values don't enter them.  ``doubts`` (2,) are 1 where the
     frame is unlike the training set of the model and else 0, and the fraction of atoms whose neighbourhood no
-    particle had there (NaN where the model doesn't know).
+    particle had there (NaN where the model doesn't know).  ``energy`` and ``forces`` (N, 3) are those of a
+    bias, where there is one.
     """
 
     values: np.ndarray
     means: np.ndarray
     doubts: np.ndarray
+    energy: float = 0.0
+    forces: np.ndarray | None = None
 
 
-def annotate(predictor: Predictor, frame: LammpsFrame, indices: Sequence[int]) -> Annotation:
-    """Predict a frame at the given indices of ``predictor.times``.
+def annotate(
+    predictor: Predictor, frame: LammpsFrame, indices: Sequence[int], bias: Bias | None = None
+) -> Annotation:
+    """Predict a frame at the given indices of ``predictor.times``; with a bias also its energy and forces.
+
+    A bias acts on the mean over the selected atoms, of the species that the model was trained on.
 
     Atoms are sorted by tag first: summation order, and so the last digits, don't depend on how LAMMPS
     has spread them over ranks.
@@ -78,15 +86,23 @@ def annotate(predictor: Predictor, frame: LammpsFrame, indices: Sequence[int]) -
     structure = Structure(
         frame.positions[order], types, frame.cell, frame.pbc, dimension=frame.dimension, diameters=sizes
     )
-    predicted = predictor.predict(structure)[:, list(indices)]
     selected = frame.selected[order]
+    energy, forces = 0.0, None
+    if bias is None:
+        predicted = predictor.predict(structure)[:, list(indices)]
+    else:
+        trained = np.isin(predictor.species, predictor.card.trained_species or predictor.species)
+        found = bias(structure, selected & trained[types])
+        predicted, energy = found.propensities[:, list(indices)], found.energy
+        forces = np.empty_like(found.forces)
+        forces[order] = found.forces
     groups = [selected] + [selected & (types == k) for k in range(len(predictor.species))]
     means = np.stack([_mean(predicted[group]) for group in groups], axis=1)
     values = np.empty_like(predicted)
     values[order] = np.where(selected[:, None], predicted, 0.0)
     likeness = predictor.known_likeness(structure)
     unlike = (0.0, np.nan) if likeness is None else (likeness.out_of_distribution, likeness.outside)
-    return Annotation(values, means, np.array(unlike, dtype=float))
+    return Annotation(values, means, np.array(unlike, dtype=float), energy, forces)
 
 
 def open_predictor(

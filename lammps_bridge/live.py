@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from lammps_bridge.core import LammpsFrame, annotate
+from lammps_bridge.core import Annotation, LammpsFrame, annotate
 from lammps_bridge.ranks import Ranks
+from propensity.bias import Bias, Form
 from propensity.diameters import diameters_of
 from propensity.errors import InputError
 from propensity.predictor import Predictor
@@ -30,14 +31,26 @@ class LiveAnnotation:
         Makes the predictor and the indices of the wanted times; called on the first rank only.
     name
         Name of the property.
+    form
+        Of a bias on the mean propensity at the first of the times, whose energy and forces are kept.
     """
 
-    def __init__(self, lmp: Any, load: Callable[[], tuple[Predictor, list[int]]], name: str) -> None:
+    def __init__(
+        self,
+        lmp: Any,
+        load: Callable[[], tuple[Predictor, list[int]]],
+        name: str,
+        form: Form | None = None,
+    ) -> None:
         self.ranks = Ranks(lmp)
         self._predictor: Predictor | None = None
+        self._bias: Bias | None = None
+        self.energy, self.forces = 0.0, np.zeros((0, 3))
 
         def prepare() -> tuple[list[int], np.ndarray, tuple[str, ...]]:
             self._predictor, indices = load()
+            if form is not None:
+                self._bias = Bias(self._predictor, form, float(self._predictor.times[indices[0]]))
             return indices, self._predictor.times[indices], self._predictor.species
 
         self._indices, self.times, self.species = self.ranks.on_root(prepare)
@@ -51,17 +64,19 @@ class LiveAnnotation:
         n = lmp.extract_setting("nlocal")
         self._write(lmp, np.full((n, len(self.times)), np.nan))
         frame = self._frame(lmp, n)
-        values: list[np.ndarray] = []  # of all atoms, on the first rank
+        done: list[Annotation] = []  # of all atoms, on the first rank
 
-        def work() -> tuple[np.ndarray, np.ndarray]:
+        def work() -> tuple[np.ndarray, np.ndarray, float, bool]:
             assert self._predictor is not None and frame is not None
             with _all_threads():
-                annotation = annotate(self._predictor, frame, self._indices)
-            values.append(annotation.values)
-            return annotation.means, annotation.doubts
+                annotation = annotate(self._predictor, frame, self._indices, self._bias)
+            done.append(annotation)
+            return annotation.means, annotation.doubts, annotation.energy, annotation.forces is not None
 
-        self.means, self.doubts = self.ranks.on_root(work)
-        self._write(lmp, self.ranks.scatter(values[0] if values else None, n))
+        self.means, self.doubts, self.energy, biased = self.ranks.on_root(work)
+        self._write(lmp, self.ranks.scatter(done[0].values if done else None, n))
+        if biased:
+            self.forces = self.ranks.scatter(done[0].forces if done else None, n)
 
     def _frame(self, lmp: Any, n: int) -> LammpsFrame | None:
         low, high, xy, yz, xz, periodic, _ = lmp.extract_box()

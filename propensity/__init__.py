@@ -19,6 +19,7 @@ _PUBLIC = {
     "MissingDependencyError": "propensity.errors",
     "Predictor": "propensity.predictor",
     "PropensityAnalysis": "propensity.integrations.mdanalysis",
+    "PropensityBias": "propensity.integrations.bias",
     "PropensityCalculator": "propensity.integrations.ase",
     "PropensityError": "propensity.errors",
     "PropensityObserver": "propensity.integrations.ase",
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from propensity.graph import build_graph as build_graph
     from propensity.integrations.ase import PropensityCalculator as PropensityCalculator
     from propensity.integrations.ase import PropensityObserver as PropensityObserver
+    from propensity.integrations.bias import PropensityBias as PropensityBias
     from propensity.integrations.guesser import KobAndersenGuesser as KobAndersenGuesser
     from propensity.integrations.mdanalysis import PropensityAnalysis as PropensityAnalysis
     from propensity.integrations.ovito import propensity_modifier as propensity_modifier

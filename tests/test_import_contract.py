@@ -40,7 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("batching",),
     ("training", "evaluation", "committee"),
     ("predictor",),
-    ("provenance", "travelling"),
+    ("bias", "provenance", "travelling"),
     ("integrations",),
     ("simulate",),
     ("trajectory", "runs", "lammps_bridge"),

@@ -1,0 +1,190 @@
+"""A bias on the mean propensity of a group: its energy and forces, for whatever moves the particles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from propensity.errors import InputError
+from propensity.estimators.gradients import kept
+
+if TYPE_CHECKING:
+    from propensity.estimators.card import Card
+    from propensity.predictor import Predictor
+    from propensity.structure import Structure
+
+#: From the mean propensity q, a tensor of one number, to the energy U(q), another one.
+Form = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """U(q) = λ·q: a constant pull, towards low propensity for λ > 0.
+
+    Parameters
+    ----------
+    strength
+        λ, an energy over a length.
+    """
+
+    strength: float
+
+    def __post_init__(self) -> None:
+        _finite(strength=self.strength)
+
+    def __call__(self, mean: torch.Tensor) -> torch.Tensor:
+        """Energy at a mean propensity."""
+        return self.strength * mean
+
+
+@dataclass(frozen=True)
+class Harmonic:
+    """U(q) = k/2·(q − q₀)²: a spring to a mean propensity.
+
+    Parameters
+    ----------
+    stiffness
+        k, an energy over a length squared.
+    centre
+        q₀, a length.
+    """
+
+    stiffness: float
+    centre: float
+
+    def __post_init__(self) -> None:
+        _finite(stiffness=self.stiffness, centre=self.centre)
+
+    def __call__(self, mean: torch.Tensor) -> torch.Tensor:
+        """Energy at a mean propensity."""
+        return self.stiffness / 2 * (mean - self.centre) ** 2
+
+
+@dataclass(frozen=True, eq=False)
+class Biased:
+    """What a bias does to one configuration.
+
+    Parameters
+    ----------
+    energy
+        U(q), in the units of its form.
+    forces
+        −∇U, shape (N, 3).
+    mean
+        q, the mean propensity of the group at the time.
+    propensities
+        Predictions from which it was made, shape (N, n_times).
+    """
+
+    energy: float
+    forces: np.ndarray
+    mean: float
+    propensities: np.ndarray
+
+
+class Bias:
+    """U(q) of the mean propensity q of a group of particles at one time.
+
+    Parameters
+    ----------
+    predictor
+        Of a model with a gradient, see :meth:`propensity.Predictor.gradient`, with what it holds.
+    form
+        :class:`Linear`, :class:`Harmonic`, or a function from q, a torch tensor, to the energy.
+    time
+        One of the predictor's; None: the model's default.
+
+    Raises
+    ------
+    InputError
+        For a model without gradient, a form that is no function, or a time that there is not.
+    """
+
+    def __init__(self, predictor: Predictor, form: Form, time: float | None = None) -> None:
+        from propensity.model_options import chosen_times
+
+        kept(predictor.card)
+        if not callable(form):
+            raise InputError(
+                f"form is {form!r}: give Linear(λ), Harmonic(k, q0) or a function of the mean propensity."
+            )
+        self.predictor, self.form = predictor, form
+        self.index = (
+            predictor.default_time_index if time is None else int(chosen_times(predictor.times, time)[0])
+        )
+
+    def __call__(self, structure: Structure, group: np.ndarray | None = None) -> Biased:
+        """Energy and forces for a structure.
+
+        Parameters
+        ----------
+        structure
+            As for :meth:`propensity.Predictor.predict`.
+        group
+            Boolean, shape (N,); None: all particles of the species that the model was trained on.
+        """
+        trained = self.predictor.card.trained_species or self.predictor.species
+        known = np.isin(self.predictor.species, trained)[structure.types]
+        chosen = known if group is None else group
+        if not chosen.any():
+            raise InputError("the group has no particles: give one that has some.")
+        if (chosen & ~known).any():
+            raise InputError(
+                f"the group has particles of species that the model was not trained on: it knows"
+                f" {list(trained)}."
+            )
+        places = torch.from_numpy(np.flatnonzero(chosen)).to(self.predictor.device)
+        seen: list[torch.Tensor] = []
+
+        def energy(propensities: torch.Tensor) -> torch.Tensor:
+            mean = propensities[places, self.index].mean()
+            seen.extend((mean.detach(), propensities.detach()))
+            return self.form(mean)
+
+        value, gradient = self.predictor.value_and_gradient(structure, energy)
+        mean, propensities = seen
+        return Biased(value, -gradient, float(mean), propensities.cpu().double().numpy())
+
+
+def form_of(words: Sequence[str]) -> Form:
+    """Form from words, as in ``linear 100`` or ``harmonic 5000 0.3``.
+
+    Raises
+    ------
+    InputError
+        For anything else.
+    """
+    kinds: dict[str, tuple[Any, int]] = {"linear": (Linear, 1), "harmonic": (Harmonic, 2)}
+    kind, *rest = words or [""]
+    if kind not in kinds or len(rest) != kinds[kind][1]:
+        raise InputError(f"bias is {' '.join(words)!r}: give 'linear λ' or 'harmonic k q0'.")
+    make: Any = kinds[kind][0]
+    try:
+        return make(*map(float, rest))  # type: ignore[no-any-return]
+    except ValueError:
+        raise InputError(f"bias is {' '.join(words)!r}: {' and '.join(rest)} must be numbers.") from None
+
+
+def roughness(card: Card) -> str | None:
+    """Why the energy of a bias by this model is not conserved; None where it is."""
+    if card.input_positions != "thermal":
+        return (
+            f"the model {card.name} sees minima, which bias forces hold and dynamics don't: energy is not"
+            " conserved, choose a model of thermal positions"
+        )
+    if card.kind == "bapst" or (card.kind == "se3gnn" and not card.config.get("envelope")):
+        return (
+            f"the model {card.name} has a sharp cutoff, at which the energy of a bias jumps: train one with"
+            " --envelope or --model gated --inputs thermal where energy must be conserved"
+        )
+    return None
+
+
+def _finite(**values: float) -> None:
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
+            raise InputError(f"{name} is {value!r}: give a finite number.")
