@@ -26,6 +26,7 @@ import numpy as np
 
 from lammps_bridge import protocol
 from lammps_bridge.core import annotate, open_predictor
+from propensity.bias import Bias, form_of, roughness
 from propensity.errors import InputError, PropensityError, PropensityWarning
 from propensity.predictor import Predictor
 from propensity.species import map_species
@@ -143,17 +144,25 @@ def _converse(connection: socket.socket, device: str | None) -> None:
         return
     with _one_at_a_time, _caught() as doubts:
         predictor, indices = open_for(options, device)
+        bias = None
+        if "bias" in options:
+            bias = Bias(predictor, form_of(options["bias"]), float(predictor.times[indices[0]]))
     shown = ", ".join(f"{time:g}" for time in predictor.times[indices])
     text = (
         f"model {' '.join(options.get('model', [DEFAULT]))} on {predictor.device}, propensity at t = {shown}"
         f"{_said(predictor)}{''.join(f'; {doubt.message}' for doubt in doubts)}"
     )
+    if bias is not None:
+        reason = roughness(predictor.card)
+        text += f", bias {' '.join(options['bias'])}" + (f" ({reason})" if reason else "")
     protocol.send_reply(connection, 0, text, np.array([len(indices), len(predictor.species)]))
     while (frame := protocol.receive_frame(connection)) is not None:
         with _one_at_a_time, _caught() as caught:
-            annotation = annotate(predictor, frame, indices)
+            annotation = annotate(predictor, frame, indices, bias)
         text = " ".join(str(warning.message) for warning in caught)
-        protocol.send_reply(connection, 0, text, annotation.means, annotation.doubts, annotation.values)
+        biased = () if annotation.forces is None else (np.array(annotation.energy), annotation.forces)
+        predicted = annotation.means, annotation.doubts, annotation.values
+        protocol.send_reply(connection, 0, text, *predicted, *biased)
 
 
 @contextmanager

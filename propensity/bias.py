@@ -162,11 +162,12 @@ def form_of(words: Sequence[str]) -> Form:
     kind, *rest = words or [""]
     if kind not in kinds or len(rest) != kinds[kind][1]:
         raise InputError(f"bias is {' '.join(words)!r}: give 'linear λ' or 'harmonic k q0'.")
-    make: Any = kinds[kind][0]
     try:
-        return make(*map(float, rest))  # type: ignore[no-any-return]
+        numbers = [float(word) for word in rest]
     except ValueError:
         raise InputError(f"bias is {' '.join(words)!r}: {' and '.join(rest)} must be numbers.") from None
+    make: Form = kinds[kind][0](*numbers)
+    return make
 
 
 def roughness(card: Card) -> str | None:

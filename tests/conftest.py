@@ -44,13 +44,15 @@ def liquid() -> Structure:
     return make_liquid()
 
 
-def make_tiny_model(folder: Path, seed: int = 0, **card: object) -> Path:
+def make_tiny_model(folder: Path, seed: int = 0, envelope: bool = False, **card: object) -> Path:
     """Save a random network (l_max 1, two layers, three times) whose batch norm has seen a liquid."""
     from propensity.graph import build_graph
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = SE3GNN(2, 3, l_max=1, n_layers=2, readout="species", dropout=0.0, kernel="reference")
+        network = SE3GNN(
+            2, 3, l_max=1, n_layers=2, readout="species", dropout=0.0, envelope=envelope, kernel="reference"
+        )
         network.train()
         for k in range(3):
             network(build_graph(make_liquid(seed=k), network.cutoff))

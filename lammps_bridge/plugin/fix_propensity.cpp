@@ -43,7 +43,9 @@ FixPropensity::FixPropensity(LAMMPS *lmp, int narg, char **arg) : Fix(lmp, narg,
   size_peratom_cols = columns == 1 ? 0 : columns;
   peratom_freq = global_freq = nevery;
   scalar_flag = vector_flag = 1;
-  extscalar = extvector = 0;
+  extscalar = biased;    // the energy of the bias, else a mean
+  extvector = 0;
+  energy_global_flag = biased;
   means.assign(columns * (1 + static_cast<int>(sizes[1])) + 2, NAN);
   size_vector = static_cast<int>(means.size());
   dynamic_group_allow = 1;
@@ -72,14 +74,14 @@ std::string FixPropensity::parse(int narg, char **arg, std::string &server, int 
   if (nevery < 1) error->all(FLERR, std::string("fix propensity: N is ") + arg[3] + ": give a positive number of steps");
   if (!atom->tag_enable) error->all(FLERR, "fix propensity: atoms have no IDs: leave out `atom_modify id no`");
 
-  const std::set<std::string> single = {"length_scale", "temperature", "device", "server", "timeout"}, several = {"species", "model", "times", "potential"};
+  const std::set<std::string> single = {"length_scale", "temperature", "device", "server", "timeout"}, several = {"species", "model", "times", "potential", "bias"};
   auto is_keyword = [&](const char *word) { return single.count(word) || several.count(word); };
   std::string options;
   bool species = false;
   for (int i = 4; i < narg;) {
     const std::string keyword = arg[i];
     if (!is_keyword(arg[i]))
-      error->all(FLERR, "fix propensity: unknown keyword '" + keyword + "': choose from species, model, times, length_scale, temperature, potential, device, server, timeout");
+      error->all(FLERR, "fix propensity: unknown keyword '" + keyword + "': choose from species, model, times, length_scale, temperature, potential, bias, device, server, timeout");
     const int first = ++i;
     while (i < narg && !is_keyword(arg[i])) ++i;
     const int words = i - first;
@@ -89,6 +91,7 @@ std::string FixPropensity::parse(int narg, char **arg, std::string &server, int 
       if (words != atom->ntypes) error->all(FLERR, "fix propensity: species is '" + names + "': " + usage);
       species = true;
     }
+    if (keyword == "bias") biased = true;
     if (words == 0 || (words > 1 && single.count(keyword)))
       error->all(FLERR, "fix propensity: keyword '" + keyword + "' has " + std::to_string(words) + " values: give " + (words ? "one" : "it one"));
     if (keyword == "server") {
@@ -108,7 +111,7 @@ std::string FixPropensity::parse(int narg, char **arg, std::string &server, int 
 
 int FixPropensity::setmask()
 {
-  return FixConst::END_OF_STEP;
+  return FixConst::END_OF_STEP | (biased ? FixConst::POST_FORCE : 0);
 }
 
 void FixPropensity::init()
@@ -121,6 +124,22 @@ void FixPropensity::init()
 void FixPropensity::setup(int)
 {
   evaluate();
+  if (biased) push();
+}
+
+// Every nevery steps a force nevery times as large: the impulses of r-RESPA, which conserve energy.
+void FixPropensity::post_force(int)
+{
+  if (update->ntimestep % nevery) return;
+  evaluate();
+  push();
+}
+
+void FixPropensity::push()
+{
+  if (update->ntimestep % nevery) return;
+  for (int i = 0; i < atom->nlocal; ++i)
+    for (int k = 0; k < 3; ++k) atom->f[i][k] += nevery * forces[3 * i + k];
 }
 
 void FixPropensity::end_of_step()
@@ -130,7 +149,7 @@ void FixPropensity::end_of_step()
 
 double FixPropensity::compute_scalar()
 {
-  return means[0];
+  return biased ? energy : means[0];
 }
 
 double FixPropensity::compute_vector(int i)
@@ -165,7 +184,8 @@ void FixPropensity::evaluate()
   propensity::Reply reply;
   const std::string note = on_root([&] {
     reply = link->frame(periodic, cell, tags, types, selected, positions, radii);
-    if (reply.values.size() != means.size() + tags.size() * columns) throw std::runtime_error("the server sent an answer of the wrong size.");
+    const size_t expected = means.size() + tags.size() * columns + (biased ? 1 + 3 * tags.size() : 0);
+    if (reply.values.size() != expected) throw std::runtime_error("the server sent an answer of the wrong size.");
     return reply.note;
   });
   if (comm->me == 0 && !note.empty()) error->warning(FLERR, "fix propensity: " + note);
@@ -180,6 +200,17 @@ void FixPropensity::evaluate()
   double *where = columns == 1 ? vector_atom : (array_atom ? array_atom[0] : nullptr);
   MPI_Scatterv(reply.values.data() + (comm->me == 0 ? means.size() : 0), counts.data(), starts.data(), MPI_DOUBLE, where, mine,
                MPI_DOUBLE, 0, world);
+  if (biased) {
+    const double *rest = reply.values.data() + (comm->me == 0 ? means.size() + tags.size() * columns : 0);
+    if (comm->me == 0) energy = rest[0];
+    MPI_Bcast(&energy, 1, MPI_DOUBLE, 0, world);
+    for (int rank = 0; rank < comm->nprocs && comm->me == 0; ++rank) {
+      counts[rank] = counts[rank] / columns * 3;
+      starts[rank] = rank ? starts[rank - 1] + counts[rank - 1] : 0;
+    }
+    forces.resize(3 * n);
+    MPI_Scatterv(rest + (comm->me == 0), counts.data(), starts.data(), MPI_DOUBLE, forces.data(), 3 * n, MPI_DOUBLE, 0, world);
+  }
   evaluated = update->ntimestep;
 }
 

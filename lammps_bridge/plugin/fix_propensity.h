@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 // fix ID group propensity N species A B ... [model NAME ...] [times all|t ...] [length_scale s] [device d]
+//                                           [bias linear lambda|harmonic k q0]
 //                                           [server host:port|unix:path] [timeout seconds]
 // Per-atom: propensity (one time) or one column a time.  Scalar: mean over the group at the first time.
+// With a bias its forces act every N steps, N times as large, and the scalar is its energy (fix_modify energy).
 // Vector: for each time the mean over the group, then the mean over each species of the model; at its end
 // whether the configuration is unlike those of the training (1 or 0), and the fraction of such atoms.
 
@@ -23,6 +25,7 @@ class FixPropensity : public Fix {
   int setmask() override;
   void init() override;
   void setup(int) override;
+  void post_force(int) override;
   void end_of_step() override;
   double compute_scalar() override;
   double compute_vector(int) override;
@@ -36,11 +39,15 @@ class FixPropensity : public Fix {
  private:
   std::unique_ptr<propensity::Link> link;    // on rank 0 only
   std::vector<double> means;                 // and the two doubts
+  std::vector<double> forces;                // of the bias
+  double energy = 0;
+  bool biased = false;
   int columns = 0;
   bigint evaluated = -1;                     // step of the values
 
   std::string parse(int, char **, std::string &server, int &timeout);
   void evaluate();
+  void push();
   double *values(int i) { return columns == 1 ? vector_atom + i : array_atom[i]; }
   std::string on_root(const std::function<std::string()> &);
   void broadcast(void *, int, MPI_Datatype);

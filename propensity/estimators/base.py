@@ -148,6 +148,10 @@ class Estimator(ABC):
         """
         raise NotImplementedError
 
+    def by_domains(self, n_particles: int) -> bool:
+        """Whether so many particles are predicted domain by domain, in bounded memory."""
+        return False
+
     def traced(self, structure: Structure, steps: torch.Tensor) -> torch.Tensor:
         """Propensities in σ_AA, shape (N, n_times), as autograd follows them when thermal positions take
         ``steps``, shape (N, 3).

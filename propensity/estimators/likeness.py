@@ -9,7 +9,7 @@ import numpy as np
 from propensity.errors import InputError, PropensityError
 from propensity.estimators.card import Card
 from propensity.estimators.neighbourhood import fitting_length_scale
-from propensity.estimators.ranges import Distance, distance
+from propensity.estimators.ranges import LARGEST, Distance, distance
 from propensity.neighbours import neighbour_list
 from propensity.physics.kob_andersen import POTENTIALS, rms_force
 from propensity.structure import Structure
@@ -256,6 +256,8 @@ def _neighbourhood(found: Distance | None) -> str:
 
 def _force(card: Card, structure: Structure) -> float | None:
     """Rms force in the potential of the training, where it is known."""
+    if len(structure) > LARGEST:
+        return None  # forces need all edges at once
     known = card.potential in POTENTIALS and structure.dimension == 3 and structure.types.max() < 2
     return rms_force(structure, str(card.potential)) if known and structure.is_periodic else None
 

@@ -17,6 +17,8 @@ from propensity.structure import Structure
 SHELL = 1.6
 #: Quantiles kept of the training particles.
 QUANTILES = (0.0, 0.001, 0.999, 1.0)
+#: Particles above which no device has room for all edges.
+LARGEST = 400_000
 #: Training structures that are measured at most, evenly spaced.
 MEASURED = 32
 
@@ -58,6 +60,8 @@ class Neighbourhood:
 
 def measure(structure: Structure, radius: float, device: torch.device | str = "cpu") -> Neighbourhood:
     """Neighbourhood of each particle within ``radius``; arrays of shape (N,)."""
+    # There no edges are listed.
+    device = "cpu" if len(structure) > LARGEST else device
     return Neighbourhood(*nearest_neighbours(structure, radius, device))
 
 

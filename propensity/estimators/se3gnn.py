@@ -15,6 +15,7 @@ from propensity.estimators.features import TracedFeatures, layer_index
 from propensity.estimators.inputs import Inputs, check_outputs, check_types, small_batches
 from propensity.estimators.training_config import TrainingConfig
 from propensity.graph import Graph
+from propensity.nn import walk
 from propensity.nn.network import SE3GNN
 from propensity.nn.replay import replayed
 from propensity.structure import Structure
@@ -35,6 +36,8 @@ class SE3Estimator(Estimator):
     kind = "se3gnn"
     options = TrainingConfig
     resumable = True
+    #: Devices that share the domains of every structure; none: the network's own, for very large ones.
+    devices: Sequence[str] = ()
 
     def __init__(self, network: SE3GNN, card: Card) -> None:
         self.network, self.card = network.eval(), card
@@ -63,9 +66,12 @@ class SE3Estimator(Estimator):
         survive_fork()
         inputs = Inputs(self.card)
         inputs.check(structure)
-        standardised = replayed(self.network, structure, inputs.scalars)
-        if standardised is None:
-            standardised = self._outputs(structure)
+        if self.by_domains(len(structure)):
+            outputs = walk.walked(self.network, structure, inputs.scalars(structure), devices=self.devices)
+            standardised = outputs.astype(np.float64)
+        else:
+            found = replayed(self.network, structure, inputs.scalars)
+            standardised = self._outputs(structure) if found is None else found
         return self._propensities(structure, standardised)
 
     @torch.no_grad()
@@ -102,6 +108,10 @@ class SE3Estimator(Estimator):
         propensities = standardised * std[structure.types] + mean[structure.types]
         propensities[~self._trained[structure.types]] = np.nan
         return cast("np.ndarray", propensities)
+
+    def by_domains(self, n_particles: int) -> bool:
+        """Whether :func:`propensity.nn.walk.walked` predicts so many particles."""
+        return bool(self.devices) or n_particles > walk.LARGEST
 
     def _outputs(self, structure: Structure) -> np.ndarray:
         weight = self.network.readout.weight

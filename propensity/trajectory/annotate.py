@@ -156,7 +156,8 @@ def annotate(
         ``distributed.Client``.  Workers need neither the trajectory nor the models; the order of frames is
         kept, and what a worker has not given back when it dies is done by another.
     wait, say
-        Seconds to wait where no worker of the cluster can work, and who is told meanwhile.
+        Seconds to wait where no worker of the cluster can work, and who is told meanwhile; also told where
+        frames are so large that they are predicted domain by domain.
     progress
         Called after each frame.
 
@@ -188,7 +189,7 @@ def annotate(
     with open_writer(output, predictor) as writer:
         try:
             if scheduler is None:
-                ready = _annotated(iter(frames), predictor, writer, workers)
+                ready = _annotated(iter(frames), predictor, writer, workers, say)
             else:
                 ready = annotated_on_cluster(iter(frames), predictor, writer, scheduler, wait, say)
             for done in ready:
@@ -212,12 +213,18 @@ def annotate(
 
 
 def _annotated(
-    frames: Iterator[Frame], predictor: Predictor, writer: Writer, workers: int | None
+    frames: Iterator[Frame],
+    predictor: Predictor,
+    writer: Writer,
+    workers: int | None,
+    say: Callable[[str], None],
 ) -> Iterator[DoneFrame]:
     """Predict and format frames on threads, in order."""
     first = next(frames, None)
     if first is None:
         return
+    if predictor.by_domains(len(first)):
+        say(f"{len(first)} particles: predicted domain by domain, so that memory is bounded")
     side_by_side = workers or _side_by_side(len(first), predictor)
     with threads_side_by_side(side_by_side) as submit:
         yield from in_order(

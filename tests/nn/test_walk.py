@@ -1,0 +1,151 @@
+"""Domain by domain, layer by layer: the numbers of one pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from propensity.errors import InputError
+from propensity.estimators import ranges
+from propensity.graph import build_graph
+from propensity.neighbours import neighbour_list
+from propensity.neighbours.domains import Domains
+from propensity.nn import SE3GNN, walk
+from propensity.predictor import Predictor
+from propensity.structure import Structure
+from tests.conftest import make_liquid
+
+CELLS = {
+    "cube": np.diag([9.0, 9.0, 9.0]),
+    "triclinic": np.array([[11.0, 0, 0], [3, 9, 0], [-2, 4, 10]]),
+    "long": np.diag([30.0, 5.0, 4.0]),
+    "small": np.diag([3.0, 3.0, 3.0]),
+}
+
+
+def liquid_in(cell: np.ndarray, pbc: object = True) -> Structure:
+    liquid = make_liquid(int(1.2 * np.linalg.det(cell)))
+    return Structure(liquid.positions / liquid.cell[0, 0] @ cell + 7.3, liquid.types, cell, pbc)
+
+
+@pytest.mark.parametrize("pbc", [True, [True, False, True], False], ids=str)
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("per_domain", [60, 300])
+def test_edges_of_all_domains_are_those_of_the_whole(cell, pbc, per_domain):
+    structure = liquid_in(CELLS[cell], pbc)
+    domains, found = Domains(structure, 1.6, per_domain), []
+    for number in range(len(domains)):
+        domain = domains.domain(number, "cpu", torch.float64)
+        particles = domains.order[domain.places]
+        assert bool((domain.edge_index[1] < max(domain.n_own, 1)).all())
+        source, destination = particles[domain.edge_index.numpy()]
+        found.append(np.column_stack([destination, source, domain.edge_vec.numpy().round(6) + 0.0]))
+    index, vectors = neighbour_list(structure, 1.6)
+    expected = np.column_stack([index[1], index[0], vectors.numpy().round(6) + 0.0])
+    joined = np.concatenate(found)
+    assert joined.shape == expected.shape
+    assert np.allclose(joined[np.lexsort(joined.T)], expected[np.lexsort(expected.T)], atol=2e-6)
+    assert sorted(domains.order.tolist()) == list(range(len(structure)))
+    if cell == "triclinic" and per_domain == 60:
+        assert domains.shape.min() >= 2 and domains.shape.max() >= 3
+
+
+def network_of(dtype: torch.dtype = torch.float64, **options: object) -> SE3GNN:
+    torch.manual_seed(1)
+    options = {"l_max": 1, "n_layers": 3, "cutoff": 1.6, "dropout": 0.0, "kernel": "reference", **options}
+    network = SE3GNN(2, 2, **options).train()
+    if not network.offset_scale and not network.n_extra:
+        network(build_graph(make_liquid(), 1.6))
+    return network.to(dtype).eval()
+
+
+@pytest.mark.parametrize("devices", [None, ["cpu", "cpu"]], ids=["one", "two"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_one_pass(dtype, tolerance, devices):
+    structure, network = liquid_in(CELLS["triclinic"]), network_of(dtype)
+    with torch.no_grad():
+        expected = network(build_graph(structure, 1.6, dtype=dtype)).numpy()
+    found = walk.walked(network, structure, per_domain=60, devices=devices)
+    assert found.dtype == expected.dtype
+    assert np.abs(found - expected).max() < tolerance * max(1.0, np.abs(expected).max())
+    assert expected.std() > 0.01
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_layers": 1},
+        {"n_extra": 2},
+        {"offset_scale": 0.1},
+        {"offset_scale": 0.1, "thermal_layers": 2},
+        {"readout": "species", "envelope": True},
+    ],
+    ids=str,
+)
+def test_all_that_a_network_may_see(options):
+    structure, network = liquid_in(CELLS["cube"]), network_of(**options)
+    rng = np.random.default_rng(0)
+    scalars = rng.normal(size=(len(structure), 2)) if "n_extra" in options else None
+    if "offset_scale" in options:
+        structure = structure.at_minimum(structure.positions + 0.05 * rng.normal(size=(len(structure), 3)))
+    graph = build_graph(structure, 1.6, dtype=torch.float64)
+    if scalars is not None:
+        graph.scalars = torch.from_numpy(scalars)
+    if "offset_scale" in options:
+        graph.thermal_offset = torch.from_numpy(structure.thermal_offset)
+        moved = structure.with_positions(structure.positions + structure.thermal_offset)
+        there = build_graph(moved, 1.6, dtype=torch.float64)
+        graph.thermal_edge_index, graph.thermal_edge_vec = there.edge_index, there.edge_vec
+    with torch.no_grad():
+        expected = network(graph).numpy()
+    found = walk.walked(network, structure, scalars, per_domain=100, devices=["cpu", "cpu"])
+    assert np.abs(found - expected).max() < 1e-12 * max(1.0, np.abs(expected).max())
+
+
+def test_fast_kernel():
+    pytest.importorskip("numba")
+    structure, network = liquid_in(CELLS["cube"]), network_of(torch.float32, kernel="cpu")
+    with torch.no_grad():
+        expected = network(build_graph(structure, 1.6)).numpy()
+    assert np.abs(walk.walked(network, structure, per_domain=100) - expected).max() < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")
+def test_predictor_walks_above_its_bound_and_says_so(tiny_model, monkeypatch, tmp_path):
+    from propensity.trajectory import annotate
+
+    structure = liquid_in(CELLS["cube"])
+    predictor = Predictor(tiny_model, device="cpu", dtype="float64", kernel="reference")
+    expected, before = predictor.predict(structure), ranges.measure(structure, 1.5)
+    assert not predictor.by_domains(len(structure))
+    calls, walked = [], walk.walked
+    monkeypatch.setattr(walk, "LARGEST", 500)
+    monkeypatch.setattr(ranges, "LARGEST", 500)
+    monkeypatch.setattr(walk, "walked", lambda *a, **k: calls.append(1) or walked(*a, **k))
+    assert predictor.by_domains(len(structure))
+    assert np.abs(predictor.predict(structure) - expected).max() < 1e-12 and calls
+    after = ranges.measure(structure, 1.5)
+    assert np.array_equal(after.neighbours, before.neighbours)
+    assert np.allclose(after.nearest, before.nearest, rtol=1e-12)
+    import ase
+    import ase.io
+
+    atoms = ase.Atoms(numbers=structure.types + 1, positions=structure.positions, cell=structure.cell, pbc=1)
+    ase.io.write(tmp_path / "in.extxyz", atoms)
+    said: list[str] = []
+    mapped = Predictor(tiny_model, device="cpu", species_map={"H": "A", "He": "B"})
+    annotate(tmp_path / "in.extxyz", tmp_path / "out.extxyz", mapped, say=said.append)
+    assert said == [f"{len(structure)} particles: predicted domain by domain, so that memory is bounded"]
+
+
+@pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")
+def test_devices_share_the_domains(tiny_model):
+    structure = liquid_in(CELLS["cube"])
+    alone, shared = (Predictor(tiny_model, device="cpu", dtype="float64") for _ in range(2))
+    assert shared.spread("cpu", "cpu") is shared and shared.by_domains(10)
+    assert np.abs(shared.predict(structure) - alone.predict(structure)).max() < 1e-12
+    with pytest.raises(InputError, match="'gpu7' is unknown"):
+        alone.spread("cpu", "gpu7")
+    with pytest.raises(InputError, match="a bapst model is not predicted by domains"):
+        Predictor("bapst-t044-s09", device="cpu").spread("cpu")
