@@ -1,11 +1,13 @@
 """Steer a Kob–Andersen liquid at T = 0.56 towards low mobility, let go, and see whether it stays slow.
 
-Each pair starts from one equilibrium configuration: one copy runs under the bias λ·q on the mean propensity q
-of its particles at τ_α, the other without, at one temperature. Afterwards both run free, several times with fresh
-velocities: how far A particles get in τ_α, and the energy of the minimum, say whether the bias found slower ones.
+Each pair starts from one equilibrium configuration: one copy runs under the bias λ·q on the mean propensity
+q of its particles at τ_α, the other without, at one temperature. Then both run free, several times with fresh
+velocities: how far A particles get in τ_α, and the energy of the minimum, say whether the bias found slow
+structures.
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from propensity import Annotator, Predictor, load_lammps
 from propensity.bias import Linear
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--model", default="examples/ka_T0.56_smooth", help="smooth at its cutoff")
+parser.add_argument("--model", default=str(Path(__file__).parent / "ka_T0.56_smooth"), help="smooth at its cutoff")
 parser.add_argument("--particles", type=int, default=500)
 parser.add_argument("--pairs", type=int, default=4)
 parser.add_argument("--first", type=int, default=0, help="number of the first pair, which gives its seeds")

@@ -12,8 +12,8 @@ reply        ``PRPN``, int32 status (0: done, 1: error), uint64 length of text, 
 ===========  =========================================================================================
 
 The values of the reply to hello are n_times and n_species; those of the reply to a frame are the means
-(n_times, 1 + n_species), what is doubtful (2,), then the propensities (N, n_times), and with a bias its energy
-and forces (N, 3).
+(n_times, 1 + n_species), what is doubtful (2,), then the propensities (N, n_times), and with a bias its
+energy and forces (N, 3).
 """
 
 from __future__ import annotations

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -16,6 +18,8 @@ from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.features import Features, joined
 from propensity.estimators.gradients import Weights
+from propensity.estimators.likeness import Likeness
+from propensity.estimators.ranges import Distance
 from propensity.structure import Structure
 
 
@@ -30,15 +34,16 @@ class Differentiation:
     default_time_index: Any
     is_committee: Any
     _selected: np.ndarray
-    _checked = False
+    _warning: threading.Lock
+    _likeness: WeakKeyDictionary[Structure, Likeness]
 
     @abstractmethod
     def _seen(self, structure: Structure) -> Structure:
         """What the model sees of a structure, in σ."""
 
     @abstractmethod
-    def _check_like_training(self, structure: Structure) -> Any:
-        """Warn of a structure in σ that is unlike the training set."""
+    def _check_like_training(self, structure: Structure) -> tuple[dict[str, str], Distance | None]:
+        """Doubts about a structure in σ, and its distance from the training set."""
 
     def gradient(self, structure: Structure, weights: Weights) -> np.ndarray:
         """Gradient of a number made of the predictions with respect to thermal positions, shape (N, 3).
@@ -68,7 +73,7 @@ class Differentiation:
     def value_and_gradient(self, structure: Structure, weights: Weights) -> tuple[float, np.ndarray]:
         """The number itself and its gradient, see :meth:`gradient`."""
         gradients.kept(self.card)
-        reduced = self._seen_once(structure)
+        reduced = self._checked(structure)
         with enough_memory(self.device, len(structure), self.card.cutoff):
             return gradients.value_and_gradient(
                 self.estimators,
@@ -101,7 +106,7 @@ class Differentiation:
         InputError
             As :meth:`predict`; for models without features and layers that there are not.
         """
-        reduced = self._seen_once(structure)
+        reduced = self._checked(structure)
         members = []
         with torch.no_grad(), enough_memory(self.device, len(structure), self.card.cutoff):
             for estimator in self.estimators:
@@ -126,7 +131,7 @@ class Differentiation:
                 f"{len(self.estimators)} models have features of their own: load one of them alone."
             )
         gradients.kept(self.card)
-        reduced = self._seen_once(structure)
+        reduced = self._checked(structure)
         with enough_memory(self.device, len(structure), self.card.cutoff):
             return gradients.feature_gradient(
                 self.estimators[0],
@@ -137,14 +142,13 @@ class Differentiation:
                 like=torch.empty(0, dtype=self.dtype, device=self.device),
             )
 
-    def _seen_once(self, structure: Structure) -> Structure:
-        """What the model sees; the first structure alone is compared with the training set, since dynamics
-        ask at every step.
-        """
+    def _checked(self, structure: Structure) -> Structure:
+        """What the model sees, compared with the training set; its likeness is kept."""
         reduced = self._seen(structure)
-        if not self._checked:
-            self._checked = True
-            self._check_like_training(reduced)
+        reasons, found = self._check_like_training(reduced)
+        likeness = Likeness(reasons) if found is None else Likeness(reasons, found.outside, found.nearest)
+        with self._warning:
+            self._likeness.setdefault(structure, likeness)
         return reduced
 
 
