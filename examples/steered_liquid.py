@@ -15,7 +15,8 @@ from propensity import Annotator, Predictor, load_lammps
 from propensity.bias import Linear
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--model", default=str(Path(__file__).parent / "ka_T0.56_smooth"), help="smooth at its cutoff")
+smooth = Path(__file__).parent / "ka_T0.56_smooth"
+parser.add_argument("--model", default=str(smooth), help="of thermal positions, smooth at its cutoff")
 parser.add_argument("--particles", type=int, default=500)
 parser.add_argument("--pairs", type=int, default=4)
 parser.add_argument("--first", type=int, default=0, help="number of the first pair, which gives its seeds")

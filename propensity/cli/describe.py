@@ -10,6 +10,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from propensity.estimators.inputs import InputPositions
+    from propensity.predictor import Predictor
     from propensity.structure import Structure
 
 
@@ -32,11 +34,23 @@ if TYPE_CHECKING:
     help="averaged, structure-functions, energy or density.",
 )
 @click.option(
+    "-m",
+    "--model",
+    metavar="MODEL",
+    help="Features of a model instead: the invariants before its readout; with --layer those of a layer.",
+)
+@click.option(
+    "--layer",
+    type=int,
+    metavar="K",
+    help="With -m: equivariant features after layer K, from 0; -1: last.",
+)
+@click.option(
     "--species",
     default="A,B",
     show_default=True,
     metavar="A,B,...",
-    help="Species, in the order of the types.",
+    help="Species, in the order of the types; with -m those of the model.",
 )
 @click.option("--species-map", metavar="1=A,2=B", help="Labels in a trajectory = species.")
 @click.option(
@@ -50,7 +64,7 @@ if TYPE_CHECKING:
     "--potential",
     default="lj/cut",
     show_default=True,
-    help="Interaction for energy, or 'lj/cut force-shifted'.",
+    help="Interaction for energy, and for minima that a model sees; or 'lj/cut force-shifted'.",
 )
 @click.option("--inherent", is_flag=True, help="Inherent positions of labelled data instead of thermal ones.")
 @click.option("--box", metavar="L,L,L", help="Edges of the periodic box, or one, for files without a box.")
@@ -64,6 +78,8 @@ def command(
     topology: Path | None,
     output: Path,
     kind: str,
+    model: str | None,
+    layer: int | None,
     species: str,
     species_map: str | None,
     length_scale: float,
@@ -76,9 +92,11 @@ def command(
 ) -> None:
     """Compute structural descriptors of every particle of FILE: a trajectory, or labelled data.
 
-    Writes `features` (frames, N, n), `names` (n,), `types` (frames, N) and `frames` (names or numbers).
+    Writes `features` (frames, N, n), `names` (n,), `types` (frames, N) and `frames` (names or numbers); of a
+    model also `irreps`, how features turn, in e3nn's notation.
 
     \b
+    propensity describe dump.lammpstrj -o invariants.npz -m ka-default --species-map 1=A,2=B
     propensity describe dump.lammpstrj -o features.npz --species-map 1=A,2=B --step 10
     propensity describe data.h5 -o energy.npz --kind energy --inherent --stop 4
     """  # noqa: D301
@@ -93,12 +111,28 @@ def command(
     if output.suffix != ".npz":
         raise InputError(f"{output} must end in .npz: that is the format written.")
     names = tuple(part.strip() for part in species.split(",") if part.strip())
-    frames = _structures(file, topology, names, species_map, inherent, box, start, stop, step)
+    chosen = click.get_current_context().get_parameter_source
+    given = {name for name in ("kind", "species", "potential") if str(chosen(name)).endswith("COMMANDLINE")}
+    predictor = None
+    if model is not None:
+        predictor = _predictor(model, layer, given, species_map, length_scale, potential, inherent)
+        names = predictor.species
+    elif layer is not None:
+        raise InputError(f"--layer is {layer}: give the model that has layers, by -m.")
+    positions: InputPositions = "inherent" if inherent else "thermal"
+    if predictor is not None and not inherent and predictor.potential is None:
+        positions = predictor.card.input_positions
+    frames = _structures(file, topology, names, species_map, positions, inherent, box, start, stop, step)
     columns: dict[str, list[Any]] = {"features": [], "types": [], "frames": []}
     feature_names: list[str] = []
+    irreps: dict[str, str] = {}
     for label, structure in track(frames, "describing", console=Screen(stderr=True), transient=True):
-        reduced = structure if length_scale == 1 else structure.scaled(1 / length_scale)
-        features, feature_names = describe(reduced, kind, names, potential=potential)
+        if predictor is None:
+            reduced = structure if length_scale == 1 else structure.scaled(1 / length_scale)
+            features, feature_names = describe(reduced, kind, names, potential=potential)
+        else:
+            found = predictor.features(structure, layer)
+            features, feature_names, irreps = found.values, list(found.names), {"irreps": found.irreps}
         if columns["features"] and features.shape != columns["features"][0].shape:
             raise DataError(
                 f"frame {label} has {len(structure)} particles and the first {len(columns['types'][0])}: "
@@ -116,9 +150,36 @@ def command(
             features=np.array(columns["features"]),
             types=np.array(columns["types"]),
             frames=np.array(columns["frames"]),
+            **irreps,
         )
     shape = np.shape(columns["features"])
     click.echo(f"wrote {shape[2]} descriptors of {shape[1]} particles in {shape[0]} frame(s) to {output}")
+
+
+def _predictor(
+    model: str,
+    layer: int | None,
+    given: set[str],
+    species_map: str | None,
+    length_scale: float,
+    potential: str,
+    inherent: bool,
+) -> Predictor:
+    """The model whose features are wanted; options of other descriptors are refused."""
+    from propensity.errors import InputError
+    from propensity.predictor import Predictor
+    from propensity.species import parse_species_map
+
+    for name in sorted(given & {"kind", "species"}):
+        raise InputError(f"--{name} is for other descriptors: leave it out beside -m.")
+    if inherent and "potential" in given:
+        raise InputError("--inherent gives minima and --potential makes them: give one.")
+    return Predictor(
+        model,
+        species_map=parse_species_map(species_map),
+        length_scale=length_scale,
+        potential=potential if "potential" in given else None,
+    )
 
 
 def _structures(
@@ -126,6 +187,7 @@ def _structures(
     topology: Path | None,
     species: tuple[str, ...],
     species_map: str | None,
+    positions: InputPositions,
     inherent: bool,
     box: str | None,
     start: int,
@@ -145,7 +207,7 @@ def _structures(
         dataset = open_dataset(file)
         for index in range(len(dataset))[start:stop:step]:
             sample = dataset[index]
-            yield sample.name, input_structure(sample, "inherent" if inherent else "thermal")
+            yield sample.name, input_structure(sample, positions)
         return
     from propensity.cli.annotate import parse_box
     from propensity.trajectory import open_trajectory

@@ -89,3 +89,38 @@ def test_errors_leave_nothing(store, tmp_path, monkeypatch, extra, message):
     result = CliRunner().invoke(command, [str(store), *extra])
     assert isinstance(result.exception, Exception) and message in str(result.exception)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.h5"]
+
+
+@pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")
+@pytest.mark.parametrize("layer", [None, 0])
+def test_features_of_a_model(store, tiny_model, tmp_path, layer):
+    from propensity.data import open_dataset
+    from propensity.predictor import Predictor
+
+    flags = [] if layer is None else ["--layer", str(layer)]
+    arguments = [str(store), "-o", str(tmp_path / "f.npz"), "-m", str(tiny_model), *flags]
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    with np.load(tmp_path / "f.npz") as written:
+        found = Predictor(tiny_model).features(open_dataset(store)[1].structure, layer)
+        assert written["features"].shape == (2, 125, 8 if layer is None else 16)
+        np.testing.assert_allclose(written["features"][1], found.values, atol=1e-3)
+        assert written["names"].tolist() == list(found.names)
+        assert str(written["irreps"]) == found.irreps == ("8x0e" if layer is None else "4x0e+4x1e")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--layer", "1"], "--layer is 1: give the model that has layers, by -m"),
+        (["-m", "MODEL", "--kind", "density"], "--kind is for other descriptors"),
+        (["-m", "MODEL", "--species", "A,B"], "--species is for other descriptors"),
+        (["-m", "MODEL", "--layer", "2"], "layer is 2: the network has 2"),
+        (["-m", "MODEL", "--inherent", "--potential", "lj/cut"], "--inherent gives minima and --potential"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")
+def test_options_that_do_not_go_with_a_model(store, tiny_model, tmp_path, flags, message):
+    flags = [str(tiny_model) if flag == "MODEL" else flag for flag in flags]
+    result = CliRunner().invoke(command, [str(store), "-o", str(tmp_path / "f.npz"), *flags])
+    assert result.exit_code and message in str(result.exception)
