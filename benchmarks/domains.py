@@ -1,9 +1,9 @@
-"""Memory and time of a structure of any size, predicted domain by domain: ``python -m benchmarks.domains N ...``.
+"""Memory and time of a structure of any size, predicted domain by domain.
 
-Each size runs in a process of its own, by ``Predictor.predict`` with a network of random weights at the paper's
-sizes (l_max 3, 4 channels; ``--layers`` of them), above a bound of 50,000 particles so that all sizes walk; the
-slope of the peak between the last two projects it to 10⁷ particles.  ``--whole`` predicts in one pass, for
-comparison.
+``python -m benchmarks.domains 100000 1000000``: each size is a process of its own, by ``Predictor.predict``
+with a network of random weights at the paper's sizes (l_max 3, 4 channels; ``--layers`` of them), above a
+bound of 50,000 particles, so that all walk; the slope of the peak of the last two projects it to 10⁷.
+``--whole`` predicts in one pass, for comparison.
 """
 
 from __future__ import annotations

@@ -112,7 +112,8 @@ def command(
         raise InputError(f"{output} must end in .npz: that is the format written.")
     names = tuple(part.strip() for part in species.split(",") if part.strip())
     chosen = click.get_current_context().get_parameter_source
-    given = {name for name in ("kind", "species", "potential") if str(chosen(name)).endswith("COMMANDLINE")}
+    typed = click.core.ParameterSource.COMMANDLINE
+    given = {name for name in ("kind", "species", "potential") if chosen(name) == typed}
     predictor = None
     if model is not None:
         predictor = _predictor(model, layer, given, species_map, length_scale, potential, inherent)
