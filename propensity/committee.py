@@ -8,10 +8,12 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from propensity.batching import numbered
+from propensity.devices import chosen_device
 from propensity.errors import InputError, PropensityError, PropensityWarning
 from propensity.estimators.base import Estimator
 from propensity.estimators.conditioned import ConditionedEstimator
@@ -27,6 +29,9 @@ from propensity.estimators.likeness import (
 )
 from propensity.estimators.ranges import Distance, distances
 from propensity.structure import Structure
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Committee(Differentiation):
@@ -57,6 +62,28 @@ class Committee(Differentiation):
     def species(self) -> tuple[str, ...]:
         """Species that the model knows, in the order of the types."""
         return self.card.species
+
+    def by_domains(self, n_particles: int) -> bool:
+        """Whether so many particles are predicted domain by domain, in bounded memory: same numbers."""
+        return any(estimator.by_domains(n_particles) for estimator in self.estimators)
+
+    def spread(self, *devices: str) -> Self:
+        """Let devices of this host share the domains of every structure from now on; returns itself.
+
+        Raises
+        ------
+        InputError
+            For a device that is unknown or absent, and models that aren't predicted by domains.
+        """
+        for device in devices:
+            chosen_device(device)
+        for estimator in self.estimators:
+            if not hasattr(estimator, "devices"):
+                raise InputError(
+                    f"a {estimator.kind} model is not predicted by domains: choose a se3gnn model."
+                )
+            estimator.devices = devices
+        return self
 
     def _seen(self, structure: Structure) -> Structure:
         """What the models see of a structure, in σ."""

@@ -146,28 +146,6 @@ class Predictor(Committee):
         """Whether predictions come with a standard error."""
         return self.is_calibrated or self.is_committee
 
-    def by_domains(self, n_particles: int) -> bool:
-        """Whether so many particles are predicted domain by domain, in bounded memory: same numbers."""
-        return any(estimator.by_domains(n_particles) for estimator in self.estimators)
-
-    def spread(self, *devices: str) -> Predictor:
-        """Let devices of this host share the domains of every structure from now on; returns itself.
-
-        Raises
-        ------
-        InputError
-            For a device that is unknown or absent, and models that aren't predicted by domains.
-        """
-        for device in devices:
-            chosen_device(device)
-        for estimator in self.estimators:
-            if not hasattr(estimator, "devices"):
-                raise InputError(
-                    f"a {estimator.kind} model is not predicted by domains: choose a se3gnn model."
-                )
-            estimator.devices = devices
-        return self
-
     def predict(self, structure: Structure, *, atoms: Any = None) -> np.ndarray:
         """Propensities of each particle, or of those chosen, in the units of the structure.
 
