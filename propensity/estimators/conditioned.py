@@ -15,6 +15,7 @@ from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.clock import between
 from propensity.estimators.conditions import ROUNDING, Conditions
+from propensity.estimators.features import TracedFeatures
 from propensity.estimators.inputs import check_finite
 from propensity.estimators.se3gnn import SE3Estimator, check_inputs
 from propensity.estimators.training_set import time_nearest
@@ -55,6 +56,22 @@ class ConditionedEstimator(SE3Estimator):
         check_inputs(card, network)
         network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         return cls(network, card)
+
+    def traced(self, structure: Structure, steps: torch.Tensor) -> torch.Tensor:
+        """Nothing: see :meth:`at`."""
+        raise InputError(
+            f"{self.card.name} has gradients and features at one temperature: give temperature=..."
+        )
+
+    def features(self, structure: Structure, layer: int | None, steps: torch.Tensor | None) -> TracedFeatures:
+        """Nothing: see :meth:`at`."""
+        raise InputError(
+            f"{self.card.name} has gradients and features at one temperature: give temperature=..."
+        )
+
+    def by_domains(self, n_particles: int) -> bool:
+        """Not before a temperature is given: see :meth:`at`."""
+        return False
 
     def at(self, temperature: float, times: Sequence[float] | np.ndarray | None = None) -> SE3Estimator:
         """Ordinary model of one temperature.
