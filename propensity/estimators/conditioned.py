@@ -57,22 +57,6 @@ class ConditionedEstimator(SE3Estimator):
         network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         return cls(network, card)
 
-    def traced(self, structure: Structure, steps: torch.Tensor) -> torch.Tensor:
-        """Nothing: see :meth:`at`."""
-        raise InputError(
-            f"{self.card.name} has gradients and features at one temperature: give temperature=..."
-        )
-
-    def features(self, structure: Structure, layer: int | None, steps: torch.Tensor | None) -> TracedFeatures:
-        """Nothing: see :meth:`at`."""
-        raise InputError(
-            f"{self.card.name} has gradients and features at one temperature: give temperature=..."
-        )
-
-    def by_domains(self, n_particles: int) -> bool:
-        """Not before a temperature is given: see :meth:`at`."""
-        return False
-
     def at(self, temperature: float, times: Sequence[float] | np.ndarray | None = None) -> SE3Estimator:
         """Ordinary model of one temperature.
 
@@ -149,6 +133,10 @@ class ConditionedEstimator(SE3Estimator):
     def traced(self, structure: Structure, steps: torch.Tensor) -> torch.Tensor:
         """As :meth:`SE3Estimator.traced`, at the inferred temperature, which is held."""
         return self.at(self.infer_temperature(structure), self.card.times).traced(structure, steps)
+
+    def features(self, structure: Structure, layer: int | None, steps: torch.Tensor | None) -> TracedFeatures:
+        """As :meth:`SE3Estimator.features`, likewise."""
+        return self.at(self.infer_temperature(structure), self.card.times).features(structure, layer, steps)
 
     def infer_temperature(self, structure: Structure) -> float:
         """Temperature at which thermal offsets are as long as those of the structure, in their median.
