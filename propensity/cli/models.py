@@ -34,7 +34,7 @@ def _list(cards: dict[str, Any]) -> Any:
     from rich import box
     from rich.table import Table
 
-    shown = Table(box=box.SIMPLE, pad_edge=False)
+    shown = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
     for column in ("model", "kind", "positions", "species", "T", "time", "ρ there"):
         # Narrow screens take from what can be guessed, never from names and scores.
         shown.add_column(column, no_wrap=True, min_width={"model": 14, "ρ there": 15}.get(column))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from pydantic import BaseModel
 
@@ -215,7 +216,9 @@ def set_up(values: dict[str, Any], resume: str | os.PathLike[str] | None = None)
     run = Run(options, fit, folder, split, parts, resume is not None)
     run.cutoff = float(getattr(fit, "cutoff", NEAR))
     first = [parts["train"][i] for i in range(min(FIRST, len(parts["train"])))]
-    run.trained = chosen_species(first, getattr(fit, "trained_species", first[0].species))
+    occurring = np.unique(np.concatenate([sample.structure.types for sample in first]))
+    all_of_them = tuple(first[0].species[k] for k in occurring)
+    run.trained = chosen_species(first, getattr(fit, "trained_species", all_of_them))
     # Refuses a wrong unit of length before there is a folder.
     run.neighbours = mean_neighbours(
         first, getattr(fit, "input_positions", "thermal"), run.cutoff, warn=False

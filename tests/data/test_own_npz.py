@@ -38,6 +38,14 @@ def test_any_number_of_named_species(tmp_path, names, expected):
     assert [sample.species for sample in dataset] == [expected] * C
 
 
+@pytest.mark.parametrize("sizes", [False, True])
+def test_one_type_is_part_of_a_mixture_or_has_sizes(tmp_path, sizes):
+    more = {"diameters": np.linspace(0.7, 1.5, N)} if sizes else {}
+    path = written(tmp_path / "own.npz", types=np.zeros(N, int), **more)
+    (first, *_) = open_dataset(path)
+    assert first.species == (("A",) if sizes else ("A", "B"))
+
+
 def test_a_cell_for_each_structure(tmp_path):
     edges = np.linspace(5, 8, C)
     for box in (

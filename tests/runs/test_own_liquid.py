@@ -51,6 +51,20 @@ def test_a_alone_is_trained_where_most_particles_are_a():
     assert chosen_species([named(0, ("small", "large"), share=0.8)]) == ("small", "large")
 
 
+def test_a_species_without_particles_is_no_matter(tmp_path):
+    """Of models that learn all species: data that name more than they hold."""
+    samples = [named(k, ("A", "B")) for k in range(3)]
+    samples = [replace(s, structure=replace_types(s.structure, np.zeros(len(s), int))) for s in samples]
+    data = store(tmp_path / "own.h5", *samples)
+    words = ["--model", "ridge", "--l-max", 1, "--generations", 0, "--folds", 2, "--split", "structure"]
+    result = run(train_command, data, *words, "--fractions", "1,0,0", "-o", tmp_path / "run")
+    assert "trained on species A;" in result.output
+
+
+def replace_types(structure, types):
+    return Structure(structure.positions, types, structure.cell)
+
+
 def test_names_with_spaces_the_whole_way(tmp_path):
     data = store(tmp_path / "own.h5", *(named(k, ("small one", "large one")) for k in range(5)))
     result = run(train_command, data, *FAST, "-o", tmp_path / "run", "--split", "structure")

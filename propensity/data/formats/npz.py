@@ -193,7 +193,8 @@ def _species(data: dict[str, np.ndarray]) -> tuple[str, ...]:
     """Names of the species; A, B, C, ... where the archive has none."""
     if "species" in data:
         return tuple(str(name) for name in np.atleast_1d(data["species"]))
-    number = max(2, int(data["types"].max()) + 1)
+    # Sizes stand for species; else one type alone is part of a mixture.
+    number = max(1 if "diameters" in data else 2, int(data["types"].max()) + 1)
     return tuple(chr(ord("A") + s) if s < 26 else f"species {s + 1}" for s in range(number))
 
 
