@@ -160,9 +160,9 @@ class Predictor(Committee):
 
         Returns
         -------
-        float64, shape (N, n_times), or (K, n_times) in the order of ``atoms``.
         numpy.ndarray
-            Mean of the committee where there are several models; NaN for species without training.
+            Float64, shape (N, n_times), or (K, n_times) in the order of ``atoms``: the mean of the committee
+            where there are several models; NaN for species without training.
 
         Raises
         ------
@@ -199,7 +199,8 @@ class Predictor(Committee):
 
         Returns
         -------
-        A list of arrays, float64, of shape (N, n_times) each, in the units of the structures.
+        list[numpy.ndarray]
+            Float64, of shape (N, n_times) each, in the units of the structures.
 
         Raises
         ------

@@ -14,9 +14,9 @@ from propensity.errors import DataError, InputError
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.clock import between
-from propensity.estimators.conditions import ROUNDING, Conditions
+from propensity.estimators.conditions import ROUNDING, Conditions, median_offset
 from propensity.estimators.features import TracedFeatures
-from propensity.estimators.inputs import check_finite
+from propensity.estimators.inputs import check_weights
 from propensity.estimators.se3gnn import SE3Estimator, check_inputs
 from propensity.estimators.training_set import time_nearest
 from propensity.nn.network import SE3GNN
@@ -44,7 +44,7 @@ class ConditionedEstimator(SE3Estimator):
     @classmethod
     def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> Self:
         """Rebuild from card and state dict."""
-        check_finite(arrays)
+        check_weights(arrays)
         assert card.conditions is not None
         network = SE3GNN(**card.config)
         expected = (len(card.conditions.composition), card.conditions.n_modes)
@@ -107,7 +107,9 @@ class ConditionedEstimator(SE3Estimator):
             When the temperature of the sample is not known.
         """
         if sample.temperature is None:
-            raise DataError(f"{sample.name} has no temperature, at which {self.card.name} could answer.")
+            raise DataError(
+                f"{sample.name} has no temperature, at which to score {self.card.name}: add it to the data."
+            )
         first, last = self.conditions.time_range(sample.temperature)
         times = np.asarray(sample.times, dtype=float)
         inside = (times >= first * (1 - ROUNDING)) & (times <= last * (1 + ROUNDING))
@@ -158,7 +160,7 @@ class ConditionedEstimator(SE3Estimator):
                 " or potential=..., which makes minima."
             )
         sizes = np.array([one[0] for one in known if one is not None])
-        found = float(np.median(np.linalg.norm(offset, axis=1)))
+        found = median_offset(offset)
         temperature = float(between(sizes, self.conditions.temperatures, found))
         try:
             self.conditions.check_temperature(temperature)

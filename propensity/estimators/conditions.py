@@ -219,3 +219,8 @@ class Conditions(BaseModel):
                     f"time {time:g} can't be predicted at temperature {temperature:.3g}: the model was"
                     f" trained on times that correspond to {first:.3g} to {last:.4g} there."
                 )
+
+
+def median_offset(offset: np.ndarray) -> float:
+    """Median length of the vectors from inherent to thermal positions: rare large ones don't move it."""
+    return float(np.median(np.linalg.norm(offset, axis=1)))

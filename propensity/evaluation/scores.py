@@ -157,7 +157,8 @@ def evaluate(
     Raises
     ------
     DataError
-        When there are no structures, no common times, or needed inherent positions are missing.
+        When there are no structures, no common times, needed inherent positions are missing, or temperatures
+        differ for a model of several.
     InputError
         For species, times or a dimension that the model doesn't know, and for structures on which its
         predictions mean nothing, see :meth:`propensity.estimators.base.Estimator.predict`.
@@ -170,7 +171,8 @@ def evaluate(
     """
     if len(samples) == 0:
         raise DataError("there are no structures to score: give at least one.")
-    estimator = at_state_of(estimator, samples[0])
+    first, several = samples[0], estimator.card.conditions is not None
+    estimator = at_state_of(estimator, first)
     card = estimator.card
     chosen = tuple(species or card.trained_species or card.species)
     for name in chosen:
@@ -180,7 +182,7 @@ def evaluate(
             raise InputError(
                 f"the model was not trained on {name!r}: choose from {list(card.trained_species)}."
             )
-    data_times = np.asarray(getattr(samples, "times", samples[0].times), dtype=float)
+    data_times = np.asarray(getattr(samples, "times", first.times), dtype=float)
     if pairs is None:
         pairs = match_times(np.array(card.times), data_times)
     _check_pairs(pairs, len(card.times), len(data_times))
@@ -193,6 +195,11 @@ def evaluate(
     warned: set[str] = set()
     for given in progress(samples):
         _check_alike(given, data_times, card.species)
+        if several and given.temperature != first.temperature:
+            raise DataError(
+                f"{given.name} is at temperature {given.temperature} and {first.name} at"
+                f" {first.temperature}: score one temperature at a time, as evaluate_states does."
+            )
         sample = given if given.length_scale != 1 else given.in_units_of(scale)
         structure = seen_structure(sample, card)
         _check_like_training(card, sample, structure, warned)

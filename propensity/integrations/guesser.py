@@ -22,7 +22,7 @@ class KobAndersenGuesser(GuesserBase):
 
         from propensity import PropensityAnalysis
         universe.guess_TopologyAttrs(
-            context="kob-andersen", to_guess=["masses", "radii"], force_guess=["types"]
+            context="kob-andersen", to_guess=["radii"], force_guess=["types", "masses"]
         )
 
     Particles must have two labels (types, else names, else elements); the more numerous, 60 to 90 % of all,

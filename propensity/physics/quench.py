@@ -200,5 +200,7 @@ def _checked(sample: Sample, potential: str) -> str:
                 f" {', '.join(liquid.species)}: give the input that made it, or name them alike."
             )
     if sample.potential not in (None, name):
-        raise InputError(f"its dynamics ran in {sample.potential!r}, and {potential} is {name!r}.")
+        raise InputError(
+            f"its dynamics ran in {sample.potential!r}, and {potential} is {name!r}: give the one it ran in."
+        )
     return name

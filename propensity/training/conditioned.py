@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import Sampler
 
 from propensity.errors import DataError
-from propensity.estimators.conditions import Conditions, StatePoint
+from propensity.estimators.conditions import Conditions, StatePoint, median_offset
 from propensity.estimators.se3gnn import features_of
 from propensity.estimators.training_set import check_mixture, label_statistics
 from propensity.graph import Graph
@@ -95,11 +95,6 @@ def _offsets(samples: Sequence[Sample]) -> tuple[float, float] | None:
         for x in samples
     ]
     return float(np.mean(sizes)), float(np.std(sizes))
-
-
-def median_offset(offset: np.ndarray) -> float:
-    """Median length of the vectors from inherent to thermal positions: rare large ones don't move it."""
-    return float(np.median(np.linalg.norm(offset, axis=1)))
 
 
 def labels_at(sample: Sample, conditions: Conditions) -> tuple[int, np.ndarray]:

@@ -93,6 +93,12 @@ def test_it_learns_every_temperature_and_time(model):
         assert np.allclose(score.slope, 1, atol=0.25)
 
 
+def test_temperatures_are_scored_one_at_a_time(model, liquids):
+    cold = liquids[0]
+    with pytest.raises(DataError, match="score one temperature at a time"):
+        evaluate(model, [cold, replace(cold, name="other", temperature=cold.temperature + 0.1)])
+
+
 def test_a_temperature_gives_an_ordinary_model(model, liquids):
     structure = seen(liquids[4])
     one = model.at(0.47, [0.3, 5.0])

@@ -59,7 +59,7 @@ def read_glassbench(paths: Sequence[Path], name: str, split: str | None, group: 
     if edge is None:
         raise DataError(f"{path} has no box, and its {len(x)} particles are not all: add 'box', its edge.")
     if -1 in types:
-        raise DataError(f"{path}: types are from 0 instead of from 1.")
+        raise DataError(f"{path}: types are from 0 instead of from 1, as published: add 1.")
     if "md_prop" not in first:
         labels = average_files(paths, types, np.full(dimension, edge), partial(_time, times), wrapped=True)
     else:
