@@ -62,8 +62,18 @@ class PredictorOptions(ModelOptions, total=False):
     times: Sequence[float] | float | None
 
 
-def parse_times(text: str | None) -> list[float] | None:
+def times_from_text(text: str | None) -> list[float] | None:
     """Read ``"130,4120"``; None stays None.
+
+    Parameters
+    ----------
+    text
+        Times, comma-separated.
+
+    Returns
+    -------
+    list[float] or None
+        In their order.
 
     Raises
     ------

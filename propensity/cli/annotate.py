@@ -123,7 +123,7 @@ def command(
         if file is not None and not Path(file).exists():
             raise DataError(f"{file} doesn't exist: give the path of a trajectory.")
     from propensity.cli.summary_tables import frame_progress, print_summary
-    from propensity.model_options import parse_times
+    from propensity.model_options import times_from_text
     from propensity.predictor import Predictor
     from propensity.provenance import state_in_words
     from propensity.species import parse_species_map
@@ -134,7 +134,7 @@ def command(
         device=device,
         species_map=parse_species_map(species_map),
         length_scale=length_scale,
-        times=parse_times(times),
+        times=times_from_text(times),
         potential=potential,
         temperature=temperature,
     )

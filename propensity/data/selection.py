@@ -46,7 +46,7 @@ def select_times(dataset: Dataset, times: TimesSpec = "all") -> Dataset:
     InputError
         When a choice matches no time; the message lists those that exist.
     """
-    choices = parse_times(times)
+    choices = time_choices(times)
     headers = [dataset.header(i) for i in range(len(dataset))]
     # Times that vary with the structure are called by their medians, so values are matched against those.
     common = np.median([h.times for h in headers], axis=0) if aligned(headers) else None
@@ -93,10 +93,10 @@ def _in_units(sample: Sample, length_scale: float) -> Sample:
 
 def pick_times(sample: Sample, times: TimesSpec) -> Sample:
     """One sample at some times, matched against its own; ``times`` as in :func:`select_times`."""
-    return sample.at_columns(_columns(Header.of(sample), parse_times(times), None, sample.name))
+    return sample.at_columns(_columns(Header.of(sample), time_choices(times), None, sample.name))
 
 
-def parse_times(times: TimesSpec) -> list[TimeSpec]:
+def time_choices(times: TimesSpec) -> list[TimeSpec]:
     """List of choices; numbers given as text become numbers."""
     if times is None:
         return ["all"]

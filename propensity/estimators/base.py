@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from propensity.sample import Sample
 
 
-def checked(compute: Callable[[Any, Structure], np.ndarray]) -> Callable[[Any, Structure], np.ndarray]:
+def with_checks(compute: Callable[[Any, Structure], np.ndarray]) -> Callable[[Any, Structure], np.ndarray]:
     """``predict`` that refuses or names structures which are unlike those of the training.
 
     Parameters
@@ -74,7 +74,7 @@ class Estimator(ABC):
             cls.fit = classmethod(with_own_defaults(fit.__func__))  # type: ignore[assignment]
         if predict is not None:
             cls.unchecked = with_own_defaults(predict)  # type: ignore[method-assign]
-            cls.predict = checked(cls.unchecked)  # type: ignore[method-assign]
+            cls.predict = with_checks(cls.unchecked)  # type: ignore[method-assign]
         if many is not None:
             cls.unchecked_many = with_own_defaults(many)  # type: ignore[method-assign]
 

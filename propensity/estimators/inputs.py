@@ -294,10 +294,10 @@ def check_outputs(card: Card, arrays: Mapping[str, np.ndarray]) -> None:
             raise DataError(f"the card has no {name}, by which outputs become propensities")
         if not np.isfinite(getattr(card, name)).all():
             raise DataError(f"{name} of the card is NaN or infinite in places")
-    check_finite(arrays)
+    check_weights(arrays)
 
 
-def check_finite(arrays: Mapping[str, np.ndarray]) -> None:
+def check_weights(arrays: Mapping[str, np.ndarray]) -> None:
     """Refuse weights with NaN among them, which rectifiers would hide.
 
     Raises

@@ -11,7 +11,7 @@ from ovito.pipeline import ModifierInterface
 from traits.api import Enum, Float, Str
 
 from propensity.integrations.ovito import add_columns
-from propensity.model_options import parse_times
+from propensity.model_options import times_from_text
 from propensity.predictor import Predictor
 from propensity.species import parse_species_map
 
@@ -45,7 +45,7 @@ class PropensityModifier(ModifierInterface):
                 length_scale=self.length_scale or None,
                 potential=self.potential or None,
                 temperature=self.temperature or None,
-                times=parse_times(self.times or None),
+                times=times_from_text(self.times or None),
             )
             self._made = key
         add_columns(data, self._predictor, parse_species_map(self.species_map or None))
