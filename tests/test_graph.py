@@ -205,6 +205,9 @@ def test_a_graph_moves_with_all_it_holds():
     assert "labels" not in graph and "scalars" in graph and repr(graph).startswith("Graph(types=[5], ")
 
 
-def test_torch_geometric_is_not_imported_by_a_prediction():
-    code = "import sys, propensity.predictor; assert 'torch_geometric' not in sys.modules"
+@pytest.mark.parametrize("module", ["propensity.predictor", "propensity.trajectory"])
+def test_what_takes_long_to_import_is_left_out(module):
+    """Of a prediction: torch_geometric, torch's compiler, and interpolation for models of one temperature."""
+    slow = {"torch_geometric", "torch._dynamo", "scipy.interpolate", "lightning", "sklearn", "matplotlib"}
+    code = f"import sys, {module}; found = {slow} & set(sys.modules); assert not found, found"
     subprocess.run([sys.executable, "-c", code], check=True)

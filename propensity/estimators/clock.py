@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 #: Levels between the lowest and the highest that occur, at which times are interpolated.
 LEVELS = 1200
@@ -73,6 +72,10 @@ class _Curve:
     """Monotone cubics through points of rising x, shape (n,); straight on outside, or held."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
+        from scipy.interpolate import (
+            PchipInterpolator,  # not for models of one temperature: it takes its time
+        )
+
         self.x, self.y = x, y
         self._inside = PchipInterpolator(x, y) if len(x) > 1 else None
 
@@ -94,6 +97,8 @@ class _Curve:
 
 def between(known: np.ndarray, values: np.ndarray, at: float) -> np.ndarray:
     """Values (n, ...) known at n points, at another one: monotone cubics between, straight on outside."""
+    from scipy.interpolate import PchipInterpolator
+
     order = np.argsort(known)
     known, values = known[order], values[order]
     inside = float(np.clip(at, known[0], known[-1]))

@@ -8,7 +8,6 @@ from typing import cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy.interpolate import BSpline
 
 from propensity.errors import DataError, InputError
 from propensity.estimators.clock import Clock, Measured, between
@@ -137,6 +136,8 @@ class Conditions(BaseModel):
 
     def basis(self, temperature: float, times: Sequence[float] | np.ndarray) -> np.ndarray:
         """b_k(T, t), shape (K, T)."""
+        from scipy.interpolate import BSpline  # not for models of one temperature: it takes its time
+
         stage = np.clip(self.stage(temperature, times), 0, 1)
         inner = np.linspace(0, 1, self.knots - 2)
         knots = np.concatenate([np.zeros(3), inner, np.ones(3)])
