@@ -1,7 +1,7 @@
 """e3nn without torch's compiler.
 
-A decorator of e3nn, which tells the compiler to leave a function alone, imports it, and that takes longer than
-a prediction.  Here it is told once it is there.
+A decorator of e3nn, which tells the compiler to leave a function alone, imports it, and that takes longer
+than a prediction.  Here it is told once it is there.
 """
 
 from __future__ import annotations
