@@ -74,7 +74,7 @@ class Estimator(ABC):
             cls.fit = classmethod(with_own_defaults(fit.__func__))  # type: ignore[assignment]
         if predict is not None:
             cls.unchecked = with_own_defaults(predict)  # type: ignore[method-assign]
-            cls.predict = with_checks(cls.unchecked)  # type: ignore[method-assign]
+            cls.predict = with_checks(cls.unchecked)  # type: ignore[assignment, method-assign]
         if many is not None:
             cls.unchecked_many = with_own_defaults(many)  # type: ignore[method-assign]
 

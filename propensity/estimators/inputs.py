@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
@@ -216,7 +216,7 @@ def seen_structure(sample: Sample, card: Card) -> Structure:
     structure = sample.structure
     if sample.inherent_positions is not None:
         structure = structure.at_minimum(sample.inherent_positions)
-    return prepared(structure, card, cast("str", sample.potential))
+    return prepared(structure, card, sample.potential)
 
 
 def prepared(structure: Structure, card: Card, potential: str, length_scale: float = 1.0) -> Structure:

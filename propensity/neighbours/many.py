@@ -96,8 +96,8 @@ def _all_pairs(
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     width = max(map(len, structures))
     padded = np.full((len(structures), width, 3), np.nan)  # no distance from these is less than any
-    for row, (_, positions) in zip(padded, frames, strict=True):
-        row[: len(positions)] = positions
+    for row, (_, wrapped) in zip(padded, frames, strict=True):
+        row[: len(wrapped)] = wrapped
     cells = np.stack([cell for cell, _ in frames])
     periodic = np.stack([s.pbc for s in structures]).astype(float)
     positions, cell, inverse, pbc = (
