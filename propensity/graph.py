@@ -76,6 +76,11 @@ class Graph:
     :meth:`to_pyg` makes a ``torch_geometric.data.Data`` of it, which this class is not since importing that
     package takes longer than a prediction.
 
+    Parameters
+    ----------
+    **fields
+        Tensors by name.
+
     Raises
     ------
     AttributeError
@@ -119,15 +124,38 @@ class Graph:
         return len(self.types)
 
     def to(self, *args: Any, **kwargs: Any) -> Graph:
-        """Every tensor by :meth:`torch.Tensor.to`, in a graph of its own."""
+        """Every tensor by :meth:`torch.Tensor.to`, in a graph of its own.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            Device and dtype, as of :meth:`torch.Tensor.to`.
+
+        Returns
+        -------
+        Graph
+            The original stays.
+        """
         return Graph(**{name: value.to(*args, **kwargs) for name, _, value in self.tensors()})
 
     def pin_memory(self) -> Graph:
-        """Every tensor in memory from which copies to a device don't wait."""
+        """Every tensor in memory from which copies to a device don't wait.
+
+        Returns
+        -------
+        Graph
+            The original stays.
+        """
         return Graph(**{name: value.pin_memory() for name, _, value in self.tensors()})
 
     def to_pyg(self) -> Any:
-        """``torch_geometric.data.Data`` of the same tensors, which that package joins as it should."""
+        """``torch_geometric.data.Data`` of the same tensors, which that package joins as it should.
+
+        Returns
+        -------
+        torch_geometric.data.Data
+            It shares memory with the graph.
+        """
         return _data_class()(num_nodes=self.num_nodes, **{name: value for name, _, value in self.tensors()})
 
     def tensors(self) -> Iterator[tuple[str, Field, torch.Tensor]]:
@@ -204,7 +232,18 @@ def _data_class() -> Any:
 
 
 def join_graphs(graphs: Sequence[Graph]) -> Graph:
-    """One graph of several, particle after particle; a single one is returned as it is."""
+    """One graph of several, particle after particle; a single one is returned as it is.
+
+    Parameters
+    ----------
+    graphs
+        With the same fields.
+
+    Returns
+    -------
+    Graph
+        Numbers of particles count on from graph to graph.
+    """
     if len(graphs) == 1:
         return graphs[0]
     joined = Graph()

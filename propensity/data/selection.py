@@ -63,7 +63,25 @@ def select_times(dataset: Dataset, times: TimesSpec = "all") -> Dataset:
 
 
 def select_by_state(dataset: Dataset, times: TimesSpec = "all") -> Dataset:
-    """As :func:`select_times` for each state point by itself: their times may differ."""
+    """As :func:`select_times` for each state point by itself: their times may differ.
+
+    Parameters
+    ----------
+    dataset
+        Of any state points.
+    times
+        As for :func:`select_times`.
+
+    Returns
+    -------
+    Dataset
+        Every structure, in the same order, with times of its state point.
+
+    Raises
+    ------
+    InputError
+        As :func:`select_times`.
+    """
     chosen = [select_times(state, times) for state in dataset.states()]
     entries = {entry.name: entry for state in chosen for entry in state.entries}
     return Dataset((entries[name] for name in dataset.names), dataset.source)

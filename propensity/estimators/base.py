@@ -149,7 +149,18 @@ class Estimator(ABC):
         raise NotImplementedError
 
     def by_domains(self, n_particles: int) -> bool:
-        """Whether so many particles are predicted domain by domain, in bounded memory."""
+        """Whether so many particles are predicted domain by domain, in bounded memory.
+
+        Parameters
+        ----------
+        n_particles
+            Of a structure.
+
+        Returns
+        -------
+        bool
+            False: in one pass.
+        """
         return False
 
     def traced(self, structure: Structure, steps: torch.Tensor) -> torch.Tensor:

@@ -26,6 +26,11 @@ def evaluate_states(
         What the samples are called.
     **options
         Of :func:`propensity.evaluation.evaluate`.
+
+    Returns
+    -------
+    dict
+        Name → scores.
     """
     if estimator.card.conditions is None or not isinstance(samples, Dataset):
         return {part: evaluate(estimator, samples, **options)}

@@ -19,7 +19,7 @@ from propensity.structure import Structure
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from propensity.predictor import ModelOptions
+    from propensity.model_options import ModelOptions
 
 
 class PropensityBias(Calculator):
@@ -93,11 +93,28 @@ class PropensityBias(Calculator):
             warnings.warn(f"{reason}.", PropensityWarning, stacklevel=2)
 
     def structure(self, atoms: ase.Atoms) -> Structure:
-        """Return what the network will read of ``atoms``; raises InputError for species it doesn't know."""
+        """Return what the network will read of ``atoms``; raises InputError for species it doesn't know.
+
+        Parameters
+        ----------
+        atoms
+            Any ASE configuration.
+
+        Returns
+        -------
+        Structure
+            In the units of ``atoms``.
+        """
         return Structure.from_ase(atoms, self.predictor.species, self.predictor.species_map)
 
     def set_atoms(self, atoms: ase.Atoms) -> None:
-        """Check species and group; ASE calls this at ``atoms.calc = calculator``."""
+        """Check species and group; ASE calls this at ``atoms.calc = calculator``.
+
+        Parameters
+        ----------
+        atoms
+            To which the calculator is attached.
+        """
         if len(atoms):
             self._chosen(self.structure(atoms))
 

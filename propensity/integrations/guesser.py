@@ -29,6 +29,13 @@ class KobAndersenGuesser(GuesserBase):
     is A.  A and B may be called so, too, and ``species_map={1: "A", 2: "B"}`` says it outright.  Types become
     A and B, masses 1, radii σ_AA/2 and σ_BB/2.
 
+    Parameters
+    ----------
+    universe
+        Whose particles are guessed.
+    **kwargs
+        ``species_map``, from labels to A and B.
+
     Raises
     ------
     InputError
@@ -47,18 +54,51 @@ class KobAndersenGuesser(GuesserBase):
         }
 
     def guess_types(self, indices_to_guess: np.ndarray | None = None) -> np.ndarray:
-        """A or B of each particle, or of some, shape (N,)."""
+        """A or B of each particle, or of some, shape (N,).
+
+        Parameters
+        ----------
+        indices_to_guess
+            Indices or a mask of the particles to guess; None: all.
+
+        Returns
+        -------
+        numpy.ndarray
+            Of names.
+        """
         labels = self._labels()
         return self._some(
             np.array([self._species(labels)[label] for label in labels], object), indices_to_guess
         )
 
     def guess_masses(self, indices_to_guess: np.ndarray | None = None) -> np.ndarray:
-        """1 for every particle, shape (N,)."""
+        """1 for every particle, shape (N,).
+
+        Parameters
+        ----------
+        indices_to_guess
+            Indices or a mask of the particles to guess; None: all.
+
+        Returns
+        -------
+        numpy.ndarray
+            In units of m.
+        """
         return self._some(np.ones(len(self._labels())), indices_to_guess)
 
     def guess_radii(self, indices_to_guess: np.ndarray | None = None) -> np.ndarray:
-        """σ/2 of the species of each particle, shape (N,)."""
+        """σ/2 of the species of each particle, shape (N,).
+
+        Parameters
+        ----------
+        indices_to_guess
+            Indices or a mask of the particles to guess; None: all.
+
+        Returns
+        -------
+        numpy.ndarray
+            In σ_AA.
+        """
         return self._some(np.array([RADII[name] for name in self.guess_types()]), indices_to_guess)
 
     @staticmethod
