@@ -4,6 +4,8 @@ only.
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
 from propensity.errors import InputError
@@ -111,7 +113,7 @@ def noise_ceiling(r: np.ndarray, n: np.ndarray | None = None) -> np.ndarray:
     r = np.asarray(r, dtype=np.float64)
     known = r > 0 if n is None else (r > 0) & (np.asarray(n) >= ENOUGH)
     r = np.where(known, r, np.nan)
-    return np.sqrt(2 * r / (1 + r))
+    return cast("np.ndarray", np.sqrt(2 * r / (1 + r)))
 
 
 def mean_over_structures(rho: np.ndarray) -> np.ndarray:

@@ -166,20 +166,24 @@ def test_energy_of_a_metal_is_conserved():
 
 
 @pytest.mark.slow
-def test_copper_zirconium_end_to_end(tmp_path):
-    """LAMMPS's own Cu-Zr potential at N = 500, hot: simulate, then train and predict in Å."""
+@pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")  # small and hot
+def test_copper_zirconium_end_to_end(tmp_path, monkeypatch):
+    """LAMMPS's own Cu-Zr potential at N = 500, hot: simulate, info, train, evaluate, annotate, view, in Å."""
+    import ase
+    import ase.io
+    from click.testing import CliRunner
+
     from propensity import Predictor
+    from propensity.cli.main import main
     from propensity.data import open_dataset
-    from propensity.estimators.ridge import RidgeEstimator
-    from propensity.estimators.storage import save_model
     from propensity.simulate import simulate_propensities
 
     settings, _ = make_settings(
         load_preset("copper-zirconium"),
         temperature=1800.0,
-        times="0.1:1:2",
+        times="0.1:0.5:2",
         n_particles=500,
-        structures=2,
+        structures=3,
         chains=1,
         runs=2,
     )
@@ -191,11 +195,33 @@ def test_copper_zirconium_end_to_end(tmp_path):
     sample = dataset[0]
     assert sample.length_scale == 2.7 and sample.species == ("Cu", "Zr") and sample.temperature == 1800
     assert sample.structure.density == pytest.approx(0.0595 * 2.7**3, rel=1e-3)
-    model = RidgeEstimator.fit(list(dataset), folds=2, l_max=2, generations=1)
-    save_model(tmp_path / "model", model)
-    angstrom = sample.structure.scaled(2.7)
-    predicted = Predictor(tmp_path / "model").predict(angstrom)
-    assert predicted.mean() == pytest.approx(2.7 * sample.propensities.mean(), rel=0.05)
+
+    monkeypatch.chdir(tmp_path)
+    frames = []
+    for each in dataset:
+        s = each.structure.scaled(2.7)
+        names = [each.species[t] for t in s.types]
+        frames.append(ase.Atoms(names, s.positions, cell=s.cell, pbc=True))
+    ase.io.write("cuzr.extxyz", frames)
+
+    def run(line):
+        done = CliRunner().invoke(main, line.split(), catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        print(done.output)
+        return done.output
+
+    assert "length scale" in run("info cuzr.h5").lower() or "Å" in run("info cuzr.h5")
+    split = "--split structure --fractions 0.67,0,0.33 --seed 1"
+    run(f"train cuzr.h5 --model ridge --l-max 4 --generations 1 --folds 2 {split} -o run")
+    shown = run("evaluate run cuzr.h5 --split test")
+    assert "1 structure(s)" in shown
+    run("annotate cuzr.extxyz -o annotated.extxyz -m run")
+    run("view annotated.extxyz -o cuzr.png --renderer matplotlib")
+    assert (tmp_path / "cuzr.png").stat().st_size > 10_000
+    predicted = Predictor("run").predict(sample.structure.scaled(2.7))
+    assert predicted.mean() == pytest.approx(2.7 * sample.propensities.mean(), rel=0.15)
+    columns = ase.io.read("annotated.extxyz", index=0).arrays["propensities"]
+    np.testing.assert_allclose(columns, predicted, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["kob-andersen", "kob-andersen-force-shifted"])
