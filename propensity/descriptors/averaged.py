@@ -126,7 +126,7 @@ def angular_descriptors(
     r, delta = np.array(shells, dtype=float).T
     start, _, distance, vectors = neighbours(structure, float((r + TAIL * delta).max()))
     return cast(
-        "np.ndarray", angular_sums(start, distance, vectors, r, delta, l_max, *legendre_coefficients(l_max))
+        "np.ndarray", angular_sums(start, distance, vectors, r, delta, l_max, legendre_coefficients(l_max))
     )
 
 

@@ -47,9 +47,10 @@ def real_harmonics(x, y, z, l_max, diagonal, a, b, out):  # type: ignore[no-unty
 
 
 @njit(nogil=True, fastmath=True)
-def angular_sums(start, r, vectors, grid, delta, l_max, diagonal, a, b):  # type: ignore[no-untyped-def]
+def angular_sums(start, r, vectors, grid, delta, l_max, recursion):  # type: ignore[no-untyped-def]
     """q_i(l, r_k, δ_k) for l = 1..l_max, shape (N, n_grid·l_max); 0 where no neighbour is near r_k."""
     n, n_grid, size = len(start) - 1, len(grid), (l_max + 1) ** 2
+    diagonal, a, b = recursion
     out = np.zeros((n, n_grid * l_max))
     harmonics = np.empty(size)
     summed = np.empty((n_grid, size))

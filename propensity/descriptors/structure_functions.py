@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import combinations_with_replacement
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -89,17 +89,31 @@ def angular_functions(
             r,
             vectors,
             pair_of,
-            1 / widths**2,
-            width_of.ravel(),
-            shapes[:, 0].astype(np.int64),
-            shapes[:, 1].astype(np.float64),
-            shape_of.ravel(),
+            _Functions(
+                1 / widths**2,
+                width_of.ravel(),
+                shapes[:, 0].astype(np.int64),
+                shapes[:, 1].astype(np.float64),
+                shape_of.ravel(),
+            ),
         ),
     )
 
 
+class _Functions(NamedTuple):
+    """Parameters of the angular functions; those that share a width or a shape compute it once."""
+
+    inverse: np.ndarray  # 1/ξ² of each width
+    width_of: np.ndarray  # width of each function
+    zeta: np.ndarray  # of each shape
+    lam: np.ndarray
+    shape_of: np.ndarray  # shape of each function
+
+
 @njit(nogil=True)
-def _triples(start, types, r, vectors, pair_of, inverse, width_of, zeta, lam, shape_of):  # type: ignore[no-untyped-def]
+def _triples(start, types, r, vectors, pair_of, functions):  # type: ignore[no-untyped-def]
+    """Reads the neighbours of each particle; writes the sums over pairs of them, (N, n_pairs·n_functions)."""
+    inverse, width_of, zeta, lam, shape_of = functions
     n, n_functions = len(start) - 1, len(width_of)
     out = np.zeros((n, (pair_of.max() + 1) * n_functions))
     gaussian, angle = np.empty(len(inverse)), np.empty(len(zeta))
