@@ -21,7 +21,15 @@ from tests.data.conftest import DATA, make_sample
 from tests.docs.pages import PAGES, ROOT, blocks, commands, text_of
 
 #: Pages whose blocks run in a test of their own.
-ELSEWHERE = {"lammps.md", "looking.md", "temperatures.md", "tutorial.md", "using.md", "your-own-liquid.md"}
+ELSEWHERE = {
+    "lammps.md",
+    "looking.md",
+    "steering.md",
+    "temperatures.md",
+    "tutorial.md",
+    "using.md",
+    "your-own-liquid.md",
+}
 
 #: What is smaller here than on the page.
 SMALLER = {
