@@ -3,6 +3,7 @@
     python -m benchmarks.annotate                       # 4096 particles, every core
     python -m benchmarks.annotate --device cuda --frames 10000
     OMP_NUM_THREADS=2 python -m benchmarks.annotate --particles 1600 --busy 2   # on a shared machine
+    OMP_NUM_THREADS=1 python -m benchmarks.annotate stages   # where the time of a frame goes
     python -m benchmarks.annotate --cluster 1 2                                  # workers of a Dask cluster
 
 One at a time and side by side are interleaved in one process, so that their ratio holds on a busy machine.
@@ -14,20 +15,25 @@ another core is worth where others use the machine, too: where it stays the same
 from __future__ import annotations
 
 import argparse
+import io
 import multiprocessing
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks.common import liquid
+from propensity.estimators.inputs import Inputs
+from propensity.estimators.likeness import measured
 from propensity.neighbours import neighbour_list
 from propensity.predictor import Predictor
 from propensity.structure import Structure
-from propensity.trajectory import annotate
+from propensity.trajectory import annotate, open_trajectory
+from propensity.trajectory.writers import _Dump, _ExtXYZ
 
 #: Particles of a liquid come no closer, in σ.
 NEAREST = 0.75
@@ -106,6 +112,7 @@ def measure(path, output, predictor, watch, workers):
 def main():
     """Print a row for each format and number of frames at once."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("what", nargs="?", choices=["stages"], help="Only where the time of a frame goes.")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--frames", type=int, default=48)
     parser.add_argument("--particles", type=int, default=4096)
@@ -124,6 +131,9 @@ def main():
         path = Path(folder) / "in.dump"
         write_trajectory(path, options.frames, options.particles)
         predictor = Predictor(options.model, device=options.device, species_map={1: "A", 2: "B"})
+        if options.what == "stages":
+            print_stages(path, predictor)
+            return
         annotate(path, Path(folder) / "warm.h5", predictor, stop=4)
         rate = network_rate(path, predictor, cores)
         print(f"{options.particles} particles, {options.frames} frames, {cores} cores, {options.device}")
@@ -137,10 +147,12 @@ def main():
                     found[way].append(measure(path, Path(folder) / f"out.{suffix}", predictor, watch, way))
             for way, rows in found.items():
                 wall, cpu, network = np.median(rows, axis=0)
+                # Threads within a frame work beside the one that is watched.
+                share = f"{network / cpu:.2f} of" if way == cores or cores == 1 else "not told apart in"
                 print(
                     f"| {suffix} | {way} at once | {options.frames / wall:.1f} frames/s |"
                     f" busy {cpu / wall / cores:.2f} | {1e3 * cpu / options.frames:.0f} ms of the processor a"
-                    f" frame | network {network / cpu:.2f} of the processor time |"
+                    f" frame | network {share} the processor time |"
                     f" {options.frames / wall / rate:.2f} of the network alone |",
                     flush=True,
                 )
@@ -169,10 +181,43 @@ def processor_of_cluster(path, output, predictor, workers):
         return used() - begin
 
 
+def print_stages(path, predictor, repeats=20):
+    """Processor time of each stage of a frame on this thread, and its share."""
+    frame = next(iter(open_trajectory(path)))
+    structure = frame.structure(predictor.species, predictor.species_map)
+    estimator, card = predictor.estimators[0], predictor.card
+    inputs = Inputs(card)
+    graph, columns = inputs.graph(structure), predictor.columns(structure)
+    stages = {
+        "reading": lambda: next(iter(open_trajectory(path))),
+        "species": lambda: frame.structure(predictor.species, predictor.species_map),
+        "likeness": lambda: measured(card, structure),
+        "neighbour list": lambda: inputs.graph(structure),
+        "network": lambda: estimator.network(graph),
+    }
+    for name, kind in (("text of a dump", _Dump), ("text of extended XYZ", _ExtXYZ)):
+        writer = kind(io.StringIO(), predictor)
+        stages[name] = partial(writer.prepare, frame, structure.types, columns)
+    with torch.no_grad():
+        found = {name: 1e3 * processor_time(work, repeats) for name, work in stages.items()}
+    whole = sum(found.values()) - found["text of extended XYZ"]
+    for name, spent in found.items():
+        print(f"| {name} | {spent:.1f} ms | {spent / whole:.3f} |")
+
+
+def processor_time(work, repeats):
+    """Median processor time of a call, in seconds."""
+    work()
+    times = []
+    for _ in range(repeats):
+        begin = time.thread_time()
+        work()
+        times.append(time.thread_time() - begin)
+    return float(np.median(times))
+
+
 def network_rate(path, predictor, threads):
     """Frames a second of ``Predictor.predict`` on frames that are in memory, threads within the frame."""
-    from propensity.trajectory import open_trajectory
-
     frames = [f.structure(predictor.species, predictor.species_map) for f in open_trajectory(path, stop=8)]
     begin, n = time.perf_counter(), 0
     while time.perf_counter() - begin < 3:

@@ -166,6 +166,8 @@ def _atoms(frame: Frame, types: np.ndarray) -> ase.Atoms:
 def _elements(frame: Frame, types: np.ndarray) -> np.ndarray:
     """Atomic numbers, which extended XYZ asks for: the file's own, else H, He, ... by type as ASE does."""
     for labels in frame.labels.values():
+        if labels.dtype.kind in "iuf":
+            continue
         names, which = np.unique(labels.astype(str), return_inverse=True)
         if all(name in atomic_numbers for name in names):
             return cast("np.ndarray", np.array([atomic_numbers[name] for name in names])[which])
