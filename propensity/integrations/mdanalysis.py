@@ -205,7 +205,7 @@ class PropensityAnalysis(AnalysisBase):
         n = min(len(self.results[name]) for name in (*self._names, *_FLAGS))
         for name in (*self._names, *_FLAGS):
             del self.results[name][n:]
-        self.frames, self.times = self.frames[:n], self.times[:n]
+        self.frames, self.times = self.frames[:n], self.times[:n]  # type: ignore[has-type]
         self.results.failures = [] if failure is None else [failure]
         return self
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import ase
 import numpy as np
@@ -170,7 +170,7 @@ def _elements(frame: Frame, types: np.ndarray) -> np.ndarray:
             continue
         names, which = np.unique(labels.astype(str), return_inverse=True)
         if all(name in atomic_numbers for name in names):
-            return cast("np.ndarray", np.array([atomic_numbers[name] for name in names])[which])
+            return np.array([atomic_numbers[name] for name in names])[which]
     given = frame.arrays.get("type")
     usable = (
         given is not None

@@ -47,7 +47,7 @@ def trajectory_scene(
     """Frames of a trajectory with the values that it holds, or that a model predicts."""
     if box is not None and is_h5md(path):
         raise InputError(f"{path} is H5MD, which has a box of its own: leave box out.")
-    opened = partial(open_trajectory, path, topology, box=box)
+    opened = partial(open_trajectory, path, None if topology is None else Path(topology), box=box)
     wanted = _wanted(path, opened, frames)
     first = next(_read(path, opened, wanted[:1]), None)
     if first is None:
