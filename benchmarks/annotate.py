@@ -4,7 +4,6 @@
     python -m benchmarks.annotate --device cuda --frames 10000
     OMP_NUM_THREADS=2 python -m benchmarks.annotate --particles 1600 --busy 2   # on a shared machine
     OMP_NUM_THREADS=1 python -m benchmarks.annotate stages   # where the time of a frame goes
-    python -m benchmarks.annotate --cluster 1 2                                  # workers of a Dask cluster
 
 One at a time and side by side are interleaved in one process, so that their ratio holds on a busy machine.
 ``busy`` is processor time (of the GPU: its network's time) over wall time and cores; ``network`` is the
@@ -119,7 +118,6 @@ def main():
     parser.add_argument("--model", default="ka-default")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--busy", type=int, default=0, help="Other processes that compute meanwhile.")
-    parser.add_argument("--cluster", type=int, nargs="*", default=[], help="Numbers of workers to try.")
     parser.add_argument("--formats", nargs="+", default=["dump", "extxyz", "h5"])
     options = parser.parse_args()
     cores = torch.get_num_threads()
@@ -156,29 +154,7 @@ def main():
                     f" {options.frames / wall / rate:.2f} of the network alone |",
                     flush=True,
                 )
-        for workers in options.cluster:
-            cpu = processor_of_cluster(path, Path(folder) / "out.dump", predictor, workers)
-            each = 1e3 * cpu / options.frames
-            print(f"| cluster | {workers} worker(s) | {each:.0f} ms of the processor a frame |")
     stop.set()
-
-
-def processor_of_cluster(path, output, predictor, workers):
-    """Processor time of an annotation by worker processes of one thread each, theirs and ours."""
-    from distributed import Client, LocalCluster
-
-    with (
-        LocalCluster(workers, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
-        annotate(path, output, predictor, scheduler=client, stop=4 * workers)  # loads and compiles
-
-        def used():
-            return time.process_time() + sum(client.run(time.process_time).values())
-
-        begin = used()
-        annotate(path, output, predictor, scheduler=client)
-        return used() - begin
 
 
 def print_stages(path, predictor, repeats=20):
