@@ -69,6 +69,7 @@ def test_a_bare_trajectory_is_predicted(dump, tiny_model):
     assert not pair.frames[0].fields["uncertainty"].any()
 
 
+@pytest.mark.filterwarnings("ignore:number density is")  # the file holds some of the particles of each
 def test_labelled_structures_show_labels_and_prediction(tiny_model):
     path = DATA / "ka3d_few_train.npz"
     sample = open_dataset(path)[0]
