@@ -16,20 +16,24 @@ import torch
 
 from benchmarks.common import liquid
 from propensity.errors import PropensityWarning
+from propensity.neighbours import neighbour_list
 from propensity.predictor import Predictor
 from propensity.structure import Structure
 
 
 def small_liquids(count: int, n: int = 100) -> list[Structure]:
-    """Boxes of 100 particles at the density of the liquid, made from cubes that are cut from it."""
+    """Boxes of some 100 particles: cubes cut from the liquid, without those that overlap across a face."""
     whole = liquid()
     edge = (n / 1.2) ** (1 / 3)
     rng = np.random.default_rng(0)
     structures = []
-    while len(structures) < count:
+    for _ in range(count):
         shifted = np.mod(whole.positions + rng.random(3) * whole.cell[0, 0], whole.cell[0, 0])
-        inside = np.flatnonzero((shifted < edge - 0.3).all(axis=1))[:n]
-        structures.append(Structure(shifted[inside], whole.types[inside], edge))
+        inside = np.flatnonzero((shifted < edge).all(axis=1))
+        cut = Structure(shifted[inside], whole.types[inside], edge)
+        close, _ = neighbour_list(cut, 0.8)
+        dropped = np.unique(close.min(dim=0).values.numpy())
+        structures.append(cut.part(np.delete(np.arange(len(cut)), dropped)))
     return structures
 
 
