@@ -213,10 +213,17 @@ class Predictor(Committee):
                 reduced.append(self._seen(structure))
         if not reduced:
             return []
-        for k, (structure, found) in enumerate(zip(reduced, self._measured_many(reduced), strict=True)):
+        try:
+            distances = self._measured_many(reduced)
+            members = self._evaluated(sum(map(len, reduced)), lambda one: one.unchecked_many(reduced))
+        except InputError:
+            for k, structure in enumerate(reduced):  # of those read together the error doesn't say which
+                with numbered(k):
+                    self._members(structure, structure)
+            raise
+        for k, (structure, found) in enumerate(zip(reduced, distances, strict=True)):
             with numbered(k):
                 self._doubts(structure, found)
-        members = self._evaluated(sum(map(len, reduced)), lambda estimator: estimator.unchecked_many(reduced))
         predictions = []
         for k, structure in enumerate(structures):
             with numbered(k):

@@ -92,6 +92,18 @@ def test_a_bad_one_among_many_is_named(tiny_model):
         Predictor(tiny_model).predict_many([MANY[0], bad])
 
 
+@pytest.mark.parametrize("n", [100, 12])
+@pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")
+def test_a_bad_one_is_named_by_its_place_among_all(n, tiny_model, monkeypatch):
+    monkeypatch.setattr("propensity.estimators.inputs.TOGETHER", 2 * n)
+    many = [make_liquid(n, seed=k) for k in range(5)]
+    positions = many[3].positions.copy()
+    positions[7] = positions[3]
+    many[3] = Structure(positions, many[3].types, many[3].cell)
+    with pytest.raises(InputError, match=r"^structure 3: particles [37] and [37] coincide"):
+        Predictor(tiny_model).predict_many(many)
+
+
 def elongated(n: int = 120, times: int = 12, pbc=True) -> Structure:
     """A liquid repeated along x and shaken, so that much of it is far from a particle."""
     unit = make_liquid(n)
