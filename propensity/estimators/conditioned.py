@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from propensity.sample import Sample
+
+Model = TypeVar("Model")
 
 
 class ConditionedEstimator(SE3Estimator):
@@ -205,7 +207,7 @@ class ConditionedEstimator(SE3Estimator):
         return float(np.max(np.abs(slopes) * sizes[:, 1]))
 
 
-def at_state_of(estimator: Estimator, sample: Sample) -> Estimator:
+def at_state_of(estimator: Model, sample: Sample) -> Model | Estimator:
     """A conditioned model at the temperature and times of a labelled structure; any other as it is."""
     return estimator.for_sample(sample) if isinstance(estimator, ConditionedEstimator) else estimator
 

@@ -9,6 +9,8 @@ float32; ``f`` forces, (BLOCKS, N·3·16), whose sum over blocks counts, since e
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from propensity.compiling import njit
@@ -17,11 +19,26 @@ from propensity.simd import LANES, add, fma, load, mul, splat, store
 from propensity.threads import share
 
 ROW = 3 * LANES
+Lists = tuple[np.ndarray, np.ndarray, np.ndarray]
 #: Particles are cut into so many parts, on as many threads at most; fixed, so that sums never depend on them.
 BLOCKS = 4
 
 
-def restricted_dynamics(near, far, types, pairs, d, v, sums, *, steps, skip, every, outer, motion):
+def restricted_dynamics(
+    near: Lists,
+    far: Lists,
+    types: np.ndarray,
+    pairs: np.ndarray,
+    d: np.ndarray,
+    v: np.ndarray,
+    sums: np.ndarray,
+    *,
+    steps: int,
+    skip: int,
+    every: int,
+    outer: int,
+    motion: tuple[Any, ...],
+) -> int:
     """Advance ``d`` and ``v``; of the steps after ``skip`` every ``every``-th enters ``sums`` (N, 9, 16).
 
     Lists are start (N + 1,), other (M,) and vectors (M, 3).  Forces of the pairs ``far`` act every
