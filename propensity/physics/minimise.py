@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -54,13 +55,14 @@ class Pairs:
         inverse = np.linalg.pinv(cell)
         # How many cells an image can be away.
         most = 1 + int(np.ceil((reach.max() + 2 * np.ptp(at, axis=0).max()) * np.linalg.norm(inverse, 2)))
-        start, other, owner, wraps = _group(i, j, vectors, at, inverse, types, reach**2, most, len(at))
+        start, other, owner, wraps = _group(i, j, vectors, at, inverse, types, reach**2, most)
         return cls(at.copy(), start, other, owner, wraps @ cell)
 
 
 @njit(nogil=True)
-def _group(i, j, vectors, at, inverse, types, reach2, most, n):
+def _group(i, j, vectors, at, inverse, types, reach2, most):
     """Neighbours by particle and species, and the images among them: see :class:`Pairs`."""
+    n = len(at)
     start = np.zeros(2 * n + 1, dtype=np.int64)
     for e in range(len(i)):
         x, y, z = vectors[e, 0], vectors[e, 1], vectors[e, 2]
@@ -97,6 +99,30 @@ def _group(i, j, vectors, at, inverse, types, reach2, most, n):
     return start, other, owner[:n_images].copy(), wraps[:n_images].copy()
 
 
+class _Places(NamedTuple):
+    """Coordinates of particles and images, one array each."""
+
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+
+
+class _Lists(NamedTuple):
+    """Neighbours by particle and species."""
+
+    start: np.ndarray  # first neighbour of each particle and species
+    other: np.ndarray
+
+
+class _Past(NamedTuple):
+    """Steps that are remembered, in a ring."""
+
+    moves: np.ndarray  # (memory, 3N)
+    changes: np.ndarray  # of the gradient, likewise
+    inverse: np.ndarray  # 1 / (change · move)
+    weights: np.ndarray  # room for the first loop's
+
+
 class Search:
     """L-BFGS from one structure.
 
@@ -122,8 +148,7 @@ class Search:
         n = self.positions.size
         self._list = Pairs.of(structure, pairs)
         self._forces, self._before = np.empty_like(self.positions), np.empty_like(self.positions)
-        self._moves, self._changes = np.empty((memory, n)), np.empty((memory, n))
-        self._inverse, self._weights = np.empty(memory), np.empty(memory)
+        self._past = _Past(np.empty((memory, n)), np.empty((memory, n)), np.empty(memory), np.empty(memory))
         self._step = np.empty(n)
 
     def run(self, force: float, steps: int) -> float:
@@ -132,25 +157,16 @@ class Search:
         for k in range(steps):
             if not force <= largest < np.inf:
                 break
-            known = min(k, len(self._moves))
-            _direction(
-                self._forces.reshape(-1),
-                self._moves,
-                self._changes,
-                self._inverse,
-                self._weights,
-                k,
-                known,
-                1 / self.alpha,
-                self._step,
-            )
-            slot = k % len(self._moves)
+            past = self._past
+            known = min(k, len(past.moves))
+            _direction(self._forces.reshape(-1), past, k, known, 1 / self.alpha, self._step)
+            slot = k % len(past.moves)
             self._before[:] = self._forces
-            moved = _advance(self.positions, self._step, self.maxstep, self._list.at, self._moves[slot])
+            moved = _advance(self.positions, self._step, self.maxstep, self._list.at, past.moves[slot])
             if moved > SKIN / 2:
                 self._list = Pairs.of(self.structure.with_positions(self.positions), self.pairs)
             largest = self._evaluate()
-            self._inverse[slot] = _change(self._before, self._forces, self._moves[slot], self._changes[slot])
+            past.inverse[slot] = _change(self._before, self._forces, past.moves[slot], past.changes[slot])
         return largest
 
     def _evaluate(self) -> float:
@@ -161,12 +177,9 @@ class Search:
         share(
             _pull,
             blocks_of(n),
-            x,
-            y,
-            z,
+            _Places(x, y, z),
             self.structure.types,
-            pairs.start,
-            pairs.other,
+            _Lists(pairs.start, pairs.other),
             self.pairs,
             self._forces,
         )
@@ -186,8 +199,10 @@ def _place(positions, owner, shift, x, y, z):
 
 # With Python's rules each division asks for a zero first, and nothing becomes SIMD.
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def _pull(first, last, blocks, x, y, z, types, start, other, pairs, forces):
+def _pull(first, last, blocks, places, types, lists, pairs, forces):
     """Forces (N, 3) on the particles of some blocks."""
+    x, y, z = places
+    start, other = lists
     n = len(types)
     for i in range(n * first // blocks, n * last // blocks):
         fx = fy = fz = 0.0
@@ -212,10 +227,11 @@ def _pull(first, last, blocks, x, y, z, types, start, other, pairs, forces):
 
 
 @njit(nogil=True, fastmath=True)
-def _direction(forces, moves, changes, inverse, weights, k, known, scale, step):
+def _direction(forces, past, k, known, scale, step):
     """Two-loop recursion: ``step`` becomes the inverse curvature, as the last ``known`` steps show it, times
     the forces.
     """
+    moves, changes, inverse, weights = past
     memory, n = moves.shape
     for c in range(n):
         step[c] = forces[c]
