@@ -83,6 +83,7 @@ def test_annotate_options(run, tmp_path, tiny_model):
         "propensity_std",
         "propensity_std_t10",
         "propensity_std_t100",
+        "propensity_out_of_distribution",
     ]
 
 
