@@ -126,7 +126,7 @@ def command(
     frames = _structures(file, topology, names, species_map, positions, inherent, box, start, stop, step)
     columns: dict[str, list[Any]] = {"features": [], "types": [], "frames": []}
     feature_names: list[str] = []
-    irreps: dict[str, str] = {}
+    irreps: dict[str, Any] = {}
     for label, structure in track(frames, "describing", console=Screen(stderr=True), transient=True):
         if predictor is None:
             reduced = structure if length_scale == 1 else structure.scaled(1 / length_scale)
