@@ -21,11 +21,23 @@ DOCS = Path(__file__).parents[2] / "docs" / "using.md"
 SNIPPETS = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
 
 
+def know_the_store():
+    """As the entry point of a new installation makes it known; older ones of a clone lack it."""
+    from importlib.metadata import EntryPoint
+
+    from ase.io.formats import define_external_io_format, ioformats
+
+    if "propensity-store" not in ioformats:
+        entry = "propensity.integrations.ase_formats:STORE"
+        define_external_io_format(EntryPoint("propensity-store", entry, "ase.ioformats"))
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A folder with the files and the model that the page names."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    know_the_store()
     make_tiny_model(tmp_path / "ka-default", times=(0.13, 130.0, 4120.0))
     frames = [make_liquid(seed=1)] * 11
     write_dump(tmp_path / "trajectory.dump", frames)
