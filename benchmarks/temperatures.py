@@ -5,7 +5,8 @@ structures of several state points: a conditioned one at their temperatures and 
 (zero-shot) with each time of the data paired with the model's time at which, says the conditioned
 ``--clock`` model, motion has come as far.  ``refit MODEL DATA ... --on TRAIN ...`` fits a new readout at each
 temperature by itself.  ``draw NAME=scores.json ... -o FILE`` makes the figure, ``table NAME=scores.json ...``
-the table, ``means MODEL DATA ... -o FILE`` the figure of mean displacements.
+the table, ``means MODEL DATA ... -o FILE`` the figure of
+mean displacements.
 """
 
 from __future__ import annotations
@@ -185,7 +186,7 @@ def draw(models: dict[str, Any], path: Path) -> None:
 
 
 def means(model: str, data: list[str], path: Path) -> None:
-    """Mean predicted and measured displacement against time, between the trained temperatures too."""
+    """Measured mean displacement against time and the model's curve, between the trained temperatures too."""
     from propensity.plotting import new_figure, save_figure
 
     estimator = load_model(model)
@@ -195,18 +196,15 @@ def means(model: str, data: list[str], path: Path) -> None:
     axes = figure.add_subplot()
     for k, state in enumerate(select_by_state(open_dataset(data)).states()):
         temperature = float(state.header(0).temperature or 0)
-        sums: Any = 0
-        for sample in state:
-            found = estimator.for_sample(sample).predict(input_structure(sample, "both"))
-            mask = sample.structure.types == 0
-            sums = sums + np.array([found[mask].mean(0), sample.propensities[mask].mean(0)]) / len(state)
-        print(f"{temperature:g}", "predicted / measured", (sums[0] / sums[1]).round(3).tolist())
-        axes.plot(state.times, sums[1], "o", ms=4, color=f"C{k}", label=f"T = {temperature:g}, measured")
+        of = [sample.propensities[sample.structure.types == 0].mean(axis=0) for sample in state]
+        measured = np.mean(of, axis=0)
+        axes.plot(state.times, measured, "o", ms=4, color=f"C{k}", label=f"T = {temperature:g}, measured")
         fine = np.geomspace(*c.time_range(temperature), 100)
         axes.plot(fine, c.mean(temperature, fine)[0], "-", color=f"C{k}")
     for temperature in (0.455, 0.485, 0.53):
         fine = np.geomspace(*c.time_range(temperature), 100)
         axes.plot(fine, c.mean(temperature, fine)[0], ":", color="0.4")
+    axes.plot([], [], ":", color="0.4", label="T = 0.455, 0.485, 0.53")
     axes.set(xscale="log", yscale="log", xlabel="time $t$", ylabel="mean displacement of A (σ)")
     axes.legend(fontsize=8)
     save_figure(figure, path)

@@ -72,7 +72,7 @@ def _other(card: Card, temperature: float | None) -> str:
         near = min(card.elsewhere, key=lambda one: abs(one.temperature - temperature))
         known = (
             f"at {near.temperature:g} its ρ is {near.pearson:.2f} and its predictions are {near.ratio[0]:.2g}"
-            f" to {near.ratio[1]:.2g} times the true ones at equal times in units of τ_α"
+            f" to {near.ratio[1]:.2g} times the true ones, at times at which motion has come as far"
         )
     return (
         f"temperature {temperature:g} is asked for and {name} was trained at {card.temperature:g}: magnitudes"

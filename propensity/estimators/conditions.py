@@ -53,7 +53,7 @@ class StatePoint(BaseModel):
 
 
 class Elsewhere(BaseModel):
-    """How a model of one temperature does at another one, at the times that are as far in units of τ_α."""
+    """How a model of one temperature does at another one, at the times at which motion has come as far."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
