@@ -1,7 +1,7 @@
 """Steer a Kob–Andersen liquid at T = 0.56 towards low mobility, let go, and see whether it stays slow.
 
-Of each pair one copy runs under the bias λ·q on the mean propensity q at τ_α, the other without. Then both run
-free: how far A particles get in τ_α, and the energy of the minimum, say whether the bias found slow structures.
+Of each pair one copy runs under the bias λ·q on the mean propensity q at τ_α, one without. Then both run
+free: how far A particles get in τ_α, and the energy of the minimum, tell whether the bias found slow ones.
 """
 
 import argparse
