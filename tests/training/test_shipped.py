@@ -112,7 +112,7 @@ def test_model_scores_what_its_card_says(name, shared):
         )
 
 
-@pytest.mark.parametrize("name", ["ka-default", "ka-inherent", "ka-both"])
+@pytest.mark.parametrize("name", ["ka-default", "ka-inherent", "ka-both", "ka-liquid"])
 def test_recipe_is_that_of_the_card(name):
     recipe = read_yaml(SHIPPED / name / "recipe.yaml")
     _, fit = parse_options(recipe)
