@@ -162,7 +162,7 @@ def test_distances_are_those_to_the_nearest_image():
 @pytest.mark.slow
 def test_reach_of_shipped_models(name):
     """What lies beyond the reach may be anything."""
-    from propensity.cage_state import CageState
+    from propensity.caging import CageState
 
     estimator = load_model(name).to("cpu", torch.float64)
     rng = np.random.default_rng(0)
@@ -191,7 +191,7 @@ def test_reach_of_shipped_models(name):
 @pytest.mark.slow
 def test_many_by_the_gated_network():
     rng = np.random.default_rng(0)
-    from propensity.cage_state import CageState
+    from propensity.caging import CageState
 
     estimator = load_model("ka-cage-3").to("cpu", torch.float64)
     structures = []
