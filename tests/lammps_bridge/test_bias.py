@@ -105,6 +105,7 @@ if lmp.extract_setting("world_rank") == 0:
 """
 
 
+@pytest.mark.slow
 def test_annotator(ranks: int, soft: Path, tmp_path: Path) -> None:
     import json
 
