@@ -54,7 +54,7 @@ class Clock:
         at = np.array([curve(self._levels) for curve in self._times])
         log_time = np.maximum.accumulate(between(self.inverse, at, 1 / temperature))
         log_time += 1e-12 * np.arange(len(log_time))
-        return np.interp(np.log(times), log_time, self._levels)
+        return cast("np.ndarray", np.interp(np.log(times), log_time, self._levels))
 
     def mean(self, temperature: float, times: np.ndarray) -> np.ndarray:
         """Mean displacement at times, shape (T,)."""
@@ -86,7 +86,8 @@ class _Curve:
         low = (self.y[1] - self.y[0]) / (self.x[1] - self.x[0])
         high = (self.y[-1] - self.y[-2]) / (self.x[-1] - self.x[-2])
         value = self.held(x)
-        return value + low * np.minimum(x - self.x[0], 0) + high * np.maximum(x - self.x[-1], 0)
+        value = value + low * np.minimum(x - self.x[0], 0) + high * np.maximum(x - self.x[-1], 0)
+        return cast("np.ndarray", value)
 
     def held(self, x: np.ndarray) -> np.ndarray:
         """Value, that of the ends outside."""

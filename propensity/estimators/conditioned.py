@@ -223,7 +223,7 @@ def checked_times(times: Sequence[float] | np.ndarray | float) -> np.ndarray:
     chosen = np.atleast_1d(np.asarray(times, dtype=float))
     if chosen.ndim != 1 or not len(chosen) or not (np.isfinite(chosen) & (chosen > 0)).all():
         raise InputError(f"times are {times}: give positive numbers, in LJ units.")
-    return cast("np.ndarray", chosen)
+    return chosen
 
 
 def _folded(readout: torch.nn.Linear, basis: torch.Tensor) -> torch.nn.Linear:
