@@ -110,7 +110,7 @@ def _walk(
             after = kernel.layers(stack, graph, network.layer_scalars(graph), before)[0][: domain.n_own]
             if k == n_layers - 1:
                 after = network.read_out(after, seen(network, domain, domain.own))
-            return domain, after.cpu()
+            return domain, after.cpu().clone()  # without the halo, which a view would keep
 
     with ThreadPoolExecutor(len(networks)) as pool:
         for k in range(n_layers):
