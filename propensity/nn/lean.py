@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -19,9 +19,13 @@ _disable = torch.compiler.disable
 def _once_there(function: Callable[..., Any]) -> Callable[..., Any]:
     """``torch.compiler.disable`` for when something is compiled."""
 
+    @functools.cache
+    def disabled() -> Callable[..., Any]:
+        return cast("Callable[..., Any]", _disable(function))
+
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        chosen = _disable(function) if "torch._dynamo" in sys.modules else function
+        chosen = disabled() if "torch._dynamo" in sys.modules else function
         return chosen(*args, **kwargs)
 
     return call

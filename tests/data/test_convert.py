@@ -13,6 +13,7 @@ import time
 import tracemalloc
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -229,7 +230,12 @@ def test_ctrl_c_is_quiet_and_resumes(folder, tmp_path, n_parts):
     script.write_text(SLOW)
     path, parts = tmp_path / "s.h5", tmp_path / "s.h5.parts"
     job = subprocess.Popen(
-        [sys.executable, script, folder, path, "2"], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, script, folder, path, "2"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell's background jobs, and all that they start, ignore interrupts.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     if n_parts:
         while job.poll() is None and len(list(parts.glob("[!.]*.h5"))) < n_parts:

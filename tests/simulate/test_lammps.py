@@ -289,9 +289,11 @@ def test_bad_engine_options(options, match):
         LammpsEngine(**options)
 
 
-def test_the_users_program_gets_the_users_flags(tmp_path):
+def test_the_users_program_gets_the_users_flags(tmp_path, monkeypatch):
     """mpiexec in front, flags behind, and no suffix of ours."""
     exe = script(tmp_path / "lmp", 'echo "$@" > "$OLDPWD/x"; exit 1') + " -k on g 1 -sf kk"
     engine = LammpsEngine(exe=exe)
     assert engine.command()[1:] == ["-k", "on", "g", "1", "-sf", "kk"] and engine.suffix == "none"
+    script(tmp_path / "mpiexec", "exit 1")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     assert os.path.basename(LammpsEngine(exe=exe, ranks=3).command()[0]) == "mpiexec"
