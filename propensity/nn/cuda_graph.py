@@ -17,7 +17,7 @@ from propensity.graph import FIELDS, Graph
 
 def can_capture(network: Any) -> bool:
     """Whether the network runs on the Triton kernel of a CUDA device, which alone can be recorded."""
-    return network.readout.weight.is_cuda and network.chosen_kernel().name == "triton"
+    return bool(network.readout.weight.is_cuda) and network.chosen_kernel().name == "triton"
 
 
 class Recording:
