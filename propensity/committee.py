@@ -64,7 +64,7 @@ class Committee(Differentiation):
         return self.card.species
 
     def by_domains(self, n_particles: int) -> bool:
-        """Whether so many particles are predicted domain by domain, in bounded memory: same numbers."""
+        """Whether so many particles are predicted domain by domain: same numbers, less memory."""
         return any(estimator.by_domains(n_particles) for estimator in self.estimators)
 
     def spread(self, *devices: str) -> Self:

@@ -101,5 +101,5 @@ def _unmapped(columns: Mapping[str, np.ndarray], names: list[str], species_map: 
     what = "can't be inferred with certainty" if species_map is None else "are not all covered by species_map"
     return (
         f"species {what}: the structure has {shown} and the model knows {names}: pass species_map, e.g."
-        f" {example}."
+        f" {example} (--species-map {','.join(f'{label}={name}' for label, name in example.items())})."
     )

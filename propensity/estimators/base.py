@@ -149,7 +149,7 @@ class Estimator(ABC):
         raise NotImplementedError
 
     def by_domains(self, n_particles: int) -> bool:
-        """Whether so many particles are predicted domain by domain, in bounded memory.
+        """Whether so many particles are predicted domain by domain, in less memory.
 
         Parameters
         ----------

@@ -145,7 +145,7 @@ class Inputs:
         if self.card.input_positions == "both" and structure.thermal_offset is None:
             raise InputError(
                 "the model sees inherent structures with the offset to the thermal positions: give"
-                " potential=... and thermal positions, or a Structure with thermal_offset"
+                " potential=... (--potential) and thermal positions, or a Structure with thermal_offset"
                 " (Structure.at_minimum)."
             )
 

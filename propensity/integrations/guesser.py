@@ -67,9 +67,8 @@ class KobAndersenGuesser(GuesserBase):
             Of names.
         """
         labels = self._labels()
-        return self._some(
-            np.array([self._species(labels)[label] for label in labels], object), indices_to_guess
-        )
+        species = self._species(labels)
+        return self._some(np.array([species[label] for label in labels], object), indices_to_guess)
 
     def guess_masses(self, indices_to_guess: np.ndarray | None = None) -> np.ndarray:
         """1 for every particle, shape (N,).

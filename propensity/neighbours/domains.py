@@ -1,4 +1,4 @@
-"""A structure cut into domains with halos, so that edges of any number of particles need bounded memory."""
+"""A structure cut into domains with halos, so that the edges of one domain at a time are in memory."""
 
 from __future__ import annotations
 

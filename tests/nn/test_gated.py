@@ -105,7 +105,7 @@ def _at_rest(index, vectors, move):
 
 
 def test_what_is_missing_is_named():
-    with pytest.raises(InputError, match=r"give potential=\.\.\. and thermal positions"):
+    with pytest.raises(InputError, match=r"give potential=\.\.\. \(--potential\) and thermal positions"):
         gated_graph(make_liquid(), 2.0, ("thermal",), "cage")
     minimum = make_liquid().at_minimum(make_liquid().positions)
     with pytest.raises(InputError, match="sees cage states: give potential"):

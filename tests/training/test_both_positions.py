@@ -112,7 +112,7 @@ def test_a_predictor_quenches_and_keeps_the_way_back(telling, trained, tmp_path,
     # A structure that says where its thermal positions are is at a minimum already.
     np.testing.assert_allclose(predictor.predict(input_structure(sample, "both")), expected, rtol=1e-5)
     assert seen == ["lj/cut"]
-    with pytest.raises(InputError, match=r"give potential=\.\.\. and thermal"):
+    with pytest.raises(InputError, match=r"give potential=\.\.\. \(--potential\) and thermal"):
         Predictor(path).predict(sample.structure)
 
 

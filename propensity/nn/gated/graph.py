@@ -127,8 +127,8 @@ def _offsets(structure: Structure, needed: set[str]) -> dict[str, np.ndarray]:
     if structure.thermal_offset is None:
         if needed - {"thermal"}:
             raise InputError(
-                "the model sees more than thermal positions: give potential=... and thermal positions, or a"
-                " structure at its minimum (Structure.at_minimum)."
+                "the model sees more than thermal positions: give potential=... (--potential) and thermal"
+                " positions, or a structure at its minimum (Structure.at_minimum)."
             )
         return {"thermal": np.zeros((n, 3))}
     offsets = {"thermal": structure.thermal_offset, "inherent": np.zeros((n, 3))}
@@ -136,7 +136,7 @@ def _offsets(structure: Structure, needed: set[str]) -> dict[str, np.ndarray]:
         offsets["cage"] = structure.cage.offset[-1]
     elif "cage" in needed:
         raise InputError(
-            "the model sees cage states: give potential=... or a structure that has one"
+            "the model sees cage states: give potential=... (--potential) or a structure that has one"
             " (Structure.with_cage)."
         )
     return offsets
