@@ -21,6 +21,12 @@ def _work() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """End the run when a worker dies: xdist would replace it, and then wait for its file for ever."""
+    if hasattr(config.option, "maxworkerrestart"):
+        config.option.maxworkerrestart = 0
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
     """Start the count before fixtures are made."""

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -242,3 +248,32 @@ def test_without_a_gpu_the_way_out_is_named(monkeypatch):
     monkeypatch.setattr(device_module, "device_count", lambda: 0)
     with pytest.raises((MissingDependencyError, PropensityError), match=r"propensity\[gpu\]|nvidia-smi"):
         device_module.CudaDevice(0)
+
+
+@pytest.mark.slow
+def test_no_kernel_reads_or_writes_beyond_its_arrays():
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("needs g++ and its address sanitiser")
+    library = subprocess.run([compiler, "-print-file-name=libasan.so"], capture_output=True, text=True)
+    if not Path(library.stdout.strip()).is_file():
+        pytest.skip("needs the address sanitiser of g++")
+    environment = {
+        "LD_PRELOAD": library.stdout.strip(),
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "CXX": compiler,
+        "CXXFLAGS": "-fsanitize=address -O1",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "not slow and not gpu",
+        "-p",
+        "no:cacheprovider",
+        __file__,
+    ]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]

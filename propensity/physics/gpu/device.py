@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -211,6 +212,7 @@ def _compiled(compiler: str, text: str) -> Path:
         code = library.with_suffix(".cpp")
         code.write_text(text, "utf-8")
         words = [compiler, "-std=c++17", "-O2", "-fPIC", "-shared", "-w", "-o", str(library), str(code)]
+        words += shlex.split(os.environ.get("CXXFLAGS", ""))
         done = subprocess.run(words, capture_output=True, text=True)
         if done.returncode:
             raise PropensityError(f"{compiler} can't compile the kernels: {done.stderr.strip()[:300]}")

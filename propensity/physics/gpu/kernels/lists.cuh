@@ -33,9 +33,9 @@ struct Writer {
     q.push(o);
     if ((++n & 3) == 0) { if (used + (n >> 2) <= cap) { *to = q.get(); to += NP; } else *A.error |= 2; }
   }
-  // Closes the segment of a species; returns its quads, the most of the warp.
+  // Closes the segment of a species; returns its quads, the most of the warp, and after an overflow those that were kept.
   __device__ __forceinline__ int pad(u32 o) {
-    const int m = (warp_max(n) + 3) >> 2;
+    const int m = min((warp_max(n) + 3) >> 2, cap - used);
     while (n < 4 * m) push(o);
     used += m; n = 0;
     return m;
