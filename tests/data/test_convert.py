@@ -169,7 +169,7 @@ def test_killed_again_and_again_gives_what_an_uninterrupted_run_gives(folder, tm
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while job.poll() is None and time.monotonic() < deadline:
             if len(list(parts.glob("[!.]*.h5"))) >= target:
                 time.sleep(rng.random() * 0.02)
@@ -243,7 +243,7 @@ def test_ctrl_c_is_quiet_and_resumes(folder, tmp_path, n_parts):
     else:
         time.sleep(0.5)  # while workers start
     os.killpg(job.pid, signal.SIGINT)
-    _, errors = job.communicate(timeout=30)
+    _, errors = job.communicate(timeout=120)
     assert job.returncode != 0
     if n_parts:
         assert errors == ""

@@ -437,7 +437,7 @@ def test_four_processes_fill_one_store(tmp_path):
         process.stdin.write("\n")
         process.stdin.flush()
     for process in processes:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
     assert sorted(open_dataset(path).names) == sorted(f"{name} {i}" for name in "abcd" for i in range(8))
     assert [p.name for p in tmp_path.iterdir()] == ["s.h5"]

@@ -69,4 +69,4 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert process.stdout.readline().strip() == f"listening at {address}"
     yield address
     process.terminate()
-    process.wait(10)
+    process.wait(120)

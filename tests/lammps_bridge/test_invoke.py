@@ -30,7 +30,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, di
     if path is None:
         pytest.skip(reason)
     try:
-        shown = subprocess.run([path, "-h"], capture_output=True, text=True, timeout=30, check=False).stdout
+        shown = subprocess.run([path, "-h"], capture_output=True, text=True, timeout=120, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         shown = ""
     if "PYTHON" not in shown.split():
@@ -59,7 +59,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, di
         [path, "-in", probe, "-log", "none"],
         env={**os.environ, **env},
         capture_output=True,
-        timeout=60,
+        timeout=1200,
         check=False,
     ).returncode:
         pytest.skip(f"the Python in {path} can't import lammps and propensity")

@@ -22,12 +22,12 @@ from tests.conftest import make_liquid
 def connection() -> Iterator[socket.socket]:
     """Our end of a connection that a thread serves."""
     ours, theirs = socket.socketpair()
-    ours.settimeout(30)
+    ours.settimeout(300)
     thread = threading.Thread(target=serve.serve, args=(theirs, "cpu"), daemon=True)
     thread.start()
     yield ours
     ours.close()
-    thread.join(10)
+    thread.join(120)
     assert not thread.is_alive()
 
 
@@ -135,9 +135,9 @@ def test_tcp(tiny_model: Path) -> None:
     assert process.stdout is not None
     try:
         host, port = process.stdout.readline().removeprefix("listening at ").strip().split(":")
-        with socket.create_connection((host, int(port)), timeout=30) as connection:
+        with socket.create_connection((host, int(port)), timeout=120) as connection:
             assert hello(connection, f"model\t{tiny_model}\nspecies\tA\tB\n")[0] == 0
             assert frame(connection)[0] == 0
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(120)

@@ -180,7 +180,7 @@ def test_a_signal_to_the_first_process_ends_both(tmp_path, number):
         while not (folder / "log.csv").exists() and time.monotonic() < deadline:
             time.sleep(0.2)
         running.send_signal(number)
-        _, told = running.communicate(timeout=60)
+        _, told = running.communicate(timeout=300)
         assert running.returncode != 0 and "TrainingInterrupted: interrupted after" in told, told[-3000:]
         with pytest.raises(ProcessLookupError):  # nothing is left of the group
             os.killpg(running.pid, 0)

@@ -26,7 +26,7 @@ def test_results_come_in_order_and_few_items_are_taken_ahead():
 
     def work(k):
         if k == 0:
-            gate.wait(30)  # the first is the slowest
+            gate.wait(120)  # the first is the slowest
         return k * k
 
     with ThreadPoolExecutor(3) as pool:
@@ -56,7 +56,7 @@ def test_what_nobody_waits_for_is_not_begun():
     def work(k):
         begun.append(k)
         if k:
-            gate.wait(30)
+            gate.wait(120)
         return k
 
     with ThreadPoolExecutor(1) as pool:
