@@ -1,6 +1,7 @@
-"""Run the commands of the tutorial and keep its pictures and tables: ``python docs/make_pictures.py``.
+"""Run the commands of the tutorial from nothing, time them, and keep its pictures and tables.
 
-The build of the pages calls this where the commands have changed since the pictures were made.
+``python docs/make_pictures.py [FOLDER]`` prints processor and wall-clock seconds of each block.  The build of
+the pages calls this where the commands have changed since the pictures were made.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +42,12 @@ def is_current() -> bool:
     return STAMP.exists() and json.loads(STAMP.read_text())["commands"] == digest()
 
 
+def processor_seconds() -> float:
+    """Of all that has been run so far, user and system."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return children.ru_utime + children.ru_stime
+
+
 def run(folder: Path) -> dict[str, str]:
     """Run every block in a folder, and return what the commands that are shown have printed."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -48,8 +57,14 @@ def run(folder: Path) -> dict[str, str]:
         command = (
             ["bash", "-euo", "pipefail", "-c", text] if language == "bash" else [sys.executable, "-c", text]
         )
+        used, began = processor_seconds(), time.monotonic()
         done = subprocess.run(
             command, cwd=folder, env=environment, check=False, stdout=subprocess.PIPE, text=True
+        )
+        name = next(line for line in text.splitlines() if "import " not in line and line).partition(" -")[0]
+        print(
+            f"{processor_seconds() - used:7.1f} s CPU {time.monotonic() - began:7.1f} s  {name[:50]}",
+            flush=True,
         )
         if done.returncode:
             raise SystemExit(f"{PAGE.name}: this ended with {done.returncode}:\n{text}\n{done.stdout}")
@@ -64,6 +79,7 @@ def make(folder: Path | None = None) -> None:
     with tempfile.TemporaryDirectory() as own:
         where = folder or Path(own)
         printed = run(where)
+        print(f"{processor_seconds():7.1f} s CPU in all")
         MADE.mkdir(parents=True, exist_ok=True)
         for name in re.findall(r"\(images/tutorial/(\S+\.png)\)", PAGE.read_text("utf-8")):
             (found,) = where.rglob(name)

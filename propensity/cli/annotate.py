@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from propensity.errors import DataError, InputError
+from propensity.cli.early import check_files, check_models, check_output
+from propensity.errors import InputError
 
 
 def parse_box(text: str | None) -> float | list[float] | None:
@@ -118,10 +119,10 @@ def command(
     propensity annotate dump.lammpstrj -o out.dump -m ka-liquid --potential lj/cut --temperature 0.47
     propensity annotate traj.xtc conf.gro -o out.h5 --species-map A=A,B=B --length-scale 10
     """  # noqa: D301
-    for file in (trajectory, topology):
-        # Before anything heavy is imported.
-        if file is not None and not Path(file).exists():
-            raise DataError(f"{file} doesn't exist: give the path of a trajectory.")
+    check_files(trajectory, topology, what="a trajectory")
+    check_models(*model)
+    if Path(output).resolve() != Path(trajectory).resolve():  # which has its own sentence
+        check_output(output, overwrite)
     from propensity.cli.summary_tables import frame_progress, print_summary
     from propensity.model_options import times_from_text
     from propensity.predictor import Predictor

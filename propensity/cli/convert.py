@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from propensity.cli.early import check_files
 from propensity.cli.screen import Screen
 
 
@@ -74,6 +75,7 @@ def command(
     Interrupted, the same command goes on where it stopped.  Positions are kept to 2e-5 σ and
     propensities to 0.05 %, far below their statistical noise.
     """
+    check_files(*sources, what="labelled data")
     from propensity.data.convert import convert
 
     if potential is not None and not (quench or cage):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from propensity.cli.early import check_files, check_models
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -100,6 +102,8 @@ def command(
     propensity describe dump.lammpstrj -o features.npz --species-map 1=A,2=B --step 10
     propensity describe data.h5 -o energy.npz --kind energy --inherent --stop 4
     """  # noqa: D301
+    check_files(file, topology, what="a trajectory or of labelled data")
+    check_models(model)
     import numpy as np
     from rich.progress import track
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from propensity.cli.early import check_files, check_models
+
 
 @click.command()
 @click.argument("model")
@@ -69,6 +71,8 @@ def command(
     Structures that the model was trained on are left out, as far as its folder (splits.json) or its card
     names them.
     """
+    check_models(model)
+    check_files(*data, what="labelled data")
     from pathlib import Path
 
     import numpy as np

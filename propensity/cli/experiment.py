@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from propensity.cli.early import check_files
 from propensity.experiments import NAMES
 
 
@@ -65,13 +66,14 @@ def command(
     """Run the experiment NAME on DATA, one state point each: TRAIN:TEST, or one data set with its own split.
 
     Every model is trained on the same structures and scored on the same others. What is done stays in the
-    folder:
-    the same command goes on where it stopped.
+    folder: the same command goes on where it stopped.
 
     \b
     propensity experiment timescales train.npz:valid.npz --model ridge --model energy -o runs/timescales
     propensity experiment lmax data.h5 --values 0,1,2 --set epochs=50 -o runs/lmax
     """  # noqa: D301
+    for system in systems:
+        check_files(*(part for part in system.partition(":")[::2] if part), what="labelled data")
     from rich.progress import track
 
     from propensity.cli.screen import Screen

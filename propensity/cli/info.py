@@ -12,6 +12,7 @@ from rich.table import Table
 
 from propensity.cli.screen import Screen
 from propensity.errors import DataError
+from propensity.estimators.places import SHIPPED, shipped_models
 
 
 @click.command(name="info")
@@ -30,14 +31,12 @@ def command(path: str, topology: Path | None, labels: str | None) -> None:
     console = Screen(highlight=False)
     if topology is None and _is_model(path):
         _model(path, console)
-    elif topology is None and (Path(path).is_dir() or _is_data(Path(path))):
-        _data(path, labels, console)
     elif not Path(path).exists():
-        from propensity.estimators.storage import shipped_models
-
         raise DataError(
             f"{path} is neither a file or folder nor a shipped model ({', '.join(shipped_models())})."
         )
+    elif topology is None and (Path(path).is_dir() or _is_data(Path(path))):
+        _data(path, labels, console)
     else:
         from propensity.files import regular
 
@@ -45,8 +44,6 @@ def command(path: str, topology: Path | None, labels: str | None) -> None:
 
 
 def _is_model(path: str) -> bool:
-    from propensity.estimators.storage import SHIPPED
-
     folder = Path(path).parent if Path(path).name == "model.json" else Path(path)
     return folder.suffix == ".safetensors" or any(
         (f / "model.json").exists() for f in (folder, SHIPPED / path)

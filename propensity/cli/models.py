@@ -6,11 +6,14 @@ from typing import Any
 
 import click
 
+from propensity.cli.early import check_models
+
 
 @click.command()
 @click.argument("model", required=False)
 def command(model: str | None) -> None:
     """List the installed models, or show the card of one (a name or folder)."""
+    check_models(model)
     from propensity.cli.screen import Screen
     from propensity.estimators.storage import SHIPPED, load_card, model_files, shipped_models
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from typing import Any
 
 import click
+
+from propensity.cli.early import check_files
 
 
 class TrainCommand(click.Command):
@@ -23,6 +26,8 @@ class TrainCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Find the model first, since it decides what else may be said."""
+        # The options of a model take seconds to import.
+        check_files(*takewhile(lambda arg: not arg.startswith("-"), args), what="labelled data")
         ctx.meta["kind"] = _kind(args)
         return super().parse_args(ctx, args)
 

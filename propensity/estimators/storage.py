@@ -13,15 +13,23 @@ from safetensors.numpy import save_file
 
 from propensity.defaults import own_defaults
 from propensity.documents import read_json
-from propensity.errors import DataError, MissingDependencyError, suggest
+from propensity.errors import DataError, MissingDependencyError
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.kinds import class_for
+from propensity.estimators.places import SHIPPED, model_files, shipped_models
 from propensity.files import replacing
 from propensity.tensors import read_tensors
 
-#: Models that are installed with the package.
-SHIPPED = Path(__file__).parent / "weights"
+__all__ = [
+    "SHIPPED",
+    "committee_of",
+    "load_card",
+    "load_model",
+    "model_files",
+    "save_model",
+    "shipped_models",
+]
 
 
 def save_model(folder: str | os.PathLike[str], estimator: Estimator) -> Path:
@@ -138,45 +146,3 @@ def load_card(path: str | os.PathLike[str]) -> Card:
             f"{path} is not a model card: it holds a {type(values).__name__} instead of an object."
         )
     return Card.from_dict(values, str(path))
-
-
-def model_files(model: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Paths of the weights and of the card of a model given by name, folder or file.
-
-    Parameters
-    ----------
-    model
-        Name, folder or file.
-
-    Returns
-    -------
-    weights, card
-        Where they lie.
-
-    Raises
-    ------
-    DataError
-        When there is no such model.
-    """
-    path = Path(model)
-    if path.suffix in (".safetensors", ".json") and path.exists():
-        return path.with_suffix(".safetensors"), path.with_suffix(".json")
-    for folder in (path, SHIPPED / str(model)):
-        if (folder / "model.json").exists() or (folder / "model.safetensors").exists():
-            return folder / "model.safetensors", folder / "model.json"
-    names = shipped_models()
-    raise DataError(
-        f"model {str(model)!r} is neither a folder or .safetensors file nor a shipped model"
-        f" {names}{suggest(model, names)}."
-    )
-
-
-def shipped_models() -> list[str]:
-    """Names of the models installed with the package.
-
-    Returns
-    -------
-    list[str]
-        Sorted.
-    """
-    return sorted(path.parent.name for path in SHIPPED.glob("*/model.json"))

@@ -42,8 +42,8 @@ class System:
 
 
 def open_system(spec: str, *, n_train: int | None = None, n_test: int | None = None) -> System:
-    """Open ``TRAIN``, split as its files say or 50:10:40, or ``TRAIN:TEST``; keep the first structures of
-    each.
+    """Open ``TRAIN:TEST``, or one data set split as its files say or 50:40:10; keep the first structures of
+    each.  Where the files name no test structures those for validation are scored: they choose nothing.
 
     Raises
     ------
@@ -56,9 +56,10 @@ def open_system(spec: str, *, n_train: int | None = None, n_test: int | None = N
         test = open_dataset(second)
     else:
         parts = make_split(train).apply(train)
-        if parts["train"] is None or parts["test"] is None:
+        held_out = parts["test"] or parts["valid"]
+        if parts["train"] is None or held_out is None:
             raise DataError(f"{spec} has too few structures to divide: give TRAIN:TEST.")
-        train, test = parts["train"], parts["test"]
+        train, test = parts["train"], held_out
     test = select_times(test, [float(t) for t in train.times])
     for name, number, data in (("train", n_train, train), ("test", n_test, test)):
         if number is not None and not 1 <= number <= len(data):

@@ -7,7 +7,6 @@ import io
 import ase
 import numpy as np
 from ase.data import chemical_symbols
-from ase.io.extxyz import write_xyz
 
 from propensity.trajectory.table import table
 
@@ -20,6 +19,8 @@ _DIGITS = 10
 
 def format_xyz(atoms: ase.Atoms) -> str:
     """Text of a frame; ASE writes those that hold more than arrays (results of a calculator, constraints)."""
+    from ase.io.extxyz import write_xyz  # half a second, which dumps need not wait for
+
     text = io.StringIO()
     if atoms.calc is not None or atoms.constraints:
         write_xyz(text, [atoms])

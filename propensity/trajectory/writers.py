@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import ase
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
-from ase.io.trajectory import TrajectoryWriter
 
 from propensity.errors import InputError, PropensityError
 from propensity.files import replacing
@@ -91,6 +90,9 @@ def open_writer(path: str | Path, predictor: Predictor) -> Iterator[Writer]:
                     yield writer
                     writer.finish()
             elif format == "traj":
+                # Half a second of imports, for this format alone.
+                from ase.io.trajectory import TrajectoryWriter
+
                 with TrajectoryWriter(str(temporary), "w") as stream:
                     yield _Traj(stream, predictor)
             elif format == "extxyz":
