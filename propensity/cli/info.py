@@ -11,7 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from propensity.cli.screen import Screen
-from propensity.errors import DataError
+from propensity.errors import DataError, InputError
 from propensity.estimators.places import SHIPPED, shipped_models
 
 
@@ -23,24 +23,29 @@ from propensity.estimators.places import SHIPPED, shipped_models
     type=click.Choice(["published"]),
     help="Take the published labels of an npz set that holds two.",
 )
-def command(path: str, topology: Path | None, labels: str | None) -> None:
+@click.option("--box", metavar="L,L,L", help="Edges of the periodic box, or one, for files without a box.")
+def command(path: str, topology: Path | None, labels: str | None, box: str | None) -> None:
     """Say what PATH holds: labelled data of any format or a folder of it, a model, or a trajectory.
 
     TOPOLOGY names the particles of a trajectory that doesn't, such as XTC.
     """
     console = Screen(highlight=False)
-    if topology is None and _is_model(path):
-        _model(path, console)
-    elif not Path(path).exists():
+    model = topology is None and _is_model(path)
+    if not model and not Path(path).exists():
         raise DataError(
             f"{path} is neither a file or folder nor a shipped model ({', '.join(shipped_models())})."
         )
-    elif topology is None and (Path(path).is_dir() or _is_data(Path(path))):
+    data = topology is None and not model and (Path(path).is_dir() or _is_data(Path(path)))
+    if (model or data) and box is not None:
+        raise InputError(f"{path} is no trajectory: leave --box out.")
+    if model:
+        _model(path, console)
+    elif data:
         _data(path, labels, console)
     else:
         from propensity.files import regular
 
-        _trajectory(regular(path), topology, console)
+        _trajectory(regular(path), topology, box, console)
 
 
 def _is_model(path: str) -> bool:
@@ -104,72 +109,37 @@ def _text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _trajectory(path: Path, topology: Path | None, console: Screen) -> None:
-    frames, species, box = _read_ase(path) if topology is None else (None, None, None)
-    if frames is None:
-        frames, species, box = _read_mdanalysis(path, topology)
+def _trajectory(path: Path, topology: Path | None, edges: str | None, console: Screen) -> None:
+    """Frames, species and box as every other verb reads them; a broken frame is named."""
+    from propensity.cli.annotate import parse_box
+    from propensity.trajectory import open_trajectory
+
+    frames = open_trajectory(path, topology, box=parse_box(edges))
+    first, n = None, 0
+    with Progress(console=Screen(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=1.0)
+        for frame in frames:
+            first, n = first or frame, n + 1
+            bar.update(task, completed=n / frames.total if frames.total else frames.done or 0.0)
+    if first is None:
+        raise DataError(f"{path} holds no frames: give data, a model or a trajectory.")
+    box = _box(first.positions, first.cell, first.pbc) if first.cell.any() else "none: give one by --box"
     shown = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     shown.add_column(style="bold")
-    shown.add_column()
-    shown.add_row("frames", str(frames))
-    assert species is not None
-    shown.add_row(
-        "particles", f"{sum(species.values())} ({', '.join(f'{k}: {v}' for k, v in species.items())})"
-    )
-    shown.add_row("box", box or "none")
+    shown.add_column(overflow="fold")
+    shown.add_row("frames", str(n))
+    shown.add_row("particles", f"{len(first)} ({_species(first)})")
+    shown.add_row("box", box)
     console.print(shown)
 
 
-def _read_ase(path: Path) -> tuple[int | None, Counter[str] | None, str | None]:
-    """Frames, species and box of the first frame; None where ASE doesn't know the format."""
-    import ase.io
-    from ase.io.formats import UnknownFileTypeError, filetype
-
-    try:
-        if filetype(str(path)) not in ("extxyz", "traj", "xyz", "vasp", "cif", "proteindatabank"):
-            return None, None, None
-        n, first = 0, None
-        for atoms in ase.io.iread(path, index=":"):
-            first = first or atoms
-            n += 1
-    except UnknownFileTypeError:
-        return None, None, None
-    except Exception as error:
-        raise DataError(f"{path} can't be read by ASE ({_short(error)}).") from None
-    if first is None:
-        raise DataError(f"{path} holds no frames.")
-    box = _box(first.positions, first.cell.array, first.pbc) if first.cell.rank else None
-    return n, Counter(first.get_chemical_symbols()), box
-
-
-def _read_mdanalysis(path: Path, topology: Path | None) -> tuple[int, Counter[str], str | None]:
-    import warnings
-
-    import MDAnalysis
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if topology is not None:
-                universe = MDAnalysis.Universe(str(topology), str(path))
-            else:
-                known = {".lammpstrj": "LAMMPSDUMP", ".dump": "LAMMPSDUMP"}
-                kind = known.get(path.suffix.lower())
-                options = {"topology_format": kind, "format": kind} if kind else {}
-                universe = MDAnalysis.Universe(str(path), **options)
-            frames, ts = len(universe.trajectory), universe.trajectory.ts
-            names = universe.atoms.types if hasattr(universe.atoms, "types") else universe.atoms.names
-            species = Counter(str(name) for name in names)
-    except Exception as error:
-        hint = (
-            "" if topology else " (formats without names, such as XTC, need a topology: info PATH TOPOLOGY)"
-        )
-        raise DataError(
-            f"{path} is neither data, a model nor a trajectory that can be read{hint}: {_short(error)}."
-        ) from None
-    boxed = ts.dimensions is not None and ts.triclinic_dimensions.any()
-    box = _box(ts.positions, ts.triclinic_dimensions, True) if boxed else None
-    return frames, species, box
+def _species(frame: Any) -> str:
+    """How often each label occurs, by the column that names them best."""
+    if not frame.labels:
+        return "nothing names their species"
+    labels = [column.tolist() for column in frame.labels.values()]
+    named = next((column for column in labels if isinstance(column[0], str)), labels[0])
+    return ", ".join(f"{label}: {count}" for label, count in sorted(Counter(named).items(), key=str))
 
 
 def _box(positions: Any, cell: Any, pbc: Any) -> str:
@@ -185,7 +155,3 @@ def _box(positions: Any, cell: Any, pbc: Any) -> str:
         return text
     density = "" if structure.density is None else f", density {structure.density:.5g} per area"
     return f"{text} in two dimensions{density}"
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split()).split(", ")[0].split(". ")[0][:120] or type(error).__name__

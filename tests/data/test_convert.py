@@ -271,7 +271,8 @@ def test_ctrl_c_is_quiet_and_resumes(folder, tmp_path, n_parts):
         ),
         (["convert", "{data}/bapst_small.pickle", "{data}/README.md/s.h5"], "can't be written"),
         (["info", "{data}/none.npz"], "neither a file"),
-        (["info", "{data}/README.md"], "neither data, a model nor a trajectory"),
+        (["info", "{data}/README.md"], "README.md holds no frames: give data"),
+        (["info", "{data}/bapst_small.pickle", "--box", "9"], "leave --box out"),
     ],
 )
 def test_errors_are_one_line(data, tmp_path, arguments, message):
@@ -336,6 +337,18 @@ def test_info_of_trajectories(tmp_path):
     (tmp_path / "t.lammpstrj").write_text(dump.format(0) + dump.format(10))
     said = shown(tmp_path / "t.lammpstrj")
     assert said == "frames 2 particles 2 (1: 1, 2: 1) box 5 × 5 × 5"
+    plain = "2\nframe {}\nA 0 0 0\nB 1 1 1\n"
+    (tmp_path / "plain.xyz").write_text(plain.format(0) + plain.format(1))
+    assert shown(tmp_path / "plain.xyz").endswith("box none: give one by --box")
+    said = shown(tmp_path / "plain.xyz", "--box", "4,5,6")
+    assert said == "frames 2 particles 2 (A: 1, B: 1) box 4 × 5 × 6"
+    with pytest.raises(PropensityError, match="three positive edges"):
+        shown(tmp_path / "plain.xyz", "--box", "0")
+    with pytest.raises(PropensityError, match="box of its own"):
+        shown(tmp_path / "t.lammpstrj", "--box", "5")
+    (tmp_path / "cut.lammpstrj").write_text(dump.format(0) + dump.format(10)[:-4])
+    with pytest.raises(PropensityError, match="frame 1 can't be read: .*no line end"):
+        shown(tmp_path / "cut.lammpstrj")
     (tmp_path / "empty.extxyz").write_text("")
     with pytest.raises(PropensityError, match=r"empty\.extxyz"):
         shown(tmp_path / "empty.extxyz")

@@ -29,7 +29,7 @@ KINDS = {"write": 1, "rename": 2, "lock": 3, "sync": 4, "allocation": 5}
 #: Allocations that fail have at least so many bytes: less is taken in pieces by allocators of their own.
 LEAST = 32 * 1024
 #: Seconds of one run.
-LIMIT = 900
+LIMIT = 300
 #: What may come of a fault, good ones first.
 OUTCOMES = ("completed", "one sentence", "traceback", "died", "hang", "not whole", "not resumed")
 ROOT = Path(__file__).parents[2]

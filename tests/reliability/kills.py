@@ -21,7 +21,7 @@ from typing import Any
 #: Kills of each job.
 COUNT = 50
 #: Seconds of one run.
-LIMIT = 900
+LIMIT = 300
 OUTCOMES = ("resumed to the same", "killed", "over before", "not whole", "not resumed", "left behind")
 
 

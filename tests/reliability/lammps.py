@@ -6,6 +6,7 @@ Each run has a hard limit of time; it must end by itself, with the reason in its
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 #: Runs of each case and number of ranks.
 COUNT = 2
 #: Seconds of one run.
-LIMIT = 900
+LIMIT = 300
 OUTCOMES = ("stopped with the reason", "ran to its end", "no reason", "hang")
 ROOT = Path(__file__).parents[2]
 
@@ -87,6 +88,15 @@ def _environment(place: Path) -> dict[str, str]:
     return environment
 
 
+def _program(name: str) -> str:
+    """Path of a program beside Python or else in the PATH."""
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    found = shutil.which(name, path=places)
+    if found is None:
+        raise SystemExit(f"needs {name} beside Python or in the PATH")
+    return found
+
+
 def _run(name: str, ranks: int, place: Path, model: Path, environment: dict[str, str]) -> tuple[str, str]:
     import re
     import signal
@@ -124,9 +134,9 @@ def _run(name: str, ranks: int, place: Path, model: Path, environment: dict[str,
     fix = f"fix p all propensity 5 species {species} model {chosen} {server}\n"
     script = place / "in.file"
     script.write_text(f"{start}{before}{fix}{after}\n")
-    words = [str(Path(sys.executable).parent / "lmp"), "-in", str(script), "-log", "none"]
+    words = [_program("lmp"), "-in", str(script), "-log", "none"]
     if ranks > 1:
-        words = [str(Path(sys.executable).parent / "mpirun"), "-n", str(ranks), *words]
+        words = [_program("mpiexec"), "-n", str(ranks), *words]
     process = subprocess.Popen(
         words,
         stdout=subprocess.PIPE,
