@@ -134,8 +134,18 @@ def serve(connection: socket.socket, device: str | None = None) -> None:
             text = str(error) if isinstance(error, PropensityError) else f"{type(error).__name__}: {error}"
             try:
                 protocol.send_reply(connection, 1, text)
+                _hear_out(connection)
             except OSError:
                 pass
+
+
+def _hear_out(connection: socket.socket) -> None:
+    """Read what the client is still sending: closing before would take the answer back."""
+    connection.shutdown(socket.SHUT_WR)
+    connection.settimeout(5)
+    give_up = time.monotonic() + 60
+    while connection.recv(protocol.CHUNK) and time.monotonic() < give_up:
+        pass
 
 
 def _converse(connection: socket.socket, device: str | None) -> None:

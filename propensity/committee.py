@@ -87,6 +87,11 @@ class Committee(Differentiation):
 
     def _seen(self, structure: Structure) -> Structure:
         """What the models see of a structure, in σ."""
+        if not isinstance(structure, Structure):
+            raise InputError(
+                f"structure is a {type(structure).__name__}: give a Structure (of ASE or MDAnalysis by"
+                " Structure.from_ase or from_mdanalysis)."
+            )
         if structure.types.max() >= len(self.species):
             raise InputError(
                 f"the structure has type {structure.types.max()}, but the model knows {list(self.species)}."

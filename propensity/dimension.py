@@ -44,7 +44,9 @@ def planar_cell(cell: Any) -> Any:
 def planar_pbc(pbc: Any) -> Any:
     """Periodic directions of a planar system, from one boolean or two; the third is open."""
     array = np.asarray(pbc)
-    return np.array([*array.astype(bool), False]) if array.shape == (2,) else pbc
+    return (
+        np.append(array, array.dtype.type(0)) if array.shape == (2,) and array.dtype.kind in "biuf" else pbc
+    )
 
 
 def out_of_plane(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, asked: int | None) -> int | None:

@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from propensity.errors import InputError
+from propensity.numeric import as_numbers
 
 #: Lattice vectors by which a cell may be sheared; more would cost the digits of the positions.
 MAX_SHEAR = 1e6
@@ -52,18 +53,17 @@ def checked_pbc(pbc: Any) -> np.ndarray:
     array = np.asarray(pbc)
     if array.shape not in ((), (3,)):
         raise InputError(f"pbc has shape {array.shape}: give one boolean or three.")
+    if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
+        raise InputError(f"pbc is {pbc!r}: give True or False, or one for each direction.")
     return np.broadcast_to(array.astype(bool), (3,)).copy()
 
 
 def checked_cell(cell: Any) -> np.ndarray:
     """Finite cell vectors as rows, shape (3, 3), from them, three edges or one."""
-    try:
-        array = np.asarray(cell, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"cell can't be read as numbers ({error}): give three vectors, shape (3, 3)."
-        ) from None
+    array = as_numbers(cell, "cell", "three vectors, shape (3, 3)")
     if array.shape in ((), (3,)):
+        if (array < 0).any():
+            raise InputError(f"cell has the edges {array.tolist()}: give positive ones.")
         array = np.diag(np.broadcast_to(array, (3,)))
     if array.shape != (3, 3):
         raise InputError(

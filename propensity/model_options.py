@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from propensity.errors import InputError
+from propensity.numeric import as_numbers
 from propensity.species import SpeciesMap
 
 
@@ -135,7 +136,9 @@ def chosen_times(known: np.ndarray, wanted: Sequence[float] | float | None) -> n
     """
     if wanted is None:
         return np.arange(len(known))
-    values = np.atleast_1d(np.asarray(wanted, dtype=float))
+    values = np.atleast_1d(as_numbers(wanted, "times", "one time or a list of them"))
+    if values.ndim != 1:
+        raise InputError(f"times have shape {values.shape}: give one time or a list of them.")
     indices = [int(np.abs(known - value).argmin()) for value in values]
     wrong = [
         value
@@ -147,4 +150,7 @@ def chosen_times(known: np.ndarray, wanted: Sequence[float] | float | None) -> n
             f"time {wrong[0] if wrong else wanted} is not among those of the model: choose from"
             f" {known.tolist()}."
         )
+    twice = [value for k, value in enumerate(values) if indices[k] in indices[:k]]
+    if twice:
+        raise InputError(f"time {twice[0]:g} is asked for twice: give each once.")
     return np.array(indices)

@@ -21,7 +21,8 @@ from propensity.estimators.likeness import Likeness, measured
 from propensity.estimators.storage import committee_of, load_model
 from propensity.estimators.uncertainty import displacement_spread, standard_error
 from propensity.model_options import chosen_dtype, chosen_times
-from propensity.species import SpeciesMap
+from propensity.numeric import positive
+from propensity.species import SpeciesMap, named
 from propensity.structure import Structure
 
 #: Names of the columns of a prediction, in atoms, frames and files; the last two where the model knows its
@@ -67,11 +68,11 @@ class Predictor(Committee):
         potential: str | None = None,
         temperature: float | None = None,
     ) -> None:
-        if length_scale is not None and (not np.isfinite(length_scale) or length_scale <= 0):
-            raise InputError(
-                f"length_scale is {length_scale}: give the length of σ_AA in your units, a positive number."
-            )
-        paths = committee_of(model) if isinstance(model, (str, os.PathLike)) else list(model)
+        if length_scale is not None:
+            length_scale = positive(length_scale, "length_scale", "the length of σ_AA in your units")
+        if temperature is not None:
+            temperature = positive(temperature, "temperature", "k_B T/ε_AA")
+        paths = _paths(model)
         if not paths:
             raise InputError("the committee is empty: give at least one model.")
         #: What was asked for, with which a worker elsewhere makes the same predictor.
@@ -106,6 +107,7 @@ class Predictor(Committee):
             from propensity.physics.kob_andersen import check_potential
 
             check_potential(potential)
+        named(species_map, self.card.species)
         self._selected = chosen_times(np.array(self.card.times), times)
         self._warned: set[str] = set()
         self._warning = threading.Lock()
@@ -207,7 +209,9 @@ class Predictor(Committee):
         InputError
             As :meth:`predict`, with the number of the structure.
         """
-        reduced = []
+        reduced: list[Structure] = []
+        if isinstance(structures, Structure):
+            raise InputError("structures is one Structure: give a list of them, or use predict.")
         for k, structure in enumerate(structures):
             with numbered(k):
                 reduced.append(self._seen(structure))
@@ -390,3 +394,12 @@ class Predictor(Committee):
 
     def __getstate__(self) -> dict[str, Any]:
         raise TypeError("a Predictor holds a network: pass the model's path to workers and load it there.")
+
+
+def _paths(model: Any) -> list[str | os.PathLike[str]]:
+    """Models by name or path: one, or those of a committee."""
+    if isinstance(model, (str, os.PathLike)):
+        return committee_of(model)
+    if not isinstance(model, Sequence) or not all(isinstance(one, (str, os.PathLike)) for one in model):
+        raise InputError(f"model is {model!r}: give a name or path, or a list of them.")
+    return list(model)

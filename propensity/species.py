@@ -38,16 +38,7 @@ def map_species(
         When labels stay unmapped, two columns disagree, or nothing can be inferred with certainty.
     """
     names = [str(s) for s in species]
-    if species_map is None:
-        mapping: dict[str, str] = {name: name for name in names}
-    else:
-        mapping = {str(label): str(name) for label, name in species_map.items()}
-        for label, name in mapping.items():
-            if name not in names:
-                raise InputError(
-                    f"species_map sends {label!r} to {name!r}, but the model knows {names}"
-                    f"{suggest(name, names)}: map to one of these."
-                )
+    mapping = named(species_map, names)
     found: dict[str, np.ndarray] = {}
     for column, labels in columns.items():
         if np.ma.is_masked(labels):
@@ -70,6 +61,43 @@ def map_species(
                 " them only."
             )
     return first
+
+
+def named(species_map: SpeciesMap | None, species: Sequence[str]) -> dict[str, str]:
+    """Return labels → species as text; without a map, each species is called by its name.
+
+    Parameters
+    ----------
+    species_map
+        As for :func:`map_species`.
+    species
+        Species that the model knows.
+
+    Returns
+    -------
+    dict
+        Every value is one of ``species``.
+
+    Raises
+    ------
+    InputError
+        When the map is none, leads to other species, or calls a label by two names.
+    """
+    names = [str(s) for s in species]
+    if species_map is None:
+        return {name: name for name in names}
+    if not isinstance(species_map, Mapping):
+        raise InputError(f"species_map is {species_map!r}: give a mapping such as {{1: {names[0]!r}}}.")
+    mapping: dict[str, str] = {}
+    for label, name in ((str(label), str(name)) for label, name in species_map.items()):
+        if name not in names:
+            raise InputError(
+                f"species_map sends {label!r} to {name!r}, but the model knows {names}"
+                f"{suggest(name, names)}: map to one of these."
+            )
+        if mapping.setdefault(label, name) != name:
+            raise InputError(f"species_map sends {label!r} to two species: give each label once.")
+    return mapping
 
 
 def parse_species_map(text: str | None) -> dict[str, str] | None:

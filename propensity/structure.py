@@ -19,6 +19,7 @@ from propensity.lattice import (
     refuse_sheared,
     refuse_singular,
 )
+from propensity.numeric import as_numbers, refuse_few_digits
 from propensity.species import LABELS, SpeciesMap, map_species
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class Structure:
         if self.normal is not None:
             self.pbc[self.normal] = False
         refuse_singular(self.cell, self.pbc)
+        refuse_few_digits(positions, self.positions, self.volume, self.dimension)
         if thermal_offset is not None:
             thermal_offset = _vectors(in_space(thermal_offset), "vectors of thermal_offset")
             if len(thermal_offset) != len(self):
@@ -322,6 +324,8 @@ class Structure:
         """
         from ase.data import chemical_symbols
 
+        if not hasattr(atoms, "arrays"):
+            raise InputError(f"atoms is a {type(atoms).__name__}: give one ase.Atoms.")
         columns: dict[str, np.ndarray] = {}
         for key in ("type", "types"):
             if key in atoms.arrays:
@@ -411,12 +415,7 @@ def _unmasked(array: Any, what: str) -> None:
 
 
 def _vectors(vectors: Any, what: str) -> np.ndarray:
-    try:
-        array = np.array(vectors, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{what} can't be read as numbers ({error}): give an array of shape (N, 3), or (N, 2) in a plane."
-        ) from None
+    array = as_numbers(vectors, what, "an array of shape (N, 3), or (N, 2) in a plane")
     if array.ndim != 2 or array.shape[1] != 3:
         raise InputError(
             f"{what} have shape {array.shape}: give an array of shape (N, 3), or (N, 2) in a plane."

@@ -183,12 +183,18 @@ void FixPropensity::evaluate()
 
   propensity::Reply reply;
   const std::string note = on_root([&] {
+    if (tags.empty()) throw std::runtime_error("no atoms are left: all are lost or deleted.");
     reply = link->frame(periodic, cell, tags, types, selected, positions, radii);
     const size_t expected = means.size() + tags.size() * columns + (biased ? 1 + 3 * tags.size() : 0);
     if (reply.values.size() != expected) throw std::runtime_error("the server sent an answer of the wrong size.");
     return reply.note;
   });
   if (comm->me == 0 && !note.empty()) error->warning(FLERR, "fix propensity: " + note);
+  const bigint missing = atom->natoms - static_cast<bigint>(tags.size());
+  if (comm->me == 0 && missing != 0 && !lost) {
+    lost = true;
+    error->warning(FLERR, "fix propensity: lost atoms, which no neighbour sees any more: " + std::to_string(missing));
+  }
 
   if (comm->me == 0) std::copy_n(reply.values.begin(), means.size(), means.begin());
   MPI_Bcast(means.data(), size_vector, MPI_DOUBLE, 0, world);

@@ -41,7 +41,7 @@ class FixPropensity : public Fix {
   std::vector<double> means;                 // and the two doubts
   std::vector<double> forces;                // of the bias
   double energy = 0;
-  bool biased = false;
+  bool biased = false, lost = false;
   int columns = 0;
   bigint evaluated = -1;                     // step of the values
 

@@ -18,7 +18,7 @@ from ase.geometry import complete_cell
 from propensity.errors import DataError
 from propensity.trajectory.frame import VECTORS, Frame, reading
 from propensity.trajectory.table import table
-from propensity.trajectory.text import Cut, Lines, at_most, count, go_on
+from propensity.trajectory.text import Cut, Lines, at_most, count, floats, go_on
 
 #: Coordinates in order of preference: columns, and whether they are fractions of the cell.
 _COORDINATES = (
@@ -116,6 +116,9 @@ def _parse(number: int, header: list[str], rows: list[str], n: int) -> Frame:
     if at is None:
         raise DataError("its header lacks the box")
     origin, cell = _cell(header[at], header[at + 1 : at + 4])
+    twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
+    if twice is not None:
+        raise DataError(f"its column {twice!r} is there twice")
     table = _table(names, rows)
     step = int(_entry(header, "ITEM: TIMESTEP"))
     time = float(header[header.index("ITEM: TIME") + 1]) if "ITEM: TIME" in header else None
@@ -140,7 +143,7 @@ def _parse(number: int, header: list[str], rows: list[str], n: int) -> Frame:
 
 def _cell(key: str, lines: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Origin and cell vectors of an orthogonal, restricted or general triclinic box."""
-    bounds = np.array([line.split() for line in lines], dtype=float)
+    bounds = floats([line.split() for line in lines])
     if "abc origin" in key:
         return bounds[:, 3], bounds[:, :3]
     low, high = bounds[:, 0].copy(), bounds[:, 1].copy()
@@ -150,6 +153,8 @@ def _cell(key: str, lines: list[str]) -> tuple[np.ndarray, np.ndarray]:
     high[0] -= max(0.0, xy, xz, xy + xz)
     low[1] -= min(0.0, yz)
     high[1] -= max(0.0, yz)
+    if (high <= low).any():
+        raise DataError(f"its box ends at {high.tolist()} and begins at {low.tolist()}")
     return low, np.diag(high - low) + np.array([[0, 0, 0], [xy, 0, 0], [xz, yz, 0]])
 
 

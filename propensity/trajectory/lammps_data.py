@@ -15,7 +15,7 @@ import numpy as np
 
 from propensity.errors import DataError
 from propensity.trajectory.frame import Frame, reading
-from propensity.trajectory.text import Cut, Lines, count, head
+from propensity.trajectory.text import Cut, Lines, count, floats, head
 
 #: Columns of the section Atoms by atom style; the coordinates follow, unless named.
 _STYLES = {
@@ -149,7 +149,7 @@ def _frame(
             raise DataError("Velocities are of other particles than Atoms")
         arrays["velocities"] = moving[where, 1:4]
     origin, cell = _cell(header)
-    positions = np.array([column[x] for x in "xyz"], dtype=float).T
+    positions = floats([column[x] for x in "xyz"]).T
     step = re.search(r"timestep = (\d+)", title)
     found = {"type": arrays["type"]} if known else {}
     if names:
@@ -190,6 +190,8 @@ def _cell(header: dict[str, str]) -> tuple[np.ndarray, np.ndarray]:
     if "avec" in header:
         return numbers("abc origin", "0 0 0"), np.stack([numbers(key) for key in ("avec", "bvec", "cvec")])
     bounds = np.stack([numbers(f"{x}lo {x}hi") for x in "xyz"])
+    if (bounds[:, 1] <= bounds[:, 0]).any():
+        raise DataError(f"its box ends at {bounds[:, 1].tolist()} and begins at {bounds[:, 0].tolist()}")
     xy, xz, yz = numbers("xy xz yz", "0 0 0")
     cell = np.diag(bounds[:, 1] - bounds[:, 0]) + np.array([[0, 0, 0], [xy, 0, 0], [xz, yz, 0]])
     return bounds[:, 0], cell

@@ -8,11 +8,13 @@ import io
 import lzma
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
+
+import numpy as np
 
 from propensity.errors import DataError, MissingDependencyError
 from propensity.trajectory.frame import Frame
@@ -25,6 +27,13 @@ COMPRESSED = (*_MAGIC.values(), ".lzma")
 MOST = 10**12
 #: Lines that are looked at as one text: what a file claims beyond may not be there.
 _AT_ONCE = 10**6
+
+
+def floats(words: Sequence[Sequence[str]]) -> np.ndarray:
+    """Numbers of a header; Python's own form 1_000 is none."""
+    if any("_" in word for row in words for word in row):
+        raise DataError(f"{next(word for row in words for word in row if '_' in word)!r} is no number")
+    return np.array(words, dtype=float)
 
 
 class Cut(DataError):

@@ -118,6 +118,9 @@ def _parse(comment: str, rows: list[str], number: int) -> Frame:
     for k, row in enumerate(fields):
         if len(row) < width or (match and len(row) > width):
             raise DataError(f"{width} columns are named and line {k + 1} of {len(rows)} has {len(row)}")
+    _refuse_directions(comment)
+    if any("_" in row for row in rows):
+        _refuse_underscores(columns, fields)
     labels = _labels(columns, fields)
     properties = ":".join(":".join(c) for c in columns)
     comment = (
@@ -130,6 +133,23 @@ def _parse(comment: str, rows: list[str], number: int) -> Frame:
     if labels:
         frame.labels = labels | {k: v for k, v in frame.labels.items() if k not in ("symbol", *labels)}
     return frame
+
+
+def _refuse_underscores(columns: list[list[str]], fields: list[list[str]]) -> None:
+    """Raise where a number is written as 1_000, which Python would read."""
+    kinds = [c[1] for c in columns for _ in range(int(c[2]))]
+    for row in fields:
+        for kind, word in zip(kinds, row, strict=False):
+            if kind in "RI" and "_" in word:
+                raise DataError(f"{word!r} is no number")
+
+
+def _refuse_directions(comment: str) -> None:
+    """Raise where pbc isn't letters that ASE knows; it would take any others for periodic."""
+    match = re.search(r'\bpbc\s*=\s*("[^"]*"|\'[^\']*\'|\S+)', comment)
+    words = match[1].strip("\"'[]{}").replace(",", " ").split() if match else []
+    if any(word.lower() not in ("t", "f", "true", "false", "1", "0") for word in words):
+        raise DataError(f"its pbc is {match[1] if match else ''}: write T or F for each direction")
 
 
 def _labels(columns: list[list[str]], fields: list[list[str]]) -> dict[str, np.ndarray]:

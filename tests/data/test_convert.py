@@ -347,7 +347,7 @@ def test_info_of_trajectories(tmp_path):
     with pytest.raises(PropensityError, match="box of its own"):
         shown(tmp_path / "t.lammpstrj", "--box", "5")
     (tmp_path / "cut.lammpstrj").write_text(dump.format(0) + dump.format(10)[:-4])
-    with pytest.raises(PropensityError, match="frame 1 can't be read: .*no line end"):
+    with pytest.raises(PropensityError, match=r"frame 1 can't be read: .*no line end"):
         shown(tmp_path / "cut.lammpstrj")
     (tmp_path / "empty.extxyz").write_text("")
     with pytest.raises(PropensityError, match=r"empty\.extxyz"):

@@ -26,7 +26,12 @@ CASES: dict[str, tuple[str, str, str | None]] = {
     "lost atoms": (
         "velocity all scale 1e9\nunfix nve\nfix nve all nve\n",
         "run 200",
-        "(?i)lost atoms|out of range|NaN",
+        "(?i)lost atoms|out of range|all are lost",
+    ),
+    "one lost atom": (
+        "change_box all boundary f f f\ngroup one id 1\nvelocity one set 1e5 0 0\n",
+        "run 200",
+        "(?is)lost atoms.*no neighbour sees.*ERROR: Lost atoms",
     ),
     "two atoms at one place": (
         "displace_atoms all move 0 0 0\n",

@@ -1,0 +1,224 @@
+"""Odd inputs at every door, as users of neighbouring tools bring them: the same numbers, or one sentence."""
+
+from __future__ import annotations
+
+import warnings
+
+import ase
+import numpy as np
+import pytest
+import torch
+
+from propensity import PropensityCalculator
+from propensity.errors import DataError, InputError
+from propensity.predictor import Predictor
+from propensity.structure import Structure
+from propensity.trajectory import open_trajectory
+from tests.conftest import make_liquid
+from tests.reliability.readers import _dump_text
+
+MAP = {1: "A", 2: "B"}
+LIQUID = make_liquid(60)
+LINES = _dump_text(60, 1).splitlines()
+ROW = LINES[9].split()
+EDGE = LINES[5].split()[1]
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_model):
+    return Predictor(tiny_model, device="cpu", kernel="reference", species_map=MAP)
+
+
+# Text files
+
+
+def dump(at: int | None = None, line: str = "") -> str:
+    lines = [line if k == at else old for k, old in enumerate(LINES)]
+    return "\n".join(lines) + "\n"
+
+
+def first_x(text: str) -> str:
+    """The dump with another first coordinate."""
+    return dump(9, " ".join([*ROW[:2], text, *ROW[3:]]))
+
+
+def xyz(comment: str, x: str | None = None) -> str:
+    rows = [f"{'AB'[int(row[1]) - 1]} {' '.join(row[2:5])}" for row in map(str.split, LINES[9:])]
+    if x is not None:
+        rows[0] = f"A {x} {' '.join(ROW[3:5])}"
+    return "\n".join(["60", f"{comment} Properties=species:S:1:pos:R:3", *rows]) + "\n"
+
+
+LATTICE = f'Lattice="{EDGE} 0 0 0 {EDGE} 0 0 0 {EDGE}"'
+
+
+def read(path, text, predictor):
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    species_map = None if path.suffix == ".xyz" else MAP
+    (frame,) = open_trajectory(path)
+    return predictor.predict(frame.structure(predictor.species, species_map))
+
+
+@pytest.fixture(scope="module")
+def expected(predictor, tmp_path_factory):
+    return read(tmp_path_factory.mktemp("plain") / "t.dump", dump(), predictor)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.dump", dump().replace("\n", "\r\n")),
+        ("t.dump", dump().replace("\n", "\r")),
+        ("t.dump", "\n".join(line if "ITEM" in line else line.replace(" ", "\t") for line in LINES) + "\n"),
+        ("t.dump", "ITEM: UNITS\nlj\n" + dump()),
+        ("t.dump", first_x(repr(float(ROW[2]) + 1000 * float(EDGE)))),
+        ("t.dump", dump().replace(" pp pp pp", "")),
+        ("t.gro", dump()),
+        ("t.xyz", xyz(f'{LATTICE} pbc="T T T"')),
+        ("t.xyz", xyz(f'{LATTICE} pbc="true true true"')),
+        ("t.xyz", xyz(f"{LATTICE} pbc=T")),
+        ("t.xyz", xyz(f'{LATTICE} pbc="[1, 1, 1]"')),
+        ("t.xyz", xyz(LATTICE.replace(" ", ","))),
+        ("t.xyz", xyz(LATTICE.replace('"', "'"))),
+        ("t.xyz", xyz(LATTICE.replace(EDGE, f"-{EDGE}", 1))),
+    ],
+    ids=range(14),
+)
+def test_other_ways_of_writing_the_same_change_nothing(name, text, tmp_path, predictor, expected):
+    assert np.abs(read(tmp_path / name, text, predictor) - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("t.dump", first_x("1_163183"), "can't be read"),
+        ("t.dump", dump(5, "0 1_0.5"), "'1_0.5' is no number"),
+        ("t.dump", dump(3, "6_0"), "number of atoms reads"),
+        ("t.dump", dump(5, "5 0"), "its box ends at .* and begins at"),
+        ("t.dump", dump(5, "0 0"), "its box ends at"),
+        ("t.dump", dump().replace("y z vx", "y z x"), "column 'x' is there twice"),
+        ("t.dump", first_x("1,163183"), "can't be read"),
+        ("t.dump", first_x("1.163183D+00"), "can't be read"),
+        ("t.dump", dump().encode("utf-16"), "expected a line 'ITEM"),
+        ("t.dump", dump() + "\0" * 512, "expected a line 'ITEM"),
+        ("t.xyz", xyz(LATTICE, "1_163183"), "'1_163183' is no number"),
+        ("t.xyz", xyz(f'{LATTICE} pbc="x y z"'), "write T or F for each"),
+        ("t.xyz", xyz('Lattice="5 0 0 0 5 0 0 0"'), "9-long"),
+        ("t.xyz", xyz(LATTICE, "*"), "can't be read"),
+    ],
+    ids=range(14),
+)
+def test_text_that_only_looks_like_a_frame_is_refused(name, text, message, tmp_path, predictor):
+    with pytest.raises(DataError, match=message):
+        read(tmp_path / name, text, predictor)
+
+
+def test_numbers_of_data_files_and_their_boxes(tmp_path, predictor):
+    from tests.reliability.readers import _data
+
+    _data(tmp_path / "t.data")
+    text = (tmp_path / "t.data").read_text("utf-8")
+    first = next(line for line in text.splitlines() if line.startswith("1 "))
+    for damaged, message in (
+        (text.replace(first, first.replace(".", "_")), "is no number"),
+        (text.replace("\n0 ", "\n99 ", 1), "its box ends at"),
+    ):
+        (tmp_path / "t.data").write_text(damaged, "utf-8")
+        with pytest.raises(DataError, match=message):
+            list(open_trajectory(tmp_path / "t.data"))
+
+
+# Arrays
+
+
+def test_arrays_of_every_make_are_the_same_structure(predictor):
+    expected = predictor.predict(LIQUID)
+    for positions in (
+        LIQUID.positions.astype("f4"),
+        LIQUID.positions.astype(">f8"),
+        np.asfortranarray(LIQUID.positions),
+        LIQUID.positions.astype(object),
+        LIQUID.positions.tolist(),
+        LIQUID.positions + 1e6 * LIQUID.cell[0],
+    ):
+        structure = Structure(positions, LIQUID.types.astype("i1"), LIQUID.cell, [1, 1, 1])
+        assert np.abs(predictor.predict(structure) - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"positions": LIQUID.positions + 1j}, "complex128"),
+        ({"positions": LIQUID.positions.astype(str)}, "can't be read as numbers"),
+        ({"positions": torch.tensor(LIQUID.positions, requires_grad=True)}, "can't be read as numbers"),
+        ({"positions": LIQUID.positions + 1e15}, "last digit of a float64 is 0.2"),
+        ({"positions": (LIQUID.positions + 1e6).astype("f4")}, "last digit of a float32 is 0.1"),
+        ({"positions": LIQUID.positions.astype("f2")}, "last digit of a float16"),
+        ({"positions": LIQUID.positions + 1e15, "pbc": False}, "last digit"),
+        ({"cell": "5"}, "cell can't be read"),
+        ({"cell": -5.0}, "edges -5.0: give positive"),
+        ({"cell": [4, -4, 4]}, "give positive"),
+        ({"cell": [4, 4, 4, 90, 90, 90]}, "three edges or one"),
+        ({"pbc": "F"}, "give True or False"),
+        ({"pbc": ["T", "F", "T"]}, "give True or False"),
+        ({"pbc": [np.nan] * 3}, "give True or False"),
+        ({"pbc": [2, 0, 1]}, "give True or False"),
+        ({"types": np.array(["A", "B"])[LIQUID.types]}, "give integers"),
+        ({"types": np.eye(2)[LIQUID.types]}, "one integer a particle"),
+        ({"types": LIQUID.types.astype(float)}, "give integers"),
+    ],
+    ids=range(18),
+)
+def test_arrays_that_are_no_structure_are_refused(changes, message):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, of numpy
+        with pytest.raises(InputError, match=message):
+            Structure(
+                **{"positions": LIQUID.positions, "types": LIQUID.types, "cell": LIQUID.cell, **changes}
+            )
+
+
+@pytest.mark.parametrize("wrong", [None, [LIQUID], LIQUID.positions, ase.Atoms("H")], ids=type)
+def test_what_is_no_structure_is_not_predicted(wrong, predictor):
+    with pytest.raises(InputError, match="give a Structure"):
+        predictor.predict(wrong)
+
+
+def test_one_structure_is_not_many(predictor):
+    with pytest.raises(InputError, match="give a list"):
+        predictor.predict_many(LIQUID)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": None}, "give a name or path"),
+        ({"model": 3}, "give a name or path"),
+        ({"model": [3]}, "give a name or path"),
+        ({"model": "https://example.org/model"}, "neither a folder"),
+        ({"length_scale": "1"}, "a positive number"),
+        ({"length_scale": np.ones(3)}, "a positive number"),
+        ({"length_scale": True}, "a positive number"),
+        ({"temperature": "cold"}, "a positive number"),
+        ({"temperature": float("inf")}, "a positive number"),
+        ({"times": [1, 1]}, "asked for twice"),
+        ({"times": [[1.0]]}, "one time or a list"),
+        ({"times": "1"}, "can't be read as numbers"),
+        ({"species_map": "1=A"}, "give a mapping"),
+        ({"species_map": {1: "C"}}, "the model knows"),
+        ({"species_map": {1: "A", "1": "B"}}, "to two species"),
+        ({"device": "gpu"}, "is unknown"),
+        ({"dtype": "float16"}, "choose 'float32'"),
+    ],
+    ids=str,
+)
+def test_options_of_the_wrong_kind_are_refused(options, message, tiny_model):
+    with pytest.raises(InputError if "http" not in str(options) else DataError, match=message):
+        Predictor(**{"model": tiny_model, "device": "cpu", **options})
+
+
+def test_what_is_no_atoms_is_not_calculated(tiny_model):
+    calculator = PropensityCalculator(tiny_model, device="cpu")
+    for wrong in (None, [ase.Atoms("H")]):
+        with pytest.raises(InputError, match=r"give one ase\.Atoms"):
+            calculator.get_property("propensity", wrong)
