@@ -104,9 +104,11 @@ class Predictor(Committee):
         self.length_scale = float(self.card.length_scale if length_scale is None else length_scale)
         self.potential = potential
         if potential is not None:
-            from propensity.physics.kob_andersen import check_potential
+            from propensity.physics.kob_andersen import LAMMPS, by_lammps, check_potential
 
             check_potential(potential)
+            if potential.startswith(LAMMPS):
+                by_lammps("liquid")(potential.removeprefix(LAMMPS))
         named(species_map, self.card.species)
         self._selected = chosen_times(np.array(self.card.times), times)
         self._warned: set[str] = set()

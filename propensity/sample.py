@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 
 import numpy as np
 
@@ -77,6 +78,10 @@ class Sample:
     length_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise DataError(f"the name of a sample is {self.name!r}: give text that is not empty.")
+        if not isinstance(self.structure, Structure):
+            raise DataError(f"{self.name}: structure is a {type(self.structure).__name__}: give a Structure.")
         n, t = len(self.structure), len(self.times)
         self._check("times", (t,), 0.0)
         self._check("propensities", (n, t), 0.0)
@@ -86,8 +91,8 @@ class Sample:
         self._check("fs", (t,), -1.0, 1.0, gaps=True)
         for name in ("n_runs", "temperature", "tau_alpha"):
             value = getattr(self, name)
-            if value is not None and not (np.isfinite(value) and value > 0):
-                raise DataError(f"{self.name}: {name} is {value}: give a positive number, or None.")
+            if value is not None and not (isinstance(value, Real) and 0 < value < np.inf):
+                raise DataError(f"{self.name}: {name} is {value!r}: give a positive number, or None.")
         if len(self.species) <= self.structure.types.max():
             raise DataError(
                 f"{self.name}: type {self.structure.types.max()} has no name among species {self.species}."

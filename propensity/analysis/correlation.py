@@ -12,6 +12,7 @@ import numpy as np
 from propensity.analysis.fields import fluctuation
 from propensity.analysis.pairs import as_structure, longest_distance, pairs_of
 from propensity.errors import InputError
+from propensity.numeric import positive
 
 Form = Literal["exponential", "ornstein-zernike"]
 
@@ -124,8 +125,9 @@ def spatial_correlations(
         raise InputError(
             f"there are {len(columns)} values for {len(structure)} particles: give one for each particle."
         )
-    if not (np.isfinite(bin_width) and bin_width > 0):
-        raise InputError(f"bin_width is {bin_width}: give a positive number.")
+    if r_max is not None:
+        r_max = positive(r_max, "r_max", "the largest distance")
+    bin_width = positive(bin_width, "bin_width", "the width of a bin")
     deltas = [fluctuation(column, types) for column in columns.T]
     r_max = min(longest_distance(structure), 6.0) if r_max is None else r_max
     n_bins = max(1, round(r_max / bin_width))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from propensity.errors import InputError
+from propensity.numeric import positive
 from propensity.structure import Structure
 
 
@@ -105,7 +106,8 @@ def radial_distribution(
     structure, dimension = as_structure(positions, cell, pbc)
     if not structure.is_periodic:
         raise InputError("g(r) needs a box that is periodic in every direction: the density is undefined.")
-    r_max = min(longest_distance(structure), 5.0) if r_max is None else r_max
+    r_max = min(longest_distance(structure), 5.0) if r_max is None else positive(r_max, "r_max", "a distance")
+    bin_width = positive(bin_width, "bin_width", "the width of a bin")
     edges = np.linspace(0, r_max, max(2, round(r_max / bin_width) + 1))
     count = np.histogram(pairs_of(structure, r_max)[2], edges)[0]
     n = len(structure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -49,6 +49,8 @@ def open_dataset(paths: Paths, *, labels: str | None = None) -> Dataset:
     >>> dataset = open_dataset("temperature_044")             # doctest: +SKIP
     >>> sample = dataset[0]                                   # doctest: +SKIP
     """
+    if not isinstance(paths, (str, os.PathLike, Iterable)):
+        raise InputError(f"the paths are {paths!r}: name a file or folder, or a list of them.")
     given = [Path(paths)] if isinstance(paths, (str, os.PathLike)) else [Path(path) for path in paths]
     if not given:
         raise InputError("no path was given: name at least one file or folder.")

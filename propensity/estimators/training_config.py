@@ -145,7 +145,9 @@ class TrainingConfig(Options):
         "best",
         description="Weights of the model: of the epoch with the best validation Pearson, or the last.",
     )
-    seed: int = Field(0, ge=0, description="Seed of the weights, the order of structures and dropout.")
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="Seed of the weights, the order of structures and dropout."
+    )
     # Machine
     device: str | None = Field(None, description="cpu, cuda, cuda:1, mps; default: a GPU where there is one.")
     devices: int = Field(

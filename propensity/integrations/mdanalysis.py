@@ -103,8 +103,13 @@ class PropensityAnalysis(AnalysisBase):
         verbose: bool = False,
         **options: Unpack[PredictorOptions],
     ) -> None:
+        for group, what in ((atomgroup, "atomgroup"), (environment, "environment")):
+            if not hasattr(group, "atoms") and group is not None:
+                raise InputError(f"{what} is a {type(group).__name__}: give a Universe or an AtomGroup.")
         atoms = atomgroup.atoms
         liquid = atoms.universe.atoms if environment is None else environment.atoms
+        if liquid.universe is not atoms.universe:
+            raise InputError("the environment is of another universe, which has frames of its own.")
         if isinstance(atomgroup, UpdatingAtomGroup) or isinstance(environment, UpdatingAtomGroup):
             raise InputError(
                 "the selection is updating, so its size may vary: select without updating=True and mask the"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import ase
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from propensity import PropensityCalculator
-from propensity.errors import DataError, InputError
+from propensity.errors import DataError, InputError, PropensityError
 from propensity.predictor import Predictor
 from propensity.structure import Structure
 from propensity.trajectory import open_trajectory
@@ -207,13 +208,14 @@ def test_one_structure_is_not_many(predictor):
         ({"species_map": "1=A"}, "give a mapping"),
         ({"species_map": {1: "C"}}, "the model knows"),
         ({"species_map": {1: "A", "1": "B"}}, "to two species"),
+        ({"potential": "lammps:none.in"}, "neither a file nor a preset"),
         ({"device": "gpu"}, "is unknown"),
         ({"dtype": "float16"}, "choose 'float32'"),
     ],
     ids=str,
 )
 def test_options_of_the_wrong_kind_are_refused(options, message, tiny_model):
-    with pytest.raises(InputError if "http" not in str(options) else DataError, match=message):
+    with pytest.raises(PropensityError, match=message):
         Predictor(**{"model": tiny_model, "device": "cpu", **options})
 
 
@@ -222,3 +224,135 @@ def test_what_is_no_atoms_is_not_calculated(tiny_model):
     for wrong in (None, [ase.Atoms("H")]):
         with pytest.raises(InputError, match=r"give one ase\.Atoms"):
             calculator.get_property("propensity", wrong)
+
+
+# Universes
+
+
+@pytest.fixture(scope="module")
+def universe():
+    import MDAnalysis
+
+    found = MDAnalysis.Universe.empty(60, trajectory=True)
+    found.add_TopologyAttr("types", np.array(["1", "2"], dtype=object)[LIQUID.types])
+    found.atoms.positions = LIQUID.positions
+    found.dimensions = [*np.diag(LIQUID.cell), 90, 90, 90]
+    return found
+
+
+def test_groups_in_any_order_and_twice(universe, tiny_model, predictor):
+    from propensity import PropensityAnalysis
+
+    expected = predictor.predict(LIQUID)
+    rows = [*range(59, -1, -1), 3, 3]
+    analysis = PropensityAnalysis(universe.atoms[rows], tiny_model, species_map=MAP, device="cpu").run()
+    assert np.abs(analysis.results.propensities[0] - expected[rows]).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda u: {"atomgroup": [u.atoms]}, "give a Universe or an AtomGroup"),
+        (lambda u: {"atomgroup": "t.dump"}, "give a Universe or an AtomGroup"),
+        (lambda u: {"atomgroup": u, "environment": u.copy().atoms}, "another universe"),
+        (lambda u: {"atomgroup": u, "pbc": "xyz"}, "give True or False"),
+        (lambda u: {"atomgroup": u, "species_map": [1, 2]}, "give a mapping"),
+    ],
+    ids=range(5),
+)
+def test_what_is_no_universe_is_refused(change, message, universe, tiny_model):
+    from propensity import PropensityAnalysis
+
+    with pytest.raises(InputError, match=message):
+        PropensityAnalysis(**{"model": tiny_model, "species_map": MAP, "device": "cpu", **change(universe)})
+
+
+# Stores
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": ""}, "not empty"),
+        ({"name": None}, "not empty"),
+        ({"name": 3}, "not empty"),
+        ({"structure": None}, "give a Structure"),
+        ({"temperature": "0.5"}, "give a positive number"),
+        ({"n_runs": float("nan")}, "give a positive number"),
+    ],
+    ids=str,
+)
+def test_samples_that_would_be_lost_or_misread_are_refused(changes, message):
+    from tests.training.conftest import make_sample
+
+    with pytest.raises(DataError, match=message):
+        replace(make_sample(0), **changes)
+
+
+@pytest.mark.parametrize("name", ["..", "../../x", "a/b", "a\nb", "日本", "x" * 5000])
+def test_names_of_samples_are_kept_to_the_letter(name, tmp_path):
+    from propensity.data import StoreWriter, open_dataset
+    from tests.training.conftest import make_sample
+
+    with StoreWriter(tmp_path / "s.h5") as writer:
+        writer.add(make_sample(0, name=name))
+    assert open_dataset(tmp_path / "s.h5").names == (name,)
+    assert [path.name for path in tmp_path.iterdir()] == ["s.h5"]
+
+
+def test_what_is_no_sample_and_no_path(tmp_path):
+    from propensity.data import StoreWriter, open_dataset
+
+    with pytest.raises(InputError, match="give a Sample"):
+        StoreWriter(tmp_path / "s.h5").add(None)
+    with pytest.raises(InputError, match="name a file or folder"):
+        open_dataset(None)
+
+
+# The command line
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("annotate t.dump -o t.dump --overwrite", "is the trajectory itself"),
+        ("annotate t.dump -o link.dump --overwrite", "is the trajectory itself"),
+        ("annotate t.dump -o /dev/null", "exists"),
+        ("annotate t.dump -o -", "no known extension"),
+        ("annotate t.dump -o a.dump.gz", "no known extension"),
+        ("annotate t.dump -o a.dump --times 1,1", "asked for twice"),
+        ("annotate t.dump -o a.dump --times nan", "not among those"),
+        ("annotate t.dump -o a.dump --temperature inf", "a positive number"),
+        ("annotate t.dump -o a.dump --start 10", "has no frame"),
+        ("annotate t.dump -o a.dump --box 4", "a box of its own"),
+        ("annotate t.dump -o a.dump --potential lammps:none.in", "neither a file nor a preset"),
+        ("annotate empty.dump -o a.dump", "has no frame"),
+        ("annotate many.dump -o a.h5", "59 particles and the first 60"),
+        ("analyse t.dump --r-max nan", "r_max is nan"),
+        ("analyse t.dump --r-max -1", "r_max is -1"),
+        ("train d.h5 -o run --seed 1e30", "seed"),
+        ("train d.h5 -o run --learning-rate nan", "learning_rate"),
+    ],
+)
+def test_commands_that_cannot_mean_it_are_one_sentence(words, message, tiny_model, tmp_path, monkeypatch):
+    from click.testing import CliRunner
+
+    from propensity.cli.main import main
+    from propensity.data import StoreWriter
+    from tests.training.conftest import make_sample
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.dump").write_text(dump(), "utf-8")
+    (tmp_path / "many.dump").write_text(dump() + _dump_text(59, 1), "utf-8")
+    (tmp_path / "empty.dump").write_text("", "utf-8")
+    (tmp_path / "link.dump").symlink_to("t.dump")
+    verb, *arguments = words.split()
+    if verb in ("annotate", "analyse"):
+        arguments += ["--species-map", "1=A,2=B", "-m", str(tiny_model)]
+    if verb == "train":
+        with StoreWriter("d.h5") as writer:
+            writer.add(make_sample(0))
+    result = CliRunner().invoke(main, [verb, *arguments])
+    assert result.exit_code != 0 and (tmp_path / "t.dump").read_text("utf-8") == dump()
+    assert isinstance(result.exception, (PropensityError, SystemExit)), result.exception
+    assert "\n" not in str(result.exception) and message in str(result.exception) + result.output

@@ -131,6 +131,8 @@ class StoreWriter:
         DataError
             When another writer has begun another job on this store meanwhile.
         """
+        if not isinstance(sample, Sample):
+            raise InputError(f"what was to be added is a {type(sample).__name__}: give a Sample.")
         changes = self._changes()
         try:
             with replacing(self.parts / _part_file(sample.name)) as temporary:
