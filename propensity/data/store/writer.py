@@ -130,6 +130,8 @@ class StoreWriter:
         ------
         DataError
             When another writer has begun another job on this store meanwhile.
+        InputError
+            For what is no sample.
         """
         if not isinstance(sample, Sample):
             raise InputError(f"what was to be added is a {type(sample).__name__}: give a Sample.")
