@@ -28,6 +28,7 @@ from propensity.estimators.inputs import input_structure
 from propensity.estimators.se3gnn import SE3Estimator
 from propensity.estimators.storage import load_model
 from propensity.evaluation.scores import Evaluation, evaluate
+from propensity.plotting import new_figure, save_figure, styled
 from propensity.statistics import bootstrap, mean_over_structures, moments, pearson_of_moments
 
 
@@ -164,10 +165,9 @@ def table(models: dict[str, Any]) -> None:
                 print(f"| {species}, {name} | " + " | ".join(cells) + " |")
 
 
+@styled
 def draw(models: dict[str, Any], path: Path) -> None:
     """ρ of A against time, a panel a temperature (Fig. 6 of arXiv:2211.03226; arXiv:2603.13820)."""
-    from propensity.plotting import new_figure, save_figure
-
     first = next(iter(models.values()))
     figure = new_figure(11, 3.2)
     panels = figure.subplots(1, len(first), sharey=True)
@@ -176,7 +176,7 @@ def draw(models: dict[str, Any], path: Path) -> None:
             if temperature not in scores:
                 continue
             row = scores[temperature]["A"]
-            panel.plot(row["times"], row["pearson"], "o-", ms=3, color=f"C{k}", label=name)
+            panel.plot(row["times"], row["pearson"], "o-", ms=3, lw=1.3, color=f"C{k}", label=name)
             if k == 0:
                 panel.fill_between(row["times"], *np.transpose(row["interval"]), color="C0", alpha=0.2, lw=0)
         panel.set(xscale="log", xlabel="time $t$", title=f"T = {temperature}")
@@ -185,10 +185,9 @@ def draw(models: dict[str, Any], path: Path) -> None:
     save_figure(figure, path)
 
 
+@styled
 def means(model: str, data: list[str], path: Path) -> None:
     """Measured mean displacement against time and the model's curve, between the trained temperatures too."""
-    from propensity.plotting import new_figure, save_figure
-
     estimator = load_model(model)
     assert isinstance(estimator, ConditionedEstimator)
     c = estimator.conditions
