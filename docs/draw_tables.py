@@ -1,4 +1,4 @@
-"""Draw figures of ``experiments.md`` and ``temperatures.md`` from tables there: ``python docs/draw_tables.py``.
+"""Draw figures of two pages from the tables there: ``python docs/draw_tables.py``.
 
 Tables keep ρ at τ_α; figures against time are those that ``propensity experiment`` left with the trainings.
 """

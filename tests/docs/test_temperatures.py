@@ -31,11 +31,12 @@ def test_snippet(number, tmp_path, monkeypatch):
 
 
 def test_every_option_that_the_page_names_exists():
-    from propensity.cli import annotate
+    from propensity.cli import annotate, train
     from propensity.runs.flags import flags
 
     known = {flag for option in flags("se3gnn") for flag in option.opts}
-    known |= {flag for option in annotate.command.params for flag in option.opts}
+    for verb in (annotate, train):
+        known |= {flag for option in verb.command.params for flag in option.opts}
     named = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", PAGE))
     assert named
     assert named - {"--on", "--clock"} <= known
