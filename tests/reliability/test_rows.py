@@ -223,7 +223,9 @@ def test_networks_beyond_memory_are_refused_at_once():
 def test_weights_of_other_precision_are_read_exactly(tmp_path, kind):
     model = make_tiny_model(tmp_path / "m")
     tensors = load_file(model / "model.safetensors")
-    rounded = {k: v.to(getattr(torch, kind)) if v.is_floating_point() else v for k, v in tensors.items()}
+    rounded = {
+        k: v.to(getattr(torch, kind)) if v.is_floating_point() else v.clone() for k, v in tensors.items()
+    }
     save_file(rounded, model / "model.safetensors")
     for name, array in load_model(model).arrays().items():
         expected = rounded[name].to(torch.float32) if array.dtype.kind == "f" else rounded[name]
