@@ -14,9 +14,6 @@ MOST = 8
 MORE = {
     "neighbours/cell_kernels.py:count": 10,
     "neighbours/cell_kernels.py:fill": 13,
-    "neighbours/numba_cells.py:_count": 12,
-    "neighbours/numba_cells.py:_fill": 13,
-    "neighbours/numba_cells.py:_nearest": 12,
     "nn/kernels/cpu/geometry.py:_geometry": 14,
     "nn/kernels/cpu/radial.py:dense": 10,
     "nn/kernels/cpu/radial.py:inner_backward": 12,

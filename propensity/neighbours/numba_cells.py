@@ -9,7 +9,7 @@ counts says, so that edges come sorted by destination whatever the number of thr
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,18 @@ FAR2 = 1e300
 CHECKS_COINCIDENCE = True
 
 
+class Bins(NamedTuple):
+    """Particles sorted into bins at least a cutoff wide, or whose neighbours lie ``reach`` bins away."""
+
+    positions: np.ndarray  # (N, 3), bin by bin
+    order: np.ndarray  # (N,), number of each of these in the structure
+    starts: np.ndarray  # (bins + 1,), first particle of each bin
+    number: np.ndarray  # (3,), bins along each cell vector
+    reach: np.ndarray  # (3,), bins to each side that may hold neighbours
+    cell: np.ndarray  # (3, 3), rows are vectors
+    cutoff2: float  # squared cutoff
+
+
 def is_available(device: torch.device) -> bool:
     """Numba is a hard dependency: always available (edges are copied to the device)."""
     return True
@@ -37,14 +49,15 @@ def build(
     structure: Structure, cutoff: float, device: torch.device, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`propensity.neighbours.neighbour_list`."""
-    n, n_bins, grid = len(structure), *_grid(structure, cutoff)
+    n, bins = len(structure), _sorted(structure, cutoff)
+    blocks = blocks_of(len(bins.starts) - 1)
     degree, coincident = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
-    share(_count, blocks_of(n_bins), *grid, degree, coincident)
+    share(_count, blocks, bins, degree, coincident)
     ends = np.cumsum(degree)
     edge_index = torch.empty(2, int(ends[-1]), dtype=torch.int64, device="cpu")
     edge_vec = torch.empty(int(ends[-1]), 3, dtype=dtype, device="cpu")
     arrays: tuple[Any, Any] = (edge_index.numpy(), edge_vec.numpy())
-    share(_fill, blocks_of(n_bins), *grid, ends - degree, *arrays)
+    share(_fill, blocks, bins, ends - degree, *arrays)
     if coincident.any():
         refuse_coincident(edge_index, edge_vec)
     return edge_index.to(device), edge_vec.to(device)
@@ -55,36 +68,41 @@ def nearest(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray
 
     One pass, which writes no edges.
     """
-    n, n_bins, grid = len(structure), *_grid(structure, cutoff)
+    n, bins = len(structure), _sorted(structure, cutoff)
     degree, squared = np.zeros(n, dtype=np.int64), np.full(n, np.inf)
-    share(_nearest, blocks_of(n_bins), *grid, degree, squared)
+    share(_nearest, blocks_of(len(bins.starts) - 1), bins, degree, squared)
     return squared, degree
 
 
-def _grid(structure: Structure, cutoff: float) -> tuple[int, tuple[Any, ...]]:
-    """Number of bins, and what the passes read: particles by bin, and the cell."""
+def _sorted(structure: Structure, cutoff: float) -> Bins:
+    """What the passes read: particles by bin, and the cell."""
     cell, positions = enclosing_cell(structure, cutoff)
     n = len(positions)
     inverse = np.linalg.inv(cell)
     heights = 1 / np.linalg.norm(inverse, axis=0)
     # Bins may be much wider where particles are few.
     wide = cutoff * (1 + 1e-9)  # more than rounding can misplace a particle
-    bins = np.clip(heights // wide, 1, 2 * n ** (1 / 3) + 1).astype(np.int64)
-    reach = np.ceil(wide * bins / heights).astype(np.int64)
-    place = np.clip((positions @ inverse * bins).astype(np.int64), 0, bins - 1)
-    bin_of = (place[:, 0] * bins[1] + place[:, 1]) * bins[2] + place[:, 2]
+    number = np.clip(heights // wide, 1, 2 * n ** (1 / 3) + 1).astype(np.int64)
+    reach = np.ceil(wide * number / heights).astype(np.int64)
+    place = np.clip((positions @ inverse * number).astype(np.int64), 0, number - 1)
+    bin_of = (place[:, 0] * number[1] + place[:, 1]) * number[2] + place[:, 2]
     order = np.argsort(bin_of, kind="stable")
-    n_bins = int(bins.prod())
-    starts = np.searchsorted(bin_of[order], np.arange(n_bins + 1))
-    return n_bins, (positions[order], order, starts, bins, reach, cell, float(cutoff) ** 2)
+    starts = np.searchsorted(bin_of[order], np.arange(int(number.prod()) + 1))
+    return Bins(positions[order], order, starts, number, reach, cell, float(cutoff) ** 2)
 
 
 @njit(nogil=True)
-def _count(first, last, blocks, positions, order, starts, bins, reach, cell, cutoff2, degree, coincident):
-    """Of the particles in some blocks of bins: number of neighbours, and of those at no distance."""
+def _count(first, last, blocks, bins, degree, coincident):
+    """Of the particles in some blocks of bins: number of neighbours, and of those at no distance.
+
+    Reads   bins.
+    Writes  degree and coincident (N,).
+    One call is a range of blocks of bins.
+    """
+    positions, order, starts, cutoff2 = bins.positions, bins.order, bins.starts, bins.cutoff2
     n_bins = len(starts) - 1
     for home in range(n_bins * first // blocks, n_bins * last // blocks):
-        x, y, z, u, v, w, _, _ = _around(home, positions, order, starts, bins, reach, cell)
+        x, y, z, u, v, w, _, _ = _around(home, bins)
         for slot in range(starts[home], starts[home + 1]):
             a, b, c = positions[slot, 0], positions[slot, 1], positions[slot, 2]
             near, same = 0, 0
@@ -98,11 +116,17 @@ def _count(first, last, blocks, positions, order, starts, bins, reach, cell, cut
 
 
 @njit(nogil=True, fastmath={"nnan", "nsz", "reassoc"})  # so that the minimum is taken of several at once
-def _nearest(first, last, blocks, positions, order, starts, bins, reach, cell, cutoff2, degree, least):
-    """Of the particles in some blocks of bins: number of neighbours and squared distance of the nearest."""
+def _nearest(first, last, blocks, bins, degree, least):
+    """Of the particles in some blocks of bins: number of neighbours and squared distance of the nearest.
+
+    Reads   bins.
+    Writes  degree and least (N,); inf where there is none within the cutoff.
+    One call is a range of blocks of bins.
+    """
+    positions, order, starts, cutoff2 = bins.positions, bins.order, bins.starts, bins.cutoff2
     n_bins = len(starts) - 1
     for home in range(n_bins * first // blocks, n_bins * last // blocks):
-        x, y, z, u, v, w, _, own = _around(home, positions, order, starts, bins, reach, cell)
+        x, y, z, u, v, w, _, own = _around(home, bins)
         squared = np.empty(len(x))
         for slot in range(starts[home], starts[home + 1]):
             _distances(positions[slot], x, y, z, u, v, w, squared)
@@ -115,11 +139,17 @@ def _nearest(first, last, blocks, positions, order, starts, bins, reach, cell, c
 
 
 @njit(nogil=True)
-def _fill(first, last, blocks, positions, order, starts, bins, reach, cell, cutoff2, begin, edges, vectors):
-    """Write the edges of the same particles, those of particle i from ``begin[i]`` on."""
+def _fill(first, last, blocks, bins, begin, edges, vectors):
+    """Write the edges of the same particles, those of particle i from ``begin[i]`` on.
+
+    Reads   bins, begin (N,).
+    Writes  edges (2, E), source and destination, and vectors (E, 3).
+    One call is a range of blocks of bins.
+    """
+    positions, order, starts, cutoff2 = bins.positions, bins.order, bins.starts, bins.cutoff2
     n_bins = len(starts) - 1
     for home in range(n_bins * first // blocks, n_bins * last // blocks):
-        x, y, z, u, v, w, who, own = _around(home, positions, order, starts, bins, reach, cell)
+        x, y, z, u, v, w, who, own = _around(home, bins)
         squared, chosen = np.empty(len(who)), np.empty(len(who) + 1, dtype=np.int64)
         for slot in range(starts[home], starts[home + 1]):
             a, b, c = positions[slot, 0], positions[slot, 1], positions[slot, 2]
@@ -150,16 +180,17 @@ def _distances(place, x, y, z, u, v, w, squared):
 
 
 @njit(nogil=True)
-def _around(home, positions, order, starts, bins, reach, cell):
+def _around(home, bins):
     """Positions (x, y, z), shifts of the image (u, v, w) and numbers of the particles in the bins around; and
     where among them those of the bin itself begin.
     """
-    p, q, r = home // (bins[1] * bins[2]), home // bins[2] % bins[1], home % bins[2]
+    positions, order, starts, number, reach, cell, _ = bins
+    p, q, r = home // (number[1] * number[2]), home // number[2] % number[1], home % number[2]
     n = 0
     for i in range(p - reach[0], p + reach[0] + 1):
         for j in range(q - reach[1], q + reach[1] + 1):
             for k in range(r - reach[2], r + reach[2] + 1):
-                near = (i % bins[0] * bins[1] + j % bins[1]) * bins[2] + k % bins[2]
+                near = (i % number[0] * number[1] + j % number[1]) * number[2] + k % number[2]
                 n += starts[near + 1] - starts[near]
     x, y, z, u, v, w = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     who = np.empty(n, dtype=np.int64)
@@ -167,8 +198,8 @@ def _around(home, positions, order, starts, bins, reach, cell):
     for i in range(p - reach[0], p + reach[0] + 1):
         for j in range(q - reach[1], q + reach[1] + 1):
             for k in range(r - reach[2], r + reach[2] + 1):
-                near = (i % bins[0] * bins[1] + j % bins[1]) * bins[2] + k % bins[2]
-                a, b, c = i // bins[0], j // bins[1], k // bins[2]
+                near = (i % number[0] * number[1] + j % number[1]) * number[2] + k % number[2]
+                a, b, c = i // number[0], j // number[1], k // number[2]
                 if i == p and j == q and k == r:
                     own = at
                 for slot in range(starts[near], starts[near + 1]):
