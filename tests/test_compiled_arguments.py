@@ -14,10 +14,8 @@ MOST = 8
 MORE = {
     "neighbours/cell_kernels.py:count": 10,
     "neighbours/cell_kernels.py:fill": 13,
-    "nn/kernels/cpu/geometry.py:_geometry": 14,
     "nn/kernels/cpu/radial.py:dense": 10,
     "nn/kernels/cpu/radial.py:inner_backward": 12,
-    "nn/kernels/cpu/slots.py:_place": 9,
     "nn/kernels/cpu/tiles.py:backward": 19,
     "nn/kernels/cpu/tiles.py:forward": 12,
     "nn/kernels/triton/templates/radial.py:radial_input": 11,

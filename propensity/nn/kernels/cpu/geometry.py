@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,6 +38,28 @@ class CPUGeometry:
         return Edges(slots.node, slots.start, slots.source, slots.live, harmonics, basis)
 
 
+class _Vectors(NamedTuple):
+    """Vectors of the edges, and the slots they go to."""
+
+    of_edge: np.ndarray  # (E, 3), in the unit of length
+    edge_of_slot: np.ndarray  # (slot rows · LANES), 0 where idle
+    live: np.ndarray  # (slot rows,), lanes that hold an edge, one bit each
+
+
+class _Radius(NamedTuple):
+    """Where the basis ends, in the unit of length, and whether harmonics go to zero there."""
+
+    cutoff: float
+    smooth: bool
+
+
+class _Ladder(NamedTuple):
+    """Y_{l+1} = Σ value · Y_l · Y_1, l by l."""
+
+    places: np.ndarray  # (terms, 3), harmonic out, of l and of 1
+    values: np.ndarray  # (terms,)
+
+
 def geometry_of(slots: Slots, vectors: torch.Tensor, radial: Any, l_max: int) -> CPUGeometry:
     """Geometry of edges (E, 3); differentiable, in more memory and time, where a gradient is wanted."""
     if vectors.requires_grad and torch.is_grad_enabled():
@@ -55,17 +77,11 @@ def geometry_of(slots: Slots, vectors: torch.Tensor, radial: Any, l_max: int) ->
     share(
         _geometry,
         blocks_of(n),
-        vectors.detach().contiguous().numpy(),
-        slots.edge_of_slot,
-        slots.live,
-        radial.cutoff,
-        radial.smooth,
-        places,
-        values.astype(harmonics.numpy().dtype),
-        n_y,
-        radial.n_basis,
-        harmonics.view(-1).numpy(),
-        basis.view(-1).numpy(),
+        _Vectors(vectors.detach().contiguous().numpy(), slots.edge_of_slot, slots.live),
+        _Radius(radial.cutoff, radial.smooth),
+        _Ladder(places, values.astype(harmonics.numpy().dtype)),
+        harmonics.numpy(),
+        basis.numpy(),
     )
     return CPUGeometry(slots, harmonics, basis)
 
@@ -89,38 +105,27 @@ def _ladder(l_max: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @njit(nogil=True)
-def _geometry(
-    first,
-    last,
-    blocks,
-    vectors,
-    edge_of_slot,
-    live,
-    cutoff,
-    smooth,
-    places,
-    values,
-    n_y,
-    n_basis,
-    harmonics,
-    basis,
-):
+def _geometry(first, last, blocks, vectors, radius, ladder, harmonics_out, basis_out):
     """Harmonics, by the ladder Y_{l+1} = Σ value · Y_l · Y_1, and Bessel functions of the edges of slot rows.
 
-    Reads   vectors (E, 3), edge_of_slot and live bits of the slots, places and values of the ladder.
-    Writes  harmonics (slot rows, n_y, LANES) and basis (slot rows, n_basis, LANES).
+    Reads   vectors, radius, ladder.
+    Writes  harmonics_out (slot rows, n_y, LANES) and basis_out (slot rows, n_basis, LANES).
     One call is a range of blocks of slot rows.
     """
-    n_rows = len(live)
+    of_edge, edge_of_slot, live = vectors
+    cutoff, smooth = radius
+    places, values = ladder
+    n_rows, n_y, n_basis = len(live), harmonics_out.shape[1], basis_out.shape[1]
+    harmonics, basis = harmonics_out.reshape(-1), basis_out.reshape(-1)
     for row in range(n_rows * first // blocks, n_rows * last // blocks):
         y = row * n_y * LANES
         harmonics[y : y + n_y * LANES] = 0
         for lane in range(LANES):
             edge = edge_of_slot[row * LANES + lane]
             x0, x1, x2 = (
-                np.float64(vectors[edge, 0]),
-                np.float64(vectors[edge, 1]),
-                np.float64(vectors[edge, 2]),
+                np.float64(of_edge[edge, 0]),
+                np.float64(of_edge[edge, 1]),
+                np.float64(of_edge[edge, 2]),
             )
             r = math.sqrt(x0 * x0 + x1 * x1 + x2 * x2)
             if live[row] >> lane & 1:
@@ -144,7 +149,7 @@ def _geometry(
         for lane in range(LANES * smooth):
             edge, square = edge_of_slot[row * LANES + lane], 0.0
             for k in range(3):
-                square += np.float64(vectors[edge, k]) ** 2
+                square += np.float64(of_edge[edge, k]) ** 2
             x = math.sqrt(square) / cutoff
             height = 1 - 28 * x**6 + 48 * x**7 - 21 * x**8 if x < 1 else 0.0
             for k in range(n_y):

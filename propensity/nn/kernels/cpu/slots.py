@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -20,9 +20,25 @@ from propensity.simd import LANES
 WINDOW = 16384
 
 
+class _Arrays(NamedTuple):
+    """Arrays of :class:`Slots`, to be filled."""
+
+    node: np.ndarray  # (tiles · LANES), filled with N
+    start: np.ndarray  # (tiles + 1,)
+    source: np.ndarray  # (slot rows · LANES)
+    live: np.ndarray  # (slot rows,)
+    edge_of_slot: np.ndarray  # (slot rows · LANES)
+
+
 @njit(nogil=True)
-def _place(source, destination, order, degree, node, start, slot_source, edge_of_slot, live):
-    """Fill the arrays of :class:`Slots`; ``order`` lists particles tile by tile."""
+def _place(source, destination, order, degree, slots):
+    """Put every edge into a slot.
+
+    Reads   source and destination (E,); order (N,), particles tile by tile; degree (N,).
+    Writes  slots.
+    One call is all edges.
+    """
+    node, start, slot_source, live, edge_of_slot = slots
     place = np.empty(len(order), np.int64)
     for k in range(len(order)):
         place[order[k]] = k
@@ -132,5 +148,6 @@ def make_slots(edge_index: torch.Tensor, n_nodes: int) -> Slots:
     node = np.full(tiles * LANES, n_nodes)
     start, live = np.zeros(tiles + 1, np.int64), np.zeros(n_rows, np.uint16)
     slot_source, edge_of_slot = np.zeros((2, n_rows * LANES), np.int64)
-    _place(source, destination, order, degree, node, start, slot_source, edge_of_slot, live)
-    return Slots(n_nodes, len(source), node, start, slot_source, live, edge_of_slot)
+    arrays = _Arrays(node, start, slot_source, live, edge_of_slot)
+    _place(source, destination, order, degree, arrays)
+    return Slots(n_nodes, len(source), *arrays)
