@@ -14,10 +14,6 @@ MOST = 8
 MORE = {
     "neighbours/cell_kernels.py:count": 10,
     "neighbours/cell_kernels.py:fill": 13,
-    "nn/kernels/cpu/radial.py:dense": 10,
-    "nn/kernels/cpu/radial.py:inner_backward": 12,
-    "nn/kernels/cpu/tiles.py:backward": 19,
-    "nn/kernels/cpu/tiles.py:forward": 12,
     "nn/kernels/triton/templates/radial.py:radial_input": 11,
     "nn/kernels/triton/templates/radial.py:radial_statistics": 10,
     "physics/cage_kernels.py:_advance": 15,

@@ -18,9 +18,17 @@ from torch.nn.functional import pad
 from propensity.nn.kernels.cpu import radial as cpu_radial
 from propensity.nn.kernels.cpu import tiles as cpu_tiles
 from propensity.nn.kernels.cpu.geometry import CPUGeometry
-from propensity.nn.kernels.cpu.radial import Radial
+from propensity.nn.kernels.cpu.radial import InnerGradients, Linear, Norm, Radial
 from propensity.nn.kernels.cpu.rows import groups, padded, row_function, sum_offsets
-from propensity.nn.kernels.cpu.tiles import Product
+from propensity.nn.kernels.cpu.tiles import (
+    After,
+    Back,
+    Convolution,
+    EdgeGradients,
+    ParameterGradients,
+    Passed,
+    Product,
+)
 from propensity.nn.layout import ConvolutionLayout
 from propensity.simd import LANES
 from propensity.threads import blocks_of, share
@@ -56,8 +64,9 @@ def radial_of(
     inner, inner_bias, gamma, beta, outer, outer_bias = (p.detach() for p in parameters)
     scale = gamma * moments[1]
     shift = beta - moments[0] * scale
-    arrays = inner.t(), inner_bias, scale / keep, shift / keep, outer.t(), outer_bias
-    return Radial(kept, *(t.contiguous().numpy() for t in arrays))
+    tensors = inner.t(), inner_bias, scale / keep, shift / keep, outer.t(), outer_bias
+    arrays = [t.contiguous().numpy() for t in tensors]
+    return Radial(kept, Linear(*arrays[:2]), *arrays[2:4], Linear(*arrays[4:]))
 
 
 @lru_cache(maxsize=256)
@@ -94,13 +103,9 @@ def forward(
     share(
         cpu_tiles.forward,
         blocks_of(geometry.slots.tiles),
-        geometry.edges,
-        radial,
-        _product(layout, "forward", list(mix)),
+        Convolution(geometry.edges, radial, _product(layout, "forward", list(mix))),
         features.numpy(),
-        residual,
-        scale.numpy(),
-        shift.numpy(),
+        After(residual, scale.numpy(), shift.numpy()),
         sums.numpy(),
         out.numpy(),
     )
@@ -150,6 +155,7 @@ class Convolve(torch.autograd.Function):
         columns = features.shape[1] if wants_scalars else wide if wants_hidden else 0
         edges, product = geometry.edges, _product(layout, "backward", mix)
         radial = radial_of(tuple(parameters[:6]), ctx.moments, ctx.kept, ctx.keep)
+        moments = ctx.moments.numpy()
         for_harmonics = product.functions
         if wants_harmonics:
             for_harmonics = _functions(layout, "harmonics", 8 * inner.element_size())
@@ -164,20 +170,11 @@ class Convolve(torch.autograd.Function):
         share(
             cpu_tiles.backward,
             blocks,
-            edges,
-            radial,
-            product,
-            for_harmonics,
-            outer.contiguous().numpy(),
-            ctx.moments.numpy(),
-            radial.scale.dtype.type(1 / ctx.keep),
-            features.numpy(),
-            sums.numpy(),
-            grad_table.numpy(),
-            grad_edges.numpy(),
-            grad_units.numpy(),
-            grad_harmonics.view(-1).numpy(),
-            *(part.numpy() for part in parts),
+            Convolution(edges, radial, product),
+            Back(for_harmonics, outer.contiguous().numpy(), moments, radial.scale.dtype.type(1 / ctx.keep)),
+            Passed(features.numpy(), sums.numpy(), grad_table.numpy()),
+            EdgeGradients(grad_edges.numpy(), grad_units.numpy(), grad_harmonics.view(-1).numpy()),
+            ParameterGradients(*(part.numpy() for part in parts)),
         )
         grad_features = features.new_zeros(slots.n_nodes, columns)
         if columns:
@@ -197,12 +194,8 @@ class Convolve(torch.autograd.Function):
             edges,
             radial,
             inner.contiguous().numpy(),
-            ctx.moments.numpy(),
-            gamma.numpy(),
-            means.numpy(),
-            grad_units.numpy(),
-            grad_basis.view(-1).numpy(),
-            inners.numpy(),
+            Norm(moments, gamma.numpy(), means.numpy()),
+            InnerGradients(grad_units.numpy(), grad_basis.view(-1).numpy(), inners.numpy()),
         )
         grad_inner, grad_outer = inners.sum(0).view(hidden, -1), grad_outer.view(-1, hidden + 1)
         return (

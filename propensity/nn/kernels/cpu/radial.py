@@ -10,8 +10,8 @@ letter       meaning                                                shape
 basis        Bessel functions of the edges of a slot row            (n_basis,)
 x            hidden units before batch norm                         (hidden,)
 u            after batch norm, ReLU and dropout                     (hidden,)
-inner        first layer of the MLP, with ``inner_bias``            (n_basis, hidden)
-outer        last layer of the MLP, with ``outer_bias``             (hidden, n_comb)
+inner        first layer of the MLP                                 (n_basis, hidden)
+outer        last layer of the MLP                                  (hidden, n_comb)
 at, to       where a matrix or its result begins in a flat array
 ===========  =====================================================  ==================
 """
@@ -56,16 +56,37 @@ class Edges(NamedTuple):
     basis: np.ndarray  # (slot rows · n_basis · LANES)
 
 
+class Linear(NamedTuple):
+    """One layer of an MLP."""
+
+    matrix: np.ndarray  # (inputs, outputs)
+    bias: np.ndarray  # (outputs,)
+
+
 class Radial(NamedTuple):
-    """Radial MLP: relu(outer · kept(scale · relu(inner · basis + inner_bias) + shift) + outer_bias)."""
+    """Radial MLP: relu(outer(kept(scale · relu(inner(basis)) + shift)))."""
 
     kept: np.ndarray  # (slot rows · hidden): lanes that dropout keeps, one bit each
-    inner: np.ndarray  # (n_basis, hidden)
-    inner_bias: np.ndarray
-    scale: np.ndarray  # batch norm and dropout's 1/keep in one
-    shift: np.ndarray
-    outer: np.ndarray  # (hidden, n_comb)
-    outer_bias: np.ndarray
+    inner: Linear  # n_basis to hidden
+    scale: np.ndarray  # (hidden,), batch norm and dropout's 1/keep in one
+    shift: np.ndarray  # (hidden,)
+    outer: Linear  # hidden to n_comb
+
+
+class Norm(NamedTuple):
+    """Batch norm of the hidden units, to go back through."""
+
+    moments: np.ndarray  # (2, hidden), mean and 1/σ
+    gamma: np.ndarray  # (hidden,), weight
+    means: np.ndarray  # (2, hidden), what it takes away: mean gradient, and that along the normalised units
+
+
+class InnerGradients(NamedTuple):
+    """Gradients around the first layer."""
+
+    units: np.ndarray  # (slot rows · hidden · LANES), read: of the hidden units after batch norm
+    basis: np.ndarray  # (slot rows · n_basis · LANES), or empty
+    inner: np.ndarray  # (blocks, hidden · (n_basis + 1)), of the layer with its bias
 
 
 @njit
@@ -77,11 +98,12 @@ def scratch(vectors, like):
 
 
 @njit
-def dense(matrix, bias, vectors, at, n_in, first, last, out, to, relu):
+def dense(layer, vectors, at, first, last, out, to, relu):
     """Write bias + Σ_k matrix[k, o] · vectors[at + k] for first ≤ o < last, to vectors ``to`` + o of
     ``out``.
     """
-    width = matrix.shape[1]
+    matrix, bias = layer
+    n_in, width = matrix.shape
     flat = matrix.reshape(-1)
     o = first
     while o < last:
@@ -197,8 +219,8 @@ def hidden_units(radial, basis, row, x, at, u, to):
     """Hidden units of a slot row before batch norm, vectors ``at``.. of x, and after dropout, ``to``.. of
     u.
     """
-    n_basis, hidden = radial.inner.shape
-    dense(radial.inner, radial.inner_bias, basis, row * n_basis, n_basis, 0, hidden, x, at, True)
+    n_basis, hidden = radial.inner.matrix.shape
+    dense(radial.inner, basis, row * n_basis, 0, hidden, x, at, True)
     for h in range(hidden):
         value = fma(spread(radial.scale, h), load(x, (at + h) * LANES), spread(radial.shift, h))
         store(u, (to + h) * LANES, where_bits(radial.kept[row * hidden + h], value))
@@ -219,13 +241,13 @@ def moments(first, last, blocks, edges, radial, centre, partial):
     Writes  partial (blocks, 2·hidden).
     One lane is one edge; one call is a range of blocks of slot rows.
     """
-    n_basis, hidden = radial.inner.shape
+    n_basis, hidden = radial.inner.matrix.shape
     x, total = scratch(hidden, centre), scratch(2 * hidden, centre)
     n_rows = len(edges.live)
     for block in range(first, last):
         total[:] = 0
         for row in range(n_rows * block // blocks, n_rows * (block + 1) // blocks):
-            dense(radial.inner, radial.inner_bias, edges.basis, row * n_basis, n_basis, 0, hidden, x, 0, True)
+            dense(radial.inner, edges.basis, row * n_basis, 0, hidden, x, 0, True)
             for h in range(hidden):
                 away = where_bits(edges.live[row], add(load(x, h * LANES), splat(x, -centre[h])))
                 store(total, h * LANES, add(load(total, h * LANES), away))
@@ -235,22 +257,20 @@ def moments(first, last, blocks, edges, radial, centre, partial):
 
 
 @njit(nogil=True)
-def inner_backward(
-    first, last, blocks, edges, radial, weight, moments, gamma, means, grad_units, grad_basis, grad_inner
-):
+def inner_backward(first, last, blocks, edges, radial, weight, norm, gradients):
     """From the gradient of the hidden units after batch norm to that of the first layer and, unless empty, of
     the basis.
 
-    Reads   edges, radial, weight (hidden, n_basis), first layer; moments (2, hidden); gamma (hidden,), the
-            weight of the batch norm; means (2, hidden), what its statistics take away: the mean gradient, and
-            the mean along the normalised units; grad_units.
-    Writes  grad_basis, unless empty, and grad_inner, block by block.
+    Reads   edges, radial, weight (hidden, n_basis), first layer; norm; gradients.units.
+    Writes  gradients.basis, unless empty, and gradients.inner, block by block.
     One lane is one edge; one call is a range of blocks of slot rows.
     """
-    n_basis, hidden = radial.inner.shape
+    moments, gamma, means = norm
+    grad_units, grad_basis, grad_inner = gradients
+    n_basis, hidden = radial.inner.matrix.shape
     x, v = scratch(hidden, gamma), scratch(ROWS * hidden, gamma)
     total = scratch(hidden * (n_basis + 1), gamma)
-    none = np.zeros(n_basis, gamma.dtype)
+    back = Linear(weight, np.zeros(n_basis, gamma.dtype))
     n_rows = len(edges.live)
     for block in range(first, last):
         total[:] = 0
@@ -258,18 +278,7 @@ def inner_backward(
         for row in range(n_rows * block // blocks, end, ROWS):
             n = min(ROWS, end - row)
             for r in range(n):
-                dense(
-                    radial.inner,
-                    radial.inner_bias,
-                    edges.basis,
-                    (row + r) * n_basis,
-                    n_basis,
-                    0,
-                    hidden,
-                    x,
-                    0,
-                    True,
-                )
+                dense(radial.inner, edges.basis, (row + r) * n_basis, 0, hidden, x, 0, True)
                 for h in range(hidden):
                     unit = load(x, h * LANES)
                     along = mul(add(unit, splat(x, -moments[0, h])), splat(x, moments[1, h]))
@@ -278,17 +287,6 @@ def inner_backward(
                     value = where_bits(edges.live[row + r], where_positive(unit, value))
                     store(v, (r * hidden + h) * LANES, value)
                 if len(grad_basis) > 0:
-                    dense(
-                        weight,
-                        none,
-                        v,
-                        r * hidden,
-                        hidden,
-                        0,
-                        n_basis,
-                        grad_basis,
-                        (row + r) * n_basis,
-                        False,
-                    )
+                    dense(back, v, r * hidden, 0, n_basis, grad_basis, (row + r) * n_basis, False)
             add_outer(n, v, 0, hidden, edges.basis, row * n_basis, n_basis, total)
         collect(total, grad_inner[block])

@@ -35,7 +35,17 @@ from typing import NamedTuple
 import numpy as np
 
 from propensity.compiling import njit
-from propensity.nn.kernels.cpu.radial import ROWS, add_outer, collect, dense, hidden_units, scratch
+from propensity.nn.kernels.cpu.radial import (
+    ROWS,
+    Edges,
+    Linear,
+    Radial,
+    add_outer,
+    collect,
+    dense,
+    hidden_units,
+    scratch,
+)
 from propensity.simd import (
     LANES,
     add,
@@ -64,17 +74,66 @@ class Product(NamedTuple):
     mix: np.ndarray  # mixing matrices over √rows, flat
 
 
+class Convolution(NamedTuple):
+    """What one convolution reads beside the features."""
+
+    edges: Edges
+    radial: Radial
+    product: Product
+
+
+class After(NamedTuple):
+    """What follows the mixing: scale · (mixed sums + residual · hidden features) + shift."""
+
+    residual: bool
+    scale: np.ndarray  # (dim_out padded,)
+    shift: np.ndarray  # (dim_out padded,)
+
+
+class Back(NamedTuple):
+    """What going back reads beside the convolution."""
+
+    harmonics_functions: np.ndarray  # of :mod:`cpu_rows`, for the gradient of the harmonics
+    weight: np.ndarray  # (n_comb, hidden), last layer of the radial MLP
+    moments: np.ndarray  # (2, hidden), mean and 1/σ of its batch norm
+    keep: float  # dropout's 1/keep
+
+
+class Passed(NamedTuple):
+    """What went forward, and what comes back."""
+
+    features: np.ndarray  # (N + 1, F)
+    sums: np.ndarray  # (tiles · n_sums · LANES), over neighbours
+    grad: np.ndarray  # (N + 1, dim_out padded), gradient of the mixed features
+
+
+class EdgeGradients(NamedTuple):
+    """Gradients slot by slot."""
+
+    features: np.ndarray  # (slots, columns wanted), of h_j
+    units: np.ndarray  # (slot rows · hidden · LANES), of the hidden units after batch norm
+    harmonics: np.ndarray  # (slot rows · n_y · LANES), or empty
+
+
+class ParameterGradients(NamedTuple):
+    """Gradients of the parameters, block by block."""
+
+    mix: np.ndarray  # (blocks, ·), of the mixing matrices
+    outer: np.ndarray  # (blocks, n_comb · (hidden + 1)), of the last layer with its bias
+    norm: np.ndarray  # (blocks, 2 · hidden), of bias and weight of the batch norm
+
+
 @njit(nogil=True)
-def forward(first, last, blocks, edges, radial, product, features, residual, scale, shift, sums, out):
+def forward(first, last, blocks, convolution, features, after, sums, out):
     """Convolve the tiles first, first + blocks, ..; then first + 1, first + 1 + blocks, ..; up to ``last``.
 
-    Reads   edges, radial, product, features (N+1, F): hidden features, then scalars, each padded to whole
-            vectors; scale and shift (dim_out padded,).
-    Writes  out (N+1, ≥ dim_out padded): scale · (mixed sums + ``residual`` · hidden features) + shift;
-            sums (tiles · n_sums · LANES), unless empty: the sums over neighbours.
+    Reads   convolution, after; features (N+1, F): hidden ones, then scalars, each padded to whole vectors.
+    Writes  out (N+1, ≥ dim_out padded); sums (tiles · n_sums · LANES), unless empty: those over neighbours.
     One lane is one particle; one call is every so-manyth tile.
     """
-    n_f, hidden, n_comb = features.shape[1], len(radial.inner_bias), len(radial.outer_bias)
+    edges, radial, product = convolution
+    residual, scale, shift = after
+    n_f, hidden, n_comb = features.shape[1], len(radial.inner.bias), len(radial.outer.bias)
     n_y = (product.l_max + 1) ** 2
     width = len(scale)
     flat_features, flat_out = features.reshape(-1), out.reshape(-1)
@@ -99,18 +158,8 @@ def forward(first, last, blocks, edges, radial, product, features, residual, sca
                     hidden_units(radial, edges.basis, row + r, x, 0, u, r * hidden)
                 for g in range(len(product.functions)):
                     for r in range(n):
-                        dense(
-                            radial.outer,
-                            radial.outer_bias,
-                            u,
-                            r * hidden,
-                            hidden,
-                            product.weights[g],
-                            product.weights[g + 1],
-                            w,
-                            0,
-                            True,
-                        )
+                        first_weight, last_weight = product.weights[g], product.weights[g + 1]
+                        dense(radial.outer, u, r * hidden, first_weight, last_weight, w, 0, True)
                         call(
                             product.functions[g],
                             (h, edges.harmonics, w, total, w, w),
@@ -185,41 +234,23 @@ def _mix_backward(product, total, at, grad, g, grad_mix):
 
 
 @njit(nogil=True)
-def backward(
-    first,
-    last,
-    blocks,
-    edges,
-    radial,
-    product,
-    harmonics_functions,
-    weight,
-    moments,
-    keep,
-    features,
-    sums,
-    grad,
-    grad_edges,
-    grad_units,
-    grad_harmonics,
-    grad_mix,
-    grad_outer,
-    grad_norm,
-):
+def backward(first, last, blocks, convolution, back, passed, of_edges, of_parameters):
     """Gradients of :func:`forward` for the same tiles, without residual, scale and shift.
 
-    Reads   what forward reads and its sums; grad (N+1, ·) of its mixed features; weight (n_comb, hidden), the
-            last layer of the radial MLP; moments (2, hidden), mean and 1/σ of its batch norm.
-    Writes  grad_edges (slots, columns wanted), the gradient of h_j slot by slot; grad_units, of the hidden
-            units after batch norm; grad_harmonics, of Y, unless empty; and, block by block, grad_mix, of the
-            mixing matrices, grad_outer, of the last layer with its bias, grad_norm, of bias and weight.
+    Reads   convolution, back, passed.
+    Writes  of_edges and, block by block, of_parameters.
     One lane is one particle, or one of its edges; one call is every so-manyth tile.
     """
-    n_f, hidden, n_comb = features.shape[1], len(radial.inner_bias), len(radial.outer_bias)
+    edges, radial, product = convolution
+    harmonics_functions, weight, moments, keep = back
+    features, sums, grad = passed
+    grad_edges, grad_units, grad_harmonics = of_edges
+    grad_mix, grad_outer, grad_norm = of_parameters
+    n_f, hidden, n_comb = features.shape[1], len(radial.inner.bias), len(radial.outer.bias)
     n_y = (product.l_max + 1) ** 2
     width, n_grad = grad.shape[1], grad_edges.shape[1]
     flat_features, flat_grad, flat_edges = features.reshape(-1), grad.reshape(-1), grad_edges.reshape(-1)
-    flat_weight_bias = np.zeros(hidden, features.dtype)
+    to_hidden = Linear(weight, np.zeros(hidden, features.dtype))
     h, gh = scratch(ROWS * n_f, features), scratch(ROWS * n_f, features)
     x, u = scratch(ROWS * hidden, features), scratch(ROWS * hidden, features)
     w, z, v = scratch(n_comb, features), scratch(ROWS * n_comb, features), scratch(hidden, features)
@@ -248,18 +279,8 @@ def backward(
                     store(gh, k * LANES, zero)
                 for k in range(len(product.functions)):
                     for r in range(n):
-                        dense(
-                            radial.outer,
-                            radial.outer_bias,
-                            u,
-                            r * hidden,
-                            hidden,
-                            product.weights[k],
-                            product.weights[k + 1],
-                            w,
-                            0,
-                            True,
-                        )
+                        first_weight, last_weight = product.weights[k], product.weights[k + 1]
+                        dense(radial.outer, u, r * hidden, first_weight, last_weight, w, 0, True)
                         place, y = r * n_f * LANES, (row + r) * n_y * LANES
                         call(
                             product.functions[k],
@@ -273,7 +294,7 @@ def backward(
                                 (place, y, 0, 0, y, 0),
                             )
                 for r in range(n):
-                    dense(weight, flat_weight_bias, z, r * n_comb, n_comb, 0, hidden, v, 0, False)
+                    dense(to_hidden, z, r * n_comb, 0, hidden, v, 0, False)
                     for k in range(hidden):
                         value = mul(splat(v, keep), load(v, k * LANES))
                         value = where_bits(radial.kept[(row + r) * hidden + k], value)
