@@ -218,30 +218,27 @@ def _restricted(
     structure: Structure, potential: str, temperature: float, steps: int, seed: int, radii: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Offset (R, N, 3), covariance (R, N, 3, 3) and error (R,)."""
-    from propensity.physics.cage_kernels import restricted_dynamics
+    from propensity.physics.cage_kernels import BLOCKS, Motion, Pairs, Replicas, restricted_dynamics
 
     n, walls = len(structure), len(radii)
-    near, far = _half_lists(structure, max(radii))
+    table = _pair_rows(potential)
+    near, far = (Pairs(*lists, structure.types, table) for lists in _half_lists(structure, max(radii)))
     d = np.zeros(n * 3 * LANES, dtype=np.float32)
     noise = np.random.default_rng(seed)
     v = (noise.standard_normal(len(d)) * math.sqrt(temperature)).astype(np.float32)
-    sums = np.zeros(n * 9 * LANES, dtype=np.float32)
+    f, sums = np.zeros((BLOCKS, len(d)), dtype=np.float32), np.zeros(n * 9 * LANES, dtype=np.float32)
     keep = math.exp(-FRICTION * TIME_STEP)
     amplitude = math.sqrt(3 * temperature * (1 - keep**2))  # a uniform number has variance ⅓
     lanes = np.repeat(radii, LANES // walls).astype(np.float32)
     count = restricted_dynamics(
         near,
         far,
-        structure.types,
-        _pair_rows(potential),
-        d,
-        v,
-        sums,
+        Replicas(d, v, f, sums),
+        Motion(TIME_STEP, keep, amplitude, lanes, STIFFNESS, int(noise.integers(2**31))),
         steps=steps,
         skip=SKIP,
         every=EVERY,
         outer=OUTER,
-        motion=(TIME_STEP, keep, amplitude, lanes, STIFFNESS, int(noise.integers(2**31))),
     )
     moments = sums.reshape(n, 9, walls, -1).transpose(2, 0, 1, 3).astype(np.float64) / count
     error = np.sqrt(moments[:, :, :3].var(axis=3, ddof=1).mean(axis=(1, 2)) / (LANES // walls))

@@ -1,15 +1,23 @@
 """Steps of the restricted dynamics: 16 replicas of one structure side by side, lane by lane.
 
-Symbols: ``d`` displacements from the inherent positions and ``v`` velocities, flat arrays of (N, 3, 16) in
-float32; ``f`` forces, (BLOCKS, N·3·16), whose sum over blocks counts, since each block writes its own; a pair
-(i, j) is listed once, with the vector R_j − R_i between inherent positions.
+Symbols (flat arrays in float32)
+--------------------------------
+======  ===============================================================  ================
+letter  meaning                                                          shape
+======  ===============================================================  ================
+d       displacements from the inherent positions                        (N, 3, 16)
+v       velocities                                                       (N, 3, 16)
+f       forces, whose sum over blocks counts: each block writes its own  (BLOCKS, N·3·16)
+sums    of displacements and of their products xx yy zz xy xz yz         (N, 9, 16)
+i, j    a pair of particles, which is listed once
+======  ===============================================================  ================
 """
 
 # mypy: disable-error-code="misc, no-untyped-def, call-arg, type-arg"
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,49 +27,78 @@ from propensity.simd import LANES, add, fma, load, mul, splat, store
 from propensity.threads import share
 
 ROW = 3 * LANES
-Lists = tuple[np.ndarray, np.ndarray, np.ndarray]
 #: Particles are cut into so many parts, on as many threads at most; fixed, so that sums never depend on them.
 BLOCKS = 4
 
 
+class Pairs(NamedTuple):
+    """Pairs of particles, each once, and what acts between them."""
+
+    start: np.ndarray  # (N + 1,), first pair of each particle i
+    other: np.ndarray  # (M,), its j
+    vectors: np.ndarray  # (M, 3), R_j − R_i between inherent positions
+    types: np.ndarray  # (N,), species 0 or 1
+    table: np.ndarray  # (4 · 5), squared cut, σ², 6·4ε, 12·4ε and slope of AA, AB, BA, BB
+
+
+class Replicas(NamedTuple):
+    """State of the replicas: see the symbols."""
+
+    d: np.ndarray
+    v: np.ndarray
+    f: np.ndarray
+    sums: np.ndarray
+
+
+class Motion(NamedTuple):
+    """How replicas move, in Lennard-Jones units."""
+
+    time_step: float
+    keep: float  # what friction leaves of a velocity
+    amplitude: float  # of the noise
+    radius: np.ndarray  # (16,), of each lane's wall
+    stiffness: float  # of the walls
+    seed: int
+
+
 def restricted_dynamics(
-    near: Lists,
-    far: Lists,
-    types: np.ndarray,
-    pairs: np.ndarray,
-    d: np.ndarray,
-    v: np.ndarray,
-    sums: np.ndarray,
+    near: Pairs,
+    far: Pairs,
+    replicas: Replicas,
+    motion: Motion,
     *,
     steps: int,
     skip: int,
     every: int,
     outer: int,
-    motion: tuple[Any, ...],
 ) -> int:
-    """Advance ``d`` and ``v``; of the steps after ``skip`` every ``every``-th enters ``sums`` (N, 9, 16).
+    """Advance the replicas; of the steps after ``skip`` every ``every``-th enters their sums.
 
-    Lists are start (N + 1,), other (M,) and vectors (M, 3).  Forces of the pairs ``far`` act every
-    ``outer``-th step, ``outer``-fold (M. Tuckerman, B. J. Berne and G. J. Martyna, J. Chem. Phys. 97, 1990
-    (1992)): they change slowly and are the most.  ``motion``: time step, what friction leaves of a velocity,
-    amplitude of the noise, radius of each lane's wall, its stiffness, and seed.  Returns the number of
-    configurations in the sums.
+    Forces of the pairs ``far`` act every ``outer``-th step, ``outer``-fold (M. Tuckerman, B. J. Berne and
+    G. J. Martyna, J. Chem. Phys. 97, 1990 (1992)): they change slowly and are the most.  Returns the number
+    of configurations in the sums.
     """
-    f = np.zeros((BLOCKS, len(d)), dtype=np.float32)
     counted = 0
     for step in range(steps):
-        share(_forces, BLOCKS, *near, types, pairs, d, f, 1.0, True)
+        share(_forces, BLOCKS, near, replicas, 1.0, True)
         if step % outer == 0:
-            share(_forces, BLOCKS, *far, types, pairs, d, f, float(outer), False)
+            share(_forces, BLOCKS, far, replicas, float(outer), False)
         now = step >= skip and (step - skip) % every == 0
-        share(_advance, BLOCKS, d, v, f, sums, now, step, *motion)
+        share(_advance, BLOCKS, replicas, motion, step, now)
         counted += now
     return counted
 
 
 @njit(nogil=True)
-def _forces(first, last, blocks, start, other, vectors, types, pairs, d, f, scale, fresh):
-    """Add the forces of all pairs of some blocks, times ``scale``, to zero (``fresh``) or what is there."""
+def _forces(first, last, blocks, pairs, replicas, scale, fresh):
+    """Add the forces of all pairs of some blocks, times ``scale``, to zero (``fresh``) or what is there.
+
+    Reads   pairs, replicas.d.
+    Writes  replicas.f.
+    One lane is one replica; one call is a range of blocks of particles.
+    """
+    start, other, vectors, types, table = pairs
+    d, f = replicas.d, replicas.f
     n = len(types)
     factor = splat(d, np.float32(scale))
     for block in range(first, last):
@@ -78,7 +115,7 @@ def _forces(first, last, blocks, start, other, vectors, types, pairs, d, f, scal
                 x = subtract(add(splat(d, vectors[k, 0]), load(d, b)), xi)
                 y = subtract(add(splat(d, vectors[k, 1]), load(d, b + LANES)), yi)
                 z = subtract(add(splat(d, vectors[k, 2]), load(d, b + 2 * LANES)), zi)
-                w = pull(fma(x, x, fma(y, y, mul(z, z))), pairs, (2 * types[i] + types[j]) * 5)
+                w = pull(fma(x, x, fma(y, y, mul(z, z))), table, (2 * types[i] + types[j]) * 5)
                 w = mul(factor, w)
                 x, y, z = mul(w, x), mul(w, y), mul(w, z)
                 fx, fy, fz = add(fx, x), add(fy, y), add(fz, z)
@@ -91,10 +128,16 @@ def _forces(first, last, blocks, start, other, vectors, types, pairs, d, f, scal
 
 
 @njit(nogil=True)
-def _advance(first, last, blocks, d, v, f, sums, counts, step, dt, ou, amplitude, radius, stiffness, seed):
+def _advance(first, last, blocks, replicas, motion, step, counts):
     """Wall, kick, half a drift, friction and noise, half a drift of some blocks of particles, whose places
     enter the sums where ``counts``.
+
+    Reads   replicas, motion, step, which numbers the noise.
+    Writes  replicas.d, replicas.v and, where ``counts``, replicas.sums.
+    One lane is one replica; one call is a range of blocks of particles.
     """
+    d, v, f, sums = replicas
+    dt, ou, amplitude, radius, stiffness, seed = motion
     n = len(d) // ROW
     whole, half, keep = splat(d, np.float32(dt)), splat(d, np.float32(dt / 2)), splat(d, np.float32(ou))
     strength, minus = splat(d, np.float32(amplitude)), splat(d, np.float32(-1))
