@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from ase import Atoms
@@ -105,6 +105,15 @@ def rms_force(structure: Structure, potential: str = "lj/cut") -> float:
     return float(np.sqrt(np.square(forces).sum(axis=1).mean()))
 
 
+class _Neighbours(NamedTuple):
+    """Neighbours of each particle when the list was made, and species."""
+
+    start: np.ndarray  # (N + 1,), first neighbour of each particle
+    source: np.ndarray  # (E,), who it is
+    vectors: np.ndarray  # (E, 3), in σ, to it
+    types: np.ndarray  # (N,), 0 or 1
+
+
 class KobAndersen(Calculator):
     """Energy, its share of each particle and forces of the mixture in ε_AA and σ_AA; atomic number 1 is A and
     2 is B.
@@ -140,11 +149,8 @@ class KobAndersen(Calculator):
         share(
             _forces,
             blocks_of(n),
-            self._start,
-            self._source,
-            self._vectors,
+            self._near,
             positions - self._at,
-            self._types,
             self.pairs,
             forces,
             energies,
@@ -156,12 +162,12 @@ class KobAndersen(Calculator):
         return float(np.sqrt(np.square(positions - self._at).sum(axis=1).max()))
 
     def _list(self, atoms: Any) -> None:
-        self._types, self._at = atoms.numbers - 1, atoms.positions.copy()
-        structure = Structure(self._at, self._types, atoms.cell.array, atoms.pbc)
+        types, self._at = atoms.numbers - 1, atoms.positions.copy()
+        structure = Structure(self._at, types, atoms.cell.array, atoms.pbc)
         check_mixture(structure)
         edge_index, vectors = neighbour_list(structure, CUT * float(SIGMA.max()) + SKIN)
-        self._source, self._vectors = edge_index[0].numpy(), vectors.numpy()
-        self._start = np.searchsorted(edge_index[1].numpy(), np.arange(len(atoms) + 1))
+        start = np.searchsorted(edge_index[1].numpy(), np.arange(len(atoms) + 1))
+        self._near = _Neighbours(start, edge_index[0].numpy(), vectors.numpy(), types)
 
 
 def pair_table(force_shifted: bool) -> np.ndarray:
@@ -173,8 +179,14 @@ def pair_table(force_shifted: bool) -> np.ndarray:
 
 
 @njit(nogil=True)
-def _forces(first, last, blocks, start, source, vectors, step, types, pairs, forces, energies):  # type: ignore[no-untyped-def]
-    """Of the particles of some blocks: force on each, and half of the energy of its pairs."""
+def _forces(first, last, blocks, near, step, pairs, forces, energies):  # type: ignore[no-untyped-def]
+    """Of the particles of some blocks: force on each, and half of the energy of its pairs.
+
+    Reads   near; step (N, 3), how far each is from where it was then; pairs of :func:`pair_table`.
+    Writes  forces (N, 3) and energies (N,).
+    One call is a range of blocks of particles.
+    """
+    start, source, vectors, types = near
     n = len(types)
     for i in range(n * first // blocks, n * last // blocks):
         fx = fy = fz = energy = 0.0
