@@ -16,7 +16,6 @@ MORE = {
     "neighbours/cell_kernels.py:fill": 13,
     "nn/kernels/triton/templates/radial.py:radial_input": 11,
     "nn/kernels/triton/templates/radial.py:radial_statistics": 10,
-    "simulate/soft_spheres.py:dynamics": 14,
 }
 
 

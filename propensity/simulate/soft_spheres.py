@@ -10,7 +10,7 @@ v(r) = (σ_ij/r)¹² + c₀ + c₂(r/σ_ij)² + c₄(r/σ_ij)⁴ below 1.25 σ_i
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -21,6 +21,33 @@ CUT, NON_ADDITIVE = 1.25, 0.2
 C0, C2, C4 = -28.0 / CUT**12, 48.0 / CUT**14, -21.0 / CUT**16
 #: Range of the neighbour list beyond the largest cutoff.
 SKIN = 0.35
+
+
+class Spheres(NamedTuple):
+    """State, in units of the mean diameter, the mass and the energy of a pair."""
+
+    x: np.ndarray  # (N, 3), positions
+    v: np.ndarray  # (N, 3), velocities
+    box: np.ndarray  # (3,), lengths; the third is 1 in two dimensions
+    diameters: np.ndarray  # (N,)
+
+
+class Bath(NamedTuple):
+    """What holds the temperature, and exchanges diameters."""
+
+    first: float  # temperature at the start; 0: constant energy
+    last: float  # temperature at the end
+    tau: float  # damping time
+    swap_every: int  # steps between rounds of swaps, of as many pairs as there are particles; 0: none
+
+
+class Schedule(NamedTuple):
+    """Steps, and when something is recorded."""
+
+    steps: int
+    dt: float  # time step
+    frames: np.ndarray  # (F,), steps whose positions are kept
+    every: int  # steps between records of energies and virial
 
 
 def sizes(n: int, spread: float) -> np.ndarray:
@@ -197,16 +224,21 @@ def swaps(number, temperature, x, box, diameters, counts, listed, rng):  # type:
 
 
 @njit(cache=True, nogil=True)
-def dynamics(x, v, box, diameters, steps, dt, first, last, tau, swap_every, frames, every, most, rng):  # type: ignore[no-untyped-def]
-    """Velocity Verlet of unit masses; at constant temperature from ``first`` to ``last`` where these are
-    positive, with swaps of as many pairs as there are particles each ``swap_every`` steps (0: none).
+def dynamics(spheres, schedule, bath, most, rng):  # type: ignore[no-untyped-def]
+    """Velocity Verlet of unit masses, in a bath.
+
+    Reads   spheres, schedule, bath; ``most``, room for neighbours of a particle in the list.
+    Writes  x, v and diameters of the spheres.
+    One call is one run.
 
     Returns
     -------
-    frames (F, N, 3) at the steps ``frames``, and records (M, 3) of potential energy, kinetic energy and
-    virial each ``every`` steps; x, v and diameters are changed.  The flag says whether the
-    list was long enough.
+    Positions (F, N, 3) at the schedule's frames, and records (M, 3) of potential energy, kinetic energy and
+    virial each ``every`` steps.  The flag says whether the list was long enough.
     """
+    x, v, box, diameters = spheres
+    steps, dt, frames, every = schedule
+    first, last, tau, swap_every = bath
     n = len(x)
     dimension = 2 if box[2] == 1.0 and np.all(x[:, 2] == 0.0) else 3
     degrees = dimension * (n - 1)

@@ -67,9 +67,12 @@ class SwapEngine:
                 start, stop = leg.temperature or (0.0, 0.0)
                 every = SWAP_EVERY if leg.ensemble == "nvt" else 0
                 marks = np.array(leg.frames, dtype=np.int64)
-                how = (leg.steps, leg.timestep, start, stop, model.damping, every)
                 frames, records, fits = spheres.dynamics(
-                    x, v, box, sizes, *how, marks, leg.sample_every, room, _random(leg)
+                    spheres.Spheres(x, v, box, sizes),
+                    spheres.Schedule(leg.steps, leg.timestep, marks, leg.sample_every),
+                    spheres.Bath(start, stop, model.damping, every),
+                    room,
+                    _random(leg),
                 )
             if fits:
                 break
