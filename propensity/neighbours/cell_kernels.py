@@ -1,8 +1,8 @@
 """Triton kernels of the cell list, in float64: which pairs lie within the cutoff is decided as on a CPU.
 
-``frame`` holds the cell (9 numbers, rows are vectors), its inverse (9) and the squared cutoff.  There are
-``nx`` × ``ny`` × ``nz`` bins, at least three along each vector and each wider than the cutoff, so that a
-particle's neighbours lie in the 27 bins around it, each in one image.
+``frame`` holds the cell (9 numbers, rows are vectors), its inverse (9), the squared cutoff and the numbers of
+bins (3).  These are at least three along each vector and each wider than the cutoff, so that a particle's
+neighbours lie in the 27 bins around it, each in one image.
 
 Symbols
 -------
@@ -10,6 +10,7 @@ Symbols
 letter     meaning                                             shape
 =========  ==================================================  ==========
 n          particles
+nx, ny, nz bins along each cell vector                         one a kernel
 u, v, w    fractional coordinates                              one a thread
 a, b, c    their whole part, by which a particle is wrapped    one a thread
 dx, dy, dz shift of the image of each of the 27 bins           (32,)
@@ -21,14 +22,14 @@ import triton
 import triton.language as tl
 
 #: Compiled once for all sizes.
-_SIZES = ["n", "room", "nx", "ny", "nz"]
+_SIZES = ["n", "room"]
 
 
 @triton.jit(do_not_specialize=_SIZES)
-def place(positions, frame, wrapped, bin_of, n, nx, ny, nz, B: tl.constexpr):
+def place(positions, frame, wrapped, bin_of, n, B: tl.constexpr):
     """Positions wrapped into the cell, and the bin of each.
 
-    Reads   positions (n, 3), frame (19,).
+    Reads   positions (n, 3), frame (22,).
     Writes  wrapped (n, 3), bin_of (n,).
     One thread is one particle.
     """
@@ -46,6 +47,7 @@ def place(positions, frame, wrapped, bin_of, n, nx, ny, nz, B: tl.constexpr):
     tl.store(wrapped + at, x - _along(frame, 0, a, b, c), mask=inside)
     tl.store(wrapped + at + 1, y - _along(frame, 1, a, b, c), mask=inside)
     tl.store(wrapped + at + 2, z - _along(frame, 2, a, b, c), mask=inside)
+    nx, ny, nz = _bins(frame)
     # Rounding may put a fraction at 1 itself.
     i_x = tl.minimum(((u - a) * nx).to(tl.int32), nx - 1)
     i_y = tl.minimum(((v - b) * ny).to(tl.int32), ny - 1)
@@ -54,15 +56,16 @@ def place(positions, frame, wrapped, bin_of, n, nx, ny, nz, B: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=_SIZES)
-def count(positions, bin_of, order, starts, frame, counts, closest, nx, ny, nz, W: tl.constexpr):
+def count(positions, particles, starts, frame, counts, closest, W: tl.constexpr):
     """Number of neighbours of one particle and the least squared distance.
 
-    Reads   positions (n, 3), bin_of and order (n,), all sorted by bin; starts (bins + 1,), frame (19,).
+    Reads   positions (n, 3) and particles (2, n), bin and number of each, sorted by bin; starts (bins + 1,),
+            frame (22,).
     Writes  counts and closest (n,).
     One program is one particle, one element a bin around it and a candidate.
     """
     slot = tl.program_id(0).to(tl.int64)
-    begin, end, dx, dy, dz = _around(tl.load(bin_of + slot), starts, frame, nx, ny, nz)
+    begin, end, dx, dy, dz = _around(tl.load(particles + slot), starts, frame)
     cutoff2 = tl.load(frame + 18)
     most = tl.max(end - begin, axis=0)
     total = 0
@@ -73,40 +76,26 @@ def count(positions, bin_of, order, starts, frame, counts, closest, nx, ny, nz, 
         total += tl.sum(tl.sum(close.to(tl.int32), axis=1), axis=0)
         least = tl.minimum(least, tl.min(tl.min(tl.where(close, squared, cutoff2), axis=1), axis=0))
         k += W
-    node = tl.load(order + slot)
+    node = tl.load(particles + tl.num_programs(0) + slot)
     tl.store(counts + node, total)
     tl.store(closest + node, least)
 
 
 @triton.jit(do_not_specialize=_SIZES)
-def fill(
-    positions,
-    bin_of,
-    order,
-    starts,
-    frame,
-    counts,
-    ends,
-    edge_index,
-    vectors,
-    room,
-    nx,
-    ny,
-    nz,
-    W: tl.constexpr,
-):
+def fill(positions, particles, starts, frame, ends, edge_index, vectors, room, W: tl.constexpr):
     """Edges of one particle, after those of the particles before it.
 
-    Reads   what count reads, counts (n,) and ends (n,), their running sum; ``room`` is how many edges fit.
+    Reads   what count reads, and ends (n,), the running sum of its counts; ``room`` is how many edges fit.
     Writes  edge_index (2, room) and vectors (room, 3).
     One program is one particle, one element a bin around it and a candidate.
     """
     slot = tl.program_id(0).to(tl.int64)
-    begin, end, dx, dy, dz = _around(tl.load(bin_of + slot), starts, frame, nx, ny, nz)
+    begin, end, dx, dy, dz = _around(tl.load(particles + slot), starts, frame)
     cutoff2 = tl.load(frame + 18)
     most = tl.max(end - begin, axis=0)
+    order = particles + tl.num_programs(0)
     node = tl.load(order + slot)
-    edge = tl.load(ends + node) - tl.load(counts + node)
+    edge = tl.load(ends + node - 1, mask=node > 0, other=0)
     k = 0
     while k < most:
         close, other, _, x, y, z = _pairs(positions, slot, begin + k, end, dx, dy, dz, cutoff2, W)
@@ -123,14 +112,22 @@ def fill(
 
 
 @triton.jit
+def _bins(frame):
+    """Numbers of bins along each cell vector."""
+    nx, ny, nz = tl.load(frame + 19), tl.load(frame + 20), tl.load(frame + 21)
+    return nx.to(tl.int32), ny.to(tl.int32), nz.to(tl.int32)
+
+
+@triton.jit
 def _along(frame, axis: tl.constexpr, a, b, c):
     """Component of a, b and c times the cell vectors."""
     return a * tl.load(frame + axis) + b * tl.load(frame + 3 + axis) + c * tl.load(frame + 6 + axis)
 
 
 @triton.jit
-def _around(home, starts, frame, nx, ny, nz):
+def _around(home, starts, frame):
     """Where the particles of the 27 bins around ``home`` begin and end, and the shift of each bin's image."""
+    nx, ny, nz = _bins(frame)
     o = tl.arange(0, 32)
     x = home // (ny * nz) + o // 9 - 1
     y = home // nz % ny + o // 3 % 3 - 1

@@ -22,6 +22,8 @@ CHECKS_COINCIDENCE = True
 WIDTH, WARPS = 8, 1
 #: Particles that a program puts into bins.
 BLOCK = 128
+#: Numbers by which the kernels know cell, cutoff and bins.
+FRAME = 22
 
 
 def is_available(device: torch.device) -> bool:
@@ -58,8 +60,8 @@ def build(
 
 
 def grid_of(cell: np.ndarray, cutoff: float, n: int) -> tuple[np.ndarray, tuple[int, int, int]] | None:
-    """What the kernels know of the cell (its vectors, their inverse and the squared cutoff, shape (19,)), and
-    bins.
+    """What the kernels know (cell vectors, their inverse, the squared cutoff and the numbers of bins, shape
+    (22,)), and these bins.
 
     Bins are wider than the cutoff by more than rounding; None where there are not three along each vector.
     """
@@ -68,7 +70,7 @@ def grid_of(cell: np.ndarray, cutoff: float, n: int) -> tuple[np.ndarray, tuple[
     bins = np.minimum(1 / np.linalg.norm(inverse, axis=0) // (cutoff * (1 + 1e-9)), 2 * n ** (1 / 3) + 1)
     if bins.min() < 3:
         return None
-    frame = np.concatenate([cell.ravel(), inverse.ravel(), [cutoff * cutoff]])
+    frame = np.concatenate([cell.ravel(), inverse.ravel(), [cutoff * cutoff], np.trunc(bins)])
     return frame, (int(bins[0]), int(bins[1]), int(bins[2]))
 
 
@@ -76,14 +78,12 @@ def grid_of(cell: np.ndarray, cutoff: float, n: int) -> tuple[np.ndarray, tuple[
 class Found:
     """Particles sorted by bin, and how many neighbours each has."""
 
-    positions: torch.Tensor
-    bin_of: torch.Tensor
-    order: torch.Tensor
-    starts: torch.Tensor
-    frame: torch.Tensor
-    counts: torch.Tensor
-    closest: torch.Tensor
-    bins: tuple[int, int, int]
+    positions: torch.Tensor  # (N, 3), float64, wrapped into the cell
+    particles: torch.Tensor  # (2, N), bin and number of each
+    starts: torch.Tensor  # (bins + 1,), first particle of each bin
+    frame: torch.Tensor  # (22,), see grid_of
+    counts: torch.Tensor  # (N,), neighbours of each particle, in the structure's order
+    closest: torch.Tensor  # (N,), least squared distance, or the squared cutoff
 
     def summary(self) -> torch.Tensor:
         """Number of edges and least squared distance (or the squared cutoff), float64 on the device, shape
@@ -100,16 +100,13 @@ class Found:
         ends = torch.cumsum(self.counts, 0, dtype=torch.int64)
         cell_kernels.fill[(len(self.counts),)](
             self.positions,
-            self.bin_of,
-            self.order,
+            self.particles,
             self.starts,
             self.frame,
-            self.counts,
             ends,
             edge_index,
             edge_vec,
             len(edge_vec),
-            *self.bins,
             W=WIDTH,
             num_warps=WARPS,
         )
@@ -131,14 +128,15 @@ def search(positions: torch.Tensor, frame: torch.Tensor, bins: tuple[int, int, i
     positions = positions.contiguous()
     wrapped = torch.empty_like(positions)
     bin_of = torch.empty(n, dtype=torch.int32, device=device)
-    cell_kernels.place[(-(-n // BLOCK),)](positions, frame, wrapped, bin_of, n, *bins, B=BLOCK)
-    bin_of, order = torch.sort(bin_of, stable=True)
+    cell_kernels.place[(-(-n // BLOCK),)](positions, frame, wrapped, bin_of, n, B=BLOCK)
+    particles = torch.empty(2, n, dtype=torch.int32, device=device)
+    order = torch.empty(n, dtype=torch.int64, device=device)
+    torch.sort(bin_of, stable=True, out=(particles[0], order))
+    particles[1] = order
     every = torch.arange(bins[0] * bins[1] * bins[2] + 1, dtype=torch.int32, device=device)
-    starts = torch.searchsorted(bin_of, every, out_int32=True)
-    positions, order = wrapped[order], order.int()
+    starts = torch.searchsorted(particles[0], every, out_int32=True)
+    positions = wrapped[order]
     counts = torch.empty(n, dtype=torch.int32, device=device)
     closest = torch.empty(n, dtype=torch.float64, device=device)
-    cell_kernels.count[(n,)](
-        positions, bin_of, order, starts, frame, counts, closest, *bins, W=WIDTH, num_warps=WARPS
-    )
-    return Found(positions, bin_of, order, starts, frame, counts, closest, bins)
+    cell_kernels.count[(n,)](positions, particles, starts, frame, counts, closest, W=WIDTH, num_warps=WARPS)
+    return Found(positions, particles, starts, frame, counts, closest)

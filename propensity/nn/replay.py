@@ -131,10 +131,11 @@ class _Recording:
         n, device = len(seen.structure), network.readout.weight.device
         # Positions, thermal offsets and scalars, as far as the network reads them.
         widths = (3, 3 if network.offset_scale else 0, network.n_extra)
-        # The frame comes first, padded to keep positions aligned.
-        self.inputs = _pinned(torch.zeros(20 + n * sum(widths), dtype=torch.float64))
+        # The frame comes first, of an even length, which keeps positions aligned.
+        head = triton_cells.FRAME
+        self.inputs = _pinned(torch.zeros(head + n * sum(widths), dtype=torch.float64))
         self.on_device = self.inputs.to(device)
-        cell, parts = self.on_device[:19], self.on_device[20:].split([n * width for width in widths])
+        cell, parts = self.on_device[:head], self.on_device[head:].split([n * width for width in widths])
         positions, offset, scalars = (part.view(n, -1) if len(part) else part for part in parts)
         self.types = seen.structure.types.copy()
         self.types_on_device = torch.from_numpy(self.types).to(device)
@@ -186,8 +187,8 @@ class _Recording:
         return outputs.numpy().astype(np.float64)
 
     def _upload(self, seen: _Seen, frame: np.ndarray) -> None:
-        structure, inputs, first = seen.structure, self.inputs.numpy(), 20
-        inputs[:19] = frame
+        structure, inputs, first = seen.structure, self.inputs.numpy(), triton_cells.FRAME
+        inputs[:first] = frame
         for part in (structure.positions, structure.thermal_offset, seen.scalars):
             if part is not None and first < len(inputs):
                 inputs[first : first + part.size] = part.ravel()
