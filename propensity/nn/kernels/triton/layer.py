@@ -157,14 +157,8 @@ class LayerPass:
             shift, mean = partial.new_empty(2, shapes.cp)
             shapes.kernels.statistics[(1,)](
                 partial,
-                values.norm_weight,
-                values.norm_bias,
-                norm.running_mean,
-                norm.running_var,
-                scale,
-                shift,
-                mean,
-                inverse,
+                (values.norm_weight, values.norm_bias, norm.running_mean, norm.running_var),
+                (scale, shift, mean, inverse),
                 n,
                 blocks,
                 norm.momentum,
@@ -217,15 +211,12 @@ class LayerPass:
         if n_edges:
             block = THREADS // cp
             shapes.kernels.backward[(-(-n_edges // block),)](
-                before,
-                scalars,
+                (before, scalars),
                 geometry.edges,
                 weights,
-                geometry.source,
-                geometry.destination,
+                (geometry.source, geometry.destination),
                 grad_sums,
-                grad_edges,
-                before if grad_harmonics is None else grad_harmonics,
+                (grad_edges, before if grad_harmonics is None else grad_harmonics),
                 geometry.count,
                 n,
                 HARMONICS=wants_harmonics,
@@ -288,13 +279,10 @@ def convolve(
     sums = scalars.new_empty(n * shapes.sums)
     block = max(SUM_THREADS // shapes.cp, 1)
     shapes.kernels.forward[(-(-n // block), len(shapes.plan.groups))](
-        before,
-        scalars,
+        (before, scalars),
         geometry.edges,
         radial,
-        geometry.order[part],
-        geometry.rows,
-        geometry.source,
+        (geometry.order[part], geometry.rows, geometry.source),
         sums,
         part.start,
         n,

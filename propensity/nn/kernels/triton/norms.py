@@ -20,16 +20,17 @@ def _statistics(plan: Plan) -> str:
     lines = [
         "@triton.jit",
         (
-            "def statistics(partial, weight, bias, running_mean, running_var, scale, shift, mean, inverse,"
-            " n_nodes, n_blocks, momentum, eps, B: tl.constexpr, CP: tl.constexpr, C: tl.constexpr, R:"
-            " tl.constexpr):"
+            "def statistics(partial, norm, found, n_nodes, n_blocks, momentum, eps, B: tl.constexpr, CP:"
+            " tl.constexpr, C: tl.constexpr, R: tl.constexpr):"
         ),
         *_described(
             "Combine blocks into the batch norm's scale and shift; update the running statistics.",
-            "partial (blocks, L+1, CP), weight (L, C), bias (C,), running_mean (C,), running_var (L, C).",
-            "scale and inverse (L, CP), shift and mean (CP,), and the running statistics.",
+            "partial (blocks, L+1, CP), norm: weight (L, C), bias (C,), running mean (C,) and variance (L, C).",
+            "found: scale (L, CP), shift (CP,), mean (CP,) and inverse (L, CP); and the running statistics.",
             "channel; there is one program.",
         ),
+        "    weight, bias, running_mean, running_var = norm",
+        "    scale, shift, mean, inverse = found",
         "    c = tl.arange(0, CP)",
         "    held = c < C",
         "    r = tl.arange(0, R)",

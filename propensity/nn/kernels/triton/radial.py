@@ -14,6 +14,8 @@ b        radial basis of an edge                                  (E, NB)
 x        hidden units after their ReLU                            (E, HP)
 kept     1 where dropout keeps a unit, packed as ``mask``         (E, HP/8) of bits
 affine   mean, 1/σ, scale and shift of the batch norm             (4, HP)
+units    basis, mask, weight_in, bias_in and affine, from which
+         hidden units are computed again: weight_in and bias_in   (H, NB), (H,)
 d        hidden units after batch norm and dropout                (E, HP)
 z        radial weights, and their gradients going back           (E/EB, PQ, EB, CP, 4)
 g        gradient of the hidden units                             (E, HP)
@@ -70,16 +72,17 @@ def _output(width: int, cp: int) -> str:
     lines = [
         "@triton.jit",
         (
-            "def radial_output(basis, mask, weight_in, bias_in, affine, weight, bias, out, count, B:"
+            "def radial_output(units, weight, bias, out, count, B:"
             " tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr, EB:"
             " tl.constexpr):"
         ),
         *_described(
             "Radial weights before their ReLU, in blocks of EB edges.",
-            "basis, mask, weight_in (H, NB), bias_in (H,), affine, weight (width, H), bias (width,), count.",
+            "units, weight (width, H), bias (width,), count (1,).",
             "out (E/EB, PQ, EB, CP, 4).",
             "(edge, column).",
         ),
+        "    basis, mask, weight_in, bias_in, affine = units",
         "    n_edges = tl.load(count)",
         "    edge = tl.program_id(0) * B + tl.arange(0, B)",
         "    x, kept, b = _units(basis, mask, weight_in, bias_in, edge, n_edges, NB, NBP, H, HP)",
@@ -111,16 +114,17 @@ def _gradient(width: int, cp: int, ptx: bool) -> str:
     lines = [
         "@triton.jit",
         (
-            "def radial_gradient(basis, mask, weight_in, bias_in, affine, weight, grad, grad_units, sums,"
+            "def radial_gradient(units, weight, grad, grad_units, sums,"
             " partial, count, keep, B: tl.constexpr, STRIDE: tl.constexpr, NB: tl.constexpr, NBP:"
             " tl.constexpr, H: tl.constexpr, HP: tl.constexpr, EB: tl.constexpr):"
         ),
         *_described(
             "Gradients of the last layer and of the hidden units before dropout.",
-            "basis, mask, weight_in, bias_in, affine, weight, grad (E/EB, PQ, EB, CP, 4), count (1,).",
+            "units, weight (width, H), grad (E/EB, PQ, EB, CP, 4), count (1,).",
             "grad_units (E, spans, HP); sums (programs, spans, 2, HP): Σ g and Σ g·x̂; partial (programs, STRIDE).",
             "(edge, hidden unit); program_id(1) is a span of columns.",
         ),
+        "    basis, mask, weight_in, bias_in, affine = units",
         "    n_edges = tl.load(count)",
         "    span = tl.program_id(1)",
         f"    base = span * {SPAN}",

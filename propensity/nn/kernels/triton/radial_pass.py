@@ -62,10 +62,7 @@ class RadialPass:
         if self.batch:
             self.kernels.radial_statistics[(1,)](
                 partial,
-                values.gamma,
-                values.beta,
-                norm.running_mean,
-                norm.running_var,
+                (values.gamma, values.beta, norm.running_mean, norm.running_var),
                 affine,
                 self.count,
                 norm.momentum,
@@ -94,11 +91,7 @@ class RadialPass:
         out = basis.new_empty(-(-self.n // block) * block, self.width)
         if self.n:
             self.kernels.radial_output[(-(-self.n // OUTPUT_BLOCK),)](
-                basis,
-                mask,
-                values.weight_in,
-                values.bias_in,
-                affine,
+                (basis, mask, values.weight_in, values.bias_in, affine),
                 values.weight,
                 values.bias,
                 out,
@@ -129,10 +122,10 @@ class RadialPass:
         groups = spans(self.width)
         grad_units = basis.new_empty(self.n, groups, self.hp)
         sums = basis.new_empty(self.few * groups, 2 * self.hp)
-        state = basis, mask, values.weight_in, values.bias_in, affine
+        units = basis, mask, values.weight_in, values.bias_in, affine
         stride = partial.shape[1]
         self.kernels.radial_gradient[(self.few, groups)](
-            *state,
+            units,
             values.weight,
             grad,
             grad_units,
@@ -148,7 +141,7 @@ class RadialPass:
         total(self, sums, wanted.units)
         grad_basis = torch.empty_like(basis) if wants_basis else None
         self.kernels.radial_input[(self.many,)](
-            *state,
+            units,
             grad_units,
             wanted.units,
             partial,

@@ -87,17 +87,18 @@ def _forward(plan: Plan) -> str:
     w = _Writer()
     w.add("@triton.jit")
     w.add(
-        "def forward(hidden, scalars, edges, radial, order, rows, source, sums, first, n_nodes, TABLE:"
-        " tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr, PQ: tl.constexpr, NQ:"
+        "def forward(features, edges, radial, lists, sums, first, n_nodes, TABLE: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr, PQ: tl.constexpr, NQ:"
         " tl.constexpr):"
     )
     w.depth = 1
     w.describe(
         "Σ_j relu(φ) · (Y ⊗ h_j) for the particles of ``order``.",
-        "hidden, scalars, edges, radial (a table with TABLE), order (N,), rows (N+1,), source (E,).",
+        "features: hidden and scalars; edges; radial (a table with TABLE); lists: order (N,), rows (N+1,), source (E,).",
         "sums.",
         "(particle, channel); program_id(1) is a group of paths.",
     )
+    w.add("hidden, scalars = features")
+    w.add("order, rows, source = lists")
     w.add("thread = tl.arange(0, B * CP)")
     w.add("slot = tl.program_id(0) * B + thread // CP")
     w.add("inside = slot < n_nodes")
@@ -223,17 +224,19 @@ def _backward(plan: Plan) -> str:
     w = _Writer()
     w.add("@triton.jit")
     w.add(
-        "def backward(hidden, scalars, edges, radial, source, destination, grad, grad_hidden, grad_harmonics,"
-        " count, n_nodes, HARMONICS: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr, PQ:"
+        "def backward(features, edges, radial, ends, grad, gradients, count, n_nodes, HARMONICS: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr, PQ:"
         " tl.constexpr, NQ: tl.constexpr, EB: tl.constexpr):"
     )
     w.depth = 1
     w.describe(
         "Gradients of f·Σ C·y·h·g with respect to w, h and y, edge by edge.",
-        "hidden, scalars, edges, radial, source (E,), destination (E,), grad (as sums), count (1,).",
-        "radial, in place; grad_hidden (E, DQ, CP, 4); grad_harmonics (E, (l_max+1)²), if HARMONICS.",
+        "features: hidden and scalars; edges; radial; ends: source (E,), destination (E,); grad (as sums); count (1,).",
+        "radial, in place; gradients: of hidden (E, DQ, CP, 4) and, if HARMONICS, of harmonics (E, (l_max+1)²).",
         "(edge, channel).",
     )
+    w.add("hidden, scalars = features")
+    w.add("source, destination = ends")
+    w.add("grad_hidden, grad_harmonics = gradients")
     w.add("n_edges = tl.load(count)")
     w.add("thread = tl.arange(0, B * CP)")
     w.add("edge = tl.program_id(0) * B + thread // CP")

@@ -87,10 +87,7 @@ def radial_sums(
 @triton.jit
 def radial_statistics(
     partial,
-    gamma,
-    beta,
-    running_mean,
-    running_var,
+    norm,
     affine,
     count,
     momentum,
@@ -103,10 +100,11 @@ def radial_statistics(
 ):
     """Combine blocks into the batch norm's affine map; update the running statistics.
 
-    Reads   partial (blocks, 2, HP), gamma (H,), beta (H,), count (1,), running_mean (H,), running_var (H,).
+    Reads   partial (blocks, 2, HP), norm: gamma, beta, running mean and running variance, each (H,); count (1,).
     Writes  affine (4, HP): mean, 1/σ, scale and shift (with dropout's 1/keep); the running statistics.
     One program is all of it, one element a hidden unit.
     """
+    gamma, beta, running_mean, running_var = norm
     n_edges = tl.load(count)
     n_blocks = (n_edges + B - 1) // B
     h = tl.arange(0, HP)
@@ -147,11 +145,7 @@ def radial_statistics(
 
 @triton.jit
 def radial_input(
-    basis,
-    mask,
-    weight_in,
-    bias_in,
-    affine,
+    units,
     grad_units,
     sums,
     partial,
@@ -171,10 +165,11 @@ def radial_input(
 ):
     """Gradients through batch norm and ReLU to the first layer of the MLP.
 
-    Reads   basis, mask, weight_in, bias_in, affine, grad_units (E, SPANS, HP), sums (2, HP): Σ g and Σ g·x̂.
+    Reads   units, grad_units (E, SPANS, HP), sums (2, HP): Σ g and Σ g·x̂, count (1,).
     Writes  partial (programs, STRIDE) from START: gradients of weight_in and bias_in; grad_basis (E, NB), if BASIS.
     One program is every so-manyth block of B edges, one element an edge and hidden unit.
     """
+    basis, mask, weight_in, bias_in, affine = units
     n_edges = tl.load(count)
     h = tl.arange(0, HP)
     mean = tl.load(affine + h)
