@@ -10,11 +10,13 @@ import gzip
 import os
 import shutil
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import ase.io
 import numpy as np
 import pytest
+from packaging.version import Version
 
 from propensity.data import open_dataset
 from propensity.errors import DataError, InputError
@@ -157,6 +159,8 @@ def test_lammps_data_of_any_name(name, species_map, predictor, tmp_path):
 
 
 def test_gsd_without_a_box(predictor):
+    if Version(version("gsd")) < Version("5"):
+        pytest.skip("the file was written by gsd 5, whose layout older ones refuse")
     path = CASES / "gsd_hoomd" / "nobox.gsd"
     with pytest.raises(DataError, match="box"):
         list(open_trajectory(path))
