@@ -95,6 +95,11 @@ class Conditions(BaseModel):
         return self.knots * (self.degree + 1)
 
     @property
+    def most_times(self) -> int:
+        """Largest number of times of a state point, T_max."""
+        return max(len(state.times) for state in self.states)
+
+    @property
     def temperatures(self) -> np.ndarray:
         """Those of the training, coldest first."""
         return np.array([state.temperature for state in self.states])

@@ -27,7 +27,6 @@ from propensity.nn import SE3GNN
 from propensity.nn.kernels import get_kernel
 from propensity.training.callbacks import History, WeightAverage, apply_average
 from propensity.training.checkpoints import SafeCheckpointIO, read_checkpoint
-from propensity.training.conditioned import solve_readout
 from propensity.training.graphs import GraphModule, labelled_graph
 from propensity.training.interrupt import Interrupted, ProcessLost, TrainingInterrupted, interruptible
 from propensity.training.lightning_quirks import FlatDDPStrategy, leave_signals_alone, lost, quiet
@@ -35,6 +34,7 @@ from propensity.training.module import PropensityModule, label_names
 from propensity.training.network_card import network_card
 from propensity.training.norms import refresh_norms
 from propensity.training.progress import Bar
+from propensity.training.readout import solve_readout
 
 if TYPE_CHECKING:
     from propensity.sample import Sample

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from propensity.errors import DataError
 from propensity.estimators.inputs import Inputs, input_structure
 from propensity.estimators.training_config import TrainingConfig
 from propensity.graph import Graph, join_graphs
-from propensity.training.conditioned import BalancedSampler, labels_at
+from propensity.training.conditions import labels_at
+from propensity.training.samplers import BalancedSampler, EpochSampler
 
 if TYPE_CHECKING:
     from propensity.estimators.card import Card
@@ -51,32 +52,6 @@ def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: to
         offset = sample.structure.at_minimum(sample.inherent_positions).thermal_offset
         graph.offset_label = torch.from_numpy(offset).to(dtype)  # type: ignore[arg-type]
     return graph
-
-
-class EpochSampler(Sampler[int]):
-    """Indices of one process: an order that depends on seed and epoch only, so that a resumed run repeats it.
-
-    Every process gets equally many indices, because a step waits for all; the remainder of an epoch
-    is left out by turns.
-    """
-
-    def __init__(self, n: int, seed: int, rank: int = 0, world: int = 1) -> None:
-        if n < world:
-            raise DataError(
-                f"there are {n} training structures for {world} devices: use at most {n} devices."
-            )
-        self.n, self.seed, self.rank, self.world, self.epoch = n, seed, rank, world, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning at the start of an epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.n // self.world
-
-    def __iter__(self) -> Iterator[int]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
-        return iter(order[self.rank :: self.world][: len(self)].tolist())
 
 
 class GraphModule(LightningDataModule):

@@ -16,7 +16,7 @@ from propensity.graph import Graph, join_graphs
 from propensity.nn import SE3GNN
 from propensity.nn.cuda_graph import Recording, can_capture
 from propensity.nn.kernels.agreement import agrees
-from propensity.training.conditioned import Answers
+from propensity.training.answers import Answers
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from propensity.estimators.training_set import (
     training_card,
 )
 from propensity.nn.scalars import learn_scalar_recipe, learn_size_trend
-from propensity.training.conditioned import learn_conditions
+from propensity.training.conditions import learn_conditions
 
 if TYPE_CHECKING:
     from propensity.sample import Sample

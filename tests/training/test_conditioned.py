@@ -22,8 +22,10 @@ from propensity.integrations.ase import PropensityCalculator
 from propensity.provenance import facts, of_frame, state_in_words
 from propensity.structure import Structure
 from propensity.training import fit_network
-from propensity.training.conditioned import BalancedSampler, learn_conditions, solve_readout
+from propensity.training.answers import Answers
+from propensity.training.conditions import learn_conditions
 from propensity.training.interrupt import TrainingInterrupted
+from propensity.training.readout import solve_readout
 from tests.training.conftest import SMALL, make_sample
 
 #: Nine toys don't cover the neighbourhoods of others.
@@ -293,7 +295,6 @@ def test_options_that_contradict_it(liquids, options, message):
 def test_the_readout_is_the_least_squares_solution(model, liquids):
     """No direction in the space of its weights lowers the training error by more than the ridge allows."""
     from propensity.estimators.training_config import TrainingConfig
-    from propensity.training.conditioned import Answers
     from propensity.training.graphs import labelled_graph
 
     config = TrainingConfig(**{k: v for k, v in OPTIONS.items() if k != "progress"})
@@ -323,26 +324,6 @@ def test_the_readout_is_the_least_squares_solution(model, liquids):
         network.readout.weight.zero_()
     solve_readout(network, graphs, answers)
     assert error() == pytest.approx(best, rel=1e-3)
-
-
-@pytest.mark.parametrize("world", [1, 2])
-def test_every_temperature_counts_alike(world):
-    states = [0] * 7 + [1] * 3 + [2] * 4
-    samplers = [BalancedSampler(states, 0, rank, world) for rank in range(world)]
-    visits = np.zeros(len(states), dtype=int)
-    for epoch in range(7):
-        drawn = []
-        for sampler in samplers:
-            sampler.set_epoch(epoch)
-            drawn += list(sampler)
-        if world == 1:
-            assert np.bincount(np.array(states)[drawn]).tolist() == [3, 3, 3]
-        assert len(drawn) == 9 // world * world
-        np.add.at(visits, drawn, 1)
-    if world == 1:
-        assert visits[:7].tolist() == [3] * 7  # three passes over seven structures
-        samplers[0].set_epoch(2)
-        assert list(samplers[0]) == list(samplers[0])
 
 
 def test_a_resumed_run_repeats_the_uninterrupted_one(liquids, tmp_path, monkeypatch):

@@ -20,7 +20,6 @@ from propensity.runs.curves import read_log
 from propensity.structure import Structure
 from propensity.training import fit_network
 from propensity.training.checkpoints import read_checkpoint
-from propensity.training.graphs import EpochSampler
 from propensity.training.module import PropensityModule, rate_factor
 from propensity.training.norms import refresh_norms
 from tests.conftest import make_liquid
@@ -253,27 +252,10 @@ def test_joined_graphs_predict_as_each_alone():
     torch.testing.assert_close(together, torch.cat([network(graph) for graph in graphs]))
 
 
-@pytest.mark.parametrize("world", [1, 2, 3])
-def test_sampler_gives_every_process_its_own_share(world):
-    samplers = [EpochSampler(7, seed=1, rank=rank, world=world) for rank in range(world)]
-    drawn = [list(sampler) for sampler in samplers]
-    assert {len(indices) for indices in drawn} == {7 // world}
-    flat = [index for indices in drawn for index in indices]
-    assert len(set(flat)) == len(flat)
-    for sampler in samplers:
-        sampler.set_epoch(1)
-    assert [list(sampler) for sampler in samplers] != drawn
-
-
 def test_structures_of_one_file_are_counted_together():
     sources = ["a.npz[0]", "a.npz[11]", "b.pickle (Bapst et al. 2020)", "a.npz[3], published labels", ""]
     found = sources_of([make_sample(0, source=source) for source in sources])
     assert found == ["a.npz, published labels", "a.npz: 2 structures", "b.pickle (Bapst et al. 2020)"]
-
-
-def test_sampler_refuses_more_processes_than_structures():
-    with pytest.raises(DataError, match="use at most 1 devices"):
-        EpochSampler(1, seed=0, world=2)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,68 @@
+"""Order of the training structures in an epoch, and the share of each process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from propensity.errors import DataError
+
+
+class _ByEpoch(Sampler[int]):
+    def __init__(self, seed: int, rank: int, world: int) -> None:
+        self.seed, self.rank, self.world, self.epoch = seed, rank, world, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning at the start of an epoch."""
+        self.epoch = epoch
+
+
+class EpochSampler(_ByEpoch):
+    """Indices of one process: an order that depends on seed and epoch only, so that a resumed run repeats it.
+
+    Every process gets equally many indices, because a step waits for all; the remainder of an epoch
+    is left out by turns.
+    """
+
+    def __init__(self, n: int, seed: int, rank: int = 0, world: int = 1) -> None:
+        if n < world:
+            raise DataError(
+                f"there are {n} training structures for {world} devices: use at most {n} devices."
+            )
+        super().__init__(seed, rank, world)
+        self.n = n
+
+    def __len__(self) -> int:
+        return self.n // self.world
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
+        return iter(order[self.rank :: self.world][: len(self)].tolist())
+
+
+class BalancedSampler(_ByEpoch):
+    """Equally many structures of each state point an epoch, larger sets by turns."""
+
+    def __init__(self, states: Sequence[int], seed: int, rank: int = 0, world: int = 1) -> None:
+        self.members = [[i for i, s in enumerate(states) if s == state] for state in sorted(set(states))]
+        self.each = min(len(own) for own in self.members)
+        super().__init__(seed, rank, world)
+        if self.each * len(self.members) < world:
+            raise DataError(f"there are {len(states)} training structures for {world} devices: use fewer.")
+
+    def __len__(self) -> int:
+        return self.each * len(self.members) // self.world
+
+    def __iter__(self) -> Iterator[int]:
+        chosen = [
+            self._turn(k, own, place) for k, own in enumerate(self.members) for place in range(self.each)
+        ]
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(chosen))
+        return iter([chosen[k] for k in order[self.rank :: self.world][: len(self)]])
+
+    def _turn(self, k: int, own: list[int], place: int) -> int:
+        """Member number ``place`` of this epoch: sets are gone through in an order that every pass renews."""
+        passed, within = divmod(self.epoch * self.each + place, len(own))
+        return own[int(np.random.default_rng((self.seed, k, passed)).permutation(len(own))[within])]
