@@ -58,11 +58,11 @@ def build_plugin(
     if not path.name.endswith("plugin.so"):
         raise InputError(f"{path} doesn't end in plugin.so: LAMMPS loads only such files, e.g. {FILENAME}.")
     with replacing(path) as temporary:
-        _run(command(target, temporary))
+        _run(compile_command(target, temporary))
     return path
 
 
-def command(target: Target, output: Path) -> list[str]:
+def compile_command(target: Target, output: Path) -> list[str]:
     """Command line of the compiler."""
     # Hidden symbols: of two plugins in one process, neither may call into the other.
     line = [

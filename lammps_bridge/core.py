@@ -59,7 +59,7 @@ class Annotation:
     forces: np.ndarray | None = None
 
 
-def annotate(
+def predict_frame(
     predictor: Predictor, frame: LammpsFrame, indices: Sequence[int], bias: Bias | None = None
 ) -> Annotation:
     """Predict a frame at the given indices of ``predictor.times``; with a bias also its energy and forces.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lammps_bridge.core import Annotation, LammpsFrame, annotate
+from lammps_bridge.core import Annotation, LammpsFrame, predict_frame
 from lammps_bridge.ranks import Ranks
 from propensity.bias import Bias, Form
 from propensity.diameters import diameters_of
@@ -69,7 +69,7 @@ class LiveAnnotation:
         def work() -> tuple[np.ndarray, np.ndarray, float, bool]:
             assert self._predictor is not None and frame is not None
             with _all_threads():
-                annotation = annotate(self._predictor, frame, self._indices, self._bias)
+                annotation = predict_frame(self._predictor, frame, self._indices, self._bias)
             done.append(annotation)
             return annotation.means, annotation.doubts, annotation.energy, annotation.forces is not None
 

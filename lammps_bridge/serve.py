@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from lammps_bridge import protocol
-from lammps_bridge.core import annotate, open_predictor
+from lammps_bridge.core import open_predictor, predict_frame
 from propensity.bias import Bias, form_of, roughness
 from propensity.errors import InputError, PropensityError, PropensityWarning
 from propensity.predictor import Predictor
@@ -168,7 +168,7 @@ def _converse(connection: socket.socket, device: str | None) -> None:
     protocol.send_reply(connection, 0, text, np.array([len(indices), len(predictor.species)]))
     while (frame := protocol.receive_frame(connection)) is not None:
         with _one_at_a_time, _caught() as caught:
-            annotation = annotate(predictor, frame, indices, bias)
+            annotation = predict_frame(predictor, frame, indices, bias)
         text = " ".join(str(warning.message) for warning in caught)
         biased = () if annotation.forces is None else (np.array(annotation.energy), annotation.forces)
         predicted = annotation.means, annotation.doubts, annotation.values

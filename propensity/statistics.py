@@ -135,6 +135,14 @@ def mean_over_structures(rho: np.ndarray) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
+def score_text(value: float, ends: np.ndarray | None = None) -> str:
+    """A correlation to three decimals with half the width of an interval, or a dash where unknown."""
+    if np.isnan(value):
+        return "–"
+    spread = "" if ends is None or np.isnan(ends).any() else f" ± {(ends[1] - ends[0]) / 2:.3f}"
+    return f"{value:.3f}{spread}"
+
+
 def bootstrap(
     sums: np.ndarray,
     *,

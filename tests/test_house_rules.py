@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -29,3 +30,18 @@ def test_no_line_escapes_the_formatter():
     escape = "fmt: " + "skip"
     everywhere = [*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
     assert not [str(path.relative_to(ROOT)) for path in everywhere if escape in path.read_text("utf-8")]
+
+
+#: Names that several files share on purpose: one interface of many implementations.
+INTERFACES = {"build", "command", "forward", "is_available", "main", "source", "sum_by_source", "total"}
+
+
+def test_a_name_of_a_function_is_given_once():
+    """Two public functions of one name do the same thing, and then one of them goes, or another, and then it
+    says so."""
+    places = defaultdict(list)
+    for path in SOURCES:
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                places[node.name].append(str(path.relative_to(ROOT)))
+    assert not {n: files for n, files in places.items() if len(files) > 1 and n not in INTERFACES}

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from propensity.cli.scene_options import load, scene_options
+from propensity.cli.scene_options import load_chosen, scene_options
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,7 +62,7 @@ def command(
     from propensity.cli.screen import Screen
     from propensity.viewing.heterogeneity import analyse, plot_analysis, write_analysis
 
-    scene = load(options, frames)
+    scene = load_chosen(options, frames)
     found = analyse(scene, fraction=fraction, neighbours=neighbours, r_max=r_max, q=q, overlap_radius=overlap)
     console = Screen(highlight=False)
     for table in time_table(found, scene.unit):

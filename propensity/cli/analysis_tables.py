@@ -25,7 +25,7 @@ def time_table(found: Heterogeneity, unit: str) -> Iterator[Table]:
             sizes = (row.fast_size, row.fast_largest, row.slow_size, row.slow_largest)
             table.add_row(
                 f"{row.time:.4g}" if np.isfinite(row.time) else "–",
-                *map(number, (row.length.xi, row.length.error, row.s_smallest, *sizes)),
+                *map(three_digits, (row.length.xi, row.length.error, row.s_smallest, *sizes)),
             )
         yield table
 
@@ -37,10 +37,10 @@ def relaxation_table(found: Relaxation, n_rows: int = 12) -> Table:
         table.add_column(column, justify="right")
     for k in sorted({round(x) for x in np.linspace(0, len(found.times) - 1, n_rows)}):
         values = (found.times[k], found.msd[k], found.fs[k], found.overlap[k], found.chi4[k])
-        table.add_row(*map(number, values), str(found.n_origins[k]))
+        table.add_row(*map(three_digits, values), str(found.n_origins[k]))
     return table
 
 
-def number(value: float) -> str:
+def three_digits(value: float) -> str:
     """Three significant digits, or a dash where unknown."""
     return "–" if not np.isfinite(value) else f"{value:.3g}"

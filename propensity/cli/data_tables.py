@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from propensity.data.summary import DatasetSummary
+from propensity.statistics import score_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def facts(summary: DatasetSummary) -> Table:
+def overview(summary: DatasetSummary) -> Table:
     """Table of what is one number: structures, particles, box, state."""
     from rich.table import Table
 
@@ -48,17 +49,12 @@ def labels(summary: DatasetSummary) -> Table:
         for t, time in enumerate(summary.times):
             row = [species if t == 0 else "", str(t), f"{time:.5g}"]
             # F_s is that of the first species.
-            row += [number(summary.fs[t]) if s == 0 else ""] * with_fs
+            row += [score_text(summary.fs[t]) if s == 0 else ""] * with_fs
             row += [f"{summary.mean[s, t]:.4f}", f"{summary.std[s, t]:.4f}"]
             if with_ceiling:
-                row += [number(summary.ceiling[s, t]), number(summary.ceiling_per_structure[s, t])]
+                row += [score_text(summary.ceiling[s, t]), score_text(summary.ceiling_per_structure[s, t])]
             shown.add_row(*row, end_section=t == len(summary.times) - 1)
     return shown
-
-
-def number(value: float) -> str:
-    """Three decimals, or a dash where unknown."""
-    return "–" if np.isnan(value) else f"{value:.3f}"
 
 
 def _facts(summary: DatasetSummary) -> dict[str, str]:

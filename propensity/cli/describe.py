@@ -200,10 +200,11 @@ def _structures(
     step: int,
 ) -> Iterator[tuple[Any, Structure]]:
     """Frames of a trajectory by number, or structures of labelled data by name."""
+    from propensity.data.opening import may_be_labelled
     from propensity.errors import InputError
     from propensity.species import parse_species_map
 
-    if topology is None and (file.is_dir() or _is_labelled(file)):
+    if topology is None and may_be_labelled(file):
         from propensity.data import open_dataset
         from propensity.estimators.inputs import input_structure
 
@@ -222,11 +223,3 @@ def _structures(
     mapping = parse_species_map(species_map)
     for frame in open_trajectory(file, topology, start=start, stop=stop, step=step, box=parse_box(box)):
         yield frame.number, frame.structure(species, mapping)
-
-
-def _is_labelled(file: Path) -> bool:
-    from propensity.data.opening import suffixes
-    from propensity.data.store.reader import is_store
-
-    suffix = file.suffix.lower()
-    return file.is_file() and suffix in suffixes() and (suffix not in (".h5", ".hdf5") or is_store(file))

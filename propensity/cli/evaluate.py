@@ -84,7 +84,7 @@ def command(
     from propensity.errors import InputError
     from propensity.estimators.mean import load_together
     from propensity.evaluation import evaluate
-    from propensity.evaluation.report import plot_pearson, plot_scatter, table
+    from propensity.evaluation.report import plot_pearson, plot_scatter, score_table
     from propensity.evaluation.seen import choose, seen_by
     from propensity.runs.run import write_json
 
@@ -109,7 +109,9 @@ def command(
         progress=bar,
     )
     Screen().print(
-        table(score, f"{estimator.card.name or model} on {samples.source}: {len(score.names)} structure(s)")
+        score_table(
+            score, f"{estimator.card.name or model} on {samples.source}: {len(score.names)} structure(s)"
+        )
     )
     click.echo(which + ".")
     if np.isnan(score.pooled_interval).all():

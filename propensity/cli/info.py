@@ -35,7 +35,7 @@ def command(path: str, topology: Path | None, labels: str | None, box: str | Non
         raise DataError(
             f"{path} is neither a file or folder nor a shipped model ({', '.join(shipped_models())})."
         )
-    data = topology is None and not model and (Path(path).is_dir() or _is_data(Path(path)))
+    data = topology is None and not model and _is_data(path)
     if (model or data) and box is not None:
         raise InputError(f"{path} is no trajectory: leave --box out.")
     if model:
@@ -55,12 +55,10 @@ def _is_model(path: str) -> bool:
     )
 
 
-def _is_data(path: Path) -> bool:
-    from propensity.data.opening import suffixes
-    from propensity.data.store.reader import is_store
+def _is_data(path: str) -> bool:
+    from propensity.data.opening import may_be_labelled
 
-    suffix = path.suffix.lower()
-    return path.is_file() and suffix in suffixes() and (suffix not in (".h5", ".hdf5") or is_store(path))
+    return may_be_labelled(Path(path))
 
 
 def _data(path: str, labels: str | None, console: Screen) -> None:
@@ -79,7 +77,7 @@ def _data(path: str, labels: str | None, console: Screen) -> None:
     if len(summaries) > 1:
         console.print(f"{path} holds {len(summaries)} state points.\n")
     for summary in summaries:
-        console.print(report.facts(summary))
+        console.print(report.overview(summary))
         console.print(report.labels(summary))
         console.print()
 

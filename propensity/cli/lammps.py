@@ -26,7 +26,7 @@ def command() -> None:
     metavar="FILE",
     help="Where to write it; default: where the installed LAMMPS finds it by itself.",
 )
-def build_plugin(headers: Path | None, output: Path | None) -> None:
+def build_command(headers: Path | None, output: Path | None) -> None:
     """Compile `fix propensity`.
 
     Takes a few seconds; $CXX and $CXXFLAGS are honoured.

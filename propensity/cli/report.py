@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from propensity.cli.scene_options import load, scene_options
+from propensity.cli.scene_options import load_chosen, scene_options
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,7 +40,7 @@ def command(output: str, frames: int, title: str | None, **options: Any) -> None
 
     if Path(output).suffix.lower() not in (".html", ".htm"):
         raise InputError(f"output {output} is a page: give it the extension .html.")
-    scene = load(options, frames)
+    scene = load_chosen(options, frames)
     path = write_report(scene, output, title=title)
     size = path.stat().st_size / 1e6
     click.echo(f"wrote {path} ({size:.1f} MB, {len(scene.frames)} frame(s)): open it in a browser")

@@ -54,7 +54,7 @@ def scene_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def load(options: dict[str, Any], frames: Any) -> Any:
+def load_chosen(options: dict[str, Any], frames: Any) -> Any:
     """Scene of the shared options, which are taken out of the others."""
     from propensity.cli.annotate import parse_box
     from propensity.species import parse_species_map

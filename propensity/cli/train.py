@@ -33,7 +33,7 @@ class TrainCommand(click.Command):
 
 
 def _kind(args: Sequence[str]) -> str:
-    from propensity.runs.flags import read_yaml
+    from propensity.runs.flags import read_option_file
     from propensity.runs.run import CONFIG
 
     found = {}
@@ -47,7 +47,7 @@ def _kind(args: Sequence[str]) -> str:
         return found["--model"]
     file = found.get("--config") or (f"{found['--resume']}/{CONFIG}" if "--resume" in found else None)
     try:
-        return str(read_yaml(file).get("model", "se3gnn")) if file else "se3gnn"
+        return str(read_option_file(file).get("model", "se3gnn")) if file else "se3gnn"
     except ValueError:
         return "se3gnn"  # the error comes where the file is read for good
 
@@ -71,7 +71,7 @@ def command(data: tuple[str, ...], config: str | None, resume: str | None, quiet
     propensity train --resume runs/first
     """  # noqa: D301
     from propensity.errors import InputError
-    from propensity.runs.flags import read_yaml
+    from propensity.runs.flags import read_option_file
     from propensity.runs.run import set_up
     from propensity.training.interrupt import ProcessLost, TrainingInterrupted
 
@@ -79,7 +79,7 @@ def command(data: tuple[str, ...], config: str | None, resume: str | None, quiet
         raise InputError(
             "--config and --resume exclude each other: a run goes on with its own configuration."
         )
-    values = read_yaml(config) if config else {}
+    values = read_option_file(config) if config else {}
     values.pop("output", None)  # a configuration says what to do; where to put it is said each time
     values |= {name: value for name, value in given.items() if value is not None}
     if data:
@@ -133,11 +133,11 @@ def _bar(samples: Sequence[Any]) -> Iterable[Any]:
 
 def _report(run: Any, estimator: Any) -> None:
     from propensity.cli.screen import Screen
-    from propensity.evaluation.report import table
+    from propensity.evaluation.report import score_table
 
     console = Screen()
     for part, score in run.evaluations.items():
-        console.print(table(score, f"{part}: {len(score.names)} structures"))
+        console.print(score_table(score, f"{part}: {len(score.names)} structures"))
     click.echo(
         f"model: {run.folder}/model.safetensors and model.json; score others with `propensity evaluate"
         f" {run.folder} DATA`"

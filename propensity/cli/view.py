@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from propensity.cli.scene_options import load, scene_options
+from propensity.cli.scene_options import load_chosen, scene_options
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -92,7 +92,7 @@ def command(
             raise InputError(
                 f"--map {cmap!r} is unknown to matplotlib: choose e.g. viridis, cividis or magma."
             )
-    scene = load(options, [frame])
+    scene = load_chosen(options, [frame])
     figure = draw_picture(
         scene,
         fields=show,

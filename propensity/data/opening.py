@@ -13,7 +13,7 @@ from propensity.data.entry import Entry
 from propensity.data.formats import FORMATS
 from propensity.data.formats.archive import npz_keys
 from propensity.data.formats.base import Format
-from propensity.data.store.reader import natural_key
+from propensity.data.store.reader import is_store, natural_key
 from propensity.errors import DataError, InputError, PropensityWarning
 from propensity.sample import Sample
 
@@ -67,6 +67,14 @@ def open_dataset(paths: Paths, *, labels: str | None = None) -> Dataset:
 def suffixes() -> list[str]:
     """Endings of the files of every known format."""
     return list(dict.fromkeys(suffix for name in FORMATS for suffix in FORMATS[name].suffixes))
+
+
+def may_be_labelled(path: Path) -> bool:
+    """Whether a path is a folder or, by its ending, a file of a known format; of HDF5 only a store."""
+    if path.is_dir():
+        return True
+    suffix = path.suffix.lower()
+    return path.is_file() and suffix in suffixes() and (suffix not in (".h5", ".hdf5") or is_store(path))
 
 
 def _entries(files: Sequence[tuple[Path, str]], labels: str | None, strict: bool) -> Iterator[Entry]:

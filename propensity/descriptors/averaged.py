@@ -124,7 +124,7 @@ def angular_descriptors(
     if not shells:
         return np.zeros((len(structure), 0))
     r, delta = np.array(shells, dtype=float).T
-    start, _, distance, vectors = neighbours(structure, float((r + TAIL * delta).max()))
+    start, _, distance, vectors = neighbour_rows(structure, float((r + TAIL * delta).max()))
     return cast(
         "np.ndarray", angular_sums(start, distance, vectors, r, delta, l_max, legendre_coefficients(l_max))
     )
@@ -135,14 +135,16 @@ def averaging_matrix(structure: Structure, length: float, cutoff: float | None =
 
     Source: Phys. Rev. Lett. 127, 088007, Eq. 4, where the cutoff is the length itself (the default).
     """
-    start, source, distance, _ = neighbours(structure, length if cutoff is None else cutoff)
+    start, source, distance, _ = neighbour_rows(structure, length if cutoff is None else cutoff)
     n = len(structure)
     weights = csr_array((np.exp(-distance / length), source, start), shape=(n, n))
     weights = weights + csr_array((np.ones(n), np.arange(n), np.arange(n + 1)), shape=(n, n))
     return csr_array(weights.multiply(1 / weights.sum(axis=1)[:, None]))
 
 
-def neighbours(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def neighbour_rows(
+    structure: Structure, cutoff: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Neighbours of each particle: row starts (N+1,), sources, distances and vectors r_j − r_i.
 
     Raises

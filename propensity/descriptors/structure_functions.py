@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from propensity.compiling import njit
-from propensity.descriptors.averaged import neighbours, radial_descriptors
+from propensity.descriptors.averaged import neighbour_rows, radial_descriptors
 from propensity.errors import InputError
 from propensity.structure import Structure
 
@@ -80,7 +80,7 @@ def angular_functions(
     pair_of = np.zeros((n_species, n_species), dtype=np.int64)
     for k, (a, b) in enumerate(combinations_with_replacement(range(n_species), 2)):
         pair_of[a, b] = pair_of[b, a] = k
-    start, source, r, vectors = neighbours(structure, cutoff)
+    start, source, r, vectors = neighbour_rows(structure, cutoff)
     return cast(
         "np.ndarray",
         _triples(

@@ -23,7 +23,7 @@ from propensity.estimators.inputs import (
 )
 from propensity.estimators.options import Options, read_options
 from propensity.estimators.training_set import training_card
-from propensity.nn.gated import GatedGraph, GatedNetwork, gated_graph, join_gated_graphs, moved
+from propensity.nn.gated import GatedGraph, GatedNetwork, gated_graph, join_gated_graphs, moved_graph
 from propensity.nn.gated.layer import Standard
 from propensity.structure import Structure
 
@@ -152,7 +152,7 @@ class GatedEstimator(Estimator):
     def traced(self, structure: Structure, steps: torch.Tensor) -> torch.Tensor:
         """See :meth:`propensity.estimators.base.Estimator.traced`."""
         check_types(structure, self.card.species)
-        output = self.network(moved(_graph(structure, self.network), structure, steps))
+        output = self.network(moved_graph(_graph(structure, self.network), structure, steps))
         mean, std = (
             torch.tensor(np.array(values)[structure.types]).to(steps)
             for values in (self.card.target_mean, self.card.target_std)
@@ -164,7 +164,7 @@ class GatedEstimator(Estimator):
         check_types(structure, self.card.species)
         network, graph = self.network, _graph(structure, self.network)
         if steps is not None:
-            graph = moved(graph, structure, steps)
+            graph = moved_graph(graph, structure, steps)
         raw, states = network.states_of(graph, every=layer is not None)
         widths = {"scalar": network.widths.scalars, "vector": network.widths.vectors}
         widths["quadrupole"] = network.widths.quadrupoles

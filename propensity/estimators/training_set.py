@@ -27,7 +27,7 @@ NEAR = 2.0
 MAJORITY = 0.55
 
 
-def check_mixture(train: Sequence[Sample]) -> Sample:
+def check_one_liquid(train: Sequence[Sample]) -> Sample:
     """First sample, after checking that all samples agree on species, dimension and unit of length.
 
     Raises
@@ -65,7 +65,7 @@ def check_samples(train: Sequence[Sample]) -> tuple[Sample, np.ndarray]:
     DataError
         When there is no sample, or times, species or dimensions differ.
     """
-    first = check_mixture(train)
+    first = check_one_liquid(train)
     for sample in train:
         if len(sample.times) != len(first.times) or not np.allclose(sample.times, first.times, rtol=1e-6):
             raise DataError(
@@ -85,7 +85,7 @@ def chosen_species(train: Sequence[Sample], asked: Sequence[str] = ()) -> tuple[
     DataError
         For one of which no structure has a particle.
     """
-    species = check_mixture(train).species
+    species = check_one_liquid(train).species
     share = np.mean([sample.structure.composition(len(species)) for sample in train], axis=0)
     if not asked:
         # Half and half has no majority, and small fluctuations of a composition make none.
@@ -179,7 +179,7 @@ def training_card(
         mean, std = label_statistics(train)
         tau = first.tau_alpha
     else:
-        first, times, tau = check_mixture(train), conditions.times_at(None), None
+        first, times, tau = check_one_liquid(train), conditions.times_at(None), None
         mean = std = np.empty((0, 0))
     neighbours = None
     if count_neighbours and cutoff is not None:

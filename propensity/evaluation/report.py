@@ -9,12 +9,13 @@ import numpy as np
 
 from propensity.evaluation.scores import Evaluation
 from propensity.plotting import new_figure, save_figure, styled
+from propensity.statistics import score_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def table(evaluation: Evaluation, title: str = "") -> Table:
+def score_table(evaluation: Evaluation, title: str = "") -> Table:
     """Rich table: one row a species and time; ± is half the 95 % interval."""
     from rich import box
     from rich.table import Table
@@ -27,10 +28,10 @@ def table(evaluation: Evaluation, title: str = "") -> Table:
             shown.add_row(
                 species if t == 0 else "",
                 f"{time:.4g}",
-                _number(evaluation.pooled[s, t], evaluation.pooled_interval[:, s, t]),
-                _number(evaluation.ceiling[s, t]),
-                _number(evaluation.per_structure[s, t], evaluation.per_structure_interval[:, s, t]),
-                _number(evaluation.ceiling_per_structure[s, t]),
+                score_text(evaluation.pooled[s, t], evaluation.pooled_interval[:, s, t]),
+                score_text(evaluation.ceiling[s, t]),
+                score_text(evaluation.per_structure[s, t], evaluation.per_structure_interval[:, s, t]),
+                score_text(evaluation.ceiling_per_structure[s, t]),
                 end_section=t == len(evaluation.data_times) - 1,
             )
     return shown
@@ -101,10 +102,3 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     low, high = np.nanquantile(values, [0.001, 0.999])
     margin = 0.05 * (high - low) or 0.5
     return float(low - margin), float(high + margin)
-
-
-def _number(value: float, ends: np.ndarray | None = None) -> str:
-    if np.isnan(value):
-        return "–"
-    spread = "" if ends is None or np.isnan(ends).any() else f" ± {(ends[1] - ends[0]) / 2:.3f}"
-    return f"{value:.3f}{spread}"

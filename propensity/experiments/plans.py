@@ -204,7 +204,7 @@ def learning_curve(systems: Systems, settings: ExperimentSettings) -> list[Job]:
     return [Job("se3gnn", "se3gnn", name, (name,), options, follow=True) for name in systems]
 
 
-def bootstrap(systems: Systems, settings: ExperimentSettings) -> list[Job]:
+def one_training_each(systems: Systems, settings: ExperimentSettings) -> list[Job]:
     """One training of each model."""
     return [
         Job(kind, kind, name, (name,), settings.of_kind(kind)) for name in systems for kind in settings.kinds
@@ -271,7 +271,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "lmax": Experiment(lmax, _draw_lmax, varies="l_max"),
     "transfer": Experiment(transfer, _draw_transfer, min_systems=2, varies="structures for the new readout"),
     "seeds": Experiment(seeds, _draw_seeds, varies="seeds"),
-    "bootstrap": Experiment(bootstrap, draw_bootstrap),
+    "bootstrap": Experiment(one_training_each, draw_bootstrap),
     "learning-curve": Experiment(learning_curve, _draw_learning_curve),
     "data-efficiency": Experiment(
         data_efficiency,

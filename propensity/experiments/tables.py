@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from propensity.statistics import score_text
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -42,14 +44,14 @@ def _table(rows: Sequence[dict[str, Any]], title: str) -> Table:
     for head in dict.fromkeys(_head(row) for row in rows):
         own = {row["time"]: row for row in rows if _head(row) == head}
         for what in ("pooled", "per_structure"):
-            cells = [_number(own[t][what]) if t in own else "" for t in times]
+            cells = [score_text(own[t][what]) if t in own else "" for t in times]
             shown.add_row(
                 *(head if what == "pooled" else ("", "")), *cells, style=None if what == "pooled" else "dim"
             )
     ceiling = {row["time"]: row["ceiling"] for row in rows if np.isfinite(row["ceiling"])}
     if ceiling:
         shown.add_section()
-        shown.add_row("noise ceiling", "", *(_number(ceiling[t]) if t in ceiling else "–" for t in times))
+        shown.add_row("noise ceiling", "", *(score_text(ceiling[t]) if t in ceiling else "–" for t in times))
     return shown
 
 
@@ -58,7 +60,3 @@ def _head(row: dict[str, Any]) -> tuple[str, str]:
     if row["refit"] is not None:  # n_train is then the number of structures for the readout
         return f"{row['label']}{seed}", f"{row['system']}, readout on {row['n_train']}"
     return f"{row['label']}{seed}", f"{row['n_train']} of {row['system']}"
-
-
-def _number(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.3f}"

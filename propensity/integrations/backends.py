@@ -13,7 +13,7 @@ from joblib.externals.loky import ProcessPoolExecutor
 from MDAnalysis.analysis.backends import BackendBase, BackendDask, BackendMultiprocessing
 
 from propensity.errors import PropensityError
-from propensity.workers.opening import open_pool
+from propensity.workers.opening import on_stderr, open_pool
 from propensity.workers.pool import WAIT
 
 #: Times that parts of a run are begun whose process died.
@@ -67,13 +67,13 @@ class ClusterBackend(BackendBase):
     def __init__(self, scheduler: Any, n_workers: int | None = None, wait: float = WAIT) -> None:
         self.scheduler, self.patience = scheduler, wait
         if n_workers is None:
-            with open_pool(None, scheduler, wait=wait, say=_tell) as pool:
+            with open_pool(None, scheduler, wait=wait, say=on_stderr) as pool:
                 n_workers = pool.at_once()
         super().__init__(n_workers=n_workers)
 
     def apply(self, func: Callable[..., Any], computations: list[Any]) -> list[Any]:
         """Call ``func`` on every part, in order; what a dying worker had is begun again elsewhere."""
-        with open_pool(None, self.scheduler, wait=self.patience, say=_tell) as pool:
+        with open_pool(None, self.scheduler, wait=self.patience, say=on_stderr) as pool:
             futures = [pool.submit(func, part) for part in computations]
             waiting = set(futures)
             while waiting:
@@ -95,7 +95,3 @@ def _open_client() -> Any:
         return None if distributed is None else distributed.default_client()
     except ValueError:
         return None
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -28,8 +28,8 @@ from propensity.physics.gpu.device import Device, best_device
 from propensity.physics.interaction import CUT, SIGMA
 from propensity.physics.kob_andersen import (
     POTENTIALS,
-    check_mixture,
     check_potential,
+    check_two_species,
     pair_table,
 )
 from propensity.physics.quench import fits_gpu, inherent_structure
@@ -282,7 +282,7 @@ def _check(
     structure: Structure, potential: str, temperature: float, radii: Sequence[float], steps: int
 ) -> None:
     check_potential(potential)
-    check_mixture(structure)
+    check_two_species(structure)
     if structure.dimension != 3 or not structure.is_periodic:
         raise InputError(
             f"pbc is {structure.pbc.tolist()}: cage states need a box that is periodic in three directions."

@@ -63,7 +63,7 @@ def check_potential(potential: str) -> None:
         )
 
 
-def check_mixture(structure: Structure) -> None:
+def check_two_species(structure: Structure) -> None:
     """Refuse more than two species."""
     if structure.types.max() > 1:
         raise InputError(
@@ -99,7 +99,7 @@ def rms_force(structure: Structure, potential: str = "lj/cut") -> float:
     InputError
         For an unknown potential or more than two species.
     """
-    check_mixture(structure)
+    check_two_species(structure)
     atoms = Atoms(structure.types + 1, structure.positions, cell=structure.cell, pbc=structure.pbc)
     forces = KobAndersen(potential).get_property("forces", atoms)
     return float(np.sqrt(np.square(forces).sum(axis=1).mean()))
@@ -164,7 +164,7 @@ class KobAndersen(Calculator):
     def _list(self, atoms: Any) -> None:
         types, self._at = atoms.numbers - 1, atoms.positions.copy()
         structure = Structure(self._at, types, atoms.cell.array, atoms.pbc)
-        check_mixture(structure)
+        check_two_species(structure)
         edge_index, vectors = neighbour_list(structure, CUT * float(SIGMA.max()) + SKIN)
         start = np.searchsorted(edge_index[1].numpy(), np.arange(len(atoms) + 1))
         self._near = _Neighbours(start, edge_index[0].numpy(), vectors.numpy(), types)

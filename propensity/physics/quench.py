@@ -63,7 +63,7 @@ def inherent_structure(
         return cast("Structure", own.scaled(1 / length_scale))
     from propensity.physics.gpu.device import best_device
     from propensity.physics.gpu.quench import inherent_structures
-    from propensity.physics.kob_andersen import check_mixture, pair_table
+    from propensity.physics.kob_andersen import check_two_species, pair_table
     from propensity.physics.minimise import Search
 
     if not structure.is_periodic:
@@ -71,7 +71,7 @@ def inherent_structure(
             f"pbc is {structure.pbc.tolist()}: a quench needs a box that is periodic in every direction."
         )
     check_potential(potential)
-    check_mixture(structure)
+    check_two_species(structure)
     device = best_device()
     if device is not None and structure.dimension == 3 and fits_gpu(structure):
         return inherent_structures([structure], potential, force=force, device=device)[0]

@@ -62,7 +62,7 @@ def options_class(kind: str) -> type[BaseModel]:
     return cls
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
+def read_option_file(path: str | Path) -> dict[str, Any]:
     """Options from a YAML file.
 
     Raises

@@ -40,7 +40,7 @@ from propensity.evaluation.report import plot_scatter
 from propensity.files import replacing
 from propensity.locks import FileLock
 from propensity.runs.curves import plot_learning_curve
-from propensity.runs.flags import RunOptions, expanded, parse_options, read_yaml
+from propensity.runs.flags import RunOptions, expanded, parse_options, read_option_file
 from propensity.training.interrupt import TrainingInterrupted
 from propensity.version import __version__
 
@@ -239,7 +239,7 @@ def _of_earlier(folder: Path, changes: dict[str, Any]) -> dict[str, Any]:
                 f"option {name!r} can't change when a run goes on: only {', '.join(MAY_CHANGE)} can; start a"
                 " new run."
             )
-    return {**read_yaml(folder / CONFIG), **changes}
+    return {**read_option_file(folder / CONFIG), **changes}
 
 
 def _open(options: RunOptions, by_state: bool) -> Dataset:

@@ -21,7 +21,7 @@ _MAKING = (
 )
 
 
-def fingerprint(commands: str, folder: str, dimension: int, units: str) -> str:
+def interaction_digest(commands: str, folder: str, dimension: int, units: str) -> str:
     """Eight hexadecimal digits that equal interactions share, however their input is laid out.
 
     Numbers are compared by value, lines without their order (but ``variable``, whose order counts), and

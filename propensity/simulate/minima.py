@@ -44,7 +44,7 @@ def energies(structure: Structure, source: str) -> np.ndarray:
     """Potential energy of each particle by ``compute pe/atom``, shape (N,); else as :func:`minimum`."""
     model = liquid(source)
     leg = Leg(_state(structure, model)[0], model, "minimise")
-    with processes.scratch() as folder:
+    with processes.scratch_folder() as folder:
         lammps_input.write_energies(leg, folder)
         LammpsEngine().execute(folder)
         return lammps_input.read_energies(folder, len(structure))

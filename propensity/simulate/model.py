@@ -13,7 +13,7 @@ import numpy as np
 
 from propensity.errors import InputError, suggest
 from propensity.files import in_script
-from propensity.simulate.interactions import fingerprint, pair_style
+from propensity.simulate.interactions import interaction_digest, pair_style
 from propensity.simulate.units import UNITS, Units, units_called
 
 #: Commands that define an interaction; everything else (box, atoms, fixes, runs) belongs to ``simulate``.
@@ -249,7 +249,7 @@ def _potential(
     """Name of the interaction that runs."""
     if shipped and said:
         return said
-    mark = fingerprint(commands, folder, dimension, units)
+    mark = interaction_digest(commands, folder, dimension, units)
     if not shipped:
         known = _shipped_interactions()
         if mark in known:
@@ -263,7 +263,7 @@ def _potential(
 def _shipped_interactions() -> dict[str, str]:
     """Fingerprint → name of the interaction of each preset."""
     models = [load_preset(name) for name in presets()]
-    return {fingerprint(m.commands, m.folder, m.dimension, m.units): m.potential for m in models}
+    return {interaction_digest(m.commands, m.folder, m.dimension, m.units): m.potential for m in models}
 
 
 def parse_species(text: str, where: str) -> tuple[tuple[str, ...], tuple[float, ...]]:

@@ -27,7 +27,7 @@ def duration(seconds: float) -> str:
     return f"{days:.1f} days" if days < 1000 else f"{days / 365.25:.3g} years"
 
 
-def count(number: float) -> str:
+def short_count(number: float) -> str:
     """Short form of a large count: ``24.0 M``."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
@@ -74,7 +74,7 @@ def estimate(
     """
 
     def cost(steps: float, speed: float = speed) -> str:
-        return f"{count(steps)} steps, {duration(steps / speed / workers)}"
+        return f"{short_count(steps)} steps, {duration(steps / speed / workers)}"
 
     lines = [f"speed: {speed:.0f} steps/s a run, {workers} at once"]
     if not settings.start_from:

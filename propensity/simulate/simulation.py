@@ -25,7 +25,7 @@ from propensity.simulate.runner import Runner, piece_length
 from propensity.simulate.settings import SimulationSettings
 from propensity.simulate.starts import first_lattice
 from propensity.simulate.workflow import RELAX_ITERATIONS, Workflow
-from propensity.workers.opening import open_pool
+from propensity.workers.opening import on_stderr, open_pool
 from propensity.workers.pool import WAIT, Pool
 from propensity.workers.remote import package_version
 
@@ -104,7 +104,7 @@ def simulate_propensities(
     store = None if estimate_only else PieceStore(work, identity)
     try:
         once = getattr(engine, "one_a_process", False)
-        cluster = {"wait": wait, "say": _silent if quiet else _say, "once_a_process": once}
+        cluster = {"wait": wait, "say": _silent if quiet else on_stderr, "once_a_process": once}
         with open_pool(workers, scheduler, engine.cores, EngineCheck(engine), **cluster) as pool:
             masses, speed, preparing, engine_name = _try_out(settings, engine, pool, given)
             with Progress(speed, not quiet, pool.at_once) as progress:
@@ -134,7 +134,7 @@ def simulate_propensities(
                     report = {"engine": engine_name, "versions": _versions(pool, engine_name), **flow.report}
                     with replacing(report_path(output)) as path:
                         path.write_text(json.dumps(report, indent=1), "utf-8")
-                for line in describe(report, settings):
+                for line in report_in_words(report, settings):
                     progress.say(line)
         store.remove()
         return report
@@ -197,7 +197,7 @@ def report_path(output: Path) -> Path:
     return output.with_name(output.name + ".report.json")
 
 
-def describe(report: dict[str, Any], settings: SimulationSettings) -> list[str]:
+def report_in_words(report: dict[str, Any], settings: SimulationSettings) -> list[str]:
     """Report in words.
 
     Parameters
@@ -316,7 +316,3 @@ def _versions(pool: Pool, engine_name: str) -> str:
 
 def _silent(line: str) -> None:
     """Say nothing."""
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -73,7 +73,7 @@ def sizes(n: int, spread: float) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def neighbours(x, box, reach, counts, listed):  # type: ignore[no-untyped-def]
+def list_neighbours(x, box, reach, counts, listed):  # type: ignore[no-untyped-def]
     """Fill ``listed`` (N, M) with all particles within ``reach`` of each; False when M is too few.
 
     Particles are sorted into cells at least ``reach`` wide, so that the time is linear in their number; a
@@ -180,7 +180,7 @@ def forces(x, box, diameters, counts, listed, f):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, nogil=True)
-def moved(x, listed_at):  # type: ignore[no-untyped-def]
+def farthest_move(x, listed_at):  # type: ignore[no-untyped-def]
     """Square of the longest way of a particle since the list was made."""
     most = 0.0
     for i in range(len(x)):
@@ -247,7 +247,7 @@ def dynamics(spheres, schedule, bath, most, rng):  # type: ignore[no-untyped-def
     f, at = np.zeros((n, 3)), x.copy()
     taken = np.zeros((len(frames), n, 3))
     records = np.zeros((steps // every + 1, 3))
-    if not neighbours(x, box, reach, counts, listed):
+    if not list_neighbours(x, box, reach, counts, listed):
         return taken, records, False
     energy, virial = forces(x, box, diameters, counts, listed, f)
     records[0] = energy, 0.5 * (v * v).sum(), virial
@@ -255,8 +255,8 @@ def dynamics(spheres, schedule, bath, most, rng):  # type: ignore[no-untyped-def
     for step in range(1, steps + 1):
         v += 0.5 * dt * f
         x += dt * v
-        if moved(x, at) > (SKIN / 2) ** 2:
-            if not neighbours(x, box, reach, counts, listed):
+        if farthest_move(x, at) > (SKIN / 2) ** 2:
+            if not list_neighbours(x, box, reach, counts, listed):
                 return taken, records, False
             at[:] = x
         energy, virial = forces(x, box, diameters, counts, listed, f)
@@ -285,7 +285,7 @@ def fire(x, box, diameters, iterations, tolerance, most):  # type: ignore[no-unt
     reach = CUT * diameters.max() + SKIN
     counts, listed = np.zeros(n, np.int64), np.zeros((n, most), np.int64)
     f, v, at = np.zeros((n, 3)), np.zeros((n, 3)), x.copy()
-    if not neighbours(x, box, reach, counts, listed):
+    if not list_neighbours(x, box, reach, counts, listed):
         return 0.0, 0.0, 0.0, False
     energy, _ = forces(x, box, diameters, counts, listed, f)
     start, dt, alpha, good = energy, 0.002, 0.1, 0
@@ -308,8 +308,8 @@ def fire(x, box, diameters, iterations, tolerance, most):  # type: ignore[no-unt
         if longest > 0.05:
             step *= 0.05 / longest
         x += step
-        if moved(x, at) > (SKIN / 2) ** 2:
-            if not neighbours(x, box, reach, counts, listed):
+        if farthest_move(x, at) > (SKIN / 2) ** 2:
+            if not list_neighbours(x, box, reach, counts, listed):
                 return start, energy, 0.0, False
             at[:] = x
         energy, _ = forces(x, box, diameters, counts, listed, f)

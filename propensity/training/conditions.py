@@ -9,7 +9,7 @@ import numpy as np
 
 from propensity.errors import DataError
 from propensity.estimators.conditions import Conditions, StatePoint, median_offset
-from propensity.estimators.training_set import check_mixture, label_statistics
+from propensity.estimators.training_set import check_one_liquid, label_statistics
 
 if TYPE_CHECKING:
     from propensity.sample import Sample
@@ -24,7 +24,7 @@ def learn_conditions(train: Sequence[Sample]) -> Conditions:
         For a sample without temperature, a single temperature, or structures at one temperature that differ
         in times or interaction.
     """
-    first = check_mixture(train)
+    first = check_one_liquid(train)
     groups: dict[float, list[Sample]] = {}
     for sample in train:
         if sample.temperature is None:

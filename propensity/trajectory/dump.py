@@ -16,9 +16,9 @@ import numpy as np
 from ase.geometry import complete_cell
 
 from propensity.errors import DataError
-from propensity.trajectory.frame import VECTORS, Frame, reading
-from propensity.trajectory.table import table
-from propensity.trajectory.text import Cut, Lines, at_most, count, floats, go_on
+from propensity.trajectory.frame import VECTORS, Frame, naming_frame
+from propensity.trajectory.table import format_rows
+from propensity.trajectory.text import Cut, Lines, at_most, floats, go_on, particle_count
 
 #: Coordinates in order of preference: columns, and whether they are fractions of the cell.
 _COORDINATES = (
@@ -45,12 +45,12 @@ def read_dump(stream: TextIO, start: int = 0, stop: int | None = None, step: int
     while stop is None or number < stop:
         wanted = number >= start and (number - start) % step == 0
         frame = None
-        with reading(number):
+        with naming_frame(number):
             try:
                 header = _read_header(lines, number, strict=parsed)
                 if not header:
                     return
-                n = (count if wanted else at_most)(_entry(header, "ITEM: NUMBER OF ATOMS"))
+                n = (particle_count if wanted else at_most)(_entry(header, "ITEM: NUMBER OF ATOMS"))
                 rows = lines.rows(n, number, _BEGIN, keep=wanted)
                 frame = _parse(number, header, rows, n) if wanted else None
             except Cut:
@@ -215,7 +215,7 @@ def format_dump(
         kept = {k: array for k, array in _own_columns(frame, types).items() if not drop.fullmatch(k)}
         header = [*_header(frame), " ".join(["ITEM: ATOMS", *kept, *columns])]
         own = list(kept.values())
-    return "\n".join(header) + "\n" + table([*own, *columns.values()])
+    return "\n".join(header) + "\n" + format_rows([*own, *columns.values()])
 
 
 def _text(rows: list[str]) -> np.ndarray:

@@ -8,7 +8,7 @@ import ase
 import numpy as np
 from ase.data import chemical_symbols
 
-from propensity.trajectory.table import table
+from propensity.trajectory.table import format_rows
 
 #: Names of extended XYZ → those of ASE's arrays, where they differ.
 _ARRAYS = {"pos": "positions", "Z": "numbers", "species": "numbers"}
@@ -33,4 +33,4 @@ def format_xyz(atoms: ase.Atoms) -> str:
     for name in properties[::3]:
         column = atoms.arrays[_ARRAYS.get(name, name)]
         columns.append(_SYMBOLS[column] if name == "species" else column)
-    return f"{len(atoms)}\n{header}\n{table(columns, _DIGITS)}"
+    return f"{len(atoms)}\n{header}\n{format_rows(columns, _DIGITS)}"

@@ -96,7 +96,7 @@ class Frame:
 
 
 @contextmanager
-def reading(number: int) -> Iterator[None]:
+def naming_frame(number: int) -> Iterator[None]:
     """Turn whatever a parser raises into one line that names the frame."""
     try:
         yield

@@ -14,8 +14,8 @@ from typing import TextIO
 import numpy as np
 
 from propensity.errors import DataError
-from propensity.trajectory.frame import Frame, reading
-from propensity.trajectory.text import Cut, Lines, count, floats, head
+from propensity.trajectory.frame import Frame, naming_frame
+from propensity.trajectory.text import Cut, Lines, floats, head, particle_count
 
 #: Columns of the section Atoms by atom style; the coordinates follow, unless named.
 _STYLES = {
@@ -53,7 +53,7 @@ def read_data(stream: TextIO, start: int = 0, stop: int | None = None, step: int
         When it is broken or cut short.
     """
     if start == 0:
-        with reading(0):
+        with naming_frame(0):
             frame = _read(Lines(stream))
         yield frame
 
@@ -61,7 +61,7 @@ def read_data(stream: TextIO, start: int = 0, stop: int | None = None, step: int
 def _read(lines: Lines) -> Frame:
     title = lines.read()
     header, section, note = _header(lines)
-    n = count(header.get("atoms", ""))
+    n = particle_count(header.get("atoms", ""))
     if n == 0:
         raise DataError("it has no particles")
     names: dict[str, str] = {}
@@ -74,7 +74,7 @@ def _read(lines: Lines) -> Frame:
         elif section == "Velocities":
             velocities = _rows(lines, n)
         elif section == "Atom Type Labels":
-            pairs = (row.split(None, 1) for row in _rows(lines, count(header.get("atom types", ""))))
+            pairs = (row.split(None, 1) for row in _rows(lines, particle_count(header.get("atom types", ""))))
             names = {number: name.strip() for number, name in pairs}
         section, note = _next_section(lines)
     if not rows:

@@ -13,7 +13,7 @@ import numpy as np
 from propensity.errors import DataError, MissingDependencyError
 from propensity.predictor import COLUMNS
 from propensity.species import LABELS
-from propensity.trajectory.frame import Frame, reading
+from propensity.trajectory.frame import Frame, naming_frame
 from propensity.trajectory.stream import Frames, each_frame
 
 
@@ -47,7 +47,7 @@ def open_ase(path: Path, start: int, stop: int | None, step: int) -> Frames | No
     def frames() -> Iterator[Frame]:
         reader = iread(str(path), slice(start, stop, step), format=format)
         for number in count(start, step):
-            with reading(number):
+            with naming_frame(number):
                 atoms = next(reader, None)
             if atoms is None:
                 return

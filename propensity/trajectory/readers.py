@@ -13,7 +13,7 @@ import numpy as np
 from propensity.errors import DataError, InputError
 from propensity.files import regular
 from propensity.trajectory.dump import read_dump
-from propensity.trajectory.frame import Frame, reading
+from propensity.trajectory.frame import Frame, naming_frame
 from propensity.trajectory.lammps_data import is_lammps_data, read_data
 from propensity.trajectory.libraries import labels_of, open_ase, open_gsd, open_mdanalysis, open_universe
 from propensity.trajectory.stream import Frames
@@ -108,7 +108,7 @@ def _edges(box: float | Sequence[float]) -> np.ndarray:
 
 def _put_into(edges: np.ndarray, frame: Frame) -> Frame:
     """Give a frame without a box a periodic one."""
-    with reading(frame.number):
+    with naming_frame(frame.number):
         if np.any(frame.cell) and frame.pbc.any():
             raise DataError("it has a box of its own: leave box out")
         frame.cell, frame.pbc = np.diag(edges), np.ones(3, bool)
@@ -144,7 +144,7 @@ def _with_species(frames: Frames, topology: Path) -> Frames:
     def named(frame: Frame) -> Frame:
         if frame.labels:
             return frame
-        with reading(frame.number):
+        with naming_frame(frame.number):
             if "id" not in frame.arrays:
                 raise DataError("it has neither types nor ids")
             rows = order[np.searchsorted(ids, frame.arrays["id"], sorter=order).clip(max=len(ids) - 1)]

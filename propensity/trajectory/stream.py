@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from propensity.errors import DataError
-from propensity.trajectory.frame import Frame, reading
+from propensity.trajectory.frame import Frame, naming_frame
 
 
 class Frames:
@@ -51,7 +51,7 @@ class Frames:
         while frame is not None:
             following = next(frames, None)
             if following is None and self.final in (None, frame.number):
-                with reading(frame.number):
+                with naming_frame(frame.number):
                     raise DataError(why)
             yield frame
             frame = following
@@ -69,6 +69,6 @@ class Frames:
 def each_frame(numbers: range, read: Callable[[int], Frame]) -> Iterator[Frame]:
     """Frames by their numbers, for files with random access."""
     for number in numbers:
-        with reading(number):
+        with naming_frame(number):
             frame = read(number)
         yield frame

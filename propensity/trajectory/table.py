@@ -24,7 +24,7 @@ LOG2 = math.log10(2.0)
 _ZERO, _SPACE, _NEWLINE = ord("0"), ord(" "), ord("\n")
 
 
-def table(columns: Sequence[np.ndarray], digits: int = 9) -> str:
+def format_rows(columns: Sequence[np.ndarray], digits: int = 9) -> str:
     """One line a row, fields separated by a space.
 
     Parameters

@@ -105,7 +105,7 @@ def at_most(text: str) -> int:
     return int(text) if text.isdecimal() and len(text) < 12 else MOST
 
 
-def count(text: str) -> int:
+def particle_count(text: str) -> int:
     """A number of particles.
 
     Raises

@@ -15,9 +15,9 @@ import numpy as np
 
 from propensity.errors import DataError
 from propensity.species import LABELS
-from propensity.trajectory.frame import Frame, reading
+from propensity.trajectory.frame import Frame, naming_frame
 from propensity.trajectory.libraries import from_atoms
-from propensity.trajectory.text import Cut, Lines, at_most, count, go_on
+from propensity.trajectory.text import Cut, Lines, at_most, go_on, particle_count
 
 #: Columns of XYZ that ASE takes for elements.
 _ELEMENTS = ("species", "symbols", "symbol")
@@ -48,7 +48,7 @@ def read_xyz(stream: TextIO, start: int = 0, stop: int | None = None, step: int 
     lines, number, parsed = Lines(stream), 0, True
     while stop is None or number < stop:
         wanted = number >= start and (number - start) % step == 0
-        with reading(number):
+        with naming_frame(number):
             # Behind a frame that was skipped unparsed, what it had too much is passed over.
             first = _next_frame(lines, strict=parsed)
             if not first:
@@ -79,7 +79,7 @@ def _begins(line: str) -> int:
 
 
 def _read_frame(lines: Lines, first: str, number: int, wanted: bool) -> Frame | None:
-    n = (count if wanted else at_most)(first.strip())
+    n = (particle_count if wanted else at_most)(first.strip())
     try:
         comment = _comment(lines, number)
         rows = lines.rows(n, number, _BEGIN, keep=wanted)

@@ -14,7 +14,7 @@ from propensity.documents import read_json, read_yaml
 from propensity.errors import DataError, InputError
 from propensity.sample import Sample
 from propensity.viewing.scene import Scene, SceneFrame, evenly
-from propensity.viewing.sizes import diameters_of
+from propensity.viewing.sizes import drawn_diameters
 
 Model = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None
 
@@ -153,6 +153,6 @@ def _frame(sample: Sample, estimators: Sequence[Any], pairs: Sequence[tuple[int,
         structure,
         np.arange(len(structure)),
         fields,
-        diameters_of(structure, sample.species, {}),
+        drawn_diameters(structure, sample.species, {}),
         halves=halves,
     )

@@ -71,11 +71,13 @@ def load_scene(
     wanted = [frames] if isinstance(frames, int) else list(frames)
     if not wanted or min(wanted) < (1 if isinstance(frames, int) else 0):
         raise InputError(f"frames is {frames}: give how many, or indices from 0.")
+    from propensity.data.opening import may_be_labelled
+
     where = Path(path)
     if not where.exists():
         raise DataError(f"{path} doesn't exist: give data, a trajectory or the folder of a training.")
     common: dict[str, Any] = {"unit": unit, "times": times, "frames": frames, "device": device}
-    if box is not None and (where.is_dir() or (topology is None and _is_labelled(where))):
+    if box is not None and (where.is_dir() or (topology is None and may_be_labelled(where))):
         raise InputError(f"a box is for trajectories that hold none, and {path} is data: leave it out.")
     if (where / "splits.json").exists():
         from propensity.viewing.labelled import run_scene
@@ -85,7 +87,7 @@ def load_scene(
         raise DataError(
             f"{path} is a model without data: give data or a trajectory, and the model by --model."
         )
-    if topology is None and (where.is_dir() or _is_labelled(where)):
+    if topology is None and may_be_labelled(where):
         from propensity.viewing.labelled import data_scene
 
         for name, value in (("column", column), ("species map", species_map)):
@@ -108,11 +110,3 @@ def load_scene(
         box=box,
         **common,
     )
-
-
-def _is_labelled(path: Path) -> bool:
-    from propensity.data.opening import suffixes
-    from propensity.data.store.reader import is_store
-
-    suffix = path.suffix.lower()
-    return suffix in suffixes() and (suffix not in (".h5", ".hdf5") or is_store(path))

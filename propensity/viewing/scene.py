@@ -149,7 +149,7 @@ def evenly(n: int, limit: int) -> list[int]:
     return sorted({round(k) for k in np.linspace(0, n - 1, limit)})
 
 
-def label_names(labels: Sequence[Any]) -> tuple[tuple[str, ...], np.ndarray]:
+def species_of_labels(labels: Sequence[Any]) -> tuple[tuple[str, ...], np.ndarray]:
     """Names of the species from the labels of particles, and the types 0..n−1.
 
     Numbers are called ``type 1``, ``type 2``.

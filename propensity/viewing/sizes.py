@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from propensity.diameters import COLUMNS
 from propensity.plotting import DIAMETERS
 from propensity.structure import Structure
 
 #: Columns that say the size of a particle, and what makes a diameter of them.
-_COLUMNS = {"diameter": 1.0, "diameters": 1.0, "sigma": 1.0, "radius": 2.0, "radii": 2.0}
+_COLUMNS = {**COLUMNS, "sigma": 1.0}
 #: Particles whose nearest neighbours are looked at.
 _SAMPLE = 4000
 
 
-def diameters_of(
+def drawn_diameters(
     structure: Structure, species: Sequence[str], columns: Mapping[str, np.ndarray], length_scale: float = 1.0
 ) -> np.ndarray:
     """Diameter of each particle, shape (N,), in the units of the positions.

@@ -17,8 +17,8 @@ from propensity.structure import Structure
 from propensity.trajectory import Frame, open_trajectory
 from propensity.trajectory.stream import Frames
 from propensity.viewing.h5md import is_h5md, read_h5md
-from propensity.viewing.scene import Scene, SceneFrame, evenly, label_names
-from propensity.viewing.sizes import diameters_of
+from propensity.viewing.scene import Scene, SceneFrame, evenly, species_of_labels
+from propensity.viewing.sizes import drawn_diameters
 
 Model = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None
 
@@ -85,7 +85,7 @@ def trajectory_scene(
         structure = Structure(frame.positions, types, frame.cell, frame.pbc)
         shown.append(
             _scene_frame(
-                frame, structure, fields, diameters_of(structure, names, frame.arrays, length_scale or 1.0)
+                frame, structure, fields, drawn_diameters(structure, names, frame.arrays, length_scale or 1.0)
             )
         )
     index = keep.index(default) if default in keep else len(keep) - 1
@@ -128,7 +128,7 @@ def _predicted(
         fields = {"predicted": columns["propensities"]}
         if "propensities_std" in columns:
             fields["uncertainty"] = columns["propensities_std"]
-        sizes = diameters_of(structure, predictor.species, frame.arrays, predictor.length_scale)
+        sizes = drawn_diameters(structure, predictor.species, frame.arrays, predictor.length_scale)
         shown.append(_scene_frame(frame, structure, fields, sizes))
     scores = next((s for s in map(predictor.card.metrics.get, ("test", "valid")) if isinstance(s, dict)), {})
     return Scene(
@@ -197,7 +197,7 @@ def _species(frame: Frame, species_map: SpeciesMap | None) -> tuple[tuple[str, .
         return names, map_species(frame.labels, names, species_map)
     if not frame.labels:
         return ("particles",), np.zeros(len(frame), dtype=np.int64)
-    return label_names(next(iter(frame.labels.values())).tolist())
+    return species_of_labels(next(iter(frame.labels.values())).tolist())
 
 
 def _holds(frame: Frame) -> bool:

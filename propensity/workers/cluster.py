@@ -108,7 +108,7 @@ class ClusterPool(Pool):
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """See :class:`propensity.workers.pool.Pool`."""
         return self._send(
-            _Call(lambda: remote.pack(self._check, self.versions, function, *arguments), Future())
+            _Call(lambda: remote.pack_call(self._check, self.versions, function, *arguments), Future())
         )
 
     def wait(self, futures: Collection[Future[Any]]) -> set[Future[Any]]:
@@ -253,7 +253,7 @@ class ClusterPool(Pool):
         begin, first = time.monotonic(), None
         answers: defaultdict[str, set[str]] = defaultdict(set)
         asked: set[str] = set()
-        anybody = _Call(lambda: remote.pack(self._check, None, self._check), Future())
+        anybody = _Call(lambda: remote.pack_call(self._check, None, self._check), Future())
         while True:
             self._members.threads = dict(self._client.nthreads())
             for address in set(self._members.threads) - asked:
@@ -283,7 +283,7 @@ class ClusterPool(Pool):
         self._worked = time.monotonic()
 
     def _ask(self, address: str) -> None:
-        call = _Call(lambda: remote.pack(self._check, self.versions, self._check), Future())
+        call = _Call(lambda: remote.pack_call(self._check, self.versions, self._check), Future())
         call.pinned = frozenset([address])
         call.remote = self._client.submit(
             self._attempt, call.packed(), __version__, workers=[address], pure=False, priority=1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ def open_pool(
     if workers is not None and workers < 1:
         raise InputError(f"--workers is {workers}: give 1 or more.")
     number = workers or max(1, _available() // cores)
-    with processes.scratch("propensity-pool-") as leash:
+    with processes.scratch_folder("propensity-pool-") as leash:
         # A fresh interpreter each: LAMMPS and MPI don't survive a fork.
         executor = ProcessPoolExecutor(
             number,
@@ -79,3 +80,8 @@ def _available() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def on_stderr(line: str) -> None:
+    """Say a line where the results of a program are not written: ``say`` of a pool."""
+    print(line, file=sys.stderr, flush=True)

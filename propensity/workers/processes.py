@@ -30,7 +30,7 @@ _YOUNG = 60.0
 
 
 @contextmanager
-def scratch(prefix: str = _PREFIX) -> Iterator[Path]:
+def scratch_folder(prefix: str = _PREFIX) -> Iterator[Path]:
     """Temporary folder, removed at the end, or at the start of another process where this one is killed."""
     _sweep(Path(tempfile.gettempdir()))
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=_leash)).resolve()
@@ -81,7 +81,7 @@ def stop_thread(thread: int) -> None:
         stop()
 
 
-def call(words: Sequence[str], folder: Path) -> tuple[int, str]:
+def run_program(words: Sequence[str], folder: Path) -> tuple[int, str]:
     """Run a program in ``folder``; returns its exit code and the end of what it printed."""
     with open(folder / "output.txt", "w+b") as output:
         # Its own group, so that mpiexec goes with all of its ranks.

@@ -22,7 +22,7 @@ Check = Callable[[], str]
 _LOOK = 0.5
 
 
-def pack(check: Check, expected: str | None, function: Callable[..., Any], *arguments: Any) -> bytes:
+def pack_call(check: Check, expected: str | None, function: Callable[..., Any], *arguments: Any) -> bytes:
     """A call as bytes, to be made where ``check`` gives what is ``expected`` (None: whatever it gives)."""
     return pickle.dumps((pickle.dumps(check), expected, function, arguments))
 

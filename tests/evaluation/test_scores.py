@@ -13,7 +13,7 @@ from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.storage import load_model
 from propensity.evaluation import evaluate, pearson
-from propensity.evaluation.report import plot_pearson, plot_scatter, table
+from propensity.evaluation.report import plot_pearson, plot_scatter, score_table
 from propensity.evaluation.scores import match_times
 from tests.training.conftest import make_sample
 
@@ -137,7 +137,7 @@ def test_report_is_complete(samples, tmp_path):
     plain = json.loads(json.dumps(score.to_dict()))
     assert plain["species"]["A"]["pearson_pooled"] == pytest.approx(score.pooled[0].tolist(), abs=1e-5)
     assert np.shape(plain["species"]["A"]["pearson_pooled_interval"]) == (2, 2)
-    assert table(score).row_count == 4
+    assert score_table(score).row_count == 4
     for draw, name in ((plot_pearson, "p.png"), (plot_scatter, "s.png")):
         draw(score, tmp_path / name)
         assert (tmp_path / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
@@ -172,7 +172,7 @@ def test_a_ceiling_of_too_few_particles_is_unknown(samples):
     score = evaluate(Oracle(samples), samples[:1])
     assert score.n_particles.tolist() == [96, 24]
     assert np.isfinite(score.ceiling[0]).all() and np.isnan(score.ceiling[1]).all()
-    assert "0.000" not in "".join(str(c) for c in table(score).columns[3].cells)
+    assert "0.000" not in "".join(str(c) for c in score_table(score).columns[3].cells)
 
 
 def test_data_in_other_units_score_as_those_in_sigma(tiny_model, samples):

@@ -204,9 +204,9 @@ def _yaml(path: Path) -> None:
 
 
 def _read_yaml(path: Path) -> Any:
-    from propensity.runs.flags import parse_options, read_yaml
+    from propensity.runs.flags import parse_options, read_option_file
 
-    return parse_options(read_yaml(path))
+    return parse_options(read_option_file(path))
 
 
 def _split(path: Path) -> None:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from propensity.cli.train import command
 from propensity.errors import InputError
 from propensity.estimators.kinds import ESTIMATORS
-from propensity.runs.flags import expanded, flags, options_class, parse_options, read_yaml
+from propensity.runs.flags import expanded, flags, options_class, parse_options, read_option_file
 from propensity.training import TrainingConfig
 
 
@@ -62,16 +62,16 @@ def test_expanded_configuration_reads_back(tmp_path):
     assert run.data == ("a.h5",)  # a lone value is a list of one
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(expanded(run, fit)))
-    assert parse_options(read_yaml(path)) == (run, fit)
+    assert parse_options(read_option_file(path)) == (run, fit)
 
 
 @pytest.mark.parametrize("text, message", [("[1, 2]", "name: value"), ("a: [", "is not YAML")])
 def test_bad_yaml_is_one_sentence(tmp_path, text, message):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(InputError, match=message):
-        read_yaml(tmp_path / "c.yaml")
+        read_option_file(tmp_path / "c.yaml")
 
 
 def test_missing_yaml_is_named(tmp_path):
     with pytest.raises(InputError, match=r"none.yaml can't be read"):
-        read_yaml(tmp_path / "none.yaml")
+        read_option_file(tmp_path / "none.yaml")

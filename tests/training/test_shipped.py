@@ -12,7 +12,7 @@ from propensity.cli.models import command
 from propensity.data import open_dataset
 from propensity.estimators.storage import SHIPPED, load_card, load_model, shipped_models
 from propensity.evaluation import evaluate
-from propensity.runs.flags import parse_options, read_yaml
+from propensity.runs.flags import parse_options, read_option_file
 
 MEMBERS = ("ka-default", "ka-member-2", "ka-member-3")
 
@@ -114,7 +114,7 @@ def test_model_scores_what_its_card_says(name, shared):
 
 @pytest.mark.parametrize("name", ["ka-default", "ka-inherent", "ka-both", "ka-liquid"])
 def test_recipe_is_that_of_the_card(name):
-    recipe = read_yaml(SHIPPED / name / "recipe.yaml")
+    recipe = read_option_file(SHIPPED / name / "recipe.yaml")
     _, fit = parse_options(recipe)
     done = load_card(SHIPPED / name / "model.json").training["options"]
     ours = fit.model_dump(mode="json") | {"init": done["init"]}  # given on the command line

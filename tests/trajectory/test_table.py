@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from propensity.trajectory.table import table
+from propensity.trajectory.table import format_rows
 
 
 @pytest.mark.parametrize("digits", [1, 6, 9, 10])
@@ -23,7 +23,7 @@ def test_numbers_are_those_of_printf(digits):
             10.0 ** np.arange(-20, 20),
         ]
     )
-    found = table([values], digits).splitlines()
+    found = format_rows([values], digits).splitlines()
     expected = [f"{x:.{digits}g}" for x in values.tolist()]
     wrong = [(f, e) for f, e in zip(found, expected, strict=True) if f != e]
     assert len(wrong) <= 3
@@ -40,4 +40,4 @@ def test_a_table_of_every_kind():
         np.array(["x", 3, "long word"], dtype=object),
         np.array([1.5, 2, 3], dtype=np.float32),
     ]
-    assert table(columns) == ("A 0 0.5 -1e-07 T x 1.5\nBβ 1 2 3 F 3 2\nC 2 nan 1e+12 T long word 3\n")
+    assert format_rows(columns) == ("A 0 0.5 -1e-07 T x 1.5\nBβ 1 2 3 F 3 2\nC 2 nan 1e+12 T long word 3\n")

@@ -13,8 +13,8 @@ from propensity.estimators.storage import load_model
 from propensity.predictor import Predictor
 from propensity.trajectory import annotate
 from propensity.viewing import load_scene
-from propensity.viewing.scene import evenly, label_names
-from propensity.viewing.sizes import diameters_of, viewing_direction
+from propensity.viewing.scene import evenly, species_of_labels
+from propensity.viewing.sizes import drawn_diameters, viewing_direction
 from tests.conftest import make_liquid
 from tests.data.conftest import DATA
 from tests.trajectory.conftest import write_dump
@@ -100,14 +100,14 @@ def test_other_columns_can_be_shown(tmp_path):
 def test_sizes_come_from_the_file_the_liquid_or_the_distances():
     liquid = make_liquid(60)
     radius = np.linspace(0.4, 0.6, 60)
-    assert diameters_of(liquid, ("A", "B"), {"radius": radius}).tolist() == (2 * radius).tolist()
-    assert set(diameters_of(liquid, ("A", "B"), {}, 2.0)) == {2.0, 1.76}
+    assert drawn_diameters(liquid, ("A", "B"), {"radius": radius}).tolist() == (2 * radius).tolist()
+    assert set(drawn_diameters(liquid, ("A", "B"), {}, 2.0)) == {2.0, 1.76}
     # Big and small discs in a row touch: centres 1.5 apart, diameters 2 and 1.
     chain = np.column_stack([1.5 * np.arange(40), np.zeros(40), np.zeros(40)])
     from propensity.structure import Structure
 
     mixed = Structure(chain, np.arange(40) % 2, np.diag([60.0, 9, 9]), dimension=3)
-    assert diameters_of(mixed, ("x", "y"), {}) == pytest.approx(np.full(40, 1.5), rel=0.05)
+    assert drawn_diameters(mixed, ("x", "y"), {}) == pytest.approx(np.full(40, 1.5), rel=0.05)
 
 
 def test_planes_and_films_are_looked_at_across():
@@ -120,9 +120,9 @@ def test_planes_and_films_are_looked_at_across():
 
 
 def test_names_of_species_follow_their_numbers():
-    names, types = label_names([10, 2, 2, 1])
+    names, types = species_of_labels([10, 2, 2, 1])
     assert names == ("type 1", "type 2", "type 10") and types.tolist() == [2, 1, 1, 0]
-    assert label_names(["Zr", "Cu"])[0] == ("Cu", "Zr")
+    assert species_of_labels(["Zr", "Cu"])[0] == ("Cu", "Zr")
 
 
 def test_frames_are_spread_evenly():

@@ -61,12 +61,12 @@ def array(
     return found
 
 
-def number(data: Mapping[str, np.ndarray], key: str, where: object, *, positive: bool = True) -> float | None:
+def read_number(data: Mapping[str, np.ndarray], key: str, where: object) -> float | None:
     """Number ``key`` of an archive, finite and positive; None where there is none."""
     if key not in data:
         return None
     value = float(array(data, key, where, ()))
-    if not np.isfinite(value) or (positive and value <= 0):
+    if not np.isfinite(value) or value <= 0:
         raise DataError(f"{where}: {key} is {value:g} instead of a positive number.")
     return value
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from propensity.data.entry import Entry, structure_of
-from propensity.data.formats.archive import array, number, read_npz
+from propensity.data.formats.archive import array, read_npz, read_number
 from propensity.data.formats.base import Format, split_of
 from propensity.data.formats.npz import group_name
 from propensity.data.formats.runs import average_files, structure_name
@@ -82,7 +82,7 @@ def _box(data: dict[str, np.ndarray], path: Path) -> np.ndarray:
 
 
 def _time(path: Path, data: dict[str, np.ndarray]) -> float:
-    given = number(data, "time", path)
+    given = read_number(data, "time", path)
     if given is not None:
         return given
     match = _NAME.match(path.stem)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from propensity.data.entry import Entry, structure_of
-from propensity.data.formats.archive import array, number, read_npz
+from propensity.data.formats.archive import array, read_npz, read_number
 from propensity.data.formats.base import Format, split_of
 from propensity.data.formats.npz import group_name
 from propensity.data.formats.runs import average_files, structure_name
@@ -55,7 +55,7 @@ def read_glassbench(paths: Sequence[Path], name: str, split: str | None, group: 
         known = ", ".join(f"T{temperature}" for d, temperature in TIMES if d == dimension)
         raise DataError(f"{path} doesn't say its times: name it as published, with {known} in its name.")
     times = TIMES[dimension, match[1]]
-    edge = number(first, "box", path) or EDGES.get(x.shape)
+    edge = read_number(first, "box", path) or EDGES.get(x.shape)
     if edge is None:
         raise DataError(f"{path} has no box, and its {len(x)} particles are not all: add 'box', its edge.")
     if -1 in types:

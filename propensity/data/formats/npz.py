@@ -18,7 +18,7 @@ from typing import cast
 import numpy as np
 
 from propensity.data.entry import Entry, Header, structure_of
-from propensity.data.formats.archive import array, integer, number, read_npz, text
+from propensity.data.formats.archive import array, integer, read_npz, read_number, text
 from propensity.data.formats.base import Format
 from propensity.dimension import in_space
 from propensity.errors import DataError, InputError
@@ -41,8 +41,8 @@ def ka3d_entries(path: str | os.PathLike[str], labels: str | None = None) -> lis
     header = Header.make(
         _times(data, path, labels),
         _levels(data, path, labels),
-        number(data, "tau_alpha", path),
-        number(data, "temperature", path),
+        read_number(data, "tau_alpha", path),
+        read_number(data, "temperature", path),
         text(data, "potential", path),
     )
     width = len(str(len(data["positions"]) - 1))
@@ -95,10 +95,10 @@ def read_ka3d(
         halves=halves,
         squared_displacement=squares,
         n_runs=integer(data, "published_n_runs" if published else "n_runs", path, 1),
-        temperature=number(data, "temperature", path),
+        temperature=read_number(data, "temperature", path),
         potential=text(data, "potential", path),
         fs=_levels(data, path, labels),
-        tau_alpha=number(data, "tau_alpha", path),
+        tau_alpha=read_number(data, "tau_alpha", path),
         split=split,
         group=_group(data, path, index),
         source=f"{path.name}[{index}]" + (", published labels" if published else ""),
@@ -224,7 +224,7 @@ def _group(data: dict[str, np.ndarray], path: Path, index: int) -> str | None:
     for key in ("parent_structure", "structure_id"):
         if key in data:
             parents = array(data, key, path, (len(data["positions"]),), "iu")
-            return group_name(number(data, "temperature", path), int(parents[index]))
+            return group_name(read_number(data, "temperature", path), int(parents[index]))
     return None
 
 

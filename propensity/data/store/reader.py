@@ -36,7 +36,7 @@ def is_store(path: str | os.PathLike[str]) -> bool:
 
 def store_names(path: str | os.PathLike[str]) -> list[str]:
     """Names of the structures of a store, in its order."""
-    with reading(path) as file:
+    with open_store(path) as file:
         return cast("list[str]", json.loads(read_text(file, "names")))
 
 
@@ -44,7 +44,7 @@ def store_entries(path: str | os.PathLike[str]) -> list[Entry]:
     """Entries of a store: times, splits and groups are read now, the rest when asked for."""
     path = Path(path)
     entries = []
-    with reading(path) as file:
+    with open_store(path) as file:
         for i, name in enumerate(json.loads(read_text(file, "names"))):
             facts = json.loads(read_text(file["structures"][key(i)], "metadata"))
             header = Header.make(
@@ -62,14 +62,14 @@ def read_stored(path: str | os.PathLike[str], index: int) -> Sample:
     DataError
         When the file is not a store, of a newer format, or damaged.
     """
-    with reading(path) as file:
+    with open_store(path) as file:
         group = file["structures"][key(index)]
         return read_record(group, f"structure {index} of {path}", int(file.attrs["format_version"]))
 
 
 def store_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What made a store: command, version, date and what the writer was told."""
-    with reading(path) as file:
+    with open_store(path) as file:
         return cast("dict[str, Any]", json.loads(read_text(file, "provenance")))
 
 
@@ -89,7 +89,7 @@ def key(index: int) -> str:
 
 
 @contextmanager
-def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+def open_store(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     """Open a store or part for reading; every way in which it may be broken becomes a DataError."""
     if not Path(path).is_file():
         raise DataError(f"{path} doesn't exist.")

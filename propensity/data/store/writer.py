@@ -21,7 +21,7 @@ from propensity.data.store.reader import (
     SUFFIXES,
     key,
     natural_key,
-    reading,
+    open_store,
     store_names,
     store_provenance,
 )
@@ -188,7 +188,7 @@ class StoreWriter:
                         if name in parts
                         else (self.path, f"structures/{key(stored.index(name))}")
                     )
-                    with reading(source) as file:
+                    with open_store(source) as file:
                         if file.attrs["format_version"] == FORMAT_VERSION:
                             file.copy(inside, structures, name=key(i))
                         else:
@@ -268,7 +268,7 @@ class StoreWriter:
         for file in files:
             if file not in self._names:
                 try:
-                    with reading(file) as part:
+                    with open_store(file) as part:
                         self._names[file] = json.loads(read_text(part, "provenance"))["name"]
                 except DataError:
                     file.unlink(missing_ok=True)  # cut short by a power failure: made again
@@ -278,7 +278,7 @@ class StoreWriter:
         damaged = []
         for name, file in parts.items():
             try:
-                with reading(file) as part:
+                with open_store(file) as part:
                     read_record(part["record"], str(file))
             except DataError:
                 damaged.append(name)
@@ -337,7 +337,7 @@ def _created(path: Path) -> Iterator[h5py.File]:
 def _check(path: Path, n: int) -> None:
     """Read a store that was just written: not every error of a disk reaches the program that writes."""
     try:
-        with reading(path) as file:
+        with open_store(path) as file:
             read_text(file, "provenance")
             if len(json.loads(read_text(file, "names"))) != n:
                 raise ValueError("its names are others")

@@ -65,7 +65,7 @@ def gated_graph(
     return GatedGraph(types, neighbours, real, vectors, *first)
 
 
-def moved(graph: GatedGraph, structure: Structure, steps: torch.Tensor) -> GatedGraph:
+def moved_graph(graph: GatedGraph, structure: Structure, steps: torch.Tensor) -> GatedGraph:
     """The graph as autograd follows it when thermal positions take steps, shape (N, 3).
 
     Thermal vectors, thermal offsets and distances to the cages' centres follow; inherent and cage positions,

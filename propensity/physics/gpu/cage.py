@@ -142,7 +142,7 @@ def cage_states(
             kinetic = 2 * late.mean(axis=1) / (pairs.dimension * types.shape[1])
             out.temperature[first : first + len(start)] = kinetic
             for x, each in zip(start, sums, strict=True):
-                mean, covariance, error = moments(each)
+                mean, covariance, error = position_moments(each)
                 out.mean.append(x + mean)
                 out.covariance.append(covariance)
                 out.error.append(error)
@@ -165,7 +165,7 @@ def _random(
     return np.stack(velocities), np.array(seeds, np.uint64)
 
 
-def moments(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def position_moments(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean (N, 3), covariance (N, 3, 3) and standard error of the mean (N,) from sums of replicas (R, 10, N).
 
     The sums are those of x, y, z, xx, yy, zz, xy, xz, yz and 1.

@@ -139,7 +139,7 @@ class Variant:
         return self.slots * (16 + 2) + (self.species * self.cells + 1) * 4 + lists + small
 
 
-def padded(n: int) -> int:
+def slots_for(n: int) -> int:
     """Slots for ``n`` particles, one to spare for the dummy that pads lists (but for exactly 4096)."""
     return n if n == _OFFSETS else 32 * (n // 32 + 1)
 

@@ -15,7 +15,7 @@ from propensity.physics.gpu.layout import (
     Variant,
     capacities,
     cell_grid,
-    padded,
+    slots_for,
     system_record,
     tables_of,
 )
@@ -128,7 +128,7 @@ class Systems:
         reach = float(i.cutoff.max()) + self.skins.outer
         cells = max(int(np.prod(cell_grid(box, reach, i.dimension)[0])) for box in self.boxes)
         far = self.n == 4096
-        slots = padded(self.n)
+        slots = slots_for(self.n)
         form = 2 if i.functions is not None else int(i.truncation == "force")
         variant = Variant(
             slots,

@@ -51,7 +51,7 @@ class CPUKernel(LayerwiseKernel):
         self, convolution: Convolution, hidden: torch.Tensor, scalars: torch.Tensor, geometry: CPUGeometry
     ) -> torch.Tensor:
         """Tensor product, sum over neighbours in tiles, and mixing."""
-        from propensity.nn.kernels.cpu.layer import Convolve, parameters_of
+        from propensity.nn.kernels.cpu.layer import Convolve, radial_parameters
 
         return cast(
             "torch.Tensor",
@@ -62,7 +62,7 @@ class CPUKernel(LayerwiseKernel):
                 scalars,
                 geometry.harmonics,
                 geometry.basis,
-                *parameters_of(convolution.radial),
+                *radial_parameters(convolution.radial),
                 *convolution.mix,
             ),
         )
@@ -80,16 +80,22 @@ class CPUKernel(LayerwiseKernel):
         self, stack: Stack, graph: Graph, scalars: torch.Tensor, first: torch.Tensor
     ) -> Iterator[torch.Tensor]:
         """Features after each layer; what one layer wrote is written over by the next but one."""
-        from propensity.nn.kernels.cpu.layer import forward, parameters_of, radial_of, running, table
+        from propensity.nn.kernels.cpu.layer import (
+            forward,
+            padded_features,
+            radial_of,
+            radial_parameters,
+            running_moments,
+        )
 
         geometry = self.prepare(graph, stack.last)
-        features = table(first, scalars)
+        features = padded_features(first, scalars)
         blank = scalars.new_zeros(len(scalars), stack.last.layout.dim_out)
-        tables = table(blank, scalars), table(blank, scalars)
+        tables = padded_features(blank, scalars), padded_features(blank, scalars)
         for k, (convolution, norm) in enumerate(stack):
             mlp, layout, out = convolution.radial, convolution.layout, tables[k % 2]
             kept = geometry.slots.bits(None, mlp.linear_in.out_features)
-            radial = radial_of(parameters_of(mlp), running(mlp), kept, 1.0)
+            radial = radial_of(radial_parameters(mlp), running_moments(mlp), kept, 1.0)
             scale, shift = _folded(norm, layout)
             has_hidden, keep_no_sums = layout.channels_in > 0, scalars.new_empty(0)
             forward(

@@ -34,7 +34,7 @@ from propensity.simd import LANES
 from propensity.threads import blocks_of, share
 
 
-def table(hidden: torch.Tensor, scalars: torch.Tensor) -> torch.Tensor:
+def padded_features(hidden: torch.Tensor, scalars: torch.Tensor) -> torch.Tensor:
     """Features (N+1, F) that the loops gather: both parts padded to whole vectors, a last row for idle
     lanes.
     """
@@ -46,13 +46,13 @@ def table(hidden: torch.Tensor, scalars: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def parameters_of(radial: Any) -> tuple[torch.Tensor, ...]:
+def radial_parameters(radial: Any) -> tuple[torch.Tensor, ...]:
     """Weight and bias of first layer, batch norm and last layer."""
     inner, norm, outer = radial.linear_in, radial.norm, radial.linear_out
     return inner.weight, inner.bias, norm.weight, norm.bias, outer.weight, outer.bias
 
 
-def running(radial: Any) -> torch.Tensor:
+def running_moments(radial: Any) -> torch.Tensor:
     """Mean and 1/σ from the running statistics, shape (2, hidden)."""
     return torch.stack([radial.norm.running_mean, torch.rsqrt(radial.norm.running_var + radial.norm.eps)])
 
@@ -131,9 +131,9 @@ class Convolve(torch.autograd.Function):
         ctx.keep = 1.0 if kept is None else 1 - mlp.dropout.p
         ctx.kept = slots.bits(kept, mlp.linear_in.out_features)
         ctx.batch = mlp.uses_batch(slots.n_edges)
-        ctx.moments = _batch_moments(mlp, geometry) if ctx.batch else running(mlp)
+        ctx.moments = _batch_moments(mlp, geometry) if ctx.batch else running_moments(mlp)
         radial = radial_of(parameters[:6], ctx.moments, ctx.kept, ctx.keep)
-        features, width = table(hidden, scalars), padded(layout.dim_out)
+        features, width = padded_features(hidden, scalars), padded(layout.dim_out)
         sums = hidden.new_empty(slots.tiles * sum_offsets(layout)[-1] * LANES)
         out = hidden.new_empty(len(features), width)
         ones, zeros = hidden.new_ones(width), hidden.new_zeros(width)
@@ -221,11 +221,11 @@ def _batch_moments(mlp: Any, geometry: CPUGeometry) -> torch.Tensor:
     """
     norm, slots, edges = mlp.norm, geometry.slots, geometry.edges
     zeros = torch.zeros_like(norm.running_mean)
-    radial = radial_of(parameters_of(mlp), torch.stack([zeros, zeros]), slots.live, 1.0)
+    radial = radial_of(radial_parameters(mlp), torch.stack([zeros, zeros]), slots.live, 1.0)
     partial = zeros.new_empty(blocks_of(len(slots.live)), 2 * len(zeros))
 
     def sums(centre: torch.Tensor) -> torch.Tensor:
-        share(cpu_radial.moments, len(partial), edges, radial, centre.numpy(), partial.numpy())
+        share(cpu_radial.hidden_moments, len(partial), edges, radial, centre.numpy(), partial.numpy())
         return partial.sum(0).view(2, -1)
 
     mean = sums(zeros)[0] / slots.n_edges

@@ -234,7 +234,7 @@ def collect(vectors, partial):
 
 
 @njit(nogil=True)
-def moments(first, last, blocks, edges, radial, centre, partial):
+def hidden_moments(first, last, blocks, edges, radial, centre, partial):
     """Σ (x − centre) and Σ (x − centre)² over edges of the hidden units before batch norm.
 
     Reads   edges, radial, centre (hidden,).

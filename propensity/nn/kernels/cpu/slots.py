@@ -75,7 +75,7 @@ def _sort_by_source(source, live, n_nodes):
 
 
 @njit(nogil=True)
-def pack(kept, edge_of_slot, live, bits):
+def pack_kept(kept, edge_of_slot, live, bits):
     """Dropout's choices (E, hidden) as one bit a lane, ``bits`` (slot rows, hidden)."""
     for row in range(bits.shape[0]):
         for lane in range(LANES):
@@ -117,7 +117,7 @@ class Slots:
         if kept is None:
             return np.repeat(self.live, hidden)
         bits = np.zeros((len(self.live), hidden), np.uint16)
-        pack(kept.numpy(), self.edge_of_slot, self.live, bits)
+        pack_kept(kept.numpy(), self.edge_of_slot, self.live, bits)
         return bits.reshape(-1)
 
     @cached_property

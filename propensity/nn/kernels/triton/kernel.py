@@ -17,7 +17,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from propensity.nn.kernels.base import Stack
 from propensity.nn.kernels.triton.geometry import TABLE, TritonGeometry
-from propensity.nn.kernels.triton.layer import convolve, launch, run_layers, running
+from propensity.nn.kernels.triton.layer import convolve, launch, run_layers, running_norm
 from propensity.nn.kernels.triton.shapes import Shapes, shapes_of
 from propensity.nn.radial import bessel_basis
 
@@ -141,7 +141,7 @@ def _folded(convolution: Any, norm: Any) -> tuple[torch.Tensor, ...]:
         r = torch.arange(TABLE + 2, device=weight.device, dtype=torch.float64) * (radial.cutoff / TABLE)
         basis = bessel_basis(r.clamp(min=radial.cutoff / TABLE), radial.n_basis, radial.cutoff)
         table = torch.addmm(bias, radial.hidden_units(basis.to(weight.dtype)), weight.t())
-        scale, shift, _, _ = running(shapes, norm)
+        scale, shift, _, _ = running_norm(shapes, norm)
         held = key, (table, shapes.flat_mix(convolution.mix)[shapes.mix_forward], scale, shift)
         _FOLDED[convolution] = held
     return held[1]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch.autograd.function import once_differentiable
 
-from propensity.nn.kernels.triton.parameters import Gradients, Packing, Values, packing_of, parameters_of
+from propensity.nn.kernels.triton.parameters import Gradients, Packing, Values, packing_of, stack_parameters
 from propensity.nn.kernels.triton.radial_pass import RadialPass, total
 from propensity.nn.kernels.triton.shapes import Shapes, shapes_of
 
@@ -27,7 +27,7 @@ def run_layers(
     """Features after each layer, in the layout of the kernels, with gradients; ``first`` goes into the
     first.
     """
-    parameters = parameters_of(stack)
+    parameters = stack_parameters(stack)
     return cast(
         "tuple[torch.Tensor, ...]",
         Layers.apply(stack, geometry, scalars, first, geometry.harmonics, geometry.basis, *parameters),
@@ -169,7 +169,7 @@ class LayerPass:
                 R=128,
             )
         else:
-            scale, shift, mean, inverse = running(shapes, norm)
+            scale, shift, mean, inverse = running_norm(shapes, norm)
         after = torch.empty_like(mixed)
         launch(shapes, "normalise", n, mixed, scale, shift, after, n)
         return after, [mask, affine, sums, mixed, scale, mean, inverse]
@@ -305,7 +305,7 @@ def launch(shapes: Shapes, name: str, n: int, *arguments: Any, **constants: Any)
     )
 
 
-def running(shapes: Shapes, norm: Any) -> tuple[torch.Tensor, ...]:
+def running_norm(shapes: Shapes, norm: Any) -> tuple[torch.Tensor, ...]:
     """Scale (l, CP), shift (CP), mean (CP) and 1/σ (l, CP) from the running statistics."""
     pad = shapes.cp - shapes.layout.channels
     inverse = torch.rsqrt(norm.running_var.view(-1, shapes.layout.channels) + norm.eps)

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 
 from propensity.nn.kernels.triton.plan import Plan
-from propensity.nn.kernels.triton.source import described
+from propensity.nn.kernels.triton.source import described_inside
 
 _PROLOGUE = """
     thread = tl.arange(0, B * CP)
@@ -44,10 +44,6 @@ def source(plan: Plan) -> str:
             _mix_gradient(plan),
         ]
     )
-
-
-def _described(what: str, reads: str, writes: str, thread: str) -> list[str]:
-    return ["    " + line if line else "" for line in described(what, reads, writes, thread)]
 
 
 def _degrees(plan: Plan) -> list[tuple[int, range]]:
@@ -77,7 +73,7 @@ def _mix(plan: Plan) -> str:
             "def mix(sums, mixing, residual, scale, shift, out, partial, n_nodes, RESIDUAL: tl.constexpr, "
             "AFFINE: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):"
         ),
-        *_described(
+        *described_inside(
             "Eq. 11 and the residual; then a given batch norm (AFFINE) or the statistics of this block.",
             "sums, mixing, residual (RESIDUAL); scale (L, CP) and shift (CP,) (AFFINE).",
             "out (N, DQ, CP, 4); partial (blocks, L+1, CP): mean and squares (unless AFFINE).",
@@ -138,7 +134,7 @@ def _spread(plan: Plan) -> str:
     lines = [
         "@triton.jit",
         "def spread(grad, mixing, out, n_nodes, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):",
-        *_described(
+        *described_inside(
             "Gradient of the sums from that of the mixed features.",
             "grad (N, DQ, CP, 4), mixing, transposed.",
             "out, as sums.",
@@ -184,7 +180,7 @@ def _mix_gradient(plan: Plan) -> str:
             "def mix_gradient(sums, grad, partial, n_nodes, CP: tl.constexpr, DQ: tl.constexpr, START:"
             " tl.constexpr, STRIDE: tl.constexpr):"
         ),
-        *_described(
+        *described_inside(
             "Gradient of the mixing matrices from an equal share of the particles.",
             "sums, grad (N, DQ, CP, 4).",
             "partial (programs, STRIDE) from START.",

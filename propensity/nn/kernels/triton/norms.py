@@ -6,8 +6,9 @@ the mean.
 
 from __future__ import annotations
 
-from propensity.nn.kernels.triton.nodes import _PROLOGUE, _degrees, _described, _load, _store
+from propensity.nn.kernels.triton.nodes import _PROLOGUE, _degrees, _load, _store
 from propensity.nn.kernels.triton.plan import Plan
+from propensity.nn.kernels.triton.source import described_inside
 
 
 def source(plan: Plan) -> str:
@@ -23,7 +24,7 @@ def _statistics(plan: Plan) -> str:
             "def statistics(partial, norm, found, n_nodes, n_blocks, momentum, eps, B: tl.constexpr, CP:"
             " tl.constexpr, C: tl.constexpr, R: tl.constexpr):"
         ),
-        *_described(
+        *described_inside(
             "Combine blocks into the batch norm's scale and shift; update the running statistics.",
             "partial (blocks, L+1, CP), norm: weight (L, C), bias (C,), running mean (C,) and variance (L, C).",
             "found: scale (L, CP), shift (CP,), mean (CP,) and inverse (L, CP); and the running statistics.",
@@ -90,7 +91,7 @@ def _normalise(plan: Plan) -> str:
             "def normalise(features, scale, shift, out, n_nodes, B: tl.constexpr, CP: tl.constexpr, DQ:"
             " tl.constexpr):"
         ),
-        *_described(
+        *described_inside(
             "scale · features + shift.",
             "features, scale (L, CP), shift (CP,).",
             "out.",
@@ -112,7 +113,7 @@ def _norm_sums(plan: Plan) -> str:
             "def norm_sums(grad, features, mean, inverse, partial, n_nodes, B: tl.constexpr, CP:"
             " tl.constexpr, DQ: tl.constexpr):"
         ),
-        *_described(
+        *described_inside(
             "Σ g and Σ g·û of a block: gradients of bias and weight of the batch norm.",
             "grad, features, mean (CP,), inverse (L, CP).",
             "partial (blocks, L+1, CP).",
@@ -142,7 +143,7 @@ def _norm_backward(plan: Plan) -> str:
             "def norm_backward(grad, features, mean, inverse, scale, totals, out, n_nodes, "
             "B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr):"
         ),
-        *_described(
+        *described_inside(
             f"Gradient before the batch norm from the {kinds} totals of norm_sums.",
             "grad, features, mean (CP,), inverse and scale (L, CP), totals (L+1, CP).",
             "out.",

@@ -192,7 +192,7 @@ def packing_of(
     return Packing(layouts, n_basis, hidden, device)
 
 
-def parameters_of(stack: Stack) -> list[torch.Tensor]:
+def stack_parameters(stack: Stack) -> list[torch.Tensor]:
     """Parameters of all layers in the order of :class:`Packing`."""
     found: list[torch.Tensor] = []
     for convolution, norm in stack:

@@ -27,7 +27,7 @@ STRIDE   numbers that a program leaves in ``partial``
 from __future__ import annotations
 
 from propensity.nn.kernels.triton.plan import Plan, quads
-from propensity.nn.kernels.triton.source import described, template
+from propensity.nn.kernels.triton.source import described_inside, template
 
 #: Columns of the last layer whose gradients one program sums in its registers.
 SPAN = 160
@@ -43,10 +43,6 @@ def _tiles(width: int) -> list[tuple[int, int]]:
         tiles.append((start, size))
         start += size
     return tiles
-
-
-def _described(what: str, reads: str, writes: str, thread: str) -> list[str]:
-    return ["    " + line if line else "" for line in described(what, reads, writes, thread)]
 
 
 def spans(width: int) -> int:
@@ -76,7 +72,7 @@ def _output(width: int, cp: int) -> str:
             " tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr, H: tl.constexpr, HP: tl.constexpr, EB:"
             " tl.constexpr):"
         ),
-        *_described(
+        *described_inside(
             "Radial weights before their ReLU, in blocks of EB edges.",
             "units, weight (width, H), bias (width,), count (1,).",
             "out (E/EB, PQ, EB, CP, 4).",
@@ -118,7 +114,7 @@ def _gradient(width: int, cp: int, ptx: bool) -> str:
             " partial, count, keep, B: tl.constexpr, STRIDE: tl.constexpr, NB: tl.constexpr, NBP:"
             " tl.constexpr, H: tl.constexpr, HP: tl.constexpr, EB: tl.constexpr):"
         ),
-        *_described(
+        *described_inside(
             "Gradients of the last layer and of the hidden units before dropout.",
             "units, weight (width, H), grad (E/EB, PQ, EB, CP, 4), count (1,).",
             "grad_units (E, spans, HP); sums (programs, spans, 2, HP): Σ g and Σ g·x̂; partial (programs, STRIDE).",

@@ -60,6 +60,11 @@ def described(what: str, reads: str, writes: str, thread: str) -> list[str]:
     return [f'"""{what}', "", f"Reads   {reads}", f"Writes  {writes}", f"One thread is one {thread}", '"""']
 
 
+def described_inside(what: str, reads: str, writes: str, thread: str) -> list[str]:
+    """The same, indented as within the function."""
+    return ["    " + line if line else "" for line in described(what, reads, writes, thread)]
+
+
 class _Writer:
     def __init__(self) -> None:
         self.lines: list[str] = []
