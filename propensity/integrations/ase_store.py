@@ -13,6 +13,7 @@ from typing import Any
 import ase
 import numpy as np
 
+from propensity.caging import CageState
 from propensity.data.store.reader import read_stored, store_names
 from propensity.data.store.writer import StoreWriter
 from propensity.errors import DataError
@@ -31,6 +32,8 @@ FACTS = (
     "source",
     "length_scale",
 )
+#: What is kept there of a cage state, as ``cage_radii`` and so on.
+CAGE = ("radii", "error", "steps")
 #: Arrays of particles and times.
 OVER_TIME = ("propensities", "squared_displacement")
 
@@ -42,8 +45,10 @@ def read_propensity_store(
 
     Arrays: ``type`` (1, 2, ... in the order of ``info["species"]``), ``species`` (names), ``propensities``
     (N, T), and where there are some ``inherent_positions`` (N, 3), ``squared_displacement`` (N, T),
-    ``propensity_halves`` (N, 2, T) and ``diameter`` (N,).  ``info``: ``times`` (T,), ``fs`` (T,) and the
-    facts of the simulation.  Types 1 and 2 become H and He, as in ASE's reader of dumps; lengths are in σ.
+    ``propensity_halves`` (N, 2, T), ``diameter`` (N,) and of the cage state, for each radius in
+    ``info["cage_radii"]``, ``cage_offset`` (N, R, 3) from inherent to mean positions and ``cage_covariance``
+    (N, R, 3, 3).  ``info``: ``times`` (T,), ``fs`` (T,), ``dimension`` and the facts of the simulation.
+    Types 1 and 2 become H and He, as in ASE's reader of dumps; lengths are in σ.
 
     Raises
     ------
@@ -90,10 +95,14 @@ def atoms_of(sample: Sample) -> ase.Atoms:
         "diameter": s.diameters,
         **{name: getattr(sample, name) for name in OVER_TIME},
     }
+    if sample.cage is not None:
+        arrays["cage_offset"] = np.moveaxis(sample.cage.offset, 0, 1)
+        arrays["cage_covariance"] = np.moveaxis(sample.cage.covariance, 0, 1)
+        atoms.info.update({f"cage_{name}": getattr(sample.cage, name) for name in CAGE})
     for name, values in arrays.items():
         if values is not None:
             atoms.set_array(name, np.asarray(values))
-    atoms.info.update(times=np.asarray(sample.times), species=list(sample.species))
+    atoms.info.update(times=np.asarray(sample.times), species=list(sample.species), dimension=s.dimension)
     if sample.fs is not None:
         atoms.info["fs"] = np.asarray(sample.fs)
     atoms.info.update({name: v for name in FACTS if (v := getattr(sample, name)) not in (None, "")})
@@ -113,12 +122,16 @@ def sample_of(atoms: ase.Atoms, number: int = 0) -> Sample:
         if name not in there:
             raise DataError(f"frame {number} has no {name}: give {where} {name!r} of its labels.")
     species = tuple(info.get("species", ("A", "B")))
-    structure = Structure.from_ase(atoms, species, {k + 1: name for k, name in enumerate(species)})
-    if "diameter" in arrays:
-        diameters = np.asarray(arrays["diameter"], dtype=float)
-        structure = Structure(
-            structure.positions, structure.types, structure.cell, structure.pbc, diameters=diameters
-        )
+    read = Structure.from_ase(atoms, species, {k + 1: name for k, name in enumerate(species)})
+    # Of a labelled structure equal diameters count too.
+    structure = Structure(
+        read.positions,
+        read.types,
+        read.cell,
+        read.pbc,
+        dimension=info.get("dimension"),
+        diameters=arrays.get("diameter", read.diameters),
+    )
     halves = arrays.get("propensity_halves")
     facts = {name: info[name] for name in FACTS if name in info}
     facts.setdefault("name", f"frame {number}")
@@ -127,8 +140,42 @@ def sample_of(atoms: ase.Atoms, number: int = 0) -> Sample:
         np.asarray(info["times"], dtype=float),
         species=species,
         inherent_positions=arrays.get("inherent_positions"),
+        cage=_cage(atoms, number),
         halves=None if halves is None else np.moveaxis(halves, 1, 0),
         fs=None if "fs" not in info else np.asarray(info["fs"], dtype=float),
         **{name: arrays.get(name) for name in OVER_TIME},
         **facts,
+    )
+
+
+def _cage(atoms: ase.Atoms, number: int) -> CageState | None:
+    """Cage state of a frame; None where it has none of its parts."""
+    names = ("cage_offset", "cage_covariance", "inherent_positions", *(f"cage_{name}" for name in CAGE))
+    known = {
+        name: np.asarray(part[name]) for part in (atoms.arrays, atoms.info) for name in names if name in part
+    }
+    if not any(name.startswith("cage_") for name in known):
+        return None
+    lacking = [name for name in names if name not in known]
+    if lacking:
+        raise DataError(f"frame {number} has a part of a cage state and no {lacking[0]}: give all or none.")
+    radii = known["cage_radii"]
+    shapes = {
+        "cage_offset": (len(atoms), len(radii), 3),
+        "cage_covariance": (len(atoms), len(radii), 3, 3),
+        "cage_error": radii.shape,
+    }
+    for name, shape in shapes.items():
+        if known[name].shape != shape:
+            raise DataError(
+                f"frame {number}: {name} has shape {known[name].shape} instead of {shape}, for {len(radii)}"
+                " radii."
+            )
+    return CageState(
+        radii,
+        np.moveaxis(known["cage_offset"], 1, 0),
+        np.moveaxis(known["cage_covariance"], 1, 0),
+        known["cage_error"],
+        int(known["cage_steps"]),
+        known["inherent_positions"],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 
 import ase
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 from ase.io.formats import define_external_io_format, ioformats
 
-from propensity import PropensityCalculator, open_dataset
+from propensity import PropensityCalculator, Structure, open_dataset
+from propensity.caging import CageState
 from propensity.data import StoreWriter
 from propensity.errors import DataError
+from propensity.integrations.ase_store import atoms_of, sample_of
 from tests.data.conftest import make_sample
 
 NAME = "propensity-store"
@@ -64,6 +67,66 @@ def test_there_and_back(store, tmp_path):
             assert getattr(one, name) == getattr(other, name)
         assert np.array_equal(one.structure.positions, other.structure.positions)
         assert np.array_equal(one.structure.types, other.structure.types)
+
+
+def with_cage(name, **changes):
+    """A sample of a polydisperse liquid with a cage state about its minimum."""
+    sample = make_sample(name, **changes)
+    rng, n = np.random.default_rng(1), len(sample)
+    spread = rng.normal(size=(2, n, 3, 3))
+    cage = CageState(
+        np.array([0.25, 0.45]),
+        0.05 * rng.normal(size=(2, n, 3)),
+        1e-3 * (spread + spread.swapaxes(2, 3)),
+        np.array([1e-3, 2e-3]),
+        500,
+        sample.inherent_positions,
+    )
+    s = sample.structure
+    sizes = Structure(s.positions, s.types, s.cell, diameters=rng.uniform(0.8, 1.2, n))
+    return replace(sample, structure=sizes, cage=cage)
+
+
+def test_all_arrays_of_particles_there_and_back(tmp_path):
+    with StoreWriter(tmp_path / "data.h5") as writer:
+        writer.add(with_cage("a"))
+    atoms, stored = ase.io.read(tmp_path / "data.h5", format=NAME), open_dataset(tmp_path / "data.h5")[0]
+    ase.io.write(tmp_path / "again.h5", atoms, format=NAME)
+    again = open_dataset(tmp_path / "again.h5")[0]
+    offset, covariance = atoms.arrays["cage_offset"], atoms.arrays["cage_covariance"]
+    assert offset.shape == (40, 2, 3) and covariance.shape == (40, 2, 3, 3)
+    np.testing.assert_array_equal(offset[:, 1], stored.cage.offset[1])
+    np.testing.assert_array_equal(atoms.arrays["diameter"], stored.structure.diameters)
+    np.testing.assert_array_equal(atoms.arrays["inherent_positions"], stored.inherent_positions)
+    np.testing.assert_array_equal(again.structure.diameters, stored.structure.diameters)
+    for name in ("radii", "offset", "covariance", "error", "steps"):
+        np.testing.assert_array_equal(getattr(again.cage, name), getattr(stored.cage, name), err_msg=name)
+    # Chosen atoms take their arrays along.
+    np.testing.assert_array_equal(atoms[5:9].arrays["cage_covariance"], covariance[5:9])
+
+
+def test_equal_diameters_and_a_plane_are_kept(tmp_path):
+    flat = make_sample("flat").structure.positions * [1, 1, 0]
+    structure = Structure(flat, np.zeros(40, int), [5.0, 5.0, 1.0], diameters=np.full(40, 1.1))
+    sample = make_sample("flat", structure=structure, inherent_positions=flat + [0.1, 0.0, 0.0])
+    again = sample_of(atoms_of(sample)).structure
+    assert again.dimension == 2 and again.diameters.tolist() == [1.1] * 40
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda atoms: atoms.arrays.pop("cage_covariance"), "part of a cage state and no cage_covariance"),
+        (lambda atoms: atoms.info.pop("cage_radii"), "part of a cage state and no cage_radii"),
+        (lambda atoms: atoms.info.update(cage_radii=np.ones(3)), r"cage_offset has shape \(40, 2, 3\)"),
+    ],
+    ids=["covariance", "radii", "shape"],
+)
+def test_half_a_cage_state_is_refused(change, message):
+    atoms = atoms_of(with_cage("a"))
+    change(atoms)
+    with pytest.raises(DataError, match=message):
+        sample_of(atoms)
 
 
 @pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")
