@@ -136,7 +136,20 @@ def mean_over_structures(rho: np.ndarray) -> np.ndarray:
 
 
 def score_text(value: float, ends: np.ndarray | None = None) -> str:
-    """A correlation to three decimals with half the width of an interval, or a dash where unknown."""
+    """A correlation to three decimals, with half the width of its interval.
+
+    Parameters
+    ----------
+    value
+        The correlation.
+    ends
+        Ends of its confidence interval, shape (2,).
+
+    Returns
+    -------
+    str
+        Such as ``0.712 ± 0.004``; a dash where the value is NaN.
+    """
     if np.isnan(value):
         return "–"
     spread = "" if ends is None or np.isnan(ends).any() else f" ± {(ends[1] - ends[0]) / 2:.3f}"

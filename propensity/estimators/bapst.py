@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from pydantic import Field
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import Inputs, OnePositions, check_outputs, check_types, input_structure
+from propensity.estimators.label_scale import LabelScale
 from propensity.estimators.options import Options, read_options
 from propensity.estimators.training_set import chosen_species, training_card
 from propensity.graph import Graph
@@ -100,26 +101,13 @@ class BapstEstimator(Estimator):
         weight = next(self.network.parameters())
         graph = Inputs(self.card).graph(structure, device=weight.device, dtype=weight.dtype)
         output = self.network(graph).double().cpu().numpy()
-        mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
-        propensities = output * std[structure.types] + mean[structure.types]
-        if not self.card.config.get("predicts_untrained", False):
-            trained = self.card.trained_species or self.card.species
-            known = np.array([name in trained for name in self.card.species])
-            propensities[~known[structure.types]] = np.nan
-        return cast("np.ndarray", propensities)
+        return LabelScale.of(self.card).propensities(output, structure.types)
 
     def traced(self, structure: Structure, steps: torch.Tensor) -> torch.Tensor:
         """See :meth:`propensity.estimators.base.Estimator.traced`."""
         check_types(structure, self.card.species)
         output = self.network(Inputs(self.card).moved(structure, steps))
-        mean, std = (
-            torch.tensor(np.array(values)[structure.types]).to(steps)
-            for values in (self.card.target_mean, self.card.target_std)
-        )
-        trained = self.card.trained_species or self.card.species
-        known = np.array([name in trained for name in self.card.species])[structure.types]
-        known |= bool(self.card.config.get("predicts_untrained", False))
-        return torch.where(torch.from_numpy(known)[:, None].to(steps.device), output * std + mean, torch.nan)
+        return LabelScale.of(self.card).traced(output, structure.types)
 
     def reach(self, structure: Structure) -> float | None:
         """See :meth:`propensity.estimators.base.Estimator.reach`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
@@ -17,6 +18,7 @@ from propensity.estimators.clock import between
 from propensity.estimators.conditions import ROUNDING, Conditions, median_offset
 from propensity.estimators.features import TracedFeatures
 from propensity.estimators.inputs import check_weights
+from propensity.estimators.label_scale import LabelScale
 from propensity.estimators.se3gnn import SE3Estimator, check_inputs
 from propensity.estimators.training_set import time_nearest
 from propensity.nn.network import SE3GNN
@@ -128,7 +130,10 @@ class ConditionedEstimator(SE3Estimator):
         temperature, times, c = self.infer_temperature(structure), np.array(self.card.times), self.conditions
         c.check_times(temperature, times)
         answers = standardised @ c.basis(temperature, times)
-        return self._scaled(structure, answers, c.mean(temperature, times), c.std(temperature, times))
+        scale = replace(
+            LabelScale.of(self.card), mean=c.mean(temperature, times), std=c.std(temperature, times)
+        )
+        return scale.propensities(answers, structure.types)
 
     def reach(self, structure: Structure) -> float | None:
         """None: the temperature is that of the whole structure."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from propensity.estimators.inputs import (
     input_structure,
     small_batches,
 )
+from propensity.estimators.label_scale import LabelScale
 from propensity.estimators.options import Options, read_options
 from propensity.estimators.training_set import training_card
 from propensity.nn.gated import GatedGraph, GatedNetwork, gated_graph, join_gated_graphs, moved_graph
@@ -125,12 +126,12 @@ class GatedEstimator(Estimator):
         """See :meth:`propensity.estimators.base.Estimator.predict`."""
         check_types(structure, self.card.species)
         standardised = self.network(_graph(structure, self.network)).cpu().double().numpy()
-        return self._propensities(structure, standardised)
+        return LabelScale.of(self.card).propensities(standardised, structure.types)
 
     @torch.no_grad()
     def unchecked_many(self, structures: Sequence[Structure]) -> list[np.ndarray]:
         """See :meth:`propensity.estimators.base.Estimator.unchecked_many`."""
-        found = []
+        found, scale = [], LabelScale.of(self.card)
         for batch in small_batches(structures):
             for structure in batch:
                 check_types(structure, self.card.species)
@@ -138,26 +139,18 @@ class GatedEstimator(Estimator):
             outputs = self.network(graph).cpu().double().numpy()
             ends = np.cumsum([len(structure) for structure in batch])
             for structure, part in zip(batch, np.split(outputs, ends[:-1]), strict=True):
-                found.append(self._propensities(structure, part))
+                found.append(scale.propensities(part, structure.types))
         return found
 
     def reach(self, structure: Structure) -> float | None:
         """See :meth:`propensity.estimators.base.Estimator.reach`."""
         return Inputs(self.card).reach(structure, len(self.network.layers))
 
-    def _propensities(self, structure: Structure, standardised: np.ndarray) -> np.ndarray:
-        mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
-        return cast("np.ndarray", standardised * std[structure.types] + mean[structure.types])
-
     def traced(self, structure: Structure, steps: torch.Tensor) -> torch.Tensor:
         """See :meth:`propensity.estimators.base.Estimator.traced`."""
         check_types(structure, self.card.species)
-        output = self.network(moved_graph(_graph(structure, self.network), structure, steps))
-        mean, std = (
-            torch.tensor(np.array(values)[structure.types]).to(steps)
-            for values in (self.card.target_mean, self.card.target_std)
-        )
-        return cast("torch.Tensor", output * std + mean)
+        answers = self.network(moved_graph(_graph(structure, self.network), structure, steps))
+        return LabelScale.of(self.card).traced(answers, structure.types)
 
     def features(self, structure: Structure, layer: int | None, steps: torch.Tensor | None) -> TracedFeatures:
         """See :meth:`propensity.estimators.base.Estimator.features`."""
@@ -244,11 +237,10 @@ def _examples(
     device: torch.device,
 ) -> list[_Example]:
     """Graphs with standardised labels; the network's inputs get their scales."""
-    mean, std = np.array(card.target_mean), np.array(card.target_std)
-    examples = []
+    scale, examples = LabelScale.of(card), []
     for sample in train:
         structure = input_structure(sample, positions)
-        labels = (sample.propensities - mean[structure.types]) / std[structure.types]
+        labels = scale.standardised(sample.propensities, structure.types)
         examples.append(
             _Example(_graph(structure, network), torch.as_tensor(labels, dtype=torch.float32, device=device))
         )

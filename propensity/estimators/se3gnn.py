@@ -13,6 +13,7 @@ from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.features import TracedFeatures, layer_index
 from propensity.estimators.inputs import Inputs, check_outputs, check_types, small_batches
+from propensity.estimators.label_scale import LabelScale
 from propensity.estimators.training_config import TrainingConfig
 from propensity.graph import Graph
 from propensity.nn import walk
@@ -41,8 +42,6 @@ class SE3Estimator(Estimator):
 
     def __init__(self, network: SE3GNN, card: Card) -> None:
         self.network, self.card = network.eval(), card
-        trained = card.trained_species or card.species
-        self._trained = np.array([name in trained for name in card.species])
 
     @classmethod
     def fit(
@@ -98,16 +97,8 @@ class SE3Estimator(Estimator):
         return Inputs(self.card).reach(structure, max(config["n_layers"], config["thermal_layers"]))
 
     def _propensities(self, structure: Structure, standardised: np.ndarray) -> np.ndarray:
-        mean, std = np.array(self.card.target_mean), np.array(self.card.target_std)
-        return self._scaled(structure, standardised + Inputs(self.card).trend(structure), mean, std)
-
-    def _scaled(
-        self, structure: Structure, standardised: np.ndarray, mean: np.ndarray, std: np.ndarray
-    ) -> np.ndarray:
-        """Propensities from standardised ones by mean and spread of each species, (n_species, n_times)."""
-        propensities = standardised * std[structure.types] + mean[structure.types]
-        propensities[~self._trained[structure.types]] = np.nan
-        return cast("np.ndarray", propensities)
+        answers = standardised + Inputs(self.card).trend(structure)
+        return LabelScale.of(self.card).propensities(answers, structure.types)
 
     def by_domains(self, n_particles: int) -> bool:
         """Whether :func:`propensity.nn.walk.walked` predicts so many particles."""
@@ -122,15 +113,9 @@ class SE3Estimator(Estimator):
         """See :meth:`propensity.estimators.base.Estimator.traced`."""
         check_types(structure, self.card.species)
         inputs = Inputs(self.card)
-        output = self.network(inputs.moved(structure, steps)) + torch.as_tensor(inputs.trend(structure)).to(
-            steps
-        )
-        mean, std = (
-            torch.tensor(np.array(values)[structure.types]).to(steps)
-            for values in (self.card.target_mean, self.card.target_std)
-        )
-        trained = torch.from_numpy(self._trained[structure.types]).to(steps.device)
-        return torch.where(trained[:, None], output * std + mean, torch.nan)
+        trend = torch.as_tensor(inputs.trend(structure)).to(steps)
+        answers = self.network(inputs.moved(structure, steps)) + trend
+        return LabelScale.of(self.card).traced(answers, structure.types)
 
     def features(self, structure: Structure, layer: int | None, steps: torch.Tensor | None) -> TracedFeatures:
         """See :meth:`propensity.estimators.base.Estimator.features`; layers of the second network follow."""

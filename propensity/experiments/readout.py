@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from propensity.errors import InputError
 from propensity.estimators.base import Estimator
 from propensity.estimators.inputs import input_structure
+from propensity.estimators.label_scale import LabelScale
 from propensity.estimators.se3gnn import SE3Estimator
 from propensity.estimators.training_set import training_card
 from propensity.nn import SE3GNN
@@ -52,7 +53,7 @@ def refit_readout(estimator: Estimator, train: Sequence[Sample], alpha: float = 
     features = [node_features(estimator, input_structure(sample, old.input_positions)) for sample in train]
     types = np.concatenate([sample.structure.types for sample in train])
     labels = np.concatenate([sample.propensities for sample in train])
-    labels = (labels - np.array(card.target_mean)[types]) / np.array(card.target_std)[types]
+    labels = LabelScale.of(card).standardised(labels, types)
     known = np.isin(types, [card.species.index(name) for name in old.trained_species or card.species])
     x = np.concatenate(features)
     shared = config["readout"] == "shared"

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from propensity.errors import DataError
 from propensity.estimators.inputs import Inputs, input_structure
+from propensity.estimators.label_scale import LabelScale
 from propensity.estimators.training_config import TrainingConfig
 from propensity.graph import Graph, join_graphs
 from propensity.training.conditions import labels_at
@@ -38,8 +39,7 @@ def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: to
         state, labels = labels_at(sample, card.conditions)
         graph.state = torch.full((len(types),), state)
     else:
-        mean, std = np.array(card.target_mean), np.array(card.target_std)
-        labels = (sample.propensities - mean[types]) / std[types] - Inputs(card).trend(structure)
+        labels = LabelScale.of(card).standardised(sample.propensities, types) - Inputs(card).trend(structure)
     graph.labels = torch.from_numpy(labels).to(dtype)
     counts = np.array([name in card.trained_species for name in card.species])
     graph.trained = torch.from_numpy(counts[types]).to(dtype)

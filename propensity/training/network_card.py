@@ -10,6 +10,7 @@ import numpy as np
 from propensity.errors import InputError
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import input_structure
+from propensity.estimators.label_scale import LabelScale
 from propensity.estimators.storage import load_card, model_files
 from propensity.estimators.training_config import TrainingConfig
 from propensity.estimators.training_set import (
@@ -69,9 +70,8 @@ def network_card(train: Sequence[Sample], config: TrainingConfig) -> Card:
             length_scale=train[0].length_scale,
         )
     if diameters:
-        mean, std = np.array(card.target_mean), np.array(card.target_std)
-        structures = [sample.structure for sample in train]
-        labels = [(s.propensities - mean[s.structure.types]) / std[s.structure.types] for s in train]
+        structures, scale = [sample.structure for sample in train], LabelScale.of(card)
+        labels = [scale.standardised(s.propensities, s.structure.types) for s in train]
         learn_size_trend(structures, labels, card.scalar_recipe, len(card.species))
     return card
 
