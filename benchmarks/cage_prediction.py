@@ -51,7 +51,7 @@ def main():
     state, dynamics = timed("cage state", lambda: cage.cage_state(bare, SMOOTH, **recipe))
     seen = bare.with_cage(state)
     network = predictor.estimators[0].network
-    timed("  graph of one network", lambda: gated_graph(seen, 2.0, network.states, network.inputs))
+    timed("  graph of one network", lambda: gated_graph(seen, 2.0, network.views, network.inputs))
     _, networks = timed("networks", lambda: predictor.predict(seen))
     print(f"together: {quench + dynamics + networks:.1f} s of processor")
     print(f"most memory so far: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")

@@ -20,7 +20,7 @@ from propensity.physics.gpu.device import cuda_device
 from propensity.physics.gpu.layout import Skins
 from propensity.physics.gpu.quench import inherent_structures
 from propensity.physics.interaction import named_interaction
-from propensity.simulate import Leg, State, load_preset
+from propensity.simulate import Leg, Microstate, load_preset
 from propensity.simulate.gpu_engine import GpuEngine
 from propensity.simulate.physics import generator, lattice, maxwell_boltzmann
 from propensity.structure import Structure
@@ -104,7 +104,7 @@ def engines(
     model, pairs = load_preset("kob-andersen"), named_interaction("lj/cut")
     steps = 4 * options.steps
     legs = [
-        Leg(State(a, w, t, box, np.ones(N)), model, "nve", steps, 0.005, (steps,))
+        Leg(Microstate(a, w, t, box, np.ones(N)), model, "nve", steps, 0.005, (steps,))
         for a, t, w in zip(x, types, v, strict=True)
     ]
     bare, _ = rate(Batch(cuda_device(), pairs, x, types, box, v, grid=False), steps)
@@ -122,7 +122,7 @@ def engines(
     if options.lammps:
         from propensity.simulate.lammps_engine import LammpsEngine
 
-        leg = Leg(legs[0].state, model, "nve", 200, 0.005)
+        leg = Leg(legs[0].microstate, model, "nve", 200, 0.005)
         (result,) = LammpsEngine().run([leg])
         print(f"LAMMPS on one core: {N * 200 / result.seconds:.3e}")
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from propensity.errors import PropensityError
 from propensity.simulate import Leg, load_preset, make_engine
-from propensity.simulate.engine import State
+from propensity.simulate.engine import Microstate
 from propensity.simulate.lammps_engine import LammpsEngine
 from propensity.simulate.lammps_input import write
 from propensity.simulate.physics import generator, lattice, maxwell_boltzmann
@@ -36,11 +36,11 @@ def liquid(name: str, n: int) -> tuple:
     model, engine = load_preset(name), make_engine("lammps")
     box = np.full(3, (n / model.density) ** (1 / 3))
     x, types = lattice(model.counts(n), box, 3, generator(0))
-    (rest,) = engine.run([Leg(State(x, 0 * x, types, box), model, "minimise", iterations=100)])
-    v = maxwell_boltzmann(rest.state.masses, 1.0, 3, generator(1))
-    start = replace(rest.state, velocities=v)
+    (rest,) = engine.run([Leg(Microstate(x, 0 * x, types, box), model, "minimise", iterations=100)])
+    v = maxwell_boltzmann(rest.microstate.masses, 1.0, 3, generator(1))
+    start = replace(rest.microstate, velocities=v)
     (hot,) = engine.run([Leg(start, model, "nvt", steps=500, temperature=(1.0, 1.0))])
-    return model, hot.state
+    return model, hot.microstate
 
 
 def cost(call, repeats: int) -> tuple[float, float]:
@@ -69,9 +69,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    model, state = liquid(options.model, options.n)
+    model, microstate = liquid(options.model, options.n)
     frames = tuple(sorted({round(float(s)) for s in np.geomspace(1, options.steps, 10)}))
-    leg = Leg(state, model, "nve", steps=options.steps, frames=frames)
+    leg = Leg(microstate, model, "nve", steps=options.steps, frames=frames)
 
     module, program = LammpsEngine(), LammpsEngine(exe="lmp", suffix="opt")
 

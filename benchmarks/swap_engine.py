@@ -58,17 +58,23 @@ def measure(n: int, steps: int, sampling: float) -> None:
     """Print the line of one number of particles."""
     model, engine = load_preset("polydisperse"), SwapEngine()
     settings, _ = make_settings(model, temperature=COLD, times="1", n_particles=n)
-    state = engine.run([Leg(first_lattice(settings, 0), model, "minimise", iterations=300)])[0].state
-    state = replace(state, velocities=maxwell_boltzmann(np.ones(n), 0.3, 3, generator(2)))
-    state = engine.run([Leg(state, model, "nvt", 500, model.timestep, temperature=(0.3, COLD))])[0].state
-    x, box, sizes = (soft_spheres.as_float(a) for a in (state.positions, state.box, state.diameters))
+    microstate = engine.run([Leg(first_lattice(settings, 0), model, "minimise", iterations=300)])[
+        0
+    ].microstate
+    microstate = replace(microstate, velocities=maxwell_boltzmann(np.ones(n), 0.3, 3, generator(2)))
+    microstate = engine.run([Leg(microstate, model, "nvt", 500, model.timestep, temperature=(0.3, COLD))])[
+        0
+    ].microstate
+    x, box, sizes = (
+        soft_spheres.as_float(a) for a in (microstate.positions, microstate.box, microstate.diameters)
+    )
     reach = soft_spheres.CUT * sizes.max() + soft_spheres.SKIN
     lists = [(np.zeros(n, np.int64), np.zeros((n, 300), np.int64)) for _ in range(2)]
     cells = seconds(lambda: soft_spheres.neighbours(x, box, reach, *lists[0]), 3)
     pairs = seconds(lambda: all_pairs(x, box, reach, *lists[1]), 3)
     ours, theirs = ([set(a[:m]) for m, a in zip(*each, strict=True)] for each in lists)
     assert ours == theirs, "the lists differ"
-    leg = Leg(state, model, "nvt", steps, model.timestep, temperature=(COLD, COLD))
+    leg = Leg(microstate, model, "nvt", steps, model.timestep, temperature=(COLD, COLD))
     step = seconds(lambda: engine.run([leg]), 2) / steps
     before = step + (pairs - cells) * rebuilds(leg) / steps
     whole = (settings.melt_time + settings.cool_time + sampling) / model.timestep * step
@@ -83,7 +89,7 @@ def rebuilds(leg: Leg) -> int:
     """Lists that a leg makes, from its frames."""
     every = replace(leg, frames=tuple(range(1, leg.steps + 1)))
     frames = SwapEngine().run([every])[0].frames
-    at, count = leg.state.positions, 1
+    at, count = leg.microstate.positions, 1
     for frame in frames:
         if np.square(frame - at).sum(axis=1).max() > (soft_spheres.SKIN / 2) ** 2:
             at, count = frame, count + 1

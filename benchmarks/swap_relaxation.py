@@ -32,22 +32,24 @@ def main() -> None:
     steps = round(options.time / model.timestep)
     marks = tuple(sorted({round(float(s)) for s in np.geomspace(1, steps, 60)}))
 
-    def leg(state, ensemble, hot, cold, frames=()):
-        return engine.run([Leg(state, model, ensemble, steps, model.timestep, frames, (hot, cold))])[0]
+    def leg(microstate, ensemble, hot, cold, frames=()):
+        return engine.run([Leg(microstate, model, ensemble, steps, model.timestep, frames, (hot, cold))])[0]
 
-    def kicked(state):
-        v = maxwell_boltzmann(np.ones(len(state.types)), T, 3, generator(2))
-        return replace(state, velocities=v)
+    def kicked(microstate):
+        v = maxwell_boltzmann(np.ones(len(microstate.types)), T, 3, generator(2))
+        return replace(microstate, velocities=v)
 
-    state = engine.run([Leg(first_lattice(settings, 0), model, "minimise", iterations=300)])[0].state
-    state = leg(kicked(state), "nvt", 0.5, T).state
-    state = leg(state, "nvt", T, T).state
+    microstate = engine.run([Leg(first_lattice(settings, 0), model, "minimise", iterations=300)])[
+        0
+    ].microstate
+    microstate = leg(kicked(microstate), "nvt", 0.5, T).microstate
+    microstate = leg(microstate, "nvt", T, T).microstate
     found = {}
     for name, ensemble in (("with swaps", "nvt"), ("without", "nve")):
         began = time.process_time()
-        result = leg(kicked(state), ensemble, T, T, marks)
+        result = leg(kicked(microstate), ensemble, T, T, marks)
         spent = time.process_time() - began
-        distances = np.linalg.norm(result.frames - state.positions, axis=2)
+        distances = np.linalg.norm(result.frames - microstate.positions, axis=2)
         tau = relaxation_time(np.array(marks) * model.timestep, scattering(distances, 7.0, 3))
         found[name] = tau
         shown = f"more than {options.time:g}" if tau is None else f"{tau:.4g}"

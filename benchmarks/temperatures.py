@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from propensity.data import Dataset, open_dataset
-from propensity.data.selection import select_by_state
+from propensity.data.selection import select_by_state_point
 from propensity.estimators import conditions
 from propensity.estimators.conditioned import ConditionedEstimator
 from propensity.estimators.inputs import input_structure
@@ -45,13 +45,15 @@ def main() -> None:
     conditions.BEYOND = 10.0  # temperatures that were left out lie farther outside than users may ask for
     torch.set_num_threads(1)
     if given.part in ("score", "refit"):
-        data = select_by_state(open_dataset(given.what[1:]))
+        data = select_by_state_point(open_dataset(given.what[1:]))
         model = load_model(given.what[0])
         found = {}
-        for state in data.states():
+        for state in data.state_points():
             temperature = float(state.header(0).temperature or 0)
             if given.part == "refit":
-                found[f"{temperature:g}"] = refitted(model, select_by_state(open_dataset(given.on)), state)
+                found[f"{temperature:g}"] = refitted(
+                    model, select_by_state_point(open_dataset(given.on)), state
+                )
             else:
                 found[f"{temperature:g}"] = plain(scored(model, state, load_model(given.clock)))
             print(temperature, found[f"{temperature:g}"]["A"]["pearson"], flush=True)
@@ -108,7 +110,7 @@ def features(model: SE3Estimator, structure: Any) -> np.ndarray:
 def refitted(model: Any, train: Dataset, state: Dataset) -> dict[str, Any]:
     """Scores of a readout fitted at this temperature alone."""
     temperature = state.header(0).temperature
-    (own,) = [one for one in train.states() if one.header(0).temperature == temperature]
+    (own,) = [one for one in train.state_points() if one.header(0).temperature == temperature]
     weights: dict[int, Any] = {}
     sums: dict[int, Any] = {}
     for sample in own:
@@ -193,7 +195,7 @@ def means(model: str, data: list[str], path: Path) -> None:
     c = estimator.conditions
     figure = new_figure(5.5, 4)
     axes = figure.add_subplot()
-    for k, state in enumerate(select_by_state(open_dataset(data)).states()):
+    for k, state in enumerate(select_by_state_point(open_dataset(data)).state_points()):
         temperature = float(state.header(0).temperature or 0)
         of = [sample.propensities[sample.structure.types == 0].mean(axis=0) for sample in state]
         measured = np.mean(of, axis=0)

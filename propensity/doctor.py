@@ -44,7 +44,7 @@ class Finding:
     ----------
     name, detail
         What was looked at, and what was found.
-    state
+    verdict
         ``"ok"``, ``"absent"`` (optional and not there) or ``"broken"`` (something will fail).
     remedy
         Command that mends it.
@@ -52,7 +52,7 @@ class Finding:
 
     name: str
     detail: str
-    state: Literal["ok", "absent", "broken"] = "ok"
+    verdict: Literal["ok", "absent", "broken"] = "ok"
     remedy: str = ""
 
 

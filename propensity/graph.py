@@ -63,7 +63,7 @@ FIELDS: dict[str, Field] = {
     "thermal_edge_vec": Field(("E′", 3), True, "σ", "r_j − r_i of thermal positions."),
     "scalars": Field(("N", "n_extra"), True, "1", "Scalars beside the species, standardised."),
     "labels": Field(("N", "T"), True, "1", "Propensities, standardised for each species."),
-    "state": Field(("N",), False, "", "Number of the state point, where one model learns several."),
+    "state_point": Field(("N",), False, "", "Number of the state point, where one model learns several."),
     "trained": Field(("N",), True, "1", "1 where the loss counts, 0 elsewhere."),
     "offset_label": Field(("N", 3), True, "σ", "Thermal offset as a label of thermal input."),
 }
@@ -95,7 +95,7 @@ class Graph:
     thermal_edge_vec: torch.Tensor
     scalars: torch.Tensor
     labels: torch.Tensor
-    state: torch.Tensor
+    state_point: torch.Tensor
     trained: torch.Tensor
     offset_label: torch.Tensor
 

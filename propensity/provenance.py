@@ -43,7 +43,7 @@ def facts(predictor: Predictor) -> dict[str, Any]:
     return found
 
 
-def state_in_words(predictor: Predictor) -> str:
+def state_point_in_words(predictor: Predictor) -> str:
     """For which liquid a predictor answers, in a few words."""
     name = "+".join(e.card.name or e.card.kind for e in predictor.estimators)
     if predictor.temperature is not None:

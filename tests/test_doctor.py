@@ -20,15 +20,15 @@ def found(name, findings):
 
 def test_what_is_here():
     findings = list(doctor.examine(self_test=False))
-    assert found("torch", findings).state == "ok"
+    assert found("torch", findings).verdict == "ok"
     assert "runs" in found("kernel (cpu)", findings).detail
-    assert all(finding.remedy for finding in findings if finding.state != "ok" and finding.name != "MPI")
+    assert all(finding.remedy for finding in findings if finding.verdict != "ok" and finding.name != "MPI")
 
 
 def test_missing_packages_have_a_remedy(monkeypatch):
     monkeypatch.setattr(doctor, "PACKAGES", ("lightning-that-is-not", "triton"))
     first = next(doctor._packages())
-    assert first.state == "broken" and first.remedy == "pip install lightning-that-is-not"
+    assert first.verdict == "broken" and first.remedy == "pip install lightning-that-is-not"
 
 
 def test_what_raises_is_a_finding():
@@ -47,11 +47,11 @@ def test_folders_that_cannot_be_written(tmp_path, monkeypatch):
         doctor.tempfile, "TemporaryFile", lambda dir: (_ for _ in ()).throw(PermissionError())
     )
     assert not doctor._writable(tmp_path)
-    assert {finding.state for finding in doctor._caches()} == {"absent"}
+    assert {finding.verdict for finding in doctor._caches()} == {"absent"}
 
 
-@pytest.mark.parametrize(("shift", "state"), [(0.0, "ok"), (1e-3, "broken")])
-def test_a_wrong_kernel_is_noticed(monkeypatch, shift, state):
+@pytest.mark.parametrize(("shift", "verdict"), [(0.0, "ok"), (1e-3, "broken")])
+def test_a_wrong_kernel_is_noticed(monkeypatch, shift, verdict):
     class Stub:
         def __init__(self, model, *, device=None, kernel="auto"):
             self.shift = 0.0 if kernel == "reference" else shift
@@ -61,7 +61,7 @@ def test_a_wrong_kernel_is_noticed(monkeypatch, shift, state):
 
     monkeypatch.setattr("propensity.predictor.Predictor", Stub)
     (finding,) = doctor._self_test()
-    assert finding.state == state
+    assert finding.verdict == verdict
 
 
 def test_the_verb_exits_with_one_where_something_is_broken(monkeypatch):

@@ -126,7 +126,7 @@ def command(
     from propensity.cli.summary_tables import frame_progress, print_summary
     from propensity.model_options import times_from_text
     from propensity.predictor import Predictor
-    from propensity.provenance import state_in_words
+    from propensity.provenance import state_point_in_words
     from propensity.species import parse_species_map
     from propensity.trajectory import AnnotationInterrupted, BrokenFrameError, annotate
 
@@ -159,7 +159,7 @@ def command(
             )
     except (BrokenFrameError, AnnotationInterrupted) as error:
         if not quiet:
-            print_summary(error.summary, output, state_in_words(predictor))
+            print_summary(error.summary, output, state_point_in_words(predictor))
         raise
     if not quiet:
-        print_summary(summary, output, state_in_words(predictor))
+        print_summary(summary, output, state_point_in_words(predictor))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def overview(summary: DatasetSummary) -> Table:
-    """Table of what is one number: structures, particles, box, state."""
+    """Table of what is one number: structures, particles, box, state point."""
     from rich.table import Table
 
     shown = Table(show_header=False, box=None, padding=(0, 2, 0, 0))

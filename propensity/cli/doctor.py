@@ -22,12 +22,12 @@ def command(no_self_test: bool) -> None:
     marks = {"ok": ("ok", "green"), "absent": ("–", "yellow"), "broken": ("!!", "bold red")}
     console, broken = Screen(highlight=False), []
     for finding in examine(self_test=not no_self_test):
-        word, style = marks[finding.state]
+        word, style = marks[finding.verdict]
         line = Text.assemble((f"{word:>2}  ", style), (f"{finding.name:18}", "bold"), finding.detail)
         console.print(line, soft_wrap=True)
-        if finding.state != "ok" and finding.remedy:
+        if finding.verdict != "ok" and finding.remedy:
             console.print(Text(f"{'':22}→ {finding.remedy}", "cyan"), soft_wrap=True)
-        if finding.state == "broken":
+        if finding.verdict == "broken":
             broken.append(finding.name)
     if broken:
         raise PropensityError(f"broken: {', '.join(broken)}.")

@@ -144,7 +144,9 @@ def _times(card: Any) -> str:
     if card.conditions is None:
         default = card.times[card.default_time_index]
         return ", ".join(f"{time:g}" for time in card.times) + f" (default {default:g})"
-    return ", ".join(f"{s.times[0]:g}–{s.times[-1]:g} at {s.temperature:g}" for s in card.conditions.states)
+    return ", ".join(
+        f"{s.times[0]:g}–{s.times[-1]:g} at {s.temperature:g}" for s in card.conditions.state_points
+    )
 
 
 def _headline(card: Any) -> str:

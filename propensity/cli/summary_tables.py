@@ -38,8 +38,8 @@ def frame_progress(quiet: bool) -> Iterator[Callable[[Frames, PropensitySummary]
         yield update
 
 
-def print_summary(summary: PropensitySummary, output: str, state: str) -> None:
-    """Table of mean, smallest and largest propensity by time and species; ``state``: which liquid."""
+def print_summary(summary: PropensitySummary, output: str, state_point: str) -> None:
+    """Table of mean, smallest and largest propensity by time and species; ``state_point``: which liquid."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("t", "species", "particles", "mean", "min", "max"):
         table.add_column(name, justify="left" if name == "species" else "right")
@@ -51,7 +51,7 @@ def print_summary(summary: PropensitySummary, output: str, state: str) -> None:
                 table.add_row(f"{time:g}" if row == 0 else "", name, str(summary.count[row]), *values)
     console = Screen()
     console.print(table)
-    console.print(f"t in σ√(m/ε); {state}", highlight=False, soft_wrap=True)
+    console.print(f"t in σ√(m/ε); {state_point}", highlight=False, soft_wrap=True)
     if summary.negative.any():
         at = np.unravel_index(np.nanargmin(summary.low), summary.low.shape)
         lowest, when = int(at[0]), int(at[1])

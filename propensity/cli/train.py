@@ -107,15 +107,15 @@ def command(data: tuple[str, ...], config: str | None, resume: str | None, quiet
 
 
 def _summary(run: Any) -> str:
-    from propensity.data.dataset import describe_state
+    from propensity.data.dataset import describe_state_point
 
     counts = ", ".join(f"{len(part)} {name}" for name, part in run.parts.items() if part is not None)
-    states = run.parts["train"].states()
-    if len(states) == 1:
-        times = states[0].times
+    points = run.parts["train"].state_points()
+    if len(points) == 1:
+        times = points[0].times
         what = f"{len(times)} time(s) from {times[0]:g} to {times[-1]:g}"
     else:
-        what = ", ".join(describe_state(state.header(0)) for state in states)
+        what = ", ".join(describe_state_point(point.header(0)) for point in points)
     return (
         f"{run.options.model}: {counts} structures; {what}; "
         f"trained on species {', '.join(run.trained)}; {run.neighbours:.3g} neighbours within"

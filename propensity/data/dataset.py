@@ -112,10 +112,10 @@ class Dataset(Sequence[Sample]):
     def _aligned(self) -> list[Header]:
         headers = [self.header(i) for i in range(len(self))]
         if not aligned(headers):
-            states = sorted({describe_state(header) for header in headers})
+            points = sorted({describe_state_point(header) for header in headers})
             raise DataError(
-                f"structures of {self.source} have different times ({'; '.join(states[:4])}"
-                f"{'; ...' if len(states) > 4 else ''}): choose one state, or times that all have "
+                f"structures of {self.source} have different times ({'; '.join(points[:4])}"
+                f"{'; ...' if len(points) > 4 else ''}): choose one state point, or times that all have "
                 "such as 'tau_alpha'."
             )
         return headers
@@ -166,7 +166,7 @@ class Dataset(Sequence[Sample]):
         except ValueError:
             raise InputError(f"{self.source} has no structure {name!r}{suggest(name, self.names)}.") from None
 
-    def states(self) -> list[Dataset]:
+    def state_points(self) -> list[Dataset]:
         """One data set for each temperature, potential and choice of times, in order of appearance.
 
         Returns
@@ -228,13 +228,13 @@ class Dataset(Sequence[Sample]):
         Raises
         ------
         DataError
-            When the data set has several state points, see :meth:`states`.
+            When the data set has several state points, see :meth:`state_points`.
         """
         from propensity.data.summary import summarise
 
         found = summarise(self)
         if len(found) > 1:
-            raise DataError(f"{self.source} has {len(found)} state points: summarise each of states().")
+            raise DataError(f"{self.source} has {len(found)} state points: summarise each of state_points().")
         return found[0]
 
     def _entry(self, index: int) -> Entry:
@@ -262,11 +262,11 @@ def from_samples(samples: Iterable[Sample], source: str = "data set") -> Dataset
     )
 
 
-def describe_state(header: Header) -> str:
+def describe_state_point(header: Header) -> str:
     """Temperature and times in a few words."""
-    state = "T unknown" if header.temperature is None else f"T = {header.temperature:g}"
+    where = "T unknown" if header.temperature is None else f"T = {header.temperature:g}"
     first, last = header.times[0], header.times[-1]
-    return f"{state}: {len(header.times)} times {first:g} to {last:g}"
+    return f"{where}: {len(header.times)} times {first:g} to {last:g}"
 
 
 def _same(sample: Sample) -> Sample:

@@ -62,7 +62,7 @@ def select_times(dataset: Dataset, times: TimesSpec = "all") -> Dataset:
     return Dataset(entries, dataset.source)
 
 
-def select_by_state(dataset: Dataset, times: TimesSpec = "all") -> Dataset:
+def select_by_state_point(dataset: Dataset, times: TimesSpec = "all") -> Dataset:
     """As :func:`select_times` for each state point by itself: their times may differ.
 
     Parameters
@@ -82,8 +82,8 @@ def select_by_state(dataset: Dataset, times: TimesSpec = "all") -> Dataset:
     InputError
         As :func:`select_times`.
     """
-    chosen = [select_times(state, times) for state in dataset.states()]
-    entries = {entry.name: entry for state in chosen for entry in state.entries}
+    chosen = [select_times(point, times) for point in dataset.state_points()]
+    entries = {entry.name: entry for point in chosen for entry in point.entries}
     return Dataset((entries[name] for name in dataset.names), dataset.source)
 
 

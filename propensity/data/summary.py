@@ -1,4 +1,4 @@
-"""What a data set holds: sizes, state, and mean, spread and noise ceiling of the labels."""
+"""What a data set holds: sizes, state point, and mean, spread and noise ceiling of the labels."""
 
 from __future__ import annotations
 
@@ -62,25 +62,25 @@ def summarise(
     list of DatasetSummary
         The noise ceiling is √(2r/(1+r)), r the correlation of the propensities from both halves of the runs.
     """
-    states: list[_State] = []
+    points: list[_StatePoint] = []
     for sample in samples:
         if each:
             each(sample)
         header = Header.of(sample)
-        for state in states:
-            if state.fits(sample, header):
+        for point in points:
+            if point.fits(sample, header):
                 break
         else:
-            state = _State(sample.species, sample.structure.dimension, sample.length_scale)
-            states.append(state)
-        state.add(sample, header)
-    if not states:
+            point = _StatePoint(sample.species, sample.structure.dimension, sample.length_scale)
+            points.append(point)
+        point.add(sample, header)
+    if not points:
         raise DataError("there are no samples to summarise.")
-    return [state.result() for state in states]
+    return [point.result() for point in points]
 
 
 @dataclass(eq=False)
-class _State:
+class _StatePoint:
     """Running sums over the samples of one state point."""
 
     species: tuple[str, ...]

@@ -46,12 +46,12 @@ def answering(
     if temperature is None:
         estimator.check_inferable()
         return estimator if wanted is None else estimator.asked_for(wanted), {}
-    state = estimator.conditions.nearest(temperature)
+    point = estimator.conditions.nearest(temperature)
     texts = {"temperature": estimator.conditions.check_temperature(temperature)}
-    if potential is not None and state.potential not in (None, potential):
+    if potential is not None and point.potential not in (None, potential):
         texts["interaction"] = (
-            f"minima are made in {potential!r}, and at temperature {state.temperature:g} the model was"
-            f" trained on {state.potential!r}: its magnitudes are those of the latter."
+            f"minima are made in {potential!r}, and at temperature {point.temperature:g} the model was"
+            f" trained on {point.potential!r}: its magnitudes are those of the latter."
         )
     return estimator.at(temperature, wanted), {topic: text for topic, text in texts.items() if text}
 

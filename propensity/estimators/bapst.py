@@ -16,7 +16,7 @@ from propensity.estimators.label_scale import LabelScale
 from propensity.estimators.options import Options, read_options
 from propensity.estimators.training_set import chosen_species, training_card
 from propensity.graph import Graph
-from propensity.nn.bapst import BapstGNN, published_state, random_cube_symmetry
+from propensity.nn.bapst import BapstGNN, published_weights, random_cube_symmetry
 from propensity.structure import Structure
 from propensity.threads import survive_fork
 
@@ -138,7 +138,7 @@ def published_estimator(variables: Mapping[str, np.ndarray]) -> BapstEstimator:
     Raw mobilities in σ; B particles keep the published output, though only A was in the loss.
     """
     network = BapstGNN()
-    network.load_state_dict(published_state(variables))
+    network.load_state_dict(published_weights(variables))
     card = Card(
         kind=BapstEstimator.kind,
         name="bapst-t044-s09",

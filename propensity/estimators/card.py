@@ -21,7 +21,7 @@ class Card(BaseModel):
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
-    format_version: Literal[2] = Field(2, description="Version of the layout of the card.")
+    format_version: Literal[3] = Field(3, description="Version of the layout of the card.")
     kind: str = Field(description="Estimator class, as registered in propensity.estimators.kinds.")
     name: str = Field("", description="Name under which the model is known.")
     description: str = Field("", description="What it is, in a sentence.")

@@ -159,7 +159,7 @@ class ConditionedEstimator(SE3Estimator):
             When the model or the structure knows no thermal offsets, or they are far from those of training.
         """
         self.check_inferable()
-        known = [state.offset for state in self.conditions.states]
+        known = [point.offset for point in self.conditions.state_points]
         offset = structure.thermal_offset
         if offset is None:
             raise InputError(
@@ -189,7 +189,7 @@ class ConditionedEstimator(SE3Estimator):
         InputError
             When it sees no thermal offsets.
         """
-        unknown = any(state.offset is None for state in self.conditions.states)
+        unknown = any(point.offset is None for point in self.conditions.state_points)
         if unknown or self.card.input_positions != "both":
             raise InputError(
                 f"{self.card.name or 'the model'} answers for temperatures {self._room()[0]:g} to"
@@ -204,15 +204,15 @@ class ConditionedEstimator(SE3Estimator):
         """Standard error of an inferred temperature, from the spread of offsets between training structures;
         NaN where unknown.
         """
-        states = self.conditions.states
-        if any(state.offset is None for state in states):
+        points = self.conditions.state_points
+        if any(point.offset is None for point in points):
             return math.nan
-        sizes = np.array([cast("tuple[float, float]", state.offset) for state in states])
+        sizes = np.array([cast("tuple[float, float]", point.offset) for point in points])
         slopes = np.gradient(self.conditions.temperatures, sizes[:, 0])
         return float(np.max(np.abs(slopes) * sizes[:, 1]))
 
 
-def at_state_of(estimator: Model, sample: Sample) -> Model | Estimator:
+def at_state_point_of(estimator: Model, sample: Sample) -> Model | Estimator:
     """A conditioned model at the temperature and times of a labelled structure; any other as it is."""
     return estimator.for_sample(sample) if isinstance(estimator, ConditionedEstimator) else estimator
 

@@ -75,18 +75,18 @@ class Conditions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    states: tuple[StatePoint, ...] = Field(description="State points of the training, coldest first.")
+    state_points: tuple[StatePoint, ...] = Field(description="State points of the training, coldest first.")
     composition: tuple[float, ...] = Field(description="Fraction of each species.")
     knots: int = Field(KNOTS, ge=4, le=100, description="Splines along the stage of motion.")
     degree: int = Field(DEGREE, ge=0, le=3, description="Highest power of 1/T.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Conditions:
-        temperatures = [state.temperature for state in self.states]
+        temperatures = [point.temperature for point in self.state_points]
         if len(temperatures) < 2 or (np.diff(temperatures) <= 0).any():
-            raise ValueError("states must have two temperatures at least, coldest first")
-        if any(len(state.mean) != len(self.composition) for state in self.states):
-            raise ValueError("states and composition must have equally many species")
+            raise ValueError("state_points must have two temperatures at least, coldest first")
+        if any(len(point.mean) != len(self.composition) for point in self.state_points):
+            raise ValueError("state_points and composition must have equally many species")
         return self
 
     @property
@@ -97,19 +97,19 @@ class Conditions(BaseModel):
     @property
     def most_times(self) -> int:
         """Largest number of times of a state point, T_max."""
-        return max(len(state.times) for state in self.states)
+        return max(len(point.times) for point in self.state_points)
 
     @property
     def temperatures(self) -> np.ndarray:
         """Those of the training, coldest first."""
-        return np.array([state.temperature for state in self.states])
+        return np.array([point.temperature for point in self.state_points])
 
     @cached_property
     def _clocks(self) -> list[Clock | None]:
         """One a species; None of those without particles."""
         found: list[Clock | None] = []
         for s in range(len(self.composition)):
-            rows = [(state, np.array(state.mean[s]), np.array(state.std[s])) for state in self.states]
+            rows = [(point, np.array(point.mean[s]), np.array(point.std[s])) for point in self.state_points]
             alive = all(mean.min() > 0 for _, mean, _ in rows)
             measured = [Measured(x.temperature, np.array(x.times), mean, std) for x, mean, std in rows]
             found.append(Clock(measured) if alive else None)
@@ -154,20 +154,20 @@ class Conditions(BaseModel):
 
     def time_range(self, temperature: float) -> tuple[float, float]:
         """First and last time that is answered for at a temperature, between those of the training."""
-        ends = np.log([(state.times[0], state.times[-1]) for state in self.states])
+        ends = np.log([(point.times[0], point.times[-1]) for point in self.state_points])
         first, last = np.exp(between(1 / self.temperatures, ends, 1 / temperature))
         return float(first), float(last)
 
     def tau_alpha(self, temperature: float) -> float | None:
         """Relaxation time, ln τ_α between those of the training in 1/T; None where one is unknown."""
-        known = [state.tau_alpha for state in self.states]
+        known = [point.tau_alpha for point in self.state_points]
         if any(tau is None for tau in known):
             return None
         return float(np.exp(between(1 / self.temperatures, np.log(np.array(known, float)), 1 / temperature)))
 
     def nearest(self, temperature: float) -> StatePoint:
         """State point of the training at the nearest temperature."""
-        return self.states[int(np.argmin(np.abs(self.temperatures - temperature)))]
+        return self.state_points[int(np.argmin(np.abs(self.temperatures - temperature)))]
 
     def times_at(self, temperature: float | None) -> np.ndarray:
         """Times that are predicted where none are asked for: the trained ones of a trained temperature, else

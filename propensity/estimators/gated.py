@@ -158,16 +158,16 @@ class GatedEstimator(Estimator):
         network, graph = self.network, _graph(structure, self.network)
         if steps is not None:
             graph = moved_graph(graph, structure, steps)
-        raw, states = network.states_of(graph, every=layer is not None)
+        raw, found = network.features_after(graph, every=layer is not None)
         widths = {"scalar": network.widths.scalars, "vector": network.widths.vectors}
         widths["quadrupole"] = network.widths.quadrupoles
         if layer is None:
             names = [f"scalar {c}" for c in range(widths["scalar"])]
             names += [f"|{kind} {c}|" for kind in ("vector", "quadrupole") for c in range(widths[kind])]
             names += [f"input {c}" for c in range(raw.shape[1])]
-            return TracedFeatures(network.invariants(raw, states[-1]), tuple(names), f"{len(names)}x0e")
-        state = states[layer_index(layer, len(states))]
-        values = [state[0], *(part.transpose(1, 2).flatten(1) for part in state[1:])]
+            return TracedFeatures(network.invariants(raw, found[-1]), tuple(names), f"{len(names)}x0e")
+        features = found[layer_index(layer, len(found))]
+        values = [features[0], *(part.transpose(1, 2).flatten(1) for part in features[1:])]
         names = [
             f"{kind} {c} {component}".rstrip()
             for kind, components in COMPONENTS.items()
@@ -209,7 +209,7 @@ def _graph(structure: Structure, network: GatedNetwork) -> GatedGraph:
     return gated_graph(
         structure,
         network.cutoff,
-        network.states,
+        network.views,
         network.inputs,
         device=network.bias.device,
         dtype=network.bias.dtype,

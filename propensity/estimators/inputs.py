@@ -130,7 +130,7 @@ class Inputs:
         energy = recipe.get("potential_energy") if recipe else None
         if self.card.cutoff is None or energy not in (None, *POTENTIALS):
             return None
-        # Neighbours in one state of the structure may be as much farther apart in another.
+        # Neighbours in one view of the structure may be as much farther apart in another.
         step = self.card.cutoff + 2 * largest_offset(structure)
         return n_layers * step + (0.0 if energy is None else CUT)
 
@@ -171,7 +171,7 @@ def small_batches(structures: Sequence[Structure]) -> Iterator[list[Structure]]:
 
 
 def largest_offset(structure: Structure) -> float:
-    """Largest distance of a particle from its position, in any state that the structure brings."""
+    """Largest distance of a particle from its position, in any view that the structure brings."""
     found = 0.0
     if structure.thermal_offset is not None:
         found = float(np.linalg.norm(structure.thermal_offset, axis=1).max())

@@ -250,7 +250,7 @@ def _neighbourhood(found: Distance | None) -> str:
         f"{found.outside:.1%} of the particles have neighbourhoods that no training particle had (first shell"
         f" too empty: {found.sparse:.1%}, too full: {found.dense:.1%}; two particles as near as"
         f" {found.nearest:.3g} σ, {found.closest_known:.3g} in training): predictions may mislead (is the"
-        " state that of the training, and are positions, box and species right?)."
+        " state point that of the training, and are positions, box and species right?)."
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from propensity.estimators.options import current_names
 
 #: Raised with every change that old cards don't meet; each step has a migration below.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def _renamed(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
@@ -28,5 +28,15 @@ def _one_word_one_meaning(card: dict[str, Any]) -> dict[str, Any]:
     return {**card, "format_version": 2}
 
 
+def _state_points(card: dict[str, Any]) -> dict[str, Any]:
+    """2 → 3: ``state_points`` of the conditions."""
+    if isinstance(card.get("conditions"), dict):
+        card = {**card, "conditions": _renamed(card["conditions"], {"states": "state_points"})}
+    return {**card, "format_version": 3}
+
+
 #: version → function that turns a card of that version into the next one.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _one_word_one_meaning}
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: _one_word_one_meaning,
+    2: _state_points,
+}

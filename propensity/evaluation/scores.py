@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from propensity.errors import DataError, InputError, PropensityWarning
-from propensity.estimators.conditioned import at_state_of
+from propensity.estimators.conditioned import at_state_point_of
 from propensity.estimators.inputs import check_dimension, seen_structure
 from propensity.estimators.likeness import check_finite, doubts, measured
 from propensity.statistics import (
@@ -172,7 +172,7 @@ def evaluate(
     if len(samples) == 0:
         raise DataError("there are no structures to score: give at least one.")
     first, several = samples[0], estimator.card.conditions is not None
-    estimator = at_state_of(estimator, first)
+    estimator = at_state_point_of(estimator, first)
     card = estimator.card
     chosen = tuple(species or card.trained_species or card.species)
     for name in chosen:
@@ -198,7 +198,7 @@ def evaluate(
         if several and given.temperature != first.temperature:
             raise DataError(
                 f"{given.name} is at temperature {given.temperature} and {first.name} at"
-                f" {first.temperature}: score one temperature at a time, as evaluate_states does."
+                f" {first.temperature}: score one temperature at a time, as evaluate_state_points does."
             )
         sample = given if given.length_scale != 1 else given.in_units_of(scale)
         structure = seen_structure(sample, card)

@@ -32,7 +32,7 @@ class BapstGNN(nn.Module):
     """Mobility of each particle; 70,721 parameters at the defaults.
 
     Nodes carry the type as a number, edges the vector r_j − r_i seen from the sender to the
-    receiver, and every particle has an edge to itself.  Each recurrence sees the state of the last
+    receiver, and every particle has an edge to itself.  Each recurrence sees the features of the last
     one beside the encoded graph; messages are summed.  Not equivariant: symmetry is learned from
     :func:`random_cube_symmetry`.
 
@@ -123,7 +123,7 @@ def _mlp(n_in: int, width: int, n_out: int | None = None) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def published_state(variables: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+def published_weights(variables: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
     """State dict from the variables of the published checkpoint, by their TensorFlow names.
 
     Raises
@@ -131,7 +131,7 @@ def published_state(variables: Mapping[str, np.ndarray]) -> dict[str, torch.Tens
     DataError
         When a variable is missing.
     """
-    state: dict[str, torch.Tensor] = {}
+    weights: dict[str, torch.Tensor] = {}
     for name, scope in _PUBLISHED.items():
         for k in range(3 if name == "decode_node" else 2):
             for ours, theirs in (("weight", "w"), ("bias", "b")):
@@ -139,8 +139,8 @@ def published_state(variables: Mapping[str, np.ndarray]) -> dict[str, torch.Tens
                 if key not in variables:
                     raise DataError(f"the checkpoint has no variable {key}: give the published weights.")
                 array = np.asarray(variables[key], dtype=np.float32)
-                state[f"{name}.{2 * k}.{ours}"] = torch.from_numpy(array.T.copy())
-    return state
+                weights[f"{name}.{2 * k}.{ours}"] = torch.from_numpy(array.T.copy())
+    return weights
 
 
 def random_cube_symmetry(generator: torch.Generator | None = None) -> torch.Tensor:

@@ -70,7 +70,7 @@ def replayed(
 
 
 class _Recordings:
-    """Recordings of one network, valid for one state of its parameters."""
+    """Recordings of one network, valid for one version of its parameters."""
 
     def __init__(self, network: SE3GNN) -> None:
         # Modules keep these dictionaries for life; the network itself must not be held.
@@ -79,7 +79,7 @@ class _Recordings:
         ]
         self.lock = threading.Lock()
         self.held: dict[Any, _Recording] = {}
-        self.state: Any = None
+        self.version: Any = None
         self.last: Any = None
         self.failed = False
 
@@ -91,10 +91,13 @@ class _Recordings:
         frame: np.ndarray,
         bins: tuple[int, int, int],
     ) -> np.ndarray | None:
-        state = network.kernel, *(_stamp(t) for held in self.tensors for t in held.values() if t is not None)
-        if state != self.state:
+        version = (
+            network.kernel,
+            *(_stamp(t) for held in self.tensors for t in held.values() if t is not None),
+        )
+        if version != self.version:
             self.held.clear()
-            self.state, self.last = state, None
+            self.version, self.last = version, None
         key = (len(structure), bins)
         again, self.last = key == self.last, key
         recording = self.held.pop(key, None)

@@ -128,8 +128,8 @@ def with_cage_states(samples: Sequence[Sample]) -> list[Sample | DataError]:
         minima = [_at_minimum(samples[i]) for i in members]
         first = samples[members[0]]
         assert device is not None and first.potential is not None and first.temperature is not None
-        states = _on_gpu(device, minima, first.potential, first.temperature, RADII, STEPS, 0)
-        found |= dict(zip(members, states, strict=True))
+        cages = _on_gpu(device, minima, first.potential, first.temperature, RADII, STEPS, 0)
+        found |= dict(zip(members, cages, strict=True))
     for i, sample in enumerate(samples):
         try:
             out.append(replace(sample, cage=found[i]) if i in found else with_cage_state(sample))

@@ -24,7 +24,7 @@ from propensity.data import (
     in_units,
     make_split,
     open_dataset,
-    select_by_state,
+    select_by_state_point,
     select_times,
 )
 from propensity.data.fingerprints import fingerprints
@@ -35,7 +35,7 @@ from propensity.estimators.kinds import estimator_class
 from propensity.estimators.neighbourhood import mean_neighbours
 from propensity.estimators.storage import save_model
 from propensity.estimators.training_set import NEAR, chosen_species
-from propensity.evaluation import Evaluation, evaluate_states
+from propensity.evaluation import Evaluation, evaluate_state_points
 from propensity.evaluation.report import plot_scatter
 from propensity.files import replacing
 from propensity.locks import FileLock
@@ -142,7 +142,7 @@ class Run:
         for part in ("valid", "test"):
             samples = self.parts[part]
             if samples is not None:
-                self.evaluations |= evaluate_states(estimator, samples, part, progress=progress)
+                self.evaluations |= evaluate_state_points(estimator, samples, part, progress=progress)
         estimator.card.metrics = {part: score.to_dict() for part, score in self.evaluations.items()}
         save_model(self.folder, estimator)
         write_json(self.folder / "metrics.json", estimator.card.metrics)
@@ -206,7 +206,7 @@ def set_up(values: dict[str, Any], resume: str | os.PathLike[str] | None = None)
             Path(options.output or f"runs/{options.model}-{time.strftime('%Y%m%d-%H%M%S')}"),
             None,
         )
-    everything = _open(options, by_state=bool(getattr(fit, "condition", None)))
+    everything = _open(options, by_state_point=bool(getattr(fit, "condition", None)))
     split = stored or _split(everything, options, int(getattr(fit, "seed", 0)))
     parts = split.apply(everything)
     if parts["train"] is None:
@@ -242,11 +242,13 @@ def _of_earlier(folder: Path, changes: dict[str, Any]) -> dict[str, Any]:
     return {**read_option_file(folder / CONFIG), **changes}
 
 
-def _open(options: RunOptions, by_state: bool) -> Dataset:
+def _open(options: RunOptions, by_state_point: bool) -> Dataset:
     """All structures of the run at the chosen times, train, validation and test together."""
     paths, times = [*options.data, *options.valid, *options.test], list(options.times)
     everything = open_dataset(paths)
-    everything = select_by_state(everything, times) if by_state else select_times(everything, times)
+    everything = (
+        select_by_state_point(everything, times) if by_state_point else select_times(everything, times)
+    )
     return everything if options.length_scale is None else in_units(everything, options.length_scale)
 
 

@@ -1,6 +1,6 @@
 """Isoconfigurational ensembles: labelled training data from molecular dynamics."""
 
-from propensity.simulate.engine import Engine, Leg, LegResult, State
+from propensity.simulate.engine import Engine, Leg, LegResult, Microstate
 from propensity.simulate.engines import make_engine, register_engine
 from propensity.simulate.given import with_given
 from propensity.simulate.model import LiquidModel, load_input, load_preset, presets
@@ -12,8 +12,8 @@ __all__ = [
     "Leg",
     "LegResult",
     "LiquidModel",
+    "Microstate",
     "SimulationSettings",
-    "State",
     "load_input",
     "load_preset",
     "make_engine",

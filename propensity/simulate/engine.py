@@ -12,7 +12,7 @@ from propensity.simulate.model import LiquidModel
 
 
 @dataclass(frozen=True, eq=False)
-class State:
+class Microstate:
     """A point in phase space.
 
     Parameters
@@ -48,7 +48,7 @@ class Leg:
 
     Parameters
     ----------
-    state
+    microstate
         Where it starts.
     model
         The liquid.
@@ -67,7 +67,7 @@ class Leg:
         Steps between records of energy and pressure.
     """
 
-    state: State
+    microstate: Microstate
     model: LiquidModel
     ensemble: Literal["nve", "nvt", "minimise"]
     steps: int = 0
@@ -84,7 +84,7 @@ class LegResult:
 
     Parameters
     ----------
-    state
+    microstate
         Where it ended, with masses.
     frames
         Unwrapped positions, shape (F, N, 3).
@@ -97,7 +97,7 @@ class LegResult:
         Time that the integration took.
     """
 
-    state: State
+    microstate: Microstate
     frames: np.ndarray
     potential: np.ndarray
     kinetic: np.ndarray

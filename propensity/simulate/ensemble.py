@@ -9,7 +9,7 @@ import numpy as np
 
 from propensity.errors import InputError
 from propensity.sample import Sample
-from propensity.simulate.engine import State
+from propensity.simulate.engine import Microstate
 from propensity.simulate.physics import energy_drift, nearest_image, relaxation_time
 from propensity.simulate.settings import SimulationSettings
 from propensity.simulate.units import UNITS, Units
@@ -24,8 +24,8 @@ def ensemble_sample(
     name: str,
     group: str | None,
     tau_alpha: float | None,
-    start: State,
-    inherent: State,
+    start: Microstate,
+    inherent: Microstate,
     runs: Iterable[dict[str, np.ndarray]],
 ) -> tuple[Sample, dict[str, np.ndarray]]:
     """Average the runs of one structure.

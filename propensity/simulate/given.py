@@ -11,7 +11,7 @@ import numpy as np
 
 from propensity.errors import InputError, PropensityWarning
 from propensity.sample import Sample
-from propensity.simulate.engine import State
+from propensity.simulate.engine import Microstate
 from propensity.simulate.settings import SimulationSettings
 
 
@@ -72,7 +72,7 @@ def with_given(settings: SimulationSettings, given: Sequence[Sample]) -> Simulat
     )
 
 
-def given_state(sample: Sample, dimension: int) -> State:
+def given_microstate(sample: Sample, dimension: int) -> Microstate:
     """A given structure, at rest."""
     # In the units of the model again.
     box = np.diag(sample.structure.cell) * sample.length_scale
@@ -80,7 +80,7 @@ def given_state(sample: Sample, dimension: int) -> State:
     if dimension == 2:
         box[2], positions[:, 2] = 1.0, 0.0
     sizes = sample.structure.diameters
-    return State(
+    return Microstate(
         positions,
         np.zeros_like(positions),
         sample.structure.types,

@@ -16,7 +16,7 @@ from propensity.errors import InputError, PropensityError
 from propensity.physics.gpu.batch import Batch
 from propensity.physics.gpu.device import Device, HostDevice, cuda_device, device_count, out_of_memory
 from propensity.physics.interaction import Interaction
-from propensity.simulate.engine import Leg, LegResult, State
+from propensity.simulate.engine import Leg, LegResult, Microstate
 from propensity.simulate.fragment import interaction_of
 
 #: A minimisation ends when no particle's force exceeds this, first in float32, then in float64.
@@ -115,7 +115,7 @@ class GpuEngine:
     def _share(self, d: int, interaction: Interaction, legs: list[Leg]) -> list[LegResult]:
         """One device's legs, as many at once as its batch holds."""
         device = HostDevice() if self.host else cuda_device(self._numbers()[d])
-        most = min(self.batch or SYSTEMS, max(1, PARTICLES // len(legs[0].state.types)))
+        most = min(self.batch or SYSTEMS, max(1, PARTICLES // len(legs[0].microstate.types)))
         out: list[LegResult] = []
         for first in range(0, len(legs), most):
             part = legs[first : first + most]
@@ -128,17 +128,17 @@ class GpuEngine:
 
 
 def run_kind(device: Device, interaction: Interaction, legs: Sequence[Leg]) -> list[LegResult]:
-    """Run legs that differ in their state alone."""
-    leg, n = legs[0], len(legs[0].state.types)
-    positions = np.stack([x.state.positions for x in legs])
-    boxes = np.stack([x.state.box for x in legs])
+    """Run legs that differ in their microstate alone."""
+    leg, n = legs[0], len(legs[0].microstate.types)
+    positions = np.stack([x.microstate.positions for x in legs])
+    boxes = np.stack([x.microstate.box for x in legs])
     batch = Batch(
         device,
         interaction,
         positions,
-        np.stack([x.state.types for x in legs]),
+        np.stack([x.microstate.types for x in legs]),
         boxes,
-        np.stack([x.state.velocities for x in legs]),
+        np.stack([x.microstate.velocities for x in legs]),
         grid=False,
     )
     device.program(batch.variant)
@@ -150,7 +150,7 @@ def run_kind(device: Device, interaction: Interaction, legs: Sequence[Leg]) -> l
         nothing = np.zeros(2)
         return [
             LegResult(
-                _state(x.state, ends[i], x.state.velocities, masses),
+                _microstate(x.microstate, ends[i], x.microstate.velocities, masses),
                 np.empty((0, n, 3)),
                 energies[i] / n,
                 nothing,
@@ -176,7 +176,7 @@ def run_kind(device: Device, interaction: Interaction, legs: Sequence[Leg]) -> l
     pressure = (2 * records.kinetic + records.virial) / (d * volume)
     return [
         LegResult(
-            _state(x.state, positions[i] + moved[i], velocities[i], masses),
+            _microstate(x.microstate, positions[i] + moved[i], velocities[i], masses),
             positions[i] + records.frames[i].astype(float),
             records.potential[i] / n,
             records.kinetic[i] / n,
@@ -215,7 +215,9 @@ def minimise(batch: Batch, iterations: int = 100_000) -> tuple[np.ndarray, np.nd
     return ends, np.stack([before, after], axis=1), abs(forces).max(axis=(1, 2))
 
 
-def _state(old: State, positions: np.ndarray, velocities: np.ndarray, masses: np.ndarray) -> State:
+def _microstate(
+    old: Microstate, positions: np.ndarray, velocities: np.ndarray, masses: np.ndarray
+) -> Microstate:
     return replace(old, positions=positions, velocities=velocities, masses=masses[old.types])
 
 
@@ -229,13 +231,13 @@ def _kind(leg: Leg) -> tuple[Any, ...]:
         leg.temperature,
         leg.sample_every,
         leg.iterations,
-        len(leg.state.types),
+        len(leg.microstate.types),
     )
 
 
 def _seed(leg: Leg) -> int:
     """Of the thermostat: a function of the leg alone, wherever it runs."""
-    digest = hashlib.sha256(np.ascontiguousarray(leg.state.positions).tobytes())
-    digest.update(np.ascontiguousarray(leg.state.velocities).tobytes())
+    digest = hashlib.sha256(np.ascontiguousarray(leg.microstate.positions).tobytes())
+    digest.update(np.ascontiguousarray(leg.microstate.velocities).tobytes())
     digest.update(repr((leg.steps, leg.timestep, leg.temperature)).encode())
     return int.from_bytes(digest.digest()[:8], "little")

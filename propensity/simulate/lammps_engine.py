@@ -16,7 +16,7 @@ from propensity.simulate import lammps_input
 from propensity.simulate.engine import Leg, LegResult
 from propensity.workers import processes
 
-#: LAMMPS keeps global MPI state: one instance a process at a time, whatever threads call.
+#: LAMMPS keeps globals of MPI: one instance a process at a time, whatever threads call.
 _ONE_AT_A_TIME = threading.Lock()
 
 #: Suffix → commands that switch it on.
@@ -70,7 +70,7 @@ class LammpsEngine:
 
     @property
     def one_a_process(self) -> bool:
-        """LAMMPS as a library keeps global state."""
+        """LAMMPS as a library keeps globals."""
         return self.exe is None and self.ranks == 1
 
     def run(self, legs: Sequence[Leg]) -> list[LegResult]:

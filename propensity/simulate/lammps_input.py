@@ -12,7 +12,7 @@ import numpy as np
 
 from propensity.errors import InputError, PropensityError
 from propensity.files import in_script
-from propensity.simulate.engine import Leg, LegResult, State
+from propensity.simulate.engine import Leg, LegResult, Microstate
 from propensity.simulate.physics import wrap
 
 
@@ -21,7 +21,7 @@ def write(leg: Leg, folder: Path, first: str = "") -> None:
     ``folder``.
     """
     in_script(folder)
-    (folder / "state.data").write_text(_data(leg), "utf-8")
+    (folder / "microstate.data").write_text(_data(leg), "utf-8")
     # One mark past the end: LAMMPS asks for the next one before each dump.
     marks = [*leg.frames, max(leg.frames, default=0) + leg.steps + 1_000_000_000]
     (folder / "marks.txt").write_text("\n".join(map(str, marks)) + "\n", "utf-8")
@@ -30,9 +30,9 @@ def write(leg: Leg, folder: Path, first: str = "") -> None:
 
 
 def write_energies(leg: Leg, folder: Path) -> None:
-    """Write the input that gives the energy of each particle of a leg's state."""
+    """Write the input that gives the energy of each particle of a leg's microstate."""
     in_script(folder)
-    (folder / "state.data").write_text(_data(leg), "utf-8")
+    (folder / "microstate.data").write_text(_data(leg), "utf-8")
     lines = [
         *_opening(leg, folder),
         "compute each all pe/atom",
@@ -48,14 +48,14 @@ def read_energies(folder: Path, n: int) -> np.ndarray:
 
 
 def _opening(leg: Leg, folder: Path) -> list[str]:
-    """Commands that read the state and define the interaction."""
+    """Commands that read the microstate and define the interaction."""
     model = leg.model
     return [
         f"units {model.units}",
         f"dimension {model.dimension}",
         f"atom_style {model.atom_style}",
         "boundary p p p",
-        f'read_data "{folder}/state.data"',
+        f'read_data "{folder}/microstate.data"',
         f"neighbor {0.3 if model.units == 'lj' else 1.0} bin",
         "neigh_modify delay 0 every 1 check yes",
         with_folder(model.commands, model.folder),
@@ -152,66 +152,66 @@ def read(leg: Leg, folder: Path) -> LegResult:
     PropensityError
         When output is missing, or atoms or types were changed by the model.
     """
-    n = len(leg.state.types)
+    n = len(leg.microstate.types)
     final = _frames(folder / "final.txt", n, 9)[0]
-    if not np.array_equal(final[:, 1], leg.state.types + 1):
+    if not np.array_equal(final[:, 1], leg.microstate.types + 1):
         raise PropensityError("LAMMPS gave back other atom types: a model must not change types.")
     if not np.isfinite(final).all():
         raise PropensityError("LAMMPS gave back NaN positions or velocities: try a smaller --timestep.")
     masses, positions, velocities = final[:, 2], final[:, 3:6], final[:, 6:9]
-    state = State(positions, velocities, leg.state.types, leg.state.box, masses)
+    microstate = Microstate(positions, velocities, leg.microstate.types, leg.microstate.box, masses)
     log = (folder / "log.lammps").read_text("utf-8", "replace")
     loop = re.search(r"Loop time of ([\d.eE+-]+)", log)
     seconds = float(loop[1]) if loop else 0.0
     if leg.ensemble == "minimise":
         energies, force = _minimisation(log)
         nothing = np.zeros(2)
-        return LegResult(state, np.empty((0, n, 3)), energies, nothing, nothing, seconds, force)
+        return LegResult(microstate, np.empty((0, n, 3)), energies, nothing, nothing, seconds, force)
     frames = _frames(folder / "frames.txt", n, 4)[:, :, 1:] if leg.frames else np.empty((0, n, 3))
     if len(frames) != len(leg.frames):
         raise PropensityError(f"LAMMPS wrote {len(frames)} frames instead of {len(leg.frames)}.")
     record = np.loadtxt(folder / "record.txt", ndmin=2)
     d = leg.model.dimension
     kinetic = record[:, 2] * leg.model.constants.boltzmann * d * (n - 1) / (2 * n)
-    return LegResult(state, frames, record[:, 1], kinetic, record[:, 3], seconds)
+    return LegResult(microstate, frames, record[:, 1], kinetic, record[:, 3], seconds)
 
 
 def _data(leg: Leg) -> str:
-    state, model = leg.state, leg.model
-    n = len(state.types)
-    inside, images = _wrapped(state)
+    microstate, model = leg.microstate, leg.model
+    n = len(microstate.types)
+    inside, images = _wrapped(microstate)
     flat = model.dimension == 2
     if flat:
         images[:, 2] = 0
-    edges = [(0.0, float(edge)) for edge in state.box]
+    edges = [(0.0, float(edge)) for edge in microstate.box]
     if flat:
         edges[2] = (-0.5, 0.5)
-    lines = ["state", "", f"{n} atoms", f"{len(model.species)} atom types"]
+    lines = ["microstate", "", f"{n} atoms", f"{len(model.species)} atom types"]
     lines += [f"{lo!r} {hi!r} {axis}lo {axis}hi" for axis, (lo, hi) in zip("xyz", edges, strict=True)]
-    if state.tilt is not None:
-        lines.append(" ".join(repr(x) for x in state.tilt.tolist()) + " xy xz yz")
+    if microstate.tilt is not None:
+        lines.append(" ".join(repr(x) for x in microstate.tilt.tolist()) + " xy xz yz")
     charge = " 0" if model.atom_style == "charge" else ""
     lines += ["", f"Atoms # {model.atom_style}", ""]
     lines += [
         f"{i} {t + 1}{charge} {x!r} {y!r} {z!r} {a} {b} {c}"
         for i, (t, (x, y, z), (a, b, c)) in enumerate(
-            zip(state.types.tolist(), inside.tolist(), images.tolist(), strict=True), 1
+            zip(microstate.types.tolist(), inside.tolist(), images.tolist(), strict=True), 1
         )
     ]
     lines += ["", "Velocities", ""]
-    lines += [f"{i} {x!r} {y!r} {z!r}" for i, (x, y, z) in enumerate(state.velocities.tolist(), 1)]
+    lines += [f"{i} {x!r} {y!r} {z!r}" for i, (x, y, z) in enumerate(microstate.velocities.tolist(), 1)]
     return "\n".join(lines) + "\n"
 
 
-def _wrapped(state: State) -> tuple[np.ndarray, np.ndarray]:
+def _wrapped(microstate: Microstate) -> tuple[np.ndarray, np.ndarray]:
     """Positions within the cell, and how many cells away they were, both (N, 3)."""
-    if state.tilt is None:
-        inside = wrap(state.positions, state.box)
-        return inside, np.rint((state.positions - inside) / state.box).astype(int)
-    cell = np.diag(state.box)
-    cell[[1, 2, 2], [0, 0, 1]] = state.tilt
-    images = np.floor(state.positions @ np.linalg.inv(cell))
-    return state.positions - images @ cell, images.astype(int)
+    if microstate.tilt is None:
+        inside = wrap(microstate.positions, microstate.box)
+        return inside, np.rint((microstate.positions - inside) / microstate.box).astype(int)
+    cell = np.diag(microstate.box)
+    cell[[1, 2, 2], [0, 0, 1]] = microstate.tilt
+    images = np.floor(microstate.positions @ np.linalg.inv(cell))
+    return microstate.positions - images @ cell, images.astype(int)
 
 
 def _frames(path: Path, n: int, columns: int) -> np.ndarray:

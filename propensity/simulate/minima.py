@@ -9,7 +9,7 @@ import numpy as np
 
 from propensity.errors import DataError, InputError
 from propensity.simulate import lammps_input
-from propensity.simulate.engine import Leg, State
+from propensity.simulate.engine import Leg, Microstate
 from propensity.simulate.lammps_engine import LammpsEngine
 from propensity.simulate.model import LiquidModel, load_input, load_preset, presets
 from propensity.structure import Structure
@@ -35,15 +35,15 @@ def minimum(structure: Structure, source: str) -> Structure:
         For a box that isn't periodic, or other species or dimensions than the input's.
     """
     model = liquid(source)
-    state, turn = _state(structure, model)
-    (result,) = LammpsEngine().run([Leg(state, model, "minimise", iterations=ITERATIONS)])
-    return structure.with_positions(result.state.positions @ turn + _corner(structure))
+    microstate, turn = _microstate(structure, model)
+    (result,) = LammpsEngine().run([Leg(microstate, model, "minimise", iterations=ITERATIONS)])
+    return structure.with_positions(result.microstate.positions @ turn + _corner(structure))
 
 
 def energies(structure: Structure, source: str) -> np.ndarray:
     """Potential energy of each particle by ``compute pe/atom``, shape (N,); else as :func:`minimum`."""
     model = liquid(source)
-    leg = Leg(_state(structure, model)[0], model, "minimise")
+    leg = Leg(_microstate(structure, model)[0], model, "minimise")
     with processes.scratch_folder() as folder:
         lammps_input.write_energies(leg, folder)
         LammpsEngine().execute(folder)
@@ -64,11 +64,11 @@ def liquid(source: str) -> LiquidModel:
 
 
 def _corner(structure: Structure) -> np.ndarray:
-    """What :func:`_state` takes away from the positions: the plane of a two-dimensional liquid."""
+    """What :func:`_microstate` takes away from the positions: the plane of a two-dimensional liquid."""
     return np.array([0.0, 0.0, structure.positions[0, 2] if structure.dimension == 2 else 0.0])
 
 
-def _state(structure: Structure, model: LiquidModel) -> tuple[State, np.ndarray]:
+def _microstate(structure: Structure, model: LiquidModel) -> tuple[Microstate, np.ndarray]:
     """The structure as LAMMPS takes it, and the orthogonal matrix that turns its vectors back."""
     own = structure.directions
     if not structure.is_periodic:
@@ -91,7 +91,7 @@ def _state(structure: Structure, model: LiquidModel) -> tuple[State, np.ndarray]
     box, tilt = np.diag(cell), cell[[1, 2, 2], [0, 0, 1]]
     positions = (structure.positions - _corner(structure)) @ turn.T
     tilted = tilt if abs(tilt).max() > 1e-9 * box.max() else None
-    return State(positions, np.zeros_like(positions), structure.types, box, tilt=tilted), turn
+    return Microstate(positions, np.zeros_like(positions), structure.types, box, tilt=tilted), turn
 
 
 def _triangular(cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,8 +17,10 @@ from propensity.archive import read_archive
 from propensity.documents import read_json
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.files import replacing
-from propensity.simulate.engine import State
+from propensity.simulate.engine import Microstate
 
+#: What the members that make a microstate begin with: now, and in releases before this word.
+MICROSTATE = ("microstate_", "state_")
 #: Member of a piece that holds the checksum of the others.
 _CHECKSUM = "crc32"
 
@@ -145,31 +147,32 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def pack_state(state: State) -> dict[str, np.ndarray]:
-    """State as arrays for :meth:`PieceStore.save`."""
-    assert state.masses is not None
-    sizes = {} if state.diameters is None else {"state_diameters": state.diameters}
+def pack_microstate(microstate: Microstate) -> dict[str, np.ndarray]:
+    """Microstate as arrays for :meth:`PieceStore.save`."""
+    assert microstate.masses is not None
+    sizes = {} if microstate.diameters is None else {"microstate_diameters": microstate.diameters}
     return sizes | {
-        "state_positions": state.positions,
-        "state_velocities": state.velocities,
-        "state_types": state.types,
-        "state_box": state.box,
-        "state_masses": state.masses,
+        "microstate_positions": microstate.positions,
+        "microstate_velocities": microstate.velocities,
+        "microstate_types": microstate.types,
+        "microstate_box": microstate.box,
+        "microstate_masses": microstate.masses,
     }
 
 
-def unpack_state(arrays: Mapping[str, np.ndarray]) -> State:
-    """Inverse of :func:`pack_state`."""
-    n = len(np.atleast_1d(arrays["state_positions"]))
+def unpack_microstate(arrays: Mapping[str, np.ndarray]) -> Microstate:
+    """Inverse of :func:`pack_microstate`."""
+    prefix = next((p for p in MICROSTATE if f"{p}positions" in arrays), MICROSTATE[0])
+    n = len(np.atleast_1d(arrays[f"{prefix}positions"]))
     shapes = {"positions": (n, 3), "velocities": (n, 3), "types": (n,), "box": (3,), "masses": (n,)}
-    if "state_diameters" in arrays:
+    if f"{prefix}diameters" in arrays:
         shapes["diameters"] = (n,)
-    found = {name: arrays[f"state_{name}"] for name in shapes}
+    found = {name: arrays[f"{prefix}{name}"] for name in shapes}
     for name, shape in shapes.items():
         if found[name].shape != shape or (name == "types") != (found[name].dtype.kind in "iu"):
-            where = arrays.path if isinstance(arrays, Piece) else "a state"
+            where = arrays.path if isinstance(arrays, Piece) else "a microstate"
             raise _damaged(where, f"its {name} have shape {found[name].shape} instead of {shape}")
-    return State(**found)
+    return Microstate(**found)
 
 
 def _checksum(arrays: Mapping[str, np.ndarray]) -> np.ndarray:

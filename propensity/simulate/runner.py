@@ -11,10 +11,10 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from propensity.errors import PropensityError
-from propensity.simulate.engine import Engine, Leg, LegResult, State, run_legs
+from propensity.simulate.engine import Engine, Leg, LegResult, Microstate, run_legs
 from propensity.simulate.model import LiquidModel
 from propensity.simulate.physics import scattering, species_temperatures
-from propensity.simulate.pieces import Piece, PieceStore, pack_state, unpack_state
+from propensity.simulate.pieces import MICROSTATE, Piece, PieceStore, pack_microstate, unpack_microstate
 from propensity.workers.pool import Pool, worker_died
 
 #: Particle-steps of one piece, about half an hour of one core: what a kill can cost at most.
@@ -35,17 +35,17 @@ class Trajectory:
     key
         Its name in the store.
     begin
-        Gives the first state; called only when needed, by when earlier trajectories are stored.
+        Gives the first microstate; called only when needed, by when earlier trajectories are stored.
     keep
-        ``"displacements"`` stores the norm of each particle's displacement at the frames, ``"state"``
+        ``"displacements"`` stores the norm of each particle's displacement at the frames, ``"microstate"``
         only where it ended.
     """
 
     key: str
-    begin: Callable[[], State]
+    begin: Callable[[], Microstate]
     model: LiquidModel
     ensemble: Literal["nve", "nvt", "minimise"]
-    keep: Literal["displacements", "state"]
+    keep: Literal["displacements", "microstate"]
     steps: int = 0
     timestep: float = 0.005
     frames: tuple[int, ...] = ()
@@ -133,9 +133,9 @@ class Runner:
                 future.cancel()
 
     def result(self, trajectory: Trajectory) -> dict[str, np.ndarray]:
-        """Arrays of a finished trajectory: those of its pieces one after another, and the last state."""
+        """Arrays of a finished trajectory: those of its pieces one after another, and the last microstate."""
         parts = [self.store.load(f"{trajectory.key}/{i}") for i in range(self._count(trajectory))]
-        names = [n for n in parts[-1] if not n.startswith("state_") and n != "temperatures"]
+        names = [n for n in parts[-1] if not n.startswith(MICROSTATE) and n != "temperatures"]
         try:
             joined = {name: np.concatenate([part[name] for part in parts]) for name in names}
         except ValueError as error:
@@ -146,9 +146,9 @@ class Runner:
         last = {name: value for name, value in parts[-1].items() if name not in joined}
         return Piece(parts[-1].path, joined | last)
 
-    def state(self, trajectory: Trajectory) -> State:
+    def microstate(self, trajectory: Trajectory) -> Microstate:
         """Where a finished trajectory ended."""
-        return unpack_state(self.store.load(f"{trajectory.key}/{self._count(trajectory) - 1}"))
+        return unpack_microstate(self.store.load(f"{trajectory.key}/{self._count(trajectory) - 1}"))
 
     def _count(self, trajectory: Trajectory) -> int:
         return max(1, -(-trajectory.steps // self.length))
@@ -158,7 +158,7 @@ class Runner:
     ) -> Iterator[_Work]:
         """Yield the pieces that are not stored, each once the one before is."""
         for trajectory in sequence:
-            origin: State | None = None
+            origin: Microstate | None = None
             for i in range(self._count(trajectory)):
                 first, last = i * self.length, min((i + 1) * self.length, trajectory.steps)
                 key = f"{trajectory.key}/{i}"
@@ -166,9 +166,11 @@ class Runner:
                     self.advance(last - first, True)
                     continue
                 origin = origin or trajectory.begin()
-                state = origin if i == 0 else unpack_state(self.store.load(f"{trajectory.key}/{i - 1}"))
+                microstate = (
+                    origin if i == 0 else unpack_microstate(self.store.load(f"{trajectory.key}/{i - 1}"))
+                )
                 leg = Leg(
-                    state=state,
+                    microstate=microstate,
                     model=trajectory.model,
                     ensemble=trajectory.ensemble,
                     steps=last - first,
@@ -197,14 +199,14 @@ class Runner:
 class _Work:
     key: str
     leg: Leg
-    origin: State
+    origin: Microstate
     trajectory: Trajectory
     last: bool
 
 
 def reduce_result(work: _Work, result: LegResult) -> dict[str, np.ndarray]:
     """What is worth storing of a piece."""
-    trajectory, end = work.trajectory, result.state
+    trajectory, end = work.trajectory, result.microstate
     assert end.masses is not None
     model = trajectory.model
     first = work.origin.types == 0
@@ -221,8 +223,8 @@ def reduce_result(work: _Work, result: LegResult) -> dict[str, np.ndarray]:
     }
     if trajectory.keep == "displacements":
         arrays["displacements"] = distances.astype(np.float32)
-    if trajectory.keep == "state" or not work.last:
-        arrays |= pack_state(end)
+    if trajectory.keep == "microstate" or not work.last:
+        arrays |= pack_microstate(end)
     return arrays
 
 

@@ -17,7 +17,7 @@ from propensity.files import replacing
 from propensity.sample import Sample
 from propensity.simulate import equilibration as eq
 from propensity.simulate.engine import Engine, Leg, run_legs
-from propensity.simulate.given import given_state
+from propensity.simulate.given import given_microstate
 from propensity.simulate.physics import maxwell_boltzmann
 from propensity.simulate.pieces import PieceStore, check_identity, writable
 from propensity.simulate.progress import Progress, estimate, plural
@@ -259,10 +259,10 @@ def _try_out(
     """
     model = settings.model
     name = pool.call(_describe, engine)
-    start = given_state(given[0], model.dimension) if given else first_lattice(settings, 0)
+    start = given_microstate(given[0], model.dimension) if given else first_lattice(settings, 0)
     try:
         (rest,) = pool.call(run_legs, engine, [Leg(start, model, "minimise", iterations=RELAX_ITERATIONS)])
-        masses = rest.state.masses
+        masses = rest.microstate.masses
         assert masses is not None
         each = np.array([masses[start.types == s][0] for s in range(len(model.species))])
         if not np.array_equal(each[start.types], masses):
@@ -270,7 +270,7 @@ def _try_out(
         v = maxwell_boltzmann(
             masses, settings.temperature, model.dimension, np.random.default_rng(0), model.constants
         )
-        leg = Leg(replace(rest.state, velocities=v), model, "nve", _TRIAL, settings.timestep)
+        leg = Leg(replace(rest.microstate, velocities=v), model, "nve", _TRIAL, settings.timestep)
         # A batch as large as those to come, since an engine of many systems is slow with one.
         numbers = [
             min(_at_once(settings, engine), k) for k in (settings.structures * settings.runs, settings.chains)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from propensity.simulate import soft_spheres
-from propensity.simulate.engine import State
+from propensity.simulate.engine import Microstate
 from propensity.simulate.physics import generator, lattice, maxwell_boltzmann
 from propensity.simulate.settings import SimulationSettings
 
@@ -15,7 +15,7 @@ from propensity.simulate.settings import SimulationSettings
 LATTICE, MELT, RUN, SIZES = 1, 2, 3, 4
 
 
-def first_lattice(settings: SimulationSettings, chain: int) -> State:
+def first_lattice(settings: SimulationSettings, chain: int) -> Microstate:
     """Species at random on a lattice, at rest."""
     counts = settings.model.counts(settings.n_particles)
     positions, types = lattice(
@@ -26,12 +26,16 @@ def first_lattice(settings: SimulationSettings, chain: int) -> State:
         diameters = generator(settings.seed, SIZES, chain).permutation(
             soft_spheres.sizes(settings.n_particles, settings.model.sizes)
         )
-    return State(positions, np.zeros_like(positions), types, settings.box, diameters=diameters)
+    return Microstate(positions, np.zeros_like(positions), types, settings.box, diameters=diameters)
 
 
-def with_velocities(state: State, settings: SimulationSettings, temperature: float, *key: int) -> State:
-    """The state with velocities of a temperature, from the random numbers of a purpose and its counters."""
-    assert state.masses is not None
+def with_velocities(
+    microstate: Microstate, settings: SimulationSettings, temperature: float, *key: int
+) -> Microstate:
+    """The same with velocities of a temperature, from the random numbers of a purpose and its counters."""
+    assert microstate.masses is not None
     rng = generator(settings.seed, *key)
-    v = maxwell_boltzmann(state.masses, temperature, settings.model.dimension, rng, settings.model.constants)
-    return replace(state, velocities=v)
+    v = maxwell_boltzmann(
+        microstate.masses, temperature, settings.model.dimension, rng, settings.model.constants
+    )
+    return replace(microstate, velocities=v)

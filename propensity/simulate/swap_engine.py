@@ -11,7 +11,7 @@ import numpy as np
 
 from propensity.errors import InputError, PropensityError
 from propensity.simulate import soft_spheres as spheres
-from propensity.simulate.engine import Leg, LegResult, State
+from propensity.simulate.engine import Leg, LegResult, Microstate
 
 #: Steps between rounds of swaps, each of as many pairs as there are particles.
 SWAP_EVERY = 10
@@ -49,16 +49,16 @@ class SwapEngine:
         return [self._run(leg) for leg in legs]
 
     def _run(self, leg: Leg) -> LegResult:
-        state, model = leg.state, leg.model
-        if model.sizes is None or state.diameters is None:
+        microstate, model = leg.microstate, leg.model
+        if model.sizes is None or microstate.diameters is None:
             raise InputError(
                 f"{model.name} has no continuous sizes, which the engine swap is for: use --engine lammps."
             )
         started = time.monotonic()
         room = _ROOM
         while True:
-            x, v = spheres.as_float(state.positions), spheres.as_float(state.velocities)
-            sizes, box = spheres.as_float(state.diameters), spheres.as_float(state.box)
+            x, v = spheres.as_float(microstate.positions), spheres.as_float(microstate.velocities)
+            sizes, box = spheres.as_float(microstate.diameters), spheres.as_float(microstate.box)
             if leg.ensemble == "minimise":
                 first, last, force, fits = spheres.fire(
                     x, box, sizes, leg.iterations, model.constants.force, room
@@ -80,20 +80,20 @@ class SwapEngine:
         if not np.isfinite(x).all():
             raise PropensityError("positions became NaN: try a smaller --timestep.")
         n, d = len(x), model.dimension
-        end = State(x, v, state.types, state.box, np.ones(n), sizes)
+        end = Microstate(x, v, microstate.types, microstate.box, np.ones(n), sizes)
         seconds = time.monotonic() - started
         if leg.ensemble == "minimise":
             nothing = np.zeros(2)
             energies = np.array([first, last]) / n
             return LegResult(end, np.empty((0, n, 3)), energies, nothing, nothing, seconds, float(force))
-        volume = float(np.prod(state.box[:d]))
+        volume = float(np.prod(microstate.box[:d]))
         pressure = (2 * records[:, 1] + records[:, 2]) / (d * volume)
         return LegResult(end, frames, records[:, 0] / n, records[:, 1] / n, pressure, seconds)
 
 
 def _random(leg: Leg) -> np.random.Generator:
-    """Random numbers of a leg: its state decides, so that the same leg gives the same bits."""
-    digest = hashlib.sha256(np.ascontiguousarray(leg.state.positions).tobytes())
-    digest.update(np.ascontiguousarray(leg.state.velocities).tobytes())
+    """Random numbers of a leg: its microstate decides, so that the same leg gives the same bits."""
+    digest = hashlib.sha256(np.ascontiguousarray(leg.microstate.positions).tobytes())
+    digest.update(np.ascontiguousarray(leg.microstate.velocities).tobytes())
     digest.update(repr((leg.ensemble, leg.steps, leg.temperature)).encode())
     return np.random.default_rng(int.from_bytes(digest.digest()[:8], "little"))

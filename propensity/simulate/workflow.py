@@ -12,11 +12,11 @@ import numpy as np
 from propensity.errors import PropensityError
 from propensity.sample import Sample
 from propensity.simulate import equilibration as eq
-from propensity.simulate.engine import State
+from propensity.simulate.engine import Microstate
 from propensity.simulate.ensemble import check_drift, ensemble_sample
-from propensity.simulate.given import given_state
+from propensity.simulate.given import given_microstate
 from propensity.simulate.physics import first_peak, wrap
-from propensity.simulate.pieces import PieceStore, pack_state, unpack_state
+from propensity.simulate.pieces import PieceStore, pack_microstate, unpack_microstate
 from propensity.simulate.runner import Runner, Trajectory
 from propensity.simulate.settings import SimulationSettings
 from propensity.simulate.starts import MELT, RUN, first_lattice, with_velocities
@@ -84,7 +84,7 @@ class Workflow:
             sequences.append([relax, melt, cool])
         self._run("melting and cooling", sequences)
         chains = [sequence[-1] for sequence in sequences]
-        self._choose_wavenumber(self.runner.state(last) for last in chains)
+        self._choose_wavenumber(self.runner.microstate(last) for last in chains)
         return chains
 
     def equilibrate(self, chains: list[Trajectory]) -> list[Trajectory]:
@@ -148,12 +148,14 @@ class Workflow:
         }
         return chains
 
-    def _choose_wavenumber(self, states: Iterable[State]) -> None:
+    def _choose_wavenumber(self, microstates: Iterable[Microstate]) -> None:
         """Wave number as given, or at the first peak of S(k) of the first few configurations."""
         if self.wavenumber is None:
-            some = list(islice(states, PEAK_STRUCTURES))
+            some = list(islice(microstates, PEAK_STRUCTURES))
             dimension = self.settings.model.dimension
-            self.wavenumber = first_peak([state.positions for state in some], some[0].box, dimension)
+            self.wavenumber = first_peak(
+                [microstate.positions for microstate in some], some[0].box, dimension
+            )
             how = "the first peak of S(k); --wavenumber sets another"
         else:
             how = "as given"
@@ -181,15 +183,15 @@ class Workflow:
         self._run("taking independent structures", [q[1:] for q in sequences])
         for i in range(s.structures):
             if f"structures/{i:04d}/start" not in self.store:
-                end = self.runner.state(sequences[i % s.chains][i // s.chains])
+                end = self.runner.microstate(sequences[i % s.chains][i // s.chains])
                 self._save_structure(i, end)
 
     def take_given(self) -> None:
         """Use given samples as structures."""
         for i, sample in enumerate(self.given):
             if f"structures/{i:04d}/start" not in self.store:
-                state = given_state(sample, self.settings.model.dimension)
-                self._save_structure(i, replace(state, masses=self.masses[state.types]))
+                microstate = given_microstate(sample, self.settings.model.dimension)
+                self._save_structure(i, replace(microstate, masses=self.masses[microstate.types]))
         self._choose_wavenumber(self._structure(i)() for i in range(len(self.given)))
 
     def ensembles(self, done: set[str], add: Callable[[Sample], None]) -> None:
@@ -263,7 +265,7 @@ class Workflow:
             ),
             tau_alpha=given.tau_alpha if given else self.tau_alpha,
             start=self._structure(i)(),
-            inherent=self.runner.state(parts[0]),
+            inherent=self.runner.microstate(parts[0]),
             runs=(self.runner.result(t) for t in parts[1:]),
         )
         summary["inherent_energy"] = inherent["potential"][-1]
@@ -285,12 +287,12 @@ class Workflow:
     def _trajectory(
         self,
         key: str,
-        begin: Callable[[], State],
+        begin: Callable[[], Microstate],
         ensemble: Any,
         time: float = 0.0,
         temperature: tuple[float, float] | None = None,
         frames: tuple[int, ...] = (),
-        keep: Any = "state",
+        keep: Any = "microstate",
         iterations: int = 100_000,
     ) -> Trajectory:
         s = self.settings
@@ -309,23 +311,25 @@ class Workflow:
             iterations=iterations,
         )
 
-    def _lattice(self, chain: int) -> Callable[[], State]:
+    def _lattice(self, chain: int) -> Callable[[], Microstate]:
         return lambda: first_lattice(self.settings, chain)
 
-    def _after(self, trajectory: Trajectory) -> Callable[[], State]:
-        return lambda: self.runner.state(trajectory)
+    def _after(self, trajectory: Trajectory) -> Callable[[], Microstate]:
+        return lambda: self.runner.microstate(trajectory)
 
-    def _kicked(self, relaxed: Trajectory, temperature: float, chain: int) -> Callable[[], State]:
-        return lambda: with_velocities(self.runner.state(relaxed), self.settings, temperature, MELT, chain)
+    def _kicked(self, relaxed: Trajectory, temperature: float, chain: int) -> Callable[[], Microstate]:
+        return lambda: with_velocities(
+            self.runner.microstate(relaxed), self.settings, temperature, MELT, chain
+        )
 
-    def _structure(self, i: int) -> Callable[[], State]:
-        return lambda: unpack_state(self.store.load(f"structures/{i:04d}/start"))
+    def _structure(self, i: int) -> Callable[[], Microstate]:
+        return lambda: unpack_microstate(self.store.load(f"structures/{i:04d}/start"))
 
-    def _velocities(self, i: int, run: int) -> Callable[[], State]:
+    def _velocities(self, i: int, run: int) -> Callable[[], Microstate]:
         temperature = self.settings.temperature
         return lambda: with_velocities(self._structure(i)(), self.settings, temperature, RUN, i, run)
 
-    def _save_structure(self, i: int, state: State) -> None:
-        inside = wrap(state.positions, state.box)
-        start = replace(state, positions=inside, velocities=np.zeros_like(inside))
-        self.store.save(f"structures/{i:04d}/start", pack_state(start))
+    def _save_structure(self, i: int, microstate: Microstate) -> None:
+        inside = wrap(microstate.positions, microstate.box)
+        start = replace(microstate, positions=inside, velocities=np.zeros_like(inside))
+        self.store.save(f"structures/{i:04d}/start", pack_microstate(start))

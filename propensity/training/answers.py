@@ -18,12 +18,14 @@ class Answers(nn.Module):
 
     def __init__(self, conditions: Conditions, dtype: torch.dtype) -> None:
         super().__init__()
-        bases = torch.zeros(len(conditions.states), conditions.n_modes, conditions.most_times, dtype=dtype)
-        for k, state in enumerate(conditions.states):
-            found = conditions.basis(state.temperature, state.times)
-            bases[k, :, : len(state.times)] = torch.from_numpy(found)
+        bases = torch.zeros(
+            len(conditions.state_points), conditions.n_modes, conditions.most_times, dtype=dtype
+        )
+        for k, point in enumerate(conditions.state_points):
+            found = conditions.basis(point.temperature, point.times)
+            bases[k, :, : len(point.times)] = torch.from_numpy(found)
         self.register_buffer("bases", bases, persistent=False)
 
     def forward(self, modes: torch.Tensor, graph: Graph) -> torch.Tensor:
-        """Answers for the particles of a graph with ``state``."""
-        return torch.einsum("nk,nkt->nt", modes, self.bases.to(modes.dtype)[graph.state])
+        """Answers for the particles of a graph with ``state_point``."""
+        return torch.einsum("nk,nkt->nt", modes, self.bases.to(modes.dtype)[graph.state_point])

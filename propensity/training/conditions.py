@@ -38,7 +38,7 @@ def learn_conditions(train: Sequence[Sample]) -> Conditions:
             f"all structures are at temperature {next(iter(groups)):g}: --condition temperature needs two at"
             " least; train without it."
         )
-    states = []
+    points = []
     for temperature, samples in sorted(groups.items()):
         one = samples[0]
         for other in samples:
@@ -55,7 +55,7 @@ def learn_conditions(train: Sequence[Sample]) -> Conditions:
                 )
         order = np.argsort(one.times)
         mean, std = (values[:, order] for values in label_statistics(samples))
-        states.append(
+        points.append(
             StatePoint(
                 temperature=temperature,
                 potential=one.potential,
@@ -68,7 +68,7 @@ def learn_conditions(train: Sequence[Sample]) -> Conditions:
             )
         )
     shares = np.mean([x.structure.composition(len(first.species)) for x in train], axis=0)
-    return Conditions(states=tuple(states), composition=tuple(shares.tolist()))
+    return Conditions(state_points=tuple(points), composition=tuple(shares.tolist()))
 
 
 def _offsets(samples: Sequence[Sample]) -> tuple[float, float] | None:
@@ -97,15 +97,15 @@ def labels_at(sample: Sample, conditions: Conditions) -> tuple[int, np.ndarray]:
     temperatures = conditions.temperatures
     away = np.abs(temperatures - (np.inf if sample.temperature is None else sample.temperature))
     index = int(np.argmin(away))
-    state = conditions.states[index]
+    point = conditions.state_points[index]
     types, order = sample.structure.types, np.argsort(sample.times)
     times = np.asarray(sample.times, dtype=float)[order]
-    if away[index] > 1e-6 or len(times) != len(state.times) or not np.allclose(times, state.times, rtol=1e-6):
+    if away[index] > 1e-6 or len(times) != len(point.times) or not np.allclose(times, point.times, rtol=1e-6):
         raise DataError(
             f"{sample.name} is at temperature {sample.temperature} with {len(times)} times, and no training"
             " structures are: leave it out of the validation, and score it by `propensity evaluate`."
         )
-    mean, std = np.array(state.mean), np.array(state.std)
+    mean, std = np.array(point.mean), np.array(point.std)
     labels = np.zeros((len(types), conditions.most_times))
     labels[:, : len(order)] = (np.asarray(sample.propensities)[:, order] - mean[types]) / std[types]
     return index, labels

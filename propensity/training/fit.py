@@ -166,7 +166,7 @@ def _kept(folder: Path, is_run: bool) -> str:
     if not is_run or not (folder / LAST).exists():
         return "no epoch was complete, so start again"
     return (
-        f"the state after the last whole epoch is in {(folder / LAST).parent}, so go on with"
+        f"the checkpoint after the last whole epoch is in {(folder / LAST).parent}, so go on with"
         f" `propensity train --resume {folder}`"
     )
 
@@ -193,12 +193,12 @@ def _restore(
 ) -> None:
     """Weights of the best validation or of the last epoch, from the checkpoints of this run."""
     best = config.select == "best" and has_valid and (folder / BEST).exists()
-    state = read_checkpoint(folder / (BEST if best else LAST))
+    stored = read_checkpoint(folder / (BEST if best else LAST))
     prefix = "network."
     network.load_state_dict(
-        {key[len(prefix) :]: value for key, value in state["state_dict"].items() if key.startswith(prefix)}
+        {key[len(prefix) :]: value for key, value in stored["state_dict"].items() if key.startswith(prefix)}
     )
-    saved = state["callbacks"].get(average.state_key)
+    saved = stored["callbacks"].get(average.state_key)
     average.average = saved["average"] if saved else None
 
 
@@ -250,7 +250,7 @@ def _trainer(
                 check_finite=False,  # no score is no improvement, and the History stops at a lost loss
             )
         )
-    # The last state after every epoch, and the best one where validation has just scored it.
+    # The last weights after every epoch, and the best one where validation has just scored it.
     for path, options in (
         (folder / LAST, {"save_on_train_epoch_end": True}),
         (folder / BEST, {"save_on_train_epoch_end": False, "monitor": "valid_pearson", "mode": "max"}),

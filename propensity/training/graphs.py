@@ -36,8 +36,8 @@ def labelled_graph(sample: Sample, config: TrainingConfig, card: Card, dtype: to
     graph = Inputs(card).graph(structure, dtype=dtype)
     types = structure.types
     if card.conditions is not None:
-        state, labels = labels_at(sample, card.conditions)
-        graph.state = torch.full((len(types),), state)
+        number, labels = labels_at(sample, card.conditions)
+        graph.state_point = torch.full((len(types),), number)
     else:
         labels = LabelScale.of(card).standardised(sample.propensities, types) - Inputs(card).trend(structure)
     graph.labels = torch.from_numpy(labels).to(dtype)
@@ -88,7 +88,9 @@ class GraphModule(LightningDataModule):
         """Order of the structures of one process."""
         if self.config.condition is None:
             return EpochSampler(len(self.graphs), self.config.seed, rank, world)
-        return BalancedSampler([int(graph.state[0]) for graph in self.graphs], self.config.seed, rank, world)
+        return BalancedSampler(
+            [int(graph.state_point[0]) for graph in self.graphs], self.config.seed, rank, world
+        )
 
     def val_dataloader(self) -> Iterable[Graph]:
         """Share of this process in the validation structures, one at a time.

@@ -122,8 +122,8 @@ class PropensityModule(LightningModule):
             output = self.answers(output, graph)
         sums = torch_moments(output, graph.labels, graph.types, self.network.n_species)
         if self.card.conditions is not None:
-            every = sums.new_zeros(len(self.card.conditions.states), *sums.shape)
-            every[int(graph.state[0])] = sums
+            every = sums.new_zeros(len(self.card.conditions.state_points), *sums.shape)
+            every[int(graph.state_point[0])] = sums
             sums = every
         self._sums = sums if self._sums is None else self._sums + sums
 
@@ -212,10 +212,10 @@ def label_names(card: Card) -> list[str]:
     if card.conditions is None:
         return [f"{species} t={time:g}" for species in card.trained_species for time in card.times]
     return [
-        f"{species} T={state.temperature:g} t={time:g}"
-        for state in card.conditions.states
+        f"{species} T={point.temperature:g} t={time:g}"
+        for point in card.conditions.state_points
         for species in card.trained_species
-        for time in state.times
+        for time in point.times
     ]
 
 
@@ -223,7 +223,7 @@ def labelled_moments(total: torch.Tensor, card: Card) -> torch.Tensor:
     """Moments (..., n_trained, T, 6) of the labels that :func:`label_names` names, in its order, (n, 6)."""
     if card.conditions is None:
         return total.flatten(0, 1)
-    numbers = [len(state.times) for state in card.conditions.states]
+    numbers = [len(point.times) for point in card.conditions.state_points]
     return torch.cat([of_one[:, :n].flatten(0, 1) for of_one, n in zip(total, numbers, strict=True)])
 
 

@@ -93,7 +93,7 @@ class Bar(Callback):
             self._progress = None
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Leave the last state on screen."""
+        """Leave the last line on screen."""
         self._close()
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:

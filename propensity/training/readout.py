@@ -42,7 +42,7 @@ def solve_readout(network: SE3GNN, graphs: Sequence[Graph], answers: Answers) ->
             values = features_of(network, graph, None).values
             features = torch.cat([values, values.new_ones(len(values), 1)], dim=1).double().cpu()
             labels, types = graph.labels.double().cpu(), graph.types.cpu()
-            basis = answers.bases[int(graph.state[0])].double().cpu()
+            basis = answers.bases[int(graph.state_point[0])].double().cpu()
             for s in range(n_readouts):
                 mask = graph.trained.cpu() > 0
                 if per_species:
@@ -68,8 +68,8 @@ def solve_readout(network: SE3GNN, graphs: Sequence[Graph], answers: Answers) ->
 
 
 def _some(graphs: Sequence[Graph]) -> Iterator[Graph]:
-    states = [int(graph.state[0]) for graph in graphs]
-    for state in sorted(set(states)):
-        own = [k for k, value in enumerate(states) if value == state]
+    points = [int(graph.state_point[0]) for graph in graphs]
+    for point in sorted(set(points)):
+        own = [k for k, value in enumerate(points) if value == point]
         for k in np.unique(np.linspace(0, len(own) - 1, min(len(own), SOLVED)).astype(int)):
             yield graphs[own[int(k)]]

@@ -45,12 +45,16 @@ class EpochSampler(_ByEpoch):
 class BalancedSampler(_ByEpoch):
     """Equally many structures of each state point an epoch, larger sets by turns."""
 
-    def __init__(self, states: Sequence[int], seed: int, rank: int = 0, world: int = 1) -> None:
-        self.members = [[i for i, s in enumerate(states) if s == state] for state in sorted(set(states))]
+    def __init__(self, state_points: Sequence[int], seed: int, rank: int = 0, world: int = 1) -> None:
+        self.members = [
+            [i for i, own in enumerate(state_points) if own == point] for point in sorted(set(state_points))
+        ]
         self.each = min(len(own) for own in self.members)
         super().__init__(seed, rank, world)
         if self.each * len(self.members) < world:
-            raise DataError(f"there are {len(states)} training structures for {world} devices: use fewer.")
+            raise DataError(
+                f"there are {len(state_points)} training structures for {world} devices: use fewer."
+            )
 
     def __len__(self) -> int:
         return self.each * len(self.members) // self.world

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from propensity.data import Dataset, Split, open_dataset, select_by_state, select_times
+from propensity.data import Dataset, Split, open_dataset, select_by_state_point, select_times
 from propensity.documents import read_json, read_yaml
 from propensity.errors import DataError, InputError
 from propensity.sample import Sample
@@ -63,7 +63,7 @@ def run_scene(
         ) from None
     if not (folder / "model.json").exists():
         raise DataError(f"{folder} holds no model yet: wait for the training, or go on with it by --resume.")
-    select = select_by_state if options.get("condition") else select_times
+    select = select_by_state_point if options.get("condition") else select_times
     parts = split.apply(select(open_dataset(paths), chosen))
     part = next((name for name in ("test", "valid", "train") if parts[name] is not None), "train")
     dataset = parts[part]
@@ -86,20 +86,20 @@ def _scene(
 ) -> Scene:
     if times is not None:
         dataset = select_times(dataset, list(times))
-    states = dataset.states()
-    dataset = states[0]
+    points = dataset.state_points()
+    dataset = points[0]
     known = np.asarray(dataset.times, dtype=float)
     estimators: list[Any] = []
     pairs = [(k, k) for k in range(len(known))]
     if model is not None:
-        from propensity.estimators.conditioned import at_state_of
+        from propensity.estimators.conditioned import at_state_point_of
         from propensity.estimators.storage import load_model
         from propensity.evaluation.scores import match_times
         from propensity.predictor import Predictor
 
         paths = [model] if isinstance(model, (str, os.PathLike)) else list(model)
         place = Predictor(paths, device=device).device
-        estimators = [at_state_of(load_model(path), dataset[0]).to(place) for path in paths]
+        estimators = [at_state_point_of(load_model(path), dataset[0]).to(place) for path in paths]
         ours = np.array(estimators[0].card.times)
         pairs = match_times(ours, known) if match is None else list(match)
         for m, d in pairs:

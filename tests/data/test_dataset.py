@@ -87,7 +87,7 @@ def test_common_times():
         DataError, match=r"different times \(T = 0.44: 2 times 1 to 7; T = 0.5: 3 times 1 to 100\)"
     ):
         _ = mixed.times
-    assert [len(state) for state in mixed.states()] == [1, 1]
+    assert [len(state) for state in mixed.state_points()] == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -480,4 +480,4 @@ def test_the_same_file_twice(data):
 def test_several_paths_in_their_order(data):
     dataset = open_dataset([data / "ka3d_few_train.npz", data / "bapst_small.pickle"])
     assert len(dataset) == 7 and dataset.names[-1] == "bapst_small"
-    assert [len(state) for state in dataset.states()] == [6, 1]
+    assert [len(state) for state in dataset.state_points()] == [6, 1]

@@ -66,7 +66,7 @@ def test_two_points_make_a_line():
 
 
 def conditions(**changes):
-    states = [
+    points = [
         StatePoint(
             temperature=t,
             times=tuple(grid(t)),
@@ -76,7 +76,7 @@ def conditions(**changes):
         )
         for t in TEMPERATURES
     ]
-    return Conditions(**{"states": tuple(states), "composition": (1.0, 0.0), **changes})
+    return Conditions(**{"state_points": tuple(points), "composition": (1.0, 0.0), **changes})
 
 
 def test_the_basis_is_smooth_and_complete():

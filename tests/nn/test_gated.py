@@ -18,7 +18,7 @@ SMALL = {"scalars": 6, "vectors": 4, "quadrupoles": 3, "sent_scalars": 4, "sent_
 
 
 def caged(turn: np.ndarray | None = None, order: np.ndarray | None = None) -> Structure:
-    """A liquid with all states made up, turned and reordered."""
+    """A liquid with all views made up, turned and reordered."""
     turn = np.eye(3) if turn is None else turn
     liquid = make_liquid(125, seed=3)
     order = np.arange(125) if order is None else order
@@ -56,7 +56,7 @@ def network(request) -> GatedNetwork:
 
 
 def predicted(network: GatedNetwork, structure: Structure) -> np.ndarray:
-    graph = gated_graph(structure, 2.0, network.states, network.inputs, dtype=torch.float64)
+    graph = gated_graph(structure, 2.0, network.views, network.inputs, dtype=torch.float64)
     with torch.no_grad():
         return network(graph).numpy()
 

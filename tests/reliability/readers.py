@@ -223,20 +223,20 @@ def _read_split(path: Path) -> Any:
 
 
 def _piece(path: Path) -> None:
-    from propensity.simulate.pieces import PieceStore, pack_state
-    from tests.reliability.states import small_state
+    from propensity.simulate.pieces import PieceStore, pack_microstate
+    from tests.reliability.microstates import small_microstate
 
     store = PieceStore(path.parent, {})
-    store.save(path.stem, {**pack_state(small_state()), "fs": np.linspace(1, 0.5, 4)})
+    store.save(path.stem, {**pack_microstate(small_microstate()), "fs": np.linspace(1, 0.5, 4)})
     store.close()
 
 
 def _read_piece(path: Path) -> Any:
-    from propensity.simulate.pieces import PieceStore, unpack_state
+    from propensity.simulate.pieces import PieceStore, unpack_microstate
 
     store = PieceStore(path.parent, {})
     try:
-        return unpack_state(store.load(path.stem))
+        return unpack_microstate(store.load(path.stem))
     finally:
         store._lock.close()
 

@@ -12,10 +12,11 @@ import yaml
 
 from propensity.data import open_dataset
 from propensity.errors import InputError
+from propensity.estimators.card import Card
 from propensity.estimators.inputs import input_structure
 from propensity.estimators.migrations import FORMAT_VERSION
 from propensity.estimators.options import read_options
-from propensity.estimators.storage import load_model, save_model
+from propensity.estimators.storage import load_card, load_model, save_model
 from propensity.estimators.training_config import TrainingConfig
 from propensity.runs.flags import parse_options
 from propensity.runs.run import set_up
@@ -38,6 +39,15 @@ def test_a_model_of_version_one_predicts_as_it_did(tmp_path):
     again = save_model(tmp_path, model)
     assert json.loads((again / "model.json").read_text())["format_version"] == FORMAT_VERSION
     assert load_model(again).card == card
+
+
+def test_a_card_of_version_two_has_its_state_points():
+    stored = json.loads((FIXTURES / "card_v2.json").read_text())
+    card = load_card(FIXTURES / "card_v2.json")
+    assert stored["format_version"] == 2 and card.format_version == FORMAT_VERSION
+    temperatures = [point["temperature"] for point in stored["conditions"]["states"]]
+    assert [point.temperature for point in card.conditions.state_points] == temperatures
+    assert Card.model_validate(json.loads(card.model_dump_json())) == card
 
 
 def test_a_run_of_version_one_goes_on(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from propensity.errors import PropensityError
-from propensity.simulate import LegResult, SimulationSettings, State, load_preset
+from propensity.simulate import LegResult, Microstate, SimulationSettings, load_preset
 from propensity.simulate.arguments import make_settings
 from propensity.simulate.lammps_engine import LammpsEngine
 from propensity.simulate.physics import generator, lattice, maxwell_boltzmann
@@ -40,7 +40,7 @@ def lammps_engine(**options) -> LammpsEngine:
     return engine
 
 
-def random_state(model, n: int, temperature: float = 1.0, seed: int = 0) -> State:
+def random_microstate(model, n: int, temperature: float = 1.0, seed: int = 0) -> Microstate:
     """Jittered lattice with Maxwell–Boltzmann velocities of unit masses."""
     rng = generator(seed, 9)
     edge = (n / model.density) ** (1 / model.dimension)
@@ -48,7 +48,9 @@ def random_state(model, n: int, temperature: float = 1.0, seed: int = 0) -> Stat
     positions, types = lattice(model.counts(n), box, model.dimension, rng)
     positions[:, : model.dimension] += 0.05 * rng.standard_normal((n, model.dimension))
     masses = np.ones(n)
-    return State(positions, maxwell_boltzmann(masses, temperature, model.dimension, rng), types, box, masses)
+    return Microstate(
+        positions, maxwell_boltzmann(masses, temperature, model.dimension, rng), types, box, masses
+    )
 
 
 class FreeFlight:
@@ -69,7 +71,7 @@ class FreeFlight:
         return "free flight"
 
     def _run(self, leg):
-        s = leg.state
+        s = leg.microstate
         n = len(s.types)
         fly = leg.ensemble != "minimise"
         step = leg.timestep if fly else 0.0

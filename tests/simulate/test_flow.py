@@ -95,8 +95,8 @@ def test_other_failures_are_one_sentence(tmp_path):
 def test_liquid_that_never_equilibrates(tmp_path):
     class Frozen(FreeFlight):
         def _run(self, leg):
-            still = replace(leg.state, velocities=0 * leg.state.velocities)
-            return super()._run(replace(leg, state=still))
+            still = replace(leg.microstate, velocities=0 * leg.microstate.velocities)
+            return super()._run(replace(leg, microstate=still))
 
     with pytest.raises(PropensityError, match=r"not equilibrated after a time of 40.*--max-equilibration"):
         run_flow(tmp_path / "w", small_settings(max_equilibration=60.0), Frozen())

@@ -8,15 +8,18 @@ import pytest
 from propensity.data import Sample
 from propensity.errors import InputError, PropensityWarning
 from propensity.simulate import load_preset, with_given
-from propensity.simulate.given import given_state
+from propensity.simulate.given import given_microstate
 from propensity.structure import Structure
-from tests.simulate.helpers import random_state, small_settings
+from tests.simulate.helpers import random_microstate, small_settings
 
 
 def sample(n=64, name="x", cell=None, pbc=True, **facts) -> Sample:
-    state = random_state(load_preset("kob-andersen"), n)
+    microstate = random_microstate(load_preset("kob-andersen"), n)
     structure = Structure(
-        state.positions, facts.pop("types", state.types), state.box if cell is None else cell, pbc
+        microstate.positions,
+        facts.pop("types", microstate.types),
+        microstate.box if cell is None else cell,
+        pbc,
     )
     return Sample(structure, np.array([1.0]), np.ones((n, 1)), name, species=("A", "B", "C"), **facts)
 
@@ -30,12 +33,14 @@ def test_settings_follow_the_structures():
 
 def test_flat_structures():
     model = load_preset("kob-andersen-2d")
-    state = random_state(model, 64)
-    structure = Structure(state.positions, state.types, [*state.box[:2], 0.0], (True, True, False))
+    microstate = random_microstate(model, 64)
+    structure = Structure(
+        microstate.positions, microstate.types, [*microstate.box[:2], 0.0], (True, True, False)
+    )
     flat = Sample(structure, np.array([1.0]), np.ones((64, 1)), "x")
     settings = with_given(small_settings(model=model), [flat])
     assert settings.density == pytest.approx(1.2)
-    np.testing.assert_allclose(given_state(flat, 2).box, state.box)
+    np.testing.assert_allclose(given_microstate(flat, 2).box, microstate.box)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from propensity.simulate.fragment import interaction_of
 from propensity.simulate.gpu_engine import GpuEngine
 from propensity.simulate.lammps_engine import LammpsEngine
 from propensity.structure import Structure
-from tests.simulate.helpers import lammps_engine, random_state, small_settings
+from tests.simulate.helpers import lammps_engine, random_microstate, small_settings
 
 N = 200
 
@@ -62,32 +62,32 @@ def test_presets_are_the_interactions_of_their_names(name):
 def test_agrees_with_lammps(name):
     lammps, gpu = lammps_engine(), gpu_engine()
     model = load_preset(name)
-    state = random_state(model, N)
-    rest = lammps.run([Leg(state, model, "minimise", iterations=100)])[0].state
-    start = replace(rest, velocities=state.velocities)
+    microstate = random_microstate(model, N)
+    rest = lammps.run([Leg(microstate, model, "minimise", iterations=100)])[0].microstate
+    start = replace(rest, velocities=microstate.velocities)
     leg = Leg(start, model, "nve", 40, 0.004, (10, 40), sample_every=10)
     (a,), (b,) = lammps.run([leg]), gpu.run([leg])
     for field in ("potential", "kinetic", "pressure"):
         assert getattr(b, field) == pytest.approx(getattr(a, field), rel=2e-5, abs=2e-5), field
     assert b.frames == pytest.approx(a.frames, abs=2e-4)
-    assert b.state.velocities == pytest.approx(a.state.velocities, abs=5e-3)
-    assert np.array_equal(b.state.masses, a.state.masses)
+    assert b.microstate.velocities == pytest.approx(a.microstate.velocities, abs=5e-3)
+    assert np.array_equal(b.microstate.masses, a.microstate.masses)
 
 
 def test_legs_are_sorted_into_kinds_and_come_back_in_order():
     engine = gpu_engine()
     model = load_preset("kob-andersen")
-    states = [random_state(model, N, seed=k) for k in range(2)]
+    microstates = [random_microstate(model, N, seed=k) for k in range(2)]
     legs = [
-        Leg(states[0], model, "minimise", iterations=50),
-        Leg(states[1], model, "nvt", 20, temperature=(1.0, 1.0)),
-        Leg(states[1], model, "minimise", iterations=50),
+        Leg(microstates[0], model, "minimise", iterations=50),
+        Leg(microstates[1], model, "nvt", 20, temperature=(1.0, 1.0)),
+        Leg(microstates[1], model, "minimise", iterations=50),
     ]
     together = engine.run(legs)
     for leg, result in zip(legs, together, strict=True):
         (alone,) = engine.run([leg])
-        assert np.array_equal(result.state.positions, alone.state.positions)
-        assert np.array_equal(result.state.velocities, alone.state.velocities)
+        assert np.array_equal(result.microstate.positions, alone.microstate.positions)
+        assert np.array_equal(result.microstate.velocities, alone.microstate.velocities)
 
 
 def test_a_whole_data_set(tmp_path):
@@ -182,8 +182,8 @@ def test_an_interrupted_data_set_goes_on_to_the_same_bits(tmp_path, monkeypatch)
     monkeypatch.setenv("PROPENSITY_TEST_CALLS", str(tmp_path / "calls"))
     engine = gpu_engine(batch=2)
     model = load_preset("kob-andersen-force-shifted")
-    (rest,) = engine.run([Leg(random_state(model, N), model, "minimise", iterations=100)])
-    structure = Structure(rest.state.positions, rest.state.types, rest.state.box)
+    (rest,) = engine.run([Leg(random_microstate(model, N), model, "minimise", iterations=100)])
+    structure = Structure(rest.microstate.positions, rest.microstate.types, rest.microstate.box)
     given = [Sample(structure, np.array([1.0]), np.ones((N, 1)), name="a", potential=model.potential)]
     settings = with_given(small_settings(model=model, n_particles=N, runs=5, times="0.05:0.2:2"), given)
     options = {"given": given, "workers": 1, "quiet": True}

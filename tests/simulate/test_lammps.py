@@ -12,7 +12,7 @@ from propensity.errors import InputError, MissingDependencyError, PropensityErro
 from propensity.simulate import Leg, load_input, load_preset, presets
 from propensity.simulate.lammps_engine import LammpsEngine
 from propensity.simulate.physics import energy_drift, maxwell_boltzmann, species_temperatures
-from tests.simulate.helpers import lammps_engine, random_state
+from tests.simulate.helpers import lammps_engine, random_microstate
 
 #: ε, σ of AA, AB, BB.
 KA = ((1, 1), (1.5, 0.8), (0.5, 0.88))
@@ -38,9 +38,9 @@ def pair_energy(name, a, b, r):
     return np.where(r < cutoff, energy, 0.0)
 
 
-def total_energy(name, state, dimension):
+def total_energy(name, microstate, dimension):
     """Direct sum over pairs and periodic images, per particle."""
-    x, types, box = state.positions, state.types, state.box
+    x, types, box = microstate.positions, microstate.types, microstate.box
     energy = 0.0
     images = list(itertools.product((-1, 0, 1), repeat=dimension))
     for shift in images:
@@ -67,18 +67,20 @@ def run(engine, *legs):
 
 
 def relaxed(engine, model, n, temperature):
-    """A state without overlaps, with Maxwell–Boltzmann velocities."""
-    state = run(engine, Leg(random_state(model, n), model, "minimise", iterations=100))[0].state
-    v = maxwell_boltzmann(state.masses, temperature, model.dimension, np.random.default_rng(0))
-    return replace(state, velocities=v)
+    """A microstate without overlaps, with Maxwell–Boltzmann velocities."""
+    microstate = run(engine, Leg(random_microstate(model, n), model, "minimise", iterations=100))[
+        0
+    ].microstate
+    v = maxwell_boltzmann(microstate.masses, temperature, model.dimension, np.random.default_rng(0))
+    return replace(microstate, velocities=v)
 
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_energy_of_every_preset(engine, name):
     model = load_preset(name)
-    state = random_state(model, 256)
-    (result,) = run(engine, Leg(state, model, "nve", steps=1, timestep=1e-6, sample_every=1))
-    expected = total_energy(name, state, model.dimension)
+    microstate = random_microstate(model, 256)
+    (result,) = run(engine, Leg(microstate, model, "nve", steps=1, timestep=1e-6, sample_every=1))
+    expected = total_energy(name, microstate, model.dimension)
     # The taper of the soft spheres between 2.8 and 3 changes the fifth digit.
     assert result.potential[0] == pytest.approx(expected, rel=2e-4 if name == "soft-spheres" else 1e-9)
 
@@ -92,9 +94,9 @@ def test_nve_conserves_energy_and_momentum(engine, name):
     (result,) = run(engine, leg)
     total = result.potential + result.kinetic
     assert abs(energy_drift(total[20:])) < 3e-3
-    np.testing.assert_allclose(result.state.masses @ result.state.velocities, 0, atol=1e-9)
+    np.testing.assert_allclose(result.microstate.masses @ result.microstate.velocities, 0, atol=1e-9)
     assert result.kinetic[0] == pytest.approx(0.5 * (start.masses * (v**2).sum(1)).sum() / 256, rel=1e-12)
-    np.testing.assert_array_equal(result.frames[-1], result.state.positions)
+    np.testing.assert_array_equal(result.frames[-1], result.microstate.positions)
     # Unwrapped: no particle jumps across the box.
     assert np.abs(result.frames[0] - start.positions).max() < 1.0
     if model.dimension == 2:
@@ -109,24 +111,28 @@ def test_equipartition_between_species_of_unequal_mass(engine):
     )
     (result,) = run(engine, leg)
     assert result.kinetic[150:].mean() * 2 / 3 * 256 / 255 == pytest.approx(2.0, rel=0.02)
-    state, temperatures = result.state, []
+    microstate, temperatures = result.microstate, []
     for _ in range(20):
-        (result,) = run(engine, Leg(state, model, "nve", steps=100))
-        state = result.state
-        temperatures.append(species_temperatures(state.velocities, state.masses, state.types, 3, 2))
+        (result,) = run(engine, Leg(microstate, model, "nve", steps=100))
+        microstate = result.microstate
+        temperatures.append(
+            species_temperatures(microstate.velocities, microstate.masses, microstate.types, 3, 2)
+        )
     a, b = np.mean(temperatures, axis=0)
     assert a / b == pytest.approx(1.0, abs=4 * np.sqrt(2 * 2 / (3 * 128 * 20)))
 
 
 def test_two_ways_of_running_give_the_same_bits(engine):
     model = load_preset("kob-andersen")
-    leg = Leg(random_state(model, 64), model, "nvt", steps=300, frames=(1, 7, 300), temperature=(1.0, 0.5))
+    leg = Leg(
+        random_microstate(model, 64), model, "nvt", steps=300, frames=(1, 7, 300), temperature=(1.0, 0.5)
+    )
     a, b = run(engine, leg, leg)
     (c,) = LammpsEngine(exe="lmp", suffix="opt").run([leg])
     for other in (b, c):
         np.testing.assert_array_equal(a.frames, other.frames)
         np.testing.assert_array_equal(a.potential, other.potential)
-        np.testing.assert_array_equal(a.state.velocities, other.state.velocities)
+        np.testing.assert_array_equal(a.microstate.velocities, other.microstate.velocities)
 
 
 def test_two_ranks_agree(engine):
@@ -140,21 +146,27 @@ def test_two_ranks_agree(engine):
 def test_state_survives_the_round_trip(engine):
     """A piece begins where the one before ended: cutting a trajectory changes only rounding."""
     model = load_preset("kob-andersen")
-    state = run(engine, Leg(random_state(model, 108), model, "nvt", steps=500, temperature=(1, 1)))[0].state
-    (whole,) = run(engine, Leg(state, model, "nve", steps=200, frames=(200,)))
-    (first,) = run(engine, Leg(state, model, "nve", steps=80))
-    (second,) = run(engine, Leg(first.state, model, "nve", steps=120, frames=(120,)))
+    microstate = run(engine, Leg(random_microstate(model, 108), model, "nvt", steps=500, temperature=(1, 1)))[
+        0
+    ].microstate
+    (whole,) = run(engine, Leg(microstate, model, "nve", steps=200, frames=(200,)))
+    (first,) = run(engine, Leg(microstate, model, "nve", steps=80))
+    (second,) = run(engine, Leg(first.microstate, model, "nve", steps=120, frames=(120,)))
     np.testing.assert_allclose(second.frames, whole.frames, atol=1e-8)
 
 
 def test_fire_finds_a_minimum(engine):
     model = load_preset("kob-andersen-force-shifted")
-    state = run(engine, Leg(random_state(model, 108), model, "nvt", steps=500, temperature=(1, 1)))[0].state
-    (rest,) = run(engine, Leg(state, model, "minimise"))
+    microstate = run(engine, Leg(random_microstate(model, 108), model, "nvt", steps=500, temperature=(1, 1)))[
+        0
+    ].microstate
+    (rest,) = run(engine, Leg(microstate, model, "minimise"))
     assert rest.residual_force < 1e-5 and rest.potential[1] < rest.potential[0] - 0.5
     rng = np.random.default_rng(0)
     for _ in range(3):
-        moved = replace(rest.state, positions=rest.state.positions + 1e-3 * rng.standard_normal((108, 3)))
+        moved = replace(
+            rest.microstate, positions=rest.microstate.positions + 1e-3 * rng.standard_normal((108, 3))
+        )
         (back,) = run(engine, Leg(moved, model, "minimise"))
         assert back.potential[0] > rest.potential[1]
         assert back.potential[1] == pytest.approx(rest.potential[1], abs=1e-9)
@@ -176,9 +188,9 @@ def test_a_users_model(engine, tmp_path):
     path = tmp_path / "yukawa.in"
     path.write_text(TERNARY)
     model = load_input(path)
-    state = relaxed(engine, model, 100, 1.0)
-    (result,) = run(engine, Leg(state, model, "nve", steps=400, sample_every=4))
-    assert np.bincount(state.types).tolist() == [50, 25, 25]
+    microstate = relaxed(engine, model, 100, 1.0)
+    (result,) = run(engine, Leg(microstate, model, "nve", steps=400, sample_every=4))
+    assert np.bincount(microstate.types).tolist() == [50, 25, 25]
     assert abs(energy_drift(result.potential + result.kinetic)) < 0.02
 
 
@@ -193,10 +205,10 @@ def test_files_beside_a_users_model(engine, tmp_path):
         'pair_coeff * * "${here}/soft.table" SOFT 2.0\n'
     )
     model = load_input(folder / "my.in")
-    state = random_state(model, 216)
-    (result,) = run(engine, Leg(state, model, "nve", steps=1, sample_every=1))
-    offsets = state.positions[:, None] - state.positions[None]
-    d = np.linalg.norm(offsets - state.box * np.rint(offsets / state.box), axis=2)
+    microstate = random_microstate(model, 216)
+    (result,) = run(engine, Leg(microstate, model, "nve", steps=1, sample_every=1))
+    offsets = microstate.positions[:, None] - microstate.positions[None]
+    d = np.linalg.norm(offsets - microstate.box * np.rint(offsets / microstate.box), axis=2)
     d = d[(d > 0) & (d < 2)]
     assert result.potential[0] == pytest.approx(0.5 * (d**-12.0).sum() / 216, rel=1e-3)
 
@@ -208,7 +220,7 @@ def test_charges_in_a_users_model(engine, tmp_path):
         " 0.1 0 0 0\n"
     )
     model = load_input(tmp_path / "ions.in")
-    (result,) = run(engine, Leg(random_state(model, 64), model, "nve", steps=20))
+    (result,) = run(engine, Leg(random_microstate(model, 64), model, "nve", steps=20))
     assert np.isfinite(result.potential).all()
 
 
@@ -225,24 +237,24 @@ def test_charges_in_a_users_model(engine, tmp_path):
 def test_models_that_lammps_refuses(engine, tmp_path, change, match):
     path = tmp_path / "bad.in"
     path.write_text(TERNARY.replace(change, match))
-    state = random_state(load_preset("kob-andersen"), 64)
-    state = replace(state, types=np.arange(64) % 3)
+    microstate = random_microstate(load_preset("kob-andersen"), 64)
+    microstate = replace(microstate, types=np.arange(64) % 3)
     with pytest.raises(PropensityError, match=r"^LAMMPS stopped: [^\n]+\.$"):
-        run(engine, Leg(state, load_input(path), "nve", steps=10))
+        run(engine, Leg(microstate, load_input(path), "nve", steps=10))
 
 
 def test_a_model_may_not_change_types(engine, tmp_path):
     path = tmp_path / "bad.in"
     path.write_text(TERNARY + "set type 1 type 2\n")
-    state = replace(random_state(load_preset("kob-andersen"), 64), types=np.arange(64) % 3)
+    microstate = replace(random_microstate(load_preset("kob-andersen"), 64), types=np.arange(64) % 3)
     with pytest.raises(PropensityError, match="other atom types"):
-        run(engine, Leg(state, load_input(path), "nve", steps=10))
+        run(engine, Leg(microstate, load_input(path), "nve", steps=10))
 
 
 def test_blow_up_is_an_error(engine):
     model = load_preset("kob-andersen")
-    state = random_state(model, 64)
-    hot = replace(state, velocities=1e4 * state.velocities)
+    microstate = random_microstate(model, 64)
+    hot = replace(microstate, velocities=1e4 * microstate.velocities)
     with pytest.raises(PropensityError):
         run(engine, Leg(hot, model, "nve", steps=200, timestep=0.1))
 
@@ -270,7 +282,7 @@ def test_programs_that_fail(tmp_path, text, match):
     engine = LammpsEngine(exe=script(tmp_path / "lmp", text))
     model = load_preset("kob-andersen")
     with pytest.raises(PropensityError, match=match) as error:
-        engine.run([Leg(random_state(model, 64), model, "nve", steps=1)])
+        engine.run([Leg(random_microstate(model, 64), model, "nve", steps=1)])
     assert "\n" not in str(error.value)
 
 

@@ -15,12 +15,15 @@ import numpy as np
 import psutil
 import pytest
 
+from propensity.archive import read_archive
 from propensity.data import open_dataset
 from propensity.errors import InputError
 from propensity.simulate import make_engine, simulate_propensities
+from propensity.simulate.pieces import pack_microstate, unpack_microstate
 from tests.simulate.helpers import lammps_engine, small_settings
 
 ROOT = Path(__file__).parents[2]
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 def start(*arguments) -> subprocess.Popen:
@@ -163,3 +166,11 @@ def test_dask_gives_the_same(uninterrupted, tmp_path):
     ) as cluster:
         finish(tmp_path / "a.h5", tmp_path / "log", cluster.scheduler_address)
     assert_same(uninterrupted, tmp_path / "a.h5")
+
+
+def test_pieces_from_before_a_renaming_are_read():
+    old = unpack_microstate(read_archive(FIXTURES / "piece_v1.npz"))
+    again = unpack_microstate(pack_microstate(old))
+    assert old.positions.shape == (24, 3) and old.diameters[-1] == 1.1
+    for name in ("positions", "velocities", "types", "box", "masses", "diameters"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(old, name), err_msg=name)

@@ -32,9 +32,9 @@ def liquid():
     engine = SwapEngine()
     (rest,) = engine.run([Leg(first_lattice(settings(), 0), MODEL, "minimise", iterations=300)])
     v = maxwell_boltzmann(np.ones(N), 0.3, 3, generator(1))
-    warm = replace(rest.state, velocities=v)
+    warm = replace(rest.microstate, velocities=v)
     (result,) = engine.run([Leg(warm, MODEL, "nvt", 3000, MODEL.timestep, temperature=(0.3, 0.3))])
-    return result.state
+    return result.microstate
 
 
 def pair_energy(x, box, sizes):
@@ -79,20 +79,20 @@ def test_runs_conserve_energy_and_sizes(liquid):
     )
     total = run.potential + run.kinetic
     assert abs(total[-1] - total[0]) < 0.02 * 0.3 and np.ptp(run.kinetic) > 1e-3
-    assert np.array_equal(run.state.diameters, liquid.diameters) and run.frames.shape == (3, N, 3)
-    assert np.abs(run.state.velocities.sum(axis=0)).max() < 1e-8
+    assert np.array_equal(run.microstate.diameters, liquid.diameters) and run.frames.shape == (3, N, 3)
+    assert np.abs(run.microstate.velocities.sum(axis=0)).max() < 1e-8
     (again,) = SwapEngine().run(
         [Leg(liquid, MODEL, "nve", 500, MODEL.timestep, frames=(1, 100, 500), sample_every=10)]
     )
-    assert np.array_equal(again.state.positions, run.state.positions)
+    assert np.array_equal(again.microstate.positions, run.microstate.positions)
 
 
 def test_swaps_exchange_sizes_and_keep_the_temperature(liquid):
     (run,) = SwapEngine().run(
         [Leg(liquid, MODEL, "nvt", 4000, MODEL.timestep, temperature=(0.3, 0.3), sample_every=10)]
     )
-    assert np.array_equal(np.sort(run.state.diameters), np.sort(liquid.diameters))
-    assert (run.state.diameters != liquid.diameters).mean() > 0.5
+    assert np.array_equal(np.sort(run.microstate.diameters), np.sort(liquid.diameters))
+    assert (run.microstate.diameters != liquid.diameters).mean() > 0.5
     degrees = 3 * (N - 1)
     assert run.kinetic.mean() * N == pytest.approx(degrees / 2 * 0.3, rel=0.02)
     # Canonical: the kinetic energy fluctuates as that of its degrees of freedom.
@@ -127,17 +127,17 @@ def test_swaps_sample_the_boltzmann_distribution():
 def test_minima(liquid):
     (found,) = SwapEngine().run([Leg(liquid, MODEL, "minimise")])
     assert found.residual_force <= 1e-5 and found.potential[1] < found.potential[0]
-    energy = pair_energy(found.state.positions, liquid.box, liquid.diameters) / N
+    energy = pair_energy(found.microstate.positions, liquid.box, liquid.diameters) / N
     assert found.potential[1] == pytest.approx(energy, rel=1e-9)
 
 
 def test_engines_and_models_fit():
     assert isinstance(choose_engine("auto", MODEL), SwapEngine)
-    state = first_lattice(settings(), 0)
+    microstate = first_lattice(settings(), 0)
     with pytest.raises(InputError, match="--engine swap"):
-        LammpsEngine().run([Leg(state, MODEL, "minimise")])
+        LammpsEngine().run([Leg(microstate, MODEL, "minimise")])
     with pytest.raises(InputError, match="no continuous sizes"):
-        SwapEngine().run([Leg(state, load_preset("kob-andersen"), "minimise")])
+        SwapEngine().run([Leg(microstate, load_preset("kob-andersen"), "minimise")])
 
 
 def test_the_whole_way(tmp_path):

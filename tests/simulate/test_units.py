@@ -12,7 +12,7 @@ from propensity.errors import DataError, InputError
 from propensity.sample import Sample
 from propensity.simulate import Leg, load_input, load_preset
 from propensity.simulate.arguments import make_settings
-from propensity.simulate.given import given_state
+from propensity.simulate.given import given_microstate
 from propensity.simulate.model import preset_text
 from propensity.simulate.physics import (
     first_peak,
@@ -23,7 +23,7 @@ from propensity.simulate.physics import (
 )
 from propensity.simulate.units import UNITS
 from propensity.structure import Structure
-from tests.simulate.helpers import lammps_engine, random_state, small_settings
+from tests.simulate.helpers import lammps_engine, random_microstate, small_settings
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -141,8 +141,8 @@ def test_given_structures_go_back_to_the_units_of_the_model():
     rng = np.random.default_rng(0)
     structure = Structure(rng.uniform(0, 20, (50, 3)), np.zeros(50, int), 20.0)
     sample = Sample(structure, np.array([1.0]), np.ones((50, 1)), "metal").in_units_of(2.7)
-    state = given_state(sample, 3)
-    assert np.allclose(state.positions, structure.positions) and np.allclose(state.box, 20.0)
+    microstate = given_microstate(sample, 3)
+    assert np.allclose(microstate.positions, structure.positions) and np.allclose(microstate.box, 20.0)
 
 
 # --- LAMMPS -----------------------------------------------------------------------------------------------
@@ -152,13 +152,13 @@ def test_energy_of_a_metal_is_conserved():
     """Velocities, kinetic energy and step fit the units: the total energy stays while its parts change."""
     engine = lammps_engine()
     model = load_preset("copper-zirconium")
-    state = random_state(model, 108)
-    (rest,) = engine.run([Leg(state, model, "minimise", iterations=50)])
-    masses = rest.state.masses
+    microstate = random_microstate(model, 108)
+    (rest,) = engine.run([Leg(microstate, model, "minimise", iterations=50)])
+    masses = rest.microstate.masses
     assert np.unique(masses).round(1).tolist() == [63.5, 91.2]
     v = maxwell_boltzmann(masses, 1200.0, 3, generator(3), model.constants)
     (leg,) = engine.run(
-        [Leg(replace(rest.state, velocities=v), model, "nve", 100, model.timestep, sample_every=10)]
+        [Leg(replace(rest.microstate, velocities=v), model, "nve", 100, model.timestep, sample_every=10)]
     )
     total = leg.potential + leg.kinetic
     assert np.ptp(leg.kinetic) > 0.02 and np.ptp(total) < 1e-3
@@ -231,8 +231,8 @@ def test_energies_and_minima_by_lammps_are_those_of_the_mixture(name):
 
     lammps_engine()
     model = load_preset(name)
-    state = random_state(model, 200)
-    structure = Structure(state.positions % state.box, state.types, state.box)
+    microstate = random_microstate(model, 200)
+    structure = Structure(microstate.positions % microstate.box, microstate.types, microstate.box)
     ours, theirs = (local_potential_energy(structure, p) for p in (model.potential, f"lammps:{name}"))
     np.testing.assert_allclose(theirs, ours, rtol=1e-9, atol=1e-9)
     found = inherent_structure(structure, f"lammps:{name}")
@@ -252,12 +252,12 @@ def test_energies_and_minima_of_triclinic_cells(handed):
     from propensity.physics.quench import inherent_structure
 
     lammps_engine()
-    state = random_state(load_preset("kob-andersen-force-shifted"), 200)
-    cell = np.diag(state.box) + [[0, 0, 0], [1.9, 0, 0], [-1.1, 0.7, 0]]
+    microstate = random_microstate(load_preset("kob-andersen-force-shifted"), 200)
+    cell = np.diag(microstate.box) + [[0, 0, 0], [1.9, 0, 0], [-1.1, 0.7, 0]]
     turn = Rotation.from_euler("xyz", [0.3, -1.1, 2.0]).as_matrix() * handed
     rng = np.random.default_rng(4)
-    positions = state.positions / state.box @ cell + rng.integers(-2, 3, (200, 3)) @ cell
-    structure = Structure(positions @ turn, state.types, cell @ turn)
+    positions = microstate.positions / microstate.box @ cell + rng.integers(-2, 3, (200, 3)) @ cell
+    structure = Structure(positions @ turn, microstate.types, cell @ turn)
     own, by_lammps = "lj/cut force-shifted", "lammps:kob-andersen-force-shifted"
     ours, theirs = (local_potential_energy(structure, p) for p in (own, by_lammps))
     np.testing.assert_allclose(theirs, ours, rtol=1e-9, atol=1e-9)
@@ -273,10 +273,10 @@ def test_a_minimum_in_a_sheared_plane():
     from propensity.physics.quench import inherent_structure
 
     lammps_engine()
-    state = random_state(load_preset("kob-andersen-2d"), 120)
-    cell = np.diag(state.box)
+    microstate = random_microstate(load_preset("kob-andersen-2d"), 120)
+    cell = np.diag(microstate.box)
     cell[1, 0] = 2.5
-    structure = Structure(state.positions / state.box @ cell, state.types, cell)
+    structure = Structure(microstate.positions / microstate.box @ cell, microstate.types, cell)
     found = inherent_structure(structure, "lammps:kob-andersen-2d")
     assert found.dimension == 2
     before, after = (local_potential_energy(s, "lammps:kob-andersen-2d").mean() for s in (structure, found))
@@ -305,11 +305,16 @@ def test_minima_of_a_data_set_by_its_own_input(tmp_path):
 
     lammps_engine()
     model = write(tmp_path, WCA, "wca.in")
-    state = random_state(model, 64)
+    microstate = random_microstate(model, 64)
     names, times = np.array(["small", "large"]), np.array([1.0])
-    arrays = {"types": state.types, "species": names, "times": times, "propensity": np.full((1, 1, 64), 0.1)}
-    inside = state.positions % state.box
-    np.savez(tmp_path / "own.npz", positions=inside[None], box=state.box, **arrays)
+    arrays = {
+        "types": microstate.types,
+        "species": names,
+        "times": times,
+        "propensity": np.full((1, 1, 64), 0.1),
+    }
+    inside = microstate.positions % microstate.box
+    np.savez(tmp_path / "own.npz", positions=inside[None], box=microstate.box, **arrays)
     source = f"lammps:{tmp_path / 'wca.in'}"
 
     def converted(*options):
@@ -331,7 +336,7 @@ def test_minima_of_a_data_set_by_its_own_input(tmp_path):
     assert "neither a file nor a preset" in str(missing.exception)
     # Another interaction than that of the data, or other species, is refused.
     for more, message in (({"potential": "lj/cut #other"}, "ran in"), ({"species": names[::-1]}, "species")):
-        np.savez(tmp_path / "own.npz", positions=inside[None], box=state.box, **{**arrays, **more})
+        np.savez(tmp_path / "own.npz", positions=inside[None], box=microstate.box, **{**arrays, **more})
         refused = converted("--quench", "--potential", source)
         assert message in str(refused.exception), refused.exception
         assert not (tmp_path / "own.h5").exists()
@@ -342,14 +347,21 @@ def test_what_lammps_can_not_minimise_is_refused(tmp_path):
 
     lammps_engine()
     model = load_preset("kob-andersen")
-    state = random_state(model, 100)
+    microstate = random_microstate(model, 100)
     with pytest.raises(InputError, match="periodic in every direction"):
         inherent_structure(
-            Structure(state.positions, state.types, state.box, [True, True, False]), "lammps:kob-andersen"
+            Structure(microstate.positions, microstate.types, microstate.box, [True, True, False]),
+            "lammps:kob-andersen",
         )
     with pytest.raises(DataError, match="neither a file nor a preset"):
-        inherent_structure(Structure(state.positions, state.types, state.box), "lammps:nothing.in")
+        inherent_structure(
+            Structure(microstate.positions, microstate.types, microstate.box), "lammps:nothing.in"
+        )
     with pytest.raises(InputError, match="type 2"):
-        inherent_structure(Structure(state.positions, state.types + 1, state.box), "lammps:kob-andersen")
+        inherent_structure(
+            Structure(microstate.positions, microstate.types + 1, microstate.box), "lammps:kob-andersen"
+        )
     with pytest.raises(InputError, match="3 dimensions and kob-andersen-2d 2"):
-        inherent_structure(Structure(state.positions, state.types, state.box), "lammps:kob-andersen-2d")
+        inherent_structure(
+            Structure(microstate.positions, microstate.types, microstate.box), "lammps:kob-andersen-2d"
+        )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from propensity.data import open_dataset
-from propensity.simulate import Leg, State, load_preset, simulate_propensities
+from propensity.simulate import Leg, Microstate, load_preset, simulate_propensities
 from propensity.simulate.arguments import make_settings
 from propensity.simulate.physics import generator, maxwell_boltzmann, nearest_image
 from tests.simulate.helpers import lammps_engine
@@ -23,9 +23,9 @@ def engine():
     return lammps_engine()
 
 
-def thermal(x, types, box, temperature, *key) -> State:
+def thermal(x, types, box, temperature, *key) -> Microstate:
     v = maxwell_boltzmann(np.ones(len(x)), temperature, 3, generator(0, *key))
-    return State(np.asarray(x, float), v, types.astype(int), np.asarray(box, float), np.ones(len(x)))
+    return Microstate(np.asarray(x, float), v, types.astype(int), np.asarray(box, float), np.ones(len(x)))
 
 
 def test_state_point(engine):
@@ -71,8 +71,8 @@ def test_force_shifted_liquid_of_4096(engine, shared):
     for part in ("train", "valid"):
         file = np.load(shared / "data" / f"ka3d_fs_T0.44_{part}.npz")
         for k, x in enumerate(file["positions"]):
-            state = thermal(x, file["types"], file["box"], 0.44, k)
-            (result,) = engine.run([Leg(state, model, "nve", steps=0, sample_every=1)])
+            microstate = thermal(x, file["types"], file["box"], 0.44, k)
+            (result,) = engine.run([Leg(microstate, model, "nve", steps=0, sample_every=1)])
             energy.append(result.potential[0])
             pressure.append(result.pressure[0])
         stored += file["potential_energy"].tolist()
@@ -87,9 +87,9 @@ def test_plain_liquid_of_4096(engine, shared):
     model = load_preset("kob-andersen")
     unshifted = replace(model, commands=model.commands.replace("shift yes", "shift no"))
     structure = open_dataset(shared / "bapst" / "test_large.pickle")[0].structure
-    state = thermal(structure.positions, structure.types, np.diag(structure.cell), 0.44)
+    microstate = thermal(structure.positions, structure.types, np.diag(structure.cell), 0.44)
     plain, shifted = (
-        engine.run([Leg(state, m, "nve", steps=0, sample_every=1)])[0] for m in (unshifted, model)
+        engine.run([Leg(microstate, m, "nve", steps=0, sample_every=1)])[0] for m in (unshifted, model)
     )
     # One snapshot scatters by 0.01 and 0.1.
     assert plain.potential[0] == pytest.approx(-7.604, abs=0.03)
@@ -106,7 +106,7 @@ def test_inherent_structures_of_4096(engine, shared):
     x, box = file["positions"][0].astype(float), file["box"]
     (rest,) = engine.run([Leg(thermal(x, file["types"], box, 0.44), model, "minimise")])
     assert rest.potential[1] == pytest.approx(float(file["inherent_energy"][0]), abs=1e-5)
-    moved = nearest_image(rest.state.positions, x, box) - file["inherent_positions"][0]
+    moved = nearest_image(rest.microstate.positions, x, box) - file["inherent_positions"][0]
     assert np.abs(moved).max() < 1e-3
 
 

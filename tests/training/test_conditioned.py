@@ -17,9 +17,9 @@ from propensity.estimators.conditioned import ConditionedEstimator
 from propensity.estimators.inputs import Inputs, input_structure
 from propensity.estimators.se3gnn import SE3Estimator
 from propensity.estimators.storage import load_card, load_model, save_model
-from propensity.evaluation import evaluate, evaluate_states
+from propensity.evaluation import evaluate, evaluate_state_points
 from propensity.integrations.ase import PropensityCalculator
-from propensity.provenance import facts, of_frame, state_in_words
+from propensity.provenance import facts, of_frame, state_point_in_words
 from propensity.structure import Structure
 from propensity.training import fit_network
 from propensity.training.answers import Answers
@@ -87,7 +87,7 @@ def seen(sample) -> Structure:
 
 def test_it_learns_every_temperature_and_time(model):
     held = from_samples([at_temperature(temperature, seed) for temperature in TIMES for seed in (7, 8)])
-    scores = evaluate_states(model, held, "test", n_resamples=1)
+    scores = evaluate_state_points(model, held, "test", n_resamples=1)
     assert list(scores) == ["test T=0.4", "test T=0.5", "test T=0.6"]
     for score in scores.values():
         assert score.pooled.min() > 0.9
@@ -151,7 +151,7 @@ def test_stored_and_loaded(model, liquids, tmp_path):
 def test_a_card_of_nonsense_is_refused(model, tmp_path, states):
     folder = save_model(tmp_path, model)
     values = model.card.model_dump(mode="json")
-    values["conditions"]["states"] = list(states(values["conditions"]["states"]))
+    values["conditions"]["state_points"] = list(states(values["conditions"]["state_points"]))
     (folder / "model.json").write_text(json.dumps(values))
     with pytest.raises(DataError, match="two temperatures at least, coldest first"):
         load_card(folder / "model.json")
@@ -170,7 +170,7 @@ def test_the_predictor_takes_temperature_and_times(model, liquids, tmp_path):
     said = facts(predictor)
     assert (said["propensity_temperature"], said["propensity_potential"]) == (0.5, "lj/cut")
     assert said["propensity_time_unit"] == "sigma*sqrt(m/epsilon)"
-    assert "answers for T = 0.5, lj/cut" in state_in_words(predictor)
+    assert "answers for T = 0.5, lj/cut" in state_point_in_words(predictor)
 
 
 def test_the_calculator_too(model, liquids, tmp_path):
@@ -184,8 +184,8 @@ def test_the_calculator_too(model, liquids, tmp_path):
 def test_a_temperature_is_inferred_with_a_word(model, liquids, tmp_path):
     predictor = Predictor(save_model(tmp_path, model))
     assert predictor.temperature is None
-    assert "reads the temperature of each frame" in state_in_words(predictor)
-    for state, sample in zip(model.conditions.states, liquids[::3], strict=True):
+    assert "reads the temperature of each frame" in state_point_in_words(predictor)
+    for state, sample in zip(model.conditions.state_points, liquids[::3], strict=True):
         known = sample.structure.at_minimum(sample.inherent_positions)
         scale = state.offset[0] / np.median(np.linalg.norm(known.thermal_offset, axis=1))
         structure = sample.structure.at_minimum(sample.structure.positions - scale * known.thermal_offset)
@@ -367,7 +367,7 @@ def test_the_readout_alone(model, liquids, tmp_path):
     before, after = model.arrays(), found.arrays()
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     assert changed <= {"readout.weight", "readout.bias"}
-    assert [state.temperature for state in found.conditions.states] == [0.5, 0.6]
+    assert [state.temperature for state in found.conditions.state_points] == [0.5, 0.6]
     score = evaluate(found, [at_temperature(0.5, seed) for seed in (7, 8)], n_resamples=1)
     assert score.pooled.min() > 0.9
 

@@ -22,10 +22,10 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """All arrays of an archive; the last two archives stay in memory, since npz can't be read in part."""
     path = Path(path).absolute()
     try:
-        state = path.stat()
+        found = path.stat()
     except OSError as error:
         raise DataError(f"{path} can't be read ({error.strerror}).") from None
-    return _read(path, state.st_mtime_ns, state.st_size)
+    return _read(path, found.st_mtime_ns, found.st_size)
 
 
 @lru_cache(maxsize=2)

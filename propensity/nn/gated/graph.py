@@ -1,4 +1,4 @@
-"""What the gated network reads: one table of neighbours, their vectors in every state, and inputs of each
+"""What the gated network reads: one table of neighbours, their vectors in every view, and inputs of each
 particle.
 """
 
@@ -22,14 +22,14 @@ SIX = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
 @dataclass
 class GatedGraph:
-    """N particles with up to K neighbours each, those within the cutoff in any of the states.
+    """N particles with up to K neighbours each, those within the cutoff in any of the views.
 
     Fields
     ------
     types : int64, (N,)
     neighbours : int64, (N, K); a particle itself where there are fewer
     real : float, (N, K): 1 where there is a neighbour
-    vectors : state → float, (N, K, 3), r_j − r_i in that state
+    vectors : view → float, (N, K, 3), r_j − r_i in that view
     vector_inputs, quadrupole_inputs, scalar_inputs : float, (N, 3, ·), (N, 5, ·), (N, ·)
     """
 
@@ -45,7 +45,7 @@ class GatedGraph:
 def gated_graph(
     structure: Structure,
     cutoff: float,
-    states: Sequence[str],
+    views: Sequence[str],
     inputs: str = "cage",
     *,
     device: torch.device | str = "cpu",
@@ -56,10 +56,10 @@ def gated_graph(
     Raises
     ------
     InputError
-        When the structure lacks the thermal offset or the cage state that the states or inputs need.
+        When the structure lacks the thermal offset or the cage state that the views or inputs need.
     """
-    offsets = _offsets(structure, {*states, inputs})
-    neighbours, real, vectors = _neighbours(structure, cutoff, states, offsets, device, dtype)
+    offsets = _offsets(structure, {*views, inputs})
+    neighbours, real, vectors = _neighbours(structure, cutoff, views, offsets, device, dtype)
     first = (torch.from_numpy(array).to(device=device, dtype=dtype) for array in _inputs(structure, inputs))
     types = torch.from_numpy(structure.types).to(device)
     return GatedGraph(types, neighbours, real, vectors, *first)
@@ -116,13 +116,13 @@ def join_gated_graphs(graphs: Sequence[GatedGraph]) -> GatedGraph:
         joined("types"),
         torch.cat(neighbours),
         widened([graph.real for graph in graphs]),
-        {state: widened([graph.vectors[state] for graph in graphs]) for state in graphs[0].vectors},
+        {view: widened([graph.vectors[view] for graph in graphs]) for view in graphs[0].vectors},
         *(joined(f"{name}_inputs") for name in ("vector", "quadrupole", "scalar")),
     )
 
 
 def _offsets(structure: Structure, needed: set[str]) -> dict[str, np.ndarray]:
-    """From the positions of the structure to those of each state."""
+    """From the positions of the structure to those of each view."""
     n = len(structure)
     if structure.thermal_offset is None:
         if needed - {"thermal"}:
@@ -145,27 +145,27 @@ def _offsets(structure: Structure, needed: set[str]) -> dict[str, np.ndarray]:
 def _neighbours(
     structure: Structure,
     cutoff: float,
-    states: Sequence[str],
+    views: Sequence[str],
     offsets: dict[str, np.ndarray],
     device: torch.device | str,
     dtype: torch.dtype,
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
-    """Union of the neighbours in all states, as a table."""
+    """Union of the neighbours in all views, as a table."""
     known: list[str] = []
     ends: list[torch.Tensor] = []
     steps: list[torch.Tensor] = []
-    moved = {state: torch.from_numpy(offsets[state]).to(device) for state in states}
-    for state in states:
-        seen = structure.with_positions(structure.positions + offsets[state])
+    moved = {view: torch.from_numpy(offsets[view]).to(device) for view in views}
+    for view in views:
+        seen = structure.with_positions(structure.positions + offsets[view])
         index, vectors = neighbour_list(seen, cutoff, device=device, dtype=torch.float64)
-        base = vectors - (moved[state][index[0]] - moved[state][index[1]])  # between the given positions
+        base = vectors - (moved[view][index[0]] - moved[view][index[1]])  # between the given positions
         new = torch.ones(len(base), dtype=torch.bool, device=base.device)
         for other in known:
             apart = base + moved[other][index[0]] - moved[other][index[1]]
             new &= torch.linalg.vector_norm(apart, dim=1) >= cutoff
         ends.append(index[:, new])
         steps.append(base[new])
-        known.append(state)
+        known.append(view)
     index, base = torch.cat(ends, dim=1), torch.cat(steps)
     order = torch.argsort(index[1], stable=True)
     index, base = index[:, order], base[order]
@@ -178,10 +178,10 @@ def _neighbours(
     real = torch.zeros(n, width, dtype=dtype, device=base.device)
     neighbours[index[1], slot], real[index[1], slot] = index[0], 1.0
     table = {}
-    for state in states:
-        table[state] = torch.zeros(n, width, 3, dtype=dtype, device=base.device)
-        apart = base + moved[state][index[0]] - moved[state][index[1]]
-        table[state][index[1], slot] = apart.to(dtype)
+    for view in views:
+        table[view] = torch.zeros(n, width, 3, dtype=dtype, device=base.device)
+        apart = base + moved[view][index[0]] - moved[view][index[1]]
+        table[view][index[1], slot] = apart.to(dtype)
     return neighbours, real, table
 
 

@@ -81,7 +81,7 @@ class GatedLayer(nn.Module):
 
     def forward(
         self,
-        state: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+        features: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
         received: torch.Tensor,
         weights: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -89,14 +89,14 @@ class GatedLayer(nn.Module):
 
         Parameters
         ----------
-        state
+        features
             Their scalars (N, S), vectors (N, 3, V) and quadrupoles (N, 5, Q).
         received
             What their neighbours sent, (N, K, ·).
         weights
             Geometric weights, (N, 9·n_radial, K), harmonic by harmonic.
         """
-        scalars, vectors, quadrupoles = state
+        scalars, vectors, quadrupoles = features
         b, n, w = self.n_radial, len(scalars), self.widths
         plain = torch.bmm(weights, received[..., : w.sent_scalars])
         rows = weights if self.curved else weights[:, : 4 * b]

@@ -11,7 +11,7 @@ from torch import nn
 
 from propensity.errors import InputError
 from propensity.nn.gated.geometry import harmonics, radial_functions
-from propensity.nn.gated.graph import STATES, GatedGraph
+from propensity.nn.gated.graph import VIEWS, GatedGraph
 from propensity.nn.gated.layer import GatedLayer, Standard, Widths, lengths
 
 #: ε and σ of the pairs of a Kob–Andersen mixture, for the force and its slope among the radial functions.
@@ -29,14 +29,14 @@ INPUTS = {
 class GatedNetwork(nn.Module):
     """Per-particle regression that is invariant under rotation, reflection, translation and permutation.
 
-    Each layer reads the neighbours in one state of the structure (thermal, inherent or cage positions).  The
+    Each layer reads the neighbours in one view of the structure (thermal, inherent or cage positions).  The
     geometric weights of neighbours are fixed functions; all that is learned acts at the particles, as matrix
     products and small perceptrons, which is why wide layers cost little.
 
     Parameters
     ----------
     layers
-        State that each layer reads: ``"thermal"``, ``"inherent"`` or ``"cage"``.
+        View that each layer reads: ``"thermal"``, ``"inherent"`` or ``"cage"``.
     inputs
         First features: ``"thermal"`` (species alone), ``"inherent"`` (the thermal offset too) or ``"cage"``
         (mean and covariance in the cage too).
@@ -80,16 +80,16 @@ class GatedNetwork(nn.Module):
         widths: dict[str, int] | None = None,
     ) -> None:
         super().__init__()
-        unknown = sorted({*layers} - {*STATES})
+        unknown = sorted({*layers} - {*VIEWS})
         if unknown or not layers or inputs not in INPUTS:
             raise InputError(
-                f"layers {list(layers)} or inputs {inputs!r} are unknown: layers are among {STATES}, inputs"
+                f"layers {list(layers)} or inputs {inputs!r} are unknown: layers are among {VIEWS}, inputs"
                 f" among {tuple(INPUTS)}."
             )
         if pair_force and n_species != 2:
             raise InputError(f"pair_force is that of a Kob–Andersen mixture: {n_species} species have none.")
         self.widths = w = Widths(**(widths or {}))
-        self.layer_states, self.inputs, self.states = tuple(layers), inputs, tuple(sorted({*layers}))
+        self.layer_views, self.inputs, self.views = tuple(layers), inputs, tuple(sorted({*layers}))
         self.n_species, self.n_outputs, self.cutoff, self.n_cages = (
             n_species,
             n_outputs,
@@ -125,39 +125,39 @@ class GatedNetwork(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_species, n_outputs))
         self.register_buffer("vector_scale", torch.ones(n_vectors))
         self.register_buffer("quadrupole_scale", torch.ones(n_quadrupoles))
-        self.register_buffer("radial_scale", torch.ones(len(self.states), n_radial))
+        self.register_buffer("radial_scale", torch.ones(len(self.views), n_radial))
         self.register_buffer("pairs", torch.tensor(PAIRS), persistent=False)
 
     def forward(self, graph: GatedGraph) -> torch.Tensor:
         """Standardised prediction for each particle, shape (N, n_outputs)."""
-        raw, states = self.states_of(graph)
-        return self._read_out(raw, states[-1], graph.types)
+        raw, features = self.features_after(graph)
+        return self._read_out(raw, features[-1], graph.types)
 
-    def states_of(
+    def features_after(
         self, graph: GatedGraph, every: bool = False
     ) -> tuple[torch.Tensor, list[tuple[torch.Tensor, ...]]]:
         """Standardised inputs (N, ·), and scalars (N, S), vectors (N, 3, V) and quadrupoles (N, 5, Q) after
         the last layer, or after each.
         """
-        raw, state = self._first(graph)
-        states: list[tuple[torch.Tensor, ...]] = []
+        raw, features = self._first(graph)
+        found: list[tuple[torch.Tensor, ...]] = []
         blocks = list(self._blocks(len(graph.types)))
         # The weights of a large structure are made anew for each layer rather than kept.
         kept = [self._weights(graph, block) for block in blocks] if len(blocks) <= 4 else None
-        for name, layer in zip(self.layer_states, self.layers, strict=True):
-            sent = layer.sent(state[0], state[1])
+        for name, layer in zip(self.layer_views, self.layers, strict=True):
+            sent = layer.sent(features[0], features[1])
             new = []
             for k, block in enumerate(blocks):
                 weights = kept[k][name] if kept else self._weights(graph, block, (name,))[name]
-                own = (state[0][block], state[1][block], state[2][block])
+                own = (features[0][block], features[1][block], features[2][block])
                 new.append(layer(own, sent[graph.neighbours[block]], weights))
-            state = tuple(torch.cat(part) for part in zip(*new, strict=True))
-            states = [*states, state] if every else [state]
-        return raw, states
+            features = tuple(torch.cat(part) for part in zip(*new, strict=True))
+            found = [*found, features] if every else [features]
+        return raw, found
 
-    def invariants(self, raw: torch.Tensor, state: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def invariants(self, raw: torch.Tensor, features: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Scalars, lengths of vectors and quadrupoles, and the standardised inputs: what is read out."""
-        scalars, vectors, quadrupoles = state
+        scalars, vectors, quadrupoles = features
         return torch.cat([scalars, lengths(vectors), lengths(quadrupoles), raw], dim=1)
 
     def _blocks(self, n: int) -> Iterator[slice]:
@@ -180,19 +180,19 @@ class GatedNetwork(nn.Module):
         return raw, (self.embed(raw), vectors, quadrupoles)
 
     def _weights(
-        self, graph: GatedGraph, block: slice, states: Sequence[str] | None = None
+        self, graph: GatedGraph, block: slice, views: Sequence[str] | None = None
     ) -> dict[str, torch.Tensor]:
-        """Radial functions × harmonics of some particles, (N, 9·n_radial, K), for each state."""
+        """Radial functions × harmonics of some particles, (N, 9·n_radial, K), for each view."""
         found, pairs = {}, None
         if self.pair_force:
             here, there = graph.types[block, None], graph.types[graph.neighbours[block]]
             pairs = (self.pairs[0][here, there], self.pairs[1][here, there])
-        for name in states or self.states:
+        for name in views or self.views:
             vectors = graph.vectors[name][block]
             r = torch.linalg.vector_norm(vectors, dim=-1).clamp_min(1e-3)
             radial = radial_functions(r, self.n_basis, self.cutoff, self.core, pairs)
             radial = radial * graph.real[block][:, None]
-            k = self.states.index(name)
+            k = self.views.index(name)
             if self.standard_in.measuring and block.start == 0:
                 self.radial_scale[k] = (radial.square().sum((0, 2)) / len(radial)).sqrt()
             radial = radial / self.radial_scale[k][:, None]
@@ -201,9 +201,9 @@ class GatedNetwork(nn.Module):
         return found
 
     def _read_out(
-        self, raw: torch.Tensor, state: tuple[torch.Tensor, ...], types: torch.Tensor
+        self, raw: torch.Tensor, features: tuple[torch.Tensor, ...], types: torch.Tensor
     ) -> torch.Tensor:
-        invariants = self.invariants(raw, state)
+        invariants = self.invariants(raw, features)
         hidden = nn.functional.silu(self.hidden(self.standard_out(invariants)))
         hidden = hidden.view(len(raw), self.n_species, self.readout)
         own = hidden[torch.arange(len(raw), device=raw.device), types]

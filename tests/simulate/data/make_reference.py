@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from propensity.simulate import Leg, State, load_preset, make_engine
+from propensity.simulate import Leg, Microstate, load_preset, make_engine
 from propensity.simulate.physics import generator, maxwell_boltzmann
 from tests.simulate.liquid import EDGES, pair_distribution
 
@@ -22,7 +22,7 @@ if __name__ == "__main__":
         for k, x in enumerate(file["positions"].astype(float)):
             g.append(pair_distribution(x[types == 0], box))
             v = maxwell_boltzmann(np.ones(len(x)), 0.56, 3, generator(0, k))
-            (result,) = engine.run([Leg(State(x, v, types, box), model, "nve", steps=0, sample_every=1)])
+            (result,) = engine.run([Leg(Microstate(x, v, types, box), model, "nve", steps=0, sample_every=1)])
             energy.append(result.potential[0])
             pressure.append(result.pressure[0])
     g = np.array(g)

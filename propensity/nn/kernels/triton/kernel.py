@@ -132,8 +132,8 @@ _FOLDED: weakref.WeakKeyDictionary[Any, tuple[Any, Any]] = weakref.WeakKeyDictio
 
 def _folded(convolution: Any, norm: Any) -> tuple[torch.Tensor, ...]:
     """Table of radial weights before their ReLU, mixing matrices and norm, kept until a parameter changes."""
-    state = [*convolution.parameters(), *convolution.buffers(), *norm.parameters(), *norm.buffers()]
-    key = tuple((t.data_ptr(), _version(t)) for t in state)
+    tensors = [*convolution.parameters(), *convolution.buffers(), *norm.parameters(), *norm.buffers()]
+    key = tuple((t.data_ptr(), _version(t)) for t in tensors)
     held = _FOLDED.get(convolution)
     if held is None or held[0] != key:
         shapes, radial = _shapes(convolution), convolution.radial

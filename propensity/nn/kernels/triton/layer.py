@@ -63,9 +63,9 @@ class Layers(torch.autograd.Function):
         ctx.layers, kept, features, before = [], [], [], first
         for k, (convolution, norm) in enumerate(stack):
             layer = LayerPass(shapes_of(convolution.layout, device), geometry, ctx.packing, k)
-            before, state = layer.forward(convolution.radial, norm, packed, before, scalars, basis)
+            before, saved = layer.forward(convolution.radial, norm, packed, before, scalars, basis)
             ctx.layers.append(layer)
-            kept += state
+            kept += saved
             features.append(before)
         ctx.shapes = [parameter.shape for parameter in parameters]
         ctx.set_materialize_grads(False)
@@ -91,14 +91,14 @@ class Layers(torch.autograd.Function):
                 continue
             reached = max(reached, k + 1)
             before = features[k - 1] if k else first
-            state = kept[k * each : (k + 1) * each]
+            saved = kept[k * each : (k + 1) * each]
             grad, *found = layer.backward(
                 grad.contiguous(),
                 packed,
                 before,
                 scalars,
                 basis,
-                state,
+                saved,
                 gradients,
                 ctx.needs_input_grad[4:6],
             )
@@ -181,7 +181,7 @@ class LayerPass:
         before: torch.Tensor,
         scalars: torch.Tensor,
         basis: torch.Tensor,
-        state: list[torch.Tensor],
+        saved: list[torch.Tensor],
         gradients: torch.Tensor,
         wants: tuple[bool, bool],
     ) -> tuple[torch.Tensor | None, ...]:
@@ -189,7 +189,7 @@ class LayerPass:
         ``gradients``.  ``wants`` says whether those of harmonics and of the basis are asked for.
         """
         wants_harmonics, wants_basis = wants
-        mask, affine, sums, mixed, scale, mean, inverse = state
+        mask, affine, sums, mixed, scale, mean, inverse = saved
         shapes, geometry = self.shapes, self.geometry
         values: Values = self.packing.values(packed, self.number)
         wanted: Gradients = self.packing.gradients(gradients, self.number)

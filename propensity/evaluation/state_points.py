@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from propensity.sample import Sample
 
 
-def evaluate_states(
+def evaluate_state_points(
     estimator: Estimator, samples: Dataset | Sequence[Sample], part: str, **options: Any
 ) -> dict[str, Evaluation]:
     """Scores under the name ``part``; of a conditioned model one a state point, ``"part T=0.5"``.
@@ -35,6 +35,6 @@ def evaluate_states(
     if estimator.card.conditions is None or not isinstance(samples, Dataset):
         return {part: evaluate(estimator, samples, **options)}
     return {
-        f"{part} T={state.header(0).temperature:g}": evaluate(estimator, state, **options)
-        for state in samples.states()
+        f"{part} T={part_of.header(0).temperature:g}": evaluate(estimator, part_of, **options)
+        for part_of in samples.state_points()
     }
