@@ -22,7 +22,6 @@ import torch
 
 from propensity.data import Dataset, open_dataset
 from propensity.data.selection import select_by_state_point
-from propensity.estimators import conditions
 from propensity.estimators.conditioned import ConditionedEstimator
 from propensity.estimators.inputs import input_structure
 from propensity.estimators.se3gnn import SE3Estimator
@@ -30,6 +29,9 @@ from propensity.estimators.storage import load_model
 from propensity.evaluation.scores import Evaluation, evaluate
 from propensity.plotting import new_figure, save_figure, styled
 from propensity.statistics import bootstrap, mean_over_structures, moments, pearson_of_moments
+
+#: Temperatures that were left out lie farther outside of the trained ones than users may ask for.
+BEYOND = 10.0
 
 
 def main() -> None:
@@ -42,7 +44,6 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
-    conditions.BEYOND = 10.0  # temperatures that were left out lie farther outside than users may ask for
     torch.set_num_threads(1)
     if given.part in ("score", "refit"):
         data = select_by_state_point(open_dataset(given.what[1:]))
@@ -77,7 +78,7 @@ def split(text: str) -> tuple[str, str]:
 def scored(model: Any, state: Dataset, clock: Any) -> Evaluation:
     """Scores at one state point, times paired by how far motion has come."""
     if isinstance(model, ConditionedEstimator):
-        return evaluate(model, state)
+        return evaluate(model.for_sample(state[0], beyond=BEYOND), state)
     assert isinstance(clock, ConditionedEstimator)
     header, c = state.header(0), clock.conditions
     here = c.stage(float(header.temperature or 0), header.times)

@@ -15,7 +15,7 @@ from propensity.errors import DataError, InputError
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.clock import between
-from propensity.estimators.conditions import ROUNDING, Conditions, median_offset
+from propensity.estimators.conditions import BEYOND, ROUNDING, Conditions, median_offset
 from propensity.estimators.features import TracedFeatures
 from propensity.estimators.inputs import check_weights
 from propensity.estimators.label_scale import LabelScale
@@ -61,7 +61,13 @@ class ConditionedEstimator(SE3Estimator):
         network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         return cls(network, card)
 
-    def at(self, temperature: float, times: Sequence[float] | np.ndarray | None = None) -> SE3Estimator:
+    def at(
+        self,
+        temperature: float,
+        times: Sequence[float] | np.ndarray | None = None,
+        *,
+        beyond: float = BEYOND,
+    ) -> SE3Estimator:
         """Ordinary model of one temperature.
 
         Parameters
@@ -71,6 +77,8 @@ class ConditionedEstimator(SE3Estimator):
         times
             Times to predict, within :meth:`Conditions.time_range`; None: those of the training, or as many
             between.
+        beyond
+            How far outside the trained temperatures it may lie, in parts of their range.
 
         Raises
         ------
@@ -78,7 +86,7 @@ class ConditionedEstimator(SE3Estimator):
             For a temperature or time that is too far from the training.
         """
         c = self.conditions
-        c.check_temperature(temperature)
+        c.check_temperature(temperature, beyond)
         chosen = c.times_at(temperature) if times is None else checked_times(times)
         c.check_times(temperature, chosen)
         card = self.card.model_copy(
@@ -102,7 +110,7 @@ class ConditionedEstimator(SE3Estimator):
                 part.n_outputs = part.config["n_outputs"] = len(chosen)
         return SE3Estimator(network, card)
 
-    def for_sample(self, sample: Sample) -> SE3Estimator:
+    def for_sample(self, sample: Sample, beyond: float = BEYOND) -> SE3Estimator:
         """Ordinary model at the temperature of a labelled structure and at its times, as far as trained.
 
         Raises
@@ -117,7 +125,7 @@ class ConditionedEstimator(SE3Estimator):
         first, last = self.conditions.time_range(sample.temperature)
         times = np.asarray(sample.times, dtype=float)
         inside = (times >= first * (1 - ROUNDING)) & (times <= last * (1 + ROUNDING))
-        return self.at(sample.temperature, times[inside] if inside.any() else times)
+        return self.at(sample.temperature, times[inside] if inside.any() else times, beyond=beyond)
 
     def asked_for(self, times: Sequence[float] | np.ndarray) -> Self:
         """The same model with other times, at the temperature of each structure."""

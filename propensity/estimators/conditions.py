@@ -186,8 +186,9 @@ class Conditions(BaseModel):
         inside = [float(f"{t:.3g}") for t in spaced[1:-1]]
         return np.array([first, *inside, last])
 
-    def check_temperature(self, temperature: float) -> str:
-        """A sentence of warning for a temperature somewhat outside the trained ones; empty inside.
+    def check_temperature(self, temperature: float, beyond: float = BEYOND) -> str:
+        """A sentence of warning for a temperature outside the trained ones, by ``beyond`` of their range at
+        most; empty inside.
 
         Raises
         ------
@@ -197,7 +198,7 @@ class Conditions(BaseModel):
         if not np.isfinite(temperature) or temperature <= 0:
             raise InputError(f"temperature is {temperature}: give k_B T/ε_AA, a positive number.")
         low, high = self.temperatures[[0, -1]]
-        room = BEYOND * (high - low)
+        room = beyond * (high - low)
         if low - 1e-9 <= temperature <= high + 1e-9:
             return ""
         if not low - room <= temperature <= high + room:

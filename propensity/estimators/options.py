@@ -18,6 +18,8 @@ class Options(BaseModel):
 
 #: Names of options in files and scripts from before a renaming → their names now.
 RENAMED = {"positions": "input_positions"}
+#: What is read of those files, but not advertised; ``norms: kept`` is ``learn: adjust`` now.
+OLD_NAMES = (*RENAMED, "norms")
 
 
 def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,8 +28,14 @@ def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     InputError
-        For an option that is given under both names.
+        For an option that is given under both names, or an old one with a value that it never had.
     """
+    values = dict(values)
+    norms = values.pop("norms", None)
+    if norms not in (None, "batch", "kept"):
+        raise InputError(f"option norms is {norms!r}: give learn, which took its place, as adjust or all.")
+    if norms is not None and values.get("learn", "all") == "all":
+        values["learn"] = "adjust" if norms == "kept" else "all"
     for old, new in RENAMED.items():
         if old in values and new in values:
             raise InputError(f"options {old!r} and {new!r} are the same: give {new!r} alone.")

@@ -85,11 +85,13 @@ class TrainingConfig(Options):
             " start at random."
         ),
     )
-    learn: Literal["all", "readout"] = Field(
+    learn: Literal["all", "adjust", "readout"] = Field(
         "all",
         description=(
-            "Weights that are learned; readout: all others are those of the --init model, and the readout of"
-            " --condition is solved by least squares, without epochs."
+            "Weights that are learned. adjust: all, from those of the --init model, with its statistics of"
+            " batch norm and without dropout, so that a trained network is only adjusted. readout: all others"
+            " stay those of the --init model, and the readout of --condition is solved by least squares,"
+            " without epochs."
         ),
     )
     # Optimisation
@@ -109,13 +111,6 @@ class TrainingConfig(Options):
     milestones: tuple[int, ...] = Field((50, 100, 150), description="Epochs at which the rate is halved.")
     warmup: int = Field(0, ge=0, description="Steps over which the rate rises from zero.")
     betas: tuple[float, float] = Field((0.95, 0.999), description="Decay rates of Adam's moments.")
-    norms: Literal["batch", "kept"] = Field(
-        "batch",
-        description=(
-            "Batch norm by the statistics of each batch; kept: by those of the --init model, without dropout,"
-            " so that a trained network is only adjusted."
-        ),
-    )
     weight_decay: float = Field(1e-7, ge=0, description="L2 penalty of Adam.")
     ema: float = Field(
         0.0,
@@ -174,12 +169,18 @@ class TrainingConfig(Options):
             raise ValueError("input_positions='both' needs vectors: l_max must be at least 1")
         if self.thermal_layers and self.input_positions != "both":
             raise ValueError("thermal_layers needs input_positions='both'")
-        if self.learn == "readout" and not (self.init and self.condition):
-            raise ValueError("learn='readout' needs the other weights (init) and condition")
-        if self.norms == "kept" and not self.init:
-            raise ValueError("norms='kept' are those of another model: name it by init")
-        if self.norms == "kept" and self.ema:
-            raise ValueError("norms='kept' and ema, which computes them anew, exclude each other")
+        if self.learn != "all" and not self.init:
+            raise ValueError(
+                f"learn={self.learn!r} begins with the weights of another model: name it by init"
+            )
+        if self.learn == "adjust" and self.ema:
+            raise ValueError(
+                "learn='adjust' keeps batch norm's statistics, and ema computes them anew: give one"
+            )
+        if self.learn == "readout" and not self.condition:
+            raise ValueError("learn='readout' solves the readout of several temperatures: give condition too")
+        if self.learn == "readout" and (self.ema or self.inherent_weight):
+            raise ValueError("learn='readout' has no epochs: leave out ema and inherent_weight")
         if self.condition and self.diameters:
             raise ValueError("condition and diameters exclude each other")
         return self

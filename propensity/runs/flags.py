@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from propensity import documents
 from propensity.errors import InputError, suggest
 from propensity.estimators.kinds import ESTIMATORS, estimator_class
-from propensity.estimators.options import RENAMED, Options, current_names, read_options
+from propensity.estimators.options import OLD_NAMES, Options, current_names, read_options
 
 #: Second names of flags, for options whose own name is long.
 SHORT = {"output": "-o", "learning_rate": "--lr", "trained_species": "--species", "n_layers": "--layers"}
@@ -119,7 +119,7 @@ def flags(kind: str) -> list[click.Option]:
     both = {**RunOptions.model_fields, **cls.model_fields}
     shown = [_flag(name, field) for name, field in both.items() if name not in ("data", "model")]
     # Names from before a renaming go on working, but are not advertised.
-    old = [click.Option([f"--{old.replace('_', '-')}", old], hidden=True) for old in RENAMED]
+    old = [click.Option([f"--{old.replace('_', '-')}", old], hidden=True) for old in OLD_NAMES]
     return [*shown, *old]
 
 

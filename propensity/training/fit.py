@@ -182,7 +182,7 @@ def _estimator(module: PropensityModule, average: WeightAverage, data: GraphModu
         return SE3Estimator(network, card)
     weight = network.readout.weight
     graphs = [graph.to(weight.device) for graph in data.graphs]
-    if average.average is None and module.config.norms == "batch" and module.config.learn == "all":
+    if average.average is None and module.config.learn == "all":
         refresh_norms(network, graphs)  # the running ones are those of the last temperatures
     solve_readout(network, graphs, module.answers)
     return ConditionedEstimator(network, card)

@@ -50,7 +50,7 @@ class PropensityModule(LightningModule):
         """
         torch.manual_seed(hash((self.config.seed, self.current_epoch, self.global_rank)) % 2**63)
         self._loss_sum, self._steps = torch.zeros((), device=self.device), 0
-        if self.config.norms == "kept":
+        if self.config.learn == "adjust":
             self.network.eval()  # running statistics stay; gradients flow all the same
         last = self.current_epoch + 1 == self.trainer.max_epochs
         self.trainer.check_val_every_n_epoch = 1 if last else self.config.validate_every

@@ -14,7 +14,7 @@ from propensity.data import open_dataset
 from propensity.errors import InputError
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import input_structure
-from propensity.estimators.migrations import FORMAT_VERSION
+from propensity.estimators.migrations import FORMAT_VERSION, MIGRATIONS
 from propensity.estimators.options import read_options
 from propensity.estimators.storage import load_card, load_model, save_model
 from propensity.estimators.training_config import TrainingConfig
@@ -61,6 +61,22 @@ def test_a_run_of_version_one_goes_on(tmp_path):
     model = run.train()
     assert model.card.input_positions == "thermal" and model.card.training["epochs"] == 3
     assert len(rows(folder)) == 4 and rows(folder)[:3] == rows(FIXTURES / "run_v1")
+
+
+@pytest.mark.parametrize(
+    ("old", "learn"),
+    [
+        ({"norms": "kept"}, "adjust"),
+        ({"norms": "kept", "learn": "all"}, "adjust"),
+        ({"norms": "batch", "learn": "all"}, "all"),
+        ({"norms": "kept", "learn": "readout", "condition": "temperature"}, "readout"),
+    ],
+)
+def test_kept_norms_of_old_files_are_adjusting(old, learn):
+    assert read_options(TrainingConfig, {"init": "ka-both", **old}).learn == learn
+    assert parse_options({"init": "ka-both", **old})[1].learn == learn
+    card = {"format_version": 2, "training": {"options": old}, "conditions": None}
+    assert MIGRATIONS[2](card)["training"]["options"]["learn"] == learn
 
 
 def test_old_names_of_options_are_read_but_not_beside_the_new():

@@ -219,6 +219,14 @@ def test_beyond_the_trained_temperatures_it_warns(model, tmp_path):
         Predictor(save_model(tmp_path, model), temperature=0.63)
 
 
+def test_how_far_beyond_may_be_said(model):
+    with pytest.raises(InputError, match="answers from"):
+        model.at(0.8)
+    assert model.at(0.8, beyond=2.0).card.temperature == 0.8
+    with pytest.raises(InputError, match="answers from"):
+        model.at(0.8)
+
+
 def test_minima_of_another_interaction_are_doubted(model, tmp_path):
     with pytest.warns(PropensityWarning, match="minima are made in 'lj/cut force-shifted'"):
         Predictor(save_model(tmp_path, model), temperature=0.5, potential="lj/cut force-shifted")
@@ -280,9 +288,12 @@ def test_validation_at_another_temperature_is_refused(liquids, change):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"norms": "kept"}, "norms='kept' are those of another model"),
-        ({"norms": "kept", "init": "ka-both", "ema": 0.9}, "exclude each other"),
-        ({"learn": "readout"}, "learn='readout' needs the other weights"),
+        ({"learn": "adjust"}, "learn='adjust' begins with the weights of another model"),
+        ({"learn": "adjust", "init": "ka-both", "ema": 0.9}, "ema computes them anew: give one"),
+        ({"learn": "readout"}, "learn='readout' begins with the weights of another model"),
+        ({"learn": "readout", "init": "ka-both", "condition": None}, "give condition too"),
+        ({"learn": "readout", "init": "ka-both", "ema": 0.9}, "leave out ema and inherent_weight"),
+        ({"norms": "sometimes"}, "option norms is 'sometimes': give learn, which took its place"),
         ({"diameters": True}, "condition and diameters exclude each other"),
         ({"condition": "pressure"}, "condition is 'pressure'"),
     ],
@@ -351,9 +362,9 @@ def test_a_resumed_run_repeats_the_uninterrupted_one(liquids, tmp_path, monkeypa
         assert np.array_equal(value, resumed.arrays()[name]), name
 
 
-def test_kept_norms_stay(model, liquids, tmp_path):
+def test_adjusting_keeps_the_norms(model, liquids, tmp_path):
     folder = save_model(tmp_path, model)
-    tuned = fit_network(liquids, **{**OPTIONS, "epochs": 1, "init": str(folder), "norms": "kept"})
+    tuned = fit_network(liquids, **{**OPTIONS, "epochs": 1, "init": str(folder), "learn": "adjust"})
     before, after = model.arrays(), tuned.arrays()
     running = [name for name in before if "running" in name]
     assert running

@@ -15,7 +15,7 @@ from propensity.neighbours import neighbour_list
 from propensity.structure import Structure
 
 #: States that edges may be seen in: thermal, inherent, and mean positions behind the widest wall.
-STATES = ("thermal", "inherent", "cage")
+VIEWS = ("thermal", "inherent", "cage")
 #: Orthonormal symmetric traceless matrices are ordered xy, yz, xz, 2zz−xx−yy, xx−yy.
 SIX = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
