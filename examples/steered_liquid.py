@@ -18,23 +18,20 @@ from propensity.bias import Linear
 from propensity.simulate import load_preset
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-smooth = Path(__file__).parent / "ka_T0.56_smooth"
-parser.add_argument("--model", default=str(smooth), help="of thermal positions, smooth at its cutoff")
+parser.add_argument("--model", default=Path(__file__).parent / "ka_T0.56_smooth", help="smooth at its cutoff")
 parser.add_argument("--particles", type=int, default=500, help="in each liquid")
 parser.add_argument("--pairs", type=int, default=4, help="of a biased and an unbiased copy")
 parser.add_argument("--first", type=int, default=0, help="number of the first pair, which gives its seeds")
 parser.add_argument("--every", type=int, default=8, help="steps between impulses of the bias")
 parser.add_argument("--strength", type=float, default=800.0, help="λ in ε/σ")
-parser.add_argument("--time", type=float, default=23.775, help="of the model's prediction, τ_α")
-parser.add_argument("--tau", type=int, help="steps of τ_α; default: --time in steps of 0.005")
+parser.add_argument("--tau", type=int, default=4755, help="steps of τ_α, 0.005 each as is LAMMPS's custom")
 parser.add_argument("--biased", type=float, default=2.0, help="length of the biased run in τ_α")
 parser.add_argument("--runs", type=int, default=5, help="free runs from each configuration")
 args = parser.parse_args()
-args.tau = round(args.time / 0.005) if args.tau is None else args.tau
 if min(args.pairs, args.runs, args.tau, args.every) < 1:
     parser.error("--pairs, --runs, --tau and --every are at least 1")
 BATH = "fix bath all nvt temp 0.56 0.56 1.0"
-predictor = Predictor(args.model, device="cpu", species_map={1: "A", 2: "B"}, times=args.time)
+predictor = Predictor(args.model, device="cpu", species_map={1: "A", 2: "B"}, times=23.775)
 n_a, edge = args.particles * 4 // 5, 15.0578 * (args.particles / 4096) ** (1 / 3)
 
 
@@ -52,12 +49,10 @@ pair_coeff * * 50.0
 minimize 0 1e-2 100 1000
 {load_preset("kob-andersen").commands}
 minimize 0 1e-2 100 1000
-timestep 0.005
 group A type 1
 velocity all create 1.0 {seed + 3}
 {BATH.replace("0.56", "1.0", 1)}
 run {args.tau}
-unfix bath
 {BATH}
 run {2 * args.tau}""")
     return lmp
@@ -91,9 +86,8 @@ def pair(seed):
         with bias or nullcontext():
             lmp.command(f"run {int(args.biased * args.tau)}")
         results.append(mobility(lmp, seed + 10))
-        print(
-            f"{seed:4d} {'biased' if force else 'free':8}", *(f"{x:11.4f}" for x in results[-1]), flush=True
-        )
+        shown = "".join(f"{x:12.4f}" for x in results[-1])
+        print(f"{seed:4d} {'biased' if force else 'free':8}{shown}", flush=True)
     return results
 
 
@@ -102,5 +96,5 @@ if __name__ == "__main__":
     results = np.array([pair(100 * (args.first + k + 1)) for k in range(args.pairs)])
     for k, what in enumerate(("displacement of A over τ_α", "predicted propensity", "inherent energy")):
         change, free = results[:, 0, k] - results[:, 1, k], results[:, 1, k].mean()
-        error = change.std(ddof=1) / np.sqrt(len(change)) if len(change) > 1 else np.nan
-        print(f"{what}: unbiased {free:.4f}, change by the bias {change.mean():+.4f} ± {error:.4f}")
+        error = f" ± {change.std(ddof=1) / len(change) ** 0.5:.4f}" if len(change) > 1 else " in one pair"
+        print(f"{what}: unbiased {free:.4f}, change by the bias {change.mean():+.4f}{error}")

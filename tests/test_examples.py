@@ -81,7 +81,6 @@ STEERED = {
     "--first": 3,
     "--every": 4,
     "--strength": 400,
-    "--time": 23.775,
     "--tau": 20,
     "--biased": 1.5,
     "--runs": 2,
