@@ -49,7 +49,7 @@ def planar_pbc(pbc: Any) -> Any:
     )
 
 
-def out_of_plane(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, asked: int | None) -> int | None:
+def out_of_plane(positions: np.ndarray, cell: np.ndarray, asked: int | None) -> int | None:
     """Cell vector that leads out of the plane of the particles; None in three dimensions.
 
     Parameters
@@ -58,9 +58,6 @@ def out_of_plane(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, asked
         Shape (N, 3).
     cell
         Cell vectors as rows, shape (3, 3); those of open directions may be zero.
-    pbc
-        Periodic directions, shape (3,), as a file says them: programs call the third direction of a planar
-        system periodic (LAMMPS), open (ASE) or nothing.
     asked
         2 or 3 where the caller knows; None to find out.  Particles that share a Cartesian coordinate are
         planar, if they are four or more, or lie in a cell thinner than half of its edges in the plane.
@@ -78,8 +75,8 @@ def out_of_plane(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, asked
     extent = max(float(spread.max()), float(np.linalg.norm(cell, axis=1).max()))
     for axis in (2, 1, 0):
         if spread[axis] <= FLAT * extent:
-            row = _row(cell, pbc, axis)
-            if row is not None and (asked == 2 or len(positions) >= FEW or _thin(cell, pbc, row)):
+            row = _row(cell, axis)
+            if row is not None and (asked == 2 or len(positions) >= FEW or _thin(cell, row)):
                 return row
     if asked == 2:
         raise InputError(
@@ -89,7 +86,7 @@ def out_of_plane(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, asked
     return None
 
 
-def _row(cell: np.ndarray, pbc: np.ndarray, axis: int) -> int | None:
+def _row(cell: np.ndarray, axis: int) -> int | None:
     """The one cell vector with a component along ``axis``, or the open one where none has."""
     lengths = np.linalg.norm(cell, axis=1)
     leaning = np.flatnonzero(np.abs(cell[:, axis]) > 1e-9 * max(float(lengths.max()), 1e-300))
@@ -103,6 +100,6 @@ def _row(cell: np.ndarray, pbc: np.ndarray, axis: int) -> int | None:
     return int(empty[0]) if len(empty) else None
 
 
-def _thin(cell: np.ndarray, pbc: np.ndarray, row: int) -> bool:
+def _thin(cell: np.ndarray, row: int) -> bool:
     lengths = np.linalg.norm(cell, axis=1)
     return bool(0 < lengths[row] < np.delete(lengths, row).min() / 2)

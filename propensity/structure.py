@@ -95,7 +95,7 @@ class Structure:
         object.__setattr__(self, "cell", checked_cell(cell))
         # First, since other tests of a cell lose their digits there.
         refuse_sheared(self.cell, self.pbc)
-        object.__setattr__(self, "normal", out_of_plane(self.positions, self.cell, self.pbc, dimension))
+        object.__setattr__(self, "normal", out_of_plane(self.positions, self.cell, dimension))
         if self.normal is not None:
             self.pbc[self.normal] = False
         refuse_singular(self.cell, self.pbc)

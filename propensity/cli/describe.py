@@ -120,7 +120,7 @@ def command(
     given = {name for name in ("kind", "species", "potential") if chosen(name) == typed}
     predictor = None
     if model is not None:
-        predictor = _predictor(model, layer, given, species_map, length_scale, potential, inherent)
+        predictor = _predictor(model, given, species_map, length_scale, potential, inherent)
         names = predictor.species
     elif layer is not None:
         raise InputError(f"--layer is {layer}: give the model that has layers, by -m.")
@@ -163,7 +163,6 @@ def command(
 
 def _predictor(
     model: str,
-    layer: int | None,
     given: set[str],
     species_map: str | None,
     length_scale: float,

@@ -89,7 +89,7 @@ def command(data: tuple[str, ...], config: str | None, resume: str | None, quiet
         click.echo(_summary(run))
     run.quiet = quiet
     try:
-        estimator = run.train(iter if quiet else _bar)
+        run.train(iter if quiet else _bar)
     except ProcessLost as lost:
         if not lost.is_first and os.getppid() != 1:
             sys.exit(1)  # the first process says it, unless it is the one that died
@@ -103,7 +103,7 @@ def command(data: tuple[str, ...], config: str | None, resume: str | None, quiet
             )
         sys.exit(130)
     if run.is_main and not quiet:
-        _report(run, estimator)
+        _report(run)
 
 
 def _summary(run: Any) -> str:
@@ -131,7 +131,7 @@ def _bar(samples: Sequence[Any]) -> Iterable[Any]:
     return track(samples, "scoring", console=Screen(stderr=True), transient=True)
 
 
-def _report(run: Any, estimator: Any) -> None:
+def _report(run: Any) -> None:
     from propensity.cli.screen import Screen
     from propensity.evaluation.report import score_table
 

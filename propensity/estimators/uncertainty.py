@@ -6,9 +6,6 @@ from typing import Any, cast
 
 import numpy as np
 
-#: Inputs of the variance: 1, the squared prediction, and the variance between the models of a committee.
-TERMS = 3
-
 
 def standard_error(
     calibration: dict[str, Any], types: np.ndarray, mean: np.ndarray, spread: np.ndarray | None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass, field
+from itertools import combinations_with_replacement, product
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,17 @@ _STYLES = ("lj/cut", "lj/smooth/linear", "lennard/mdf", "table")
 _ELSE = "use --engine lammps"
 
 
+@dataclass
+class _Commands:
+    """What the commands of a model say."""
+
+    masses: np.ndarray
+    style: list[str] = field(default_factory=list)
+    shift: bool = False
+    #: (a, b), a ≤ b → words of ``pair_coeff`` after the types.
+    coefficients: dict[tuple[int, int], list[str]] = field(default_factory=dict)
+
+
 def interaction_of(model: LiquidModel) -> Interaction:
     """Read masses and pair potentials of a model.
 
@@ -26,50 +39,58 @@ def interaction_of(model: LiquidModel) -> Interaction:
     """
     if model.units != "lj":
         raise InputError(f"the GPU engine works in LJ units and {model.name} in {model.units}: {_ELSE}.")
+    k, said = len(model.species), _commands(model)
+    _check_complete(model, said)
+    style = said.style[0]
+    if style in ("lj/cut", "lj/smooth/linear"):
+        epsilon, sigma, cutoff = _lennard_jones(said.style, said.coefficients, k)
+        truncation: pairs.Truncation = "energy" if said.shift else "plain"
+        if style == "lj/smooth/linear":
+            truncation = "force"
+        return Interaction(said.masses, cutoff, model.dimension, epsilon, sigma, truncation)
+    function_of = _tapered if style == "lennard/mdf" else _table
+    cutoff = np.zeros((k, k))
+    functions: list[list[PairFunction]] = [[pairs.inverse_power(1, 1, 12, 1)] * k for _ in range(k)]
+    for (a, b), words in said.coefficients.items():
+        cutoff[a, b], function = function_of(said.style, words)
+        cutoff[b, a] = cutoff[a, b]
+        functions[a][b] = functions[b][a] = function
+    return Interaction(said.masses, cutoff, model.dimension, functions=functions)
+
+
+def _commands(model: LiquidModel) -> _Commands:
     k = len(model.species)
-    masses = np.full(k, np.nan)
-    style: list[str] = []
-    shift = False
-    coefficients: dict[tuple[int, int], list[str]] = {}
+    said = _Commands(np.full(k, np.nan))
     for line in model.commands.splitlines():
         word, *rest = shlex.split(line.replace("${here}", model.folder))
         if word == "mass":
-            masses[_indices(rest[0], k)] = _float(rest[1], line)
+            said.masses[_indices(rest[0], k)] = _float(rest[1], line)
         elif word == "pair_style":
-            style = rest
+            said.style = rest
         elif word == "pair_coeff":
-            for a in _indices(rest[0], k):
-                for b in _indices(rest[1], k):
-                    if a <= b:
-                        coefficients[a, b] = rest[2:]
+            both = product(_indices(rest[0], k), _indices(rest[1], k))
+            said.coefficients |= {(a, b): rest[2:] for a, b in both if a <= b}
         elif word == "pair_modify":
             if len(rest) != 2 or rest[0] != "shift" or rest[1] not in ("yes", "no"):
                 raise InputError(f"the GPU engine doesn't know '{line}': {_ELSE}.")
-            shift = rest[1] == "yes"
+            said.shift = rest[1] == "yes"
         elif word not in ("neighbor", "neigh_modify", "comm_modify"):
             raise InputError(f"the GPU engine doesn't know the command '{word}': {_ELSE}.")
-    if not style or style[0] not in _STYLES or model.atom_style != "atomic":
-        what = f"pair_style {style[0]}" if style else "no pair_style"
+    return said
+
+
+def _check_complete(model: LiquidModel, said: _Commands) -> None:
+    """Refuse another style, and masses or pairs that are not given."""
+    style = said.style[0] if said.style else None
+    if style not in _STYLES or model.atom_style != "atomic":
+        what = f"pair_style {style}" if style else "no pair_style"
         raise InputError(f"the GPU engine knows {', '.join(_STYLES)}, and {model.name} has {what}: {_ELSE}.")
-    if np.isnan(masses).any():
-        raise InputError(f"{model.name} sets no mass of type {int(np.isnan(masses).argmax()) + 1}: add it.")
-    for a in range(k):
-        for b in range(a, k):
-            if (a, b) not in coefficients and not (style[0] == "lj/cut" and a != b):
-                raise InputError(f"{model.name} has no pair_coeff {a + 1} {b + 1}: add it.")
-    if style[0] in ("lj/cut", "lj/smooth/linear"):
-        epsilon, sigma, cutoff = _lennard_jones(style, coefficients, k)
-        truncation: pairs.Truncation = (
-            "force" if style[0] == "lj/smooth/linear" else "energy" if shift else "plain"
-        )
-        return Interaction(masses, cutoff, model.dimension, epsilon, sigma, truncation)
-    cutoff = np.zeros((k, k))
-    functions: list[list[PairFunction]] = [[pairs.inverse_power(1, 1, 12, 1)] * k for _ in range(k)]
-    for (a, b), words in coefficients.items():
-        cutoff[a, b], function = (_tapered if style[0] == "lennard/mdf" else _table)(style, words)
-        cutoff[b, a] = cutoff[a, b]
-        functions[a][b] = functions[b][a] = function
-    return Interaction(masses, cutoff, model.dimension, functions=functions)
+    if np.isnan(said.masses).any():
+        lacking = int(np.isnan(said.masses).argmax()) + 1
+        raise InputError(f"{model.name} sets no mass of type {lacking}: add it.")
+    for a, b in combinations_with_replacement(range(len(model.species)), 2):
+        if (a, b) not in said.coefficients and not (style == "lj/cut" and a != b):
+            raise InputError(f"{model.name} has no pair_coeff {a + 1} {b + 1}: add it.")
 
 
 def _lennard_jones(

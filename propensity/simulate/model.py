@@ -179,6 +179,37 @@ def parse_model(text: str, name: str, folder: str, where: str, shipped: bool = F
     The interaction of a ``shipped`` one has the name that its file says; of any other, the name of the preset
     with the same style and coefficients, or one made of its own style and coefficients.
     """
+    header, commands = _header_and_commands(text, where)
+    _check_needed(commands, where)
+    if "species" not in header:
+        raise InputError(f"{where} names no species: add a line such as '# propensity: species A:0.8 B:0.2'.")
+    names, fractions = parse_species(header["species"], where)
+    units = units_called(header.get("units", "lj"), where)
+    number_of = {"timestep": units.timestep, "damping": units.damping, "melt": units.melt}
+    number_of |= {key: _number(header, key, where) for key in _NUMBERS if key in header}
+    dimension = header.get("dimension", "3")
+    if dimension not in ("2", "3"):
+        raise InputError(f"{where}: dimension is {dimension}: choose 2 or 3.")
+    style = header.get("atom_style", "atomic")
+    if style not in ("atomic", "charge"):
+        raise InputError(f"{where}: atom_style is {style!r}: choose atomic or charge.")
+    return LiquidModel(
+        name=name,
+        title=_title(text),
+        commands=commands,
+        folder=folder,
+        species=names,
+        fractions=fractions,
+        dimension=int(dimension),
+        potential=_potential(header.get("potential"), commands, folder, int(dimension), units.name, shipped),
+        units=units.name,
+        atom_style=style,
+        **number_of,
+    )
+
+
+def _header_and_commands(text: str, where: str) -> tuple[dict[str, str], str]:
+    """Settings of the ``# propensity:`` lines and ``units``, and the commands, one a line."""
     header: dict[str, str] = {}
     commands: list[str] = []
     for number, line in _logical_lines(text):
@@ -207,40 +238,17 @@ def parse_model(text: str, name: str, folder: str, where: str, shipped: bool = F
         if len(command.split()) < 2:
             raise InputError(f"{where} line {number}: {word} says nothing: complete it.")
         commands.append(command)
-    words = {c.split()[0] for c in commands}
+    return header, "\n".join(commands)
+
+
+def _check_needed(commands: str, where: str) -> None:
+    """Refuse commands without masses or an interaction."""
+    words = {command.split()[0] for command in commands.splitlines()}
     # Files of the embedded-atom method bring the masses.
-    own_masses = pair_style("\n".join(commands)).startswith("eam")
-    for needed in ("mass", "pair_style"):
-        if needed not in words and not (needed == "mass" and own_masses):
-            raise InputError(
-                f"{where} has no {needed} command: a model sets mass, pair_style and pair_coeff."
-            )
-    if "species" not in header:
-        raise InputError(f"{where} names no species: add a line such as '# propensity: species A:0.8 B:0.2'.")
-    names, fractions = parse_species(header["species"], where)
-    units = units_called(header.get("units", "lj"), where)
-    number_of = {"timestep": units.timestep, "damping": units.damping, "melt": units.melt}
-    number_of |= {key: _number(header, key, where) for key in _NUMBERS if key in header}
-    dimension = header.get("dimension", "3")
-    if dimension not in ("2", "3"):
-        raise InputError(f"{where}: dimension is {dimension}: choose 2 or 3.")
-    style = header.get("atom_style", "atomic")
-    if style not in ("atomic", "charge"):
-        raise InputError(f"{where}: atom_style is {style!r}: choose atomic or charge.")
-    text_of = "\n".join(commands)
-    return LiquidModel(
-        name=name,
-        title=_title(text),
-        commands=text_of,
-        folder=folder,
-        species=names,
-        fractions=fractions,
-        dimension=int(dimension),
-        potential=_potential(header.get("potential"), text_of, folder, int(dimension), units.name, shipped),
-        units=units.name,
-        atom_style=style,
-        **number_of,
-    )
+    needed = ("pair_style",) if pair_style(commands).startswith("eam") else ("mass", "pair_style")
+    for word in needed:
+        if word not in words:
+            raise InputError(f"{where} has no {word} command: a model sets mass, pair_style and pair_coeff.")
 
 
 def _potential(

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
-from numba import njit
+
+from propensity.compiling import njit
 
 #: Longest number: a space, sign, digit, point, 16 digits and e+308.
 _WIDTH = 25
@@ -61,7 +62,7 @@ def _bytes(field: np.ndarray) -> np.ndarray:
 # Text of N rows is one array of bytes, and where each row of it ends, shape (N,).
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _words(words):
     """Text of words (N, k, width), each after a space."""
     n, k, width = words.shape
@@ -80,7 +81,7 @@ def _words(words):
     return text[:at], ends
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _woven(left, left_ends, right, right_ends):
     """Text of rows of which each is that of the left and then that of the right."""
     text, ends = np.empty(len(left) + len(right), dtype=np.uint8), left_ends + right_ends
@@ -93,7 +94,7 @@ def _woven(left, left_ends, right, right_ends):
     return text, ends
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _lines(text, ends):
     """Rows without the space that they begin with, each with an end of line."""
     lines = np.empty(len(text), dtype=np.uint8)
@@ -105,10 +106,41 @@ def _lines(text, ends):
     return lines
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
+def _decimal(x, digits):
+    """Integer of so many digits and exponent of ten of a positive number: 0.0123 → 12300..., −2."""
+    full = 10 ** (digits - 1)
+    exponent = int(np.floor((math.frexp(x)[1] - 1) * LOG2))  # right, or one too small
+    if -200 <= exponent < 200 and x >= _POWERS[exponent + 201]:
+        exponent += 1
+    elif not -200 <= exponent < 200:
+        exponent = int(np.floor(math.log10(x)))
+    whole = _scaled(x, digits - 1 - exponent)
+    if whole < full:  # log10 was rounded up
+        exponent -= 1
+        whole = _scaled(x, digits - 1 - exponent)
+    if whole >= 10 * full:
+        exponent += 1
+        whole //= 10
+    return whole, exponent
+
+
+@njit(nogil=True, error_model="numpy")
+def _write_exponent(cell, at, exponent):
+    """Write ``e+05`` from ``at`` on; where it ends."""
+    cell[at], cell[at + 1] = ord("e"), ord("-") if exponent < 0 else ord("+")
+    at += 2
+    exponent = abs(exponent)
+    if exponent >= 100:
+        cell[at] = _ZERO + exponent // 100
+        at += 1
+    cell[at], cell[at + 1] = _ZERO + exponent // 10 % 10, _ZERO + exponent % 10
+    return at + 2
+
+
+@njit(nogil=True, error_model="numpy")
 def _numbers(values, digits):
     """Text of numbers (N, k), each after a space."""
-    full = 10 ** (digits - 1)
     buffer = np.empty(20, dtype=np.uint8)
     cell, ends = np.empty(values.size * _WIDTH, dtype=np.uint8), np.empty(len(values), dtype=np.int64)
     at = 0
@@ -127,18 +159,7 @@ def _numbers(values, digits):
                     cell[at] = word[k]
                     at += 1
                 continue
-            exponent = int(np.floor((math.frexp(x)[1] - 1) * LOG2))  # right, or one too small
-            if -200 <= exponent < 200 and x >= _POWERS[exponent + 201]:
-                exponent += 1
-            elif not -200 <= exponent < 200:
-                exponent = int(np.floor(math.log10(x)))
-            whole = _scaled(x, digits - 1 - exponent)
-            if whole < full:  # log10 was rounded up
-                exponent -= 1
-                whole = _scaled(x, digits - 1 - exponent)
-            if whole >= 10 * full:
-                exponent += 1
-                whole //= 10
+            whole, exponent = _decimal(x, digits)
             n = digits
             while whole % 10 == 0 and n > 1:
                 whole //= 10
@@ -161,19 +182,12 @@ def _numbers(values, digits):
                 cell[at] = buffer[k] if k < n else _ZERO
                 at += 1
             if scientific:
-                cell[at], cell[at + 1] = ord("e"), ord("-") if exponent < 0 else ord("+")
-                at += 2
-                exponent = abs(exponent)
-                if exponent >= 100:
-                    cell[at] = _ZERO + exponent // 100
-                    at += 1
-                cell[at], cell[at + 1] = _ZERO + exponent // 10 % 10, _ZERO + exponent % 10
-                at += 2
+                at = _write_exponent(cell, at, exponent)
         ends[i] = at
     return cell[:at], ends
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _scaled(x, power):
     """Nearest integer to x · 10^power, in two steps so that neither overflows."""
     half = power // 2

@@ -208,47 +208,51 @@ def _values(frame: Frame, column: str | None) -> tuple[dict[str, np.ndarray], np
     """Fields (N, T) of a frame, and the times (T,)."""
     arrays = frame.arrays
     if column is not None:
-        if column not in arrays:
-            raise DataError(f"frame {frame.number} has no column {column!r}: annotate every frame alike.")
-        values = np.asarray(arrays[column], dtype=float)
-        if values.ndim != 1:
-            raise InputError(
-                f"column {column!r} has shape {values.shape}: choose one with a number a particle."
-            )
-        return {column: values[:, None]}, np.array([np.nan])
-    found: dict[str, np.ndarray] = {}
-    at = sorted((float(m[1]), name) for name in arrays if (m := _AT_TIME.fullmatch(name)))
-    if "propensities" in arrays:
-        found["predicted"] = np.asarray(arrays["propensities"], dtype=float).reshape(len(frame), -1)
-        known = np.atleast_1d(
-            frame.info.get("propensity_times", np.full(found["predicted"].shape[1], np.nan))
-        )
-        spread = arrays.get("propensities_std")
-    elif at:
-        known = np.array([time for time, _ in at])
-        found["predicted"] = np.stack([np.asarray(arrays[name], dtype=float) for _, name in at], axis=1)
-        names = [name.replace("propensity", "propensity_std") for _, name in at]
-        spread = np.stack([arrays[n] for n in names], axis=1) if all(n in arrays for n in names) else None
-    elif "propensity" in arrays:
-        found["predicted"] = np.asarray(arrays["propensity"], dtype=float).reshape(len(frame), -1)
-        known = np.atleast_1d(frame.info.get("propensity_times", frame.info.get("propensity_time", np.nan)))
-        spread = arrays.get("propensity_std")
-    else:
-        raise DataError(
-            f"frame {frame.number} has no propensities although earlier ones do: annotate them all."
-        )
-    if len(known) != found["predicted"].shape[1]:
-        known = np.full(found["predicted"].shape[1], np.nan)
+        return {column: _column(frame, column)}, np.array([np.nan])
+    predicted, known, spread = _predicted(frame)
+    found = {"predicted": predicted}
+    if len(known) != predicted.shape[1]:
+        known = np.full(predicted.shape[1], np.nan)
     simulated = next((arrays[name] for name in SIMULATED if name in arrays), None)
-    if simulated is not None and np.shape(simulated) == found["predicted"].shape:
+    if simulated is not None and np.shape(simulated) == predicted.shape:
         found["simulated"] = np.asarray(simulated, dtype=float)
     elif simulated is not None and np.shape(simulated) == (len(frame),):
         # One number a particle belongs to the time of ``propensity``.
-        found["simulated"] = np.full(found["predicted"].shape, np.nan)
+        found["simulated"] = np.full(predicted.shape, np.nan)
         found["simulated"][:, _default(frame, found, known)] = simulated
     if spread is not None:
-        found["uncertainty"] = np.asarray(spread, dtype=float).reshape(found["predicted"].shape)
+        found["uncertainty"] = np.asarray(spread, dtype=float).reshape(predicted.shape)
     return found, np.asarray(known, dtype=float)
+
+
+def _column(frame: Frame, column: str) -> np.ndarray:
+    """A column that is asked for, shape (N, 1)."""
+    if column not in frame.arrays:
+        raise DataError(f"frame {frame.number} has no column {column!r}: annotate every frame alike.")
+    values = np.asarray(frame.arrays[column], dtype=float)
+    if values.ndim != 1:
+        raise InputError(f"column {column!r} has shape {values.shape}: choose one with a number a particle.")
+    return values[:, None]
+
+
+def _predicted(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Propensities (N, T), their times as far as the file says, and their spread between models."""
+    arrays, info = frame.arrays, frame.info
+    at = sorted((float(m[1]), name) for name in arrays if (m := _AT_TIME.fullmatch(name)))
+    if "propensities" in arrays:
+        values = np.asarray(arrays["propensities"], dtype=float).reshape(len(frame), -1)
+        known = info.get("propensity_times", np.full(values.shape[1], np.nan))
+        return values, np.atleast_1d(known), arrays.get("propensities_std")
+    if at:
+        values = np.stack([np.asarray(arrays[name], dtype=float) for _, name in at], axis=1)
+        names = [name.replace("propensity", "propensity_std") for _, name in at]
+        spread = np.stack([arrays[n] for n in names], axis=1) if all(n in arrays for n in names) else None
+        return values, np.array([time for time, _ in at]), spread
+    if "propensity" in arrays:
+        values = np.asarray(arrays["propensity"], dtype=float).reshape(len(frame), -1)
+        known = info.get("propensity_times", info.get("propensity_time", np.nan))
+        return values, np.atleast_1d(known), arrays.get("propensity_std")
+    raise DataError(f"frame {frame.number} has no propensities although earlier ones do: annotate them all.")
 
 
 def _default(frame: Frame, fields: dict[str, np.ndarray], known: np.ndarray) -> int:

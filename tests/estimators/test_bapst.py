@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from propensity.errors import DataError, InputError
-from propensity.estimators.bapst import BapstEstimator
+from propensity.estimators.bapst import BapstEstimator, published_estimator
 from propensity.estimators.storage import load_model, save_model, shipped_models
 from propensity.graph import build_graph
 from propensity.nn.bapst import BapstGNN, published_weights, random_cube_symmetry
@@ -79,10 +79,12 @@ def test_published_behaviour(shared):
 
 
 def test_published_file_gives_the_shipped_model(shared):
-    state = published_weights(np.load(shared / "bapst" / "t044_s09_weights.npz"))
-    shipped = load_model("bapst-t044-s09").arrays()
-    assert set(state) == set(shipped)
-    assert all(np.array_equal(state[name].numpy(), shipped[name]) for name in state)
+    made = published_estimator(np.load(shared / "bapst" / "t044_s09_weights.npz"))
+    shipped = load_model("bapst-t044-s09")
+    assert set(made.arrays()) == set(shipped.arrays())
+    assert all(np.array_equal(array, shipped.arrays()[name]) for name, array in made.arrays().items())
+    for name in ("config", "species", "times", "target_mean", "target_std", "trained_species", "cutoff"):
+        assert getattr(made.card, name) == getattr(shipped.card, name), name
     assert "bapst-t044-s09" in shipped_models()
 
 

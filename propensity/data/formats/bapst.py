@@ -15,6 +15,7 @@ from propensity.data.formats.pickles import load_pickle
 from propensity.errors import DataError
 from propensity.physics.isoconfigurational import average_runs
 from propensity.sample import Sample
+from propensity.structure import Structure
 
 SUFFIXES = (".pickle", ".pkl")
 #: Plain truncated Lennard-Jones, Kob–Andersen parameters.
@@ -52,56 +53,77 @@ def read_bapst(path: str | os.PathLike[str], name: str | None = None, split: str
         raise DataError(f"{where}: box is {box.tolist()} instead of three positive edges.")
     structure = structure_of(where, positions, types, box)
     times, fs = _times(raw, where)
-    targets, runs = raw.get("targets"), raw.get("trajectory_target_positions")
-    for label, values in (("targets", targets), ("trajectory_target_positions", runs)):
-        if values is not None and (not isinstance(values, list) or len(values) > len(times)):
-            raise DataError(f"{where}: {label} is not a list of at most {len(times)} times.")
-    n_known = max(len(targets or []), len(runs or []))
-    if n_known == 0:
-        raise DataError(
-            f"{where} has neither targets nor trajectory_target_positions: no propensities to read."
-        )
-    n = len(structure)
-    propensities = np.full((n, n_known), np.nan)
-    halves = np.full((2, n, n_known), np.nan)
-    squares = np.full((n, n_known), np.nan)
-    n_runs: int | None = None
-    for k, positions_of_runs in enumerate(runs or []):
-        if not isinstance(positions_of_runs, (list, np.ndarray)):
-            raise DataError(f"{where}: runs at time {k} are not a list of arrays.")
-        if any(not _is_numeric(run) for run in positions_of_runs):
-            raise DataError(f"{where}: runs at time {k} are not arrays of numbers.")
-        averages = average_runs(
-            structure.positions, positions_of_runs, structure.types, box, f"{where}, time {k}"
-        )
-        propensities[:, k], halves[..., k] = averages.propensity, averages.halves
-        squares[:, k] = averages.squared_displacement
-        if n_runs not in (None, averages.n_runs):
-            raise DataError(f"{where}: {averages.n_runs} runs at time {k} and {n_runs} at time 0.")
-        n_runs = averages.n_runs
-    for k, target in enumerate(targets or []):
-        target = np.asarray(target, dtype=np.float64) if _is_numeric(target) else np.zeros(0)
-        if target.shape != (n,):
-            raise DataError(f"{where}: targets[{k}] is not an array of {n} numbers.")
-        if k < len(runs or []) and not np.allclose(target, propensities[:, k], rtol=1e-3, atol=1e-3):
-            raise DataError(f"{where}: targets[{k}] contradicts the propensities of the runs at that time.")
-        propensities[:, k] = target
-    order = np.argsort(times[:n_known])
+    labels = _Labels(raw, len(times), structure, where)
+    order = np.argsort(times[: labels.n_times])
     return Sample(
         structure=structure,
         times=times[order],
-        propensities=propensities[:, order],
+        propensities=labels.propensities[:, order],
         name=name or path.stem,
-        halves=halves[..., order] if runs else None,
-        squared_displacement=squares[:, order] if runs else None,
-        n_runs=n_runs,
+        halves=labels.halves[..., order] if labels.runs else None,
+        squared_displacement=labels.squares[:, order] if labels.runs else None,
+        n_runs=labels.n_runs,
         temperature=_temperature(raw, where),
         potential=POTENTIAL,
         fs=fs[order],
-        tau_alpha=_tau_alpha(times[:n_known], fs[:n_known]),
+        tau_alpha=_tau_alpha(times[: labels.n_times], fs[: labels.n_times]),
         split=split,
         source=f"{path.name} (Bapst et al. 2020)",
     )
+
+
+class _Labels:
+    """Propensities (N, T) from runs and ready targets, for as many times as the file has either; from runs
+    also their halves and squared displacements.
+    """
+
+    def __init__(self, raw: dict[str, Any], n_times: int, structure: Structure, where: str) -> None:
+        self.targets = _lists(raw, "targets", n_times, where)
+        self.runs = _lists(raw, "trajectory_target_positions", n_times, where)
+        self.n_times = max(len(self.targets), len(self.runs))
+        if self.n_times == 0:
+            raise DataError(
+                f"{where} has neither targets nor trajectory_target_positions: no propensities to read."
+            )
+        shape = (len(structure), self.n_times)
+        self.propensities, self.squares = np.full(shape, np.nan), np.full(shape, np.nan)
+        self.halves = np.full((2, *shape), np.nan)
+        self.n_runs: int | None = None
+        for k, runs in enumerate(self.runs):
+            self._average(k, runs, structure, where)
+        for k, target in enumerate(self.targets):
+            self._take(k, target, where)
+
+    def _average(self, k: int, runs: Any, structure: Structure, where: str) -> None:
+        if not isinstance(runs, (list, np.ndarray)):
+            raise DataError(f"{where}: runs at time {k} are not a list of arrays.")
+        if any(not _is_numeric(run) for run in runs):
+            raise DataError(f"{where}: runs at time {k} are not arrays of numbers.")
+        edges = np.diag(structure.cell)
+        averages = average_runs(structure.positions, runs, structure.types, edges, f"{where}, time {k}")
+        self.propensities[:, k], self.halves[..., k] = averages.propensity, averages.halves
+        self.squares[:, k] = averages.squared_displacement
+        if self.n_runs not in (None, averages.n_runs):
+            raise DataError(f"{where}: {averages.n_runs} runs at time {k} and {self.n_runs} at time 0.")
+        self.n_runs = averages.n_runs
+
+    def _take(self, k: int, target: Any, where: str) -> None:
+        n = len(self.propensities)
+        target = np.asarray(target, dtype=np.float64) if _is_numeric(target) else np.zeros(0)
+        if target.shape != (n,):
+            raise DataError(f"{where}: targets[{k}] is not an array of {n} numbers.")
+        known = self.propensities[:, k]
+        if k < len(self.runs) and not np.allclose(target, known, rtol=1e-3, atol=1e-3):
+            raise DataError(f"{where}: targets[{k}] contradicts the propensities of the runs at that time.")
+        self.propensities[:, k] = target
+
+
+def _lists(raw: dict[str, Any], label: str, n_times: int, where: str) -> list[Any]:
+    """A value for each of the first times; none where the file has none."""
+    values = raw.get(label)
+    if values is not None and (not isinstance(values, list) or len(values) > n_times):
+        raise DataError(f"{where}: {label} is not a list of at most {n_times} times.")
+    return values or []
 
 
 def _times(raw: dict[str, Any], where: str) -> tuple[np.ndarray, np.ndarray]:
