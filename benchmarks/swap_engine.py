@@ -27,7 +27,7 @@ COLD = 0.075
 
 @njit(cache=True, nogil=True)
 def all_pairs(x, box, reach, counts, listed):
-    """The lists of :func:`propensity.simulate.soft_spheres.neighbours` from all N(N − 1)/2 distances."""
+    """The lists of :func:`propensity.simulate.soft_spheres.list_neighbours` from all N(N − 1)/2 distances."""
     n = len(x)
     counts[:] = 0
     for i in range(n):
@@ -70,7 +70,7 @@ def measure(n: int, steps: int, sampling: float) -> None:
     )
     reach = soft_spheres.CUT * sizes.max() + soft_spheres.SKIN
     lists = [(np.zeros(n, np.int64), np.zeros((n, 300), np.int64)) for _ in range(2)]
-    cells = seconds(lambda: soft_spheres.neighbours(x, box, reach, *lists[0]), 3)
+    cells = seconds(lambda: soft_spheres.list_neighbours(x, box, reach, *lists[0]), 3)
     pairs = seconds(lambda: all_pairs(x, box, reach, *lists[1]), 3)
     ours, theirs = ([set(a[:m]) for m, a in zip(*each, strict=True)] for each in lists)
     assert ours == theirs, "the lists differ"

@@ -61,7 +61,7 @@ def test_energy_is_the_sum_over_pairs_and_forces_its_slope(liquid):
     f = np.zeros((N, 3))
 
     def energy(x):
-        assert soft_spheres.neighbours(x, box, 1.25 * sizes.max(), counts, listed)
+        assert soft_spheres.list_neighbours(x, box, 1.25 * sizes.max(), counts, listed)
         return soft_spheres.forces(x, box, sizes, counts, listed, f)[0]
 
     assert energy(x) == pytest.approx(pair_energy(x, box, sizes), rel=1e-10)
@@ -104,7 +104,7 @@ def test_swaps_sample_the_boltzmann_distribution():
     x = np.array([[0, 0, 0], [1.1, 0, 0], [10, 0, 0], [11.2, 0, 0]], dtype=float)
     box, sizes = np.full(3, 40.0), np.array([0.8, 1.0, 1.4, 1.0])
     counts, listed = np.zeros(4, np.int64), np.zeros((4, 8), np.int64)
-    assert soft_spheres.neighbours(x, box, 2.0, counts, listed)
+    assert soft_spheres.list_neighbours(x, box, 2.0, counts, listed)
     other = sizes[[2, 1, 0, 3]]
     temperature = 2.0
     rng = np.random.default_rng(1)
