@@ -142,7 +142,7 @@ def add(typingctx: Any, a: Any, b: Any) -> Any:
     return a(a, a), build
 
 
-def positive(builder: Any, a: Any, b: Any) -> Any:
+def keep_positive(builder: Any, a: Any, b: Any) -> Any:
     """Values of b where a > 0, else 0, of LLVM vectors."""
     zero = ir.Constant(a.type, [0.0] * LANES)
     return builder.select(builder.fcmp_ordered(">", a, zero), b, zero)
@@ -153,7 +153,7 @@ def where_positive(typingctx: Any, a: Any, b: Any) -> Any:
     """Values of b where a > 0, else 0."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return positive(builder, *args)
+        return keep_positive(builder, *args)
 
     return a(a, a), build
 

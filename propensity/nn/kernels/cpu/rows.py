@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from propensity.compiling import cfunc
 from propensity.nn.kernels.clebsch import terms
 from propensity.nn.layout import ConvolutionLayout, Path
-from propensity.simd import LANES, llvm_vector, multiply_add, positive
+from propensity.simd import LANES, keep_positive, llvm_vector, multiply_add
 
 #: Sums that one function adds to: 24 kB in float32, which first-level caches hold.
 GROUP = 384
@@ -193,7 +193,7 @@ def _backward(writer: _Writer, layout: ConvolutionLayout, path: Path, at: int) -
                 along = writer.fma(value, writer.load(writer.h, feature + m_in, times(d_in)), along)
                 before = writer.load(writer.a, feature + m_in, times(d_in))
                 writer.store(writer.a, feature + m_in, writer.fma(weight, value, before), times(d_in))
-        writer.store(writer.b, path.weight, positive(writer.builder, weight, along), times(1))
+        writer.store(writer.b, path.weight, keep_positive(writer.builder, weight, along), times(1))
 
     writer.loop(path.channels, channel)
 
