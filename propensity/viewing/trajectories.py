@@ -209,7 +209,7 @@ def _values(frame: Frame, column: str | None) -> tuple[dict[str, np.ndarray], np
     arrays = frame.arrays
     if column is not None:
         return {column: _column(frame, column)}, np.array([np.nan])
-    predicted, known, spread = _predicted(frame)
+    predicted, known, spread = _stored_predictions(frame)
     found = {"predicted": predicted}
     if len(known) != predicted.shape[1]:
         known = np.full(predicted.shape[1], np.nan)
@@ -235,7 +235,7 @@ def _column(frame: Frame, column: str) -> np.ndarray:
     return values[:, None]
 
 
-def _predicted(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _stored_predictions(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Propensities (N, T), their times as far as the file says, and their spread between models."""
     arrays, info = frame.arrays, frame.info
     at = sorted((float(m[1]), name) for name in arrays if (m := _AT_TIME.fullmatch(name)))

@@ -15,7 +15,7 @@ from propensity.errors import InputError, MissingDependencyError, PropensityErro
 from propensity.physics.gpu import batch as batch_module
 from propensity.physics.gpu import device as device_module
 from propensity.physics.gpu.batch import Batch
-from propensity.physics.gpu.cage import cage_states, moments
+from propensity.physics.gpu.cage import cage_states, position_moments
 from propensity.physics.gpu.device import HostDevice, gpu_available
 from propensity.physics.gpu.quench import inherent_structures
 from propensity.physics.gpu.systems import Wall
@@ -196,7 +196,7 @@ def test_moments_are_those_of_the_samples():
     samples = np.random.default_rng(0).standard_normal((3, 50, 4, 3))  # replicas, steps, particles
     x, y, z = np.moveaxis(samples, 3, 0)
     sums = np.stack([a.sum(1) for a in (x, y, z, x * x, y * y, z * z, x * y, x * z, y * z, x * 0 + 1)], 1)
-    mean, covariance, error = moments(sums)
+    mean, covariance, error = position_moments(sums)
     flat = samples.reshape(150, 4, 3)
     assert mean == pytest.approx(flat.mean(0))
     for i in range(4):
