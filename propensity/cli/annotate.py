@@ -114,10 +114,10 @@ def command(
     is H5MD.  A broken frame ends the run, and the frames before it are saved.
 
     \b
-    propensity annotate dump.lammpstrj -o out.dump --species-map 1=A,2=B
-    propensity annotate dump.lammpstrj -o out.dump -m ka-cage --potential "lj/cut force-shifted"
-    propensity annotate dump.lammpstrj -o out.dump -m ka-liquid --potential lj/cut --temperature 0.47
-    propensity annotate traj.xtc conf.gro -o out.h5 --species-map A=A,B=B --length-scale 10
+    propensity annotate in.dump -o out.dump --species-map 1=A,2=B
+    propensity annotate in.xyz -o out.xyz -m ka-cage --potential lj/cut
+    propensity annotate in.xyz -o out.xyz -m ka-liquid --temperature 0.47
+    propensity annotate traj.xtc conf.gro -o out.h5 --length-scale 10
     """  # noqa: D301
     check_files(trajectory, topology, what="a trajectory")
     check_models(*model)

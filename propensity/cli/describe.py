@@ -98,8 +98,8 @@ def command(
     model also `irreps`, how features turn, in e3nn's notation.
 
     \b
-    propensity describe dump.lammpstrj -o invariants.npz -m ka-default --species-map 1=A,2=B
-    propensity describe dump.lammpstrj -o features.npz --species-map 1=A,2=B --step 10
+    propensity describe in.dump -o out.npz -m ka-default --species-map 1=A,2=B
+    propensity describe in.dump -o out.npz --species-map 1=A,2=B --step 10
     propensity describe data.h5 -o energy.npz --kind energy --inherent --stop 4
     """  # noqa: D301
     check_files(file, topology, what="a trajectory or of labelled data")

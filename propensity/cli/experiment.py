@@ -69,7 +69,7 @@ def command(
     folder: the same command goes on where it stopped.
 
     \b
-    propensity experiment timescales train.npz:valid.npz --model ridge --model energy -o runs/timescales
+    propensity experiment timescales train.npz:valid.npz --model ridge -o times
     propensity experiment lmax data.h5 --values 0,1,2 --set epochs=50 -o runs/lmax
     """  # noqa: D301
     for system in systems:

@@ -112,12 +112,12 @@ def command(
     polydisperse or copper-zirconium.
 
     Melts, cools and equilibrates independent chains, takes structures from them, and runs the
-    isoconfigurational
-    ensemble and the inherent structure of each.  Stopped in any way, the same command goes on where it was.
+    isoconfigurational ensemble and the inherent structure of each.  Stopped in any way, the same command
+    goes on where it was.
 
     \b
-    propensity simulate kob-andersen --temperature 0.56 --structures 20 --runs 30 --times 0.1:200:10 -o
-    ka_T0.56.h5
+    propensity simulate kob-andersen --temperature 0.56 --structures 20 \\
+        --runs 30 --times 0.1:200:10 -o ka_T0.56.h5
     """  # noqa: D301
     from propensity.simulate import simulate_propensities
     from propensity.simulate.arguments import choose_model, make_settings

@@ -197,7 +197,9 @@ def _card(card: Card | None) -> list[list[str]]:
         ),
         "training structures": size,
         "options": ", ".join(
-            f"{key} {value}" for key, value in card.config.items() if value not in (None, "", [])
+            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in card.config.items()
+            if value not in (None, "", [])
         ),
         "licence": card.license,
         "citation": card.citation,

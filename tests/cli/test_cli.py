@@ -34,6 +34,8 @@ def test_every_verb_has_help(monkeypatch, capsys, verb):
     code, out, _ = run(monkeypatch, capsys, verb, "--help")
     assert code == 0
     assert "Usage: " in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "None" not in out
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)
