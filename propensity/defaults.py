@@ -28,7 +28,7 @@ def own_defaults() -> Iterator[None]:
         torch.set_default_dtype(torch.float32)
     try:
         with ExitStack() as stack:
-            if torch.get_default_device().type != "cpu":
+            if torch.empty(0).device.type != "cpu":
                 stack.enter_context(torch.device("cpu"))
             for kind in ("cpu", "cuda"):
                 if torch.is_autocast_enabled(kind):

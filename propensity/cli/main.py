@@ -77,6 +77,12 @@ def main(ctx: click.Context, debug: bool) -> None:
     warnings.showwarning = _show_warning
 
 
+#: Raised by click 8.2 and later where earlier ones print the help and end.
+_NO_ARGUMENTS: tuple[type[click.UsageError], ...] = tuple(
+    getattr(click.exceptions, name) for name in ("NoArgsIsHelpError",) if hasattr(click.exceptions, name)
+)
+
+
 def run() -> None:
     """Entry point of the ``propensity`` script."""
     for stream in (sys.stdout, sys.stderr):
@@ -96,7 +102,7 @@ def run() -> None:
             main.main(standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
         _fail("interrupted.", 143 if terminated else 130)
-    except click.exceptions.NoArgsIsHelpError as error:
+    except _NO_ARGUMENTS as error:
         error.show()
         sys.exit(0)
     except click.ClickException as error:
