@@ -97,15 +97,13 @@ def work(first: int, count: int, seed: int, names: list[str]) -> None:
     signal.signal(signal.SIGPROF, _raise)
     report, sound = sys.stdout, {}
     with tempfile.TemporaryDirectory() as scratch:
-        # What is sound must be read, and everything imported before memory is bounded.
+        # What is sound must be read, which imports everything before memory is bounded.
         for name in names:
             path = Path(scratch) / name / READERS[name].file
             path.parent.mkdir()
             READERS[name].make(path)
             sound[name] = path.read_bytes()
             READERS[name].read(path)
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + BYTES, used + BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         place = Path(scratch) / "inputs"
         place.mkdir()
@@ -114,6 +112,9 @@ def work(first: int, count: int, seed: int, names: list[str]) -> None:
             name = names[number // count]
             file = place / READERS[name].file
             file.write_bytes(damaged(name, number % count, seed, sound[name]))
+            # Above what there is now: gsd keeps some memory of each file that it refuses.
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used + BYTES, resource.RLIM_INFINITY))
             what, where = outcome(name, file)
             print(f"{number}\t{what}\t{where}", file=report, flush=True)
             for left in place.iterdir():
