@@ -31,7 +31,7 @@ KINDS = {"write": 1, "rename": 2, "lock": 3, "sync": 4, "allocation": 5}
 #: Allocations that fail have at least so many bytes: less is taken in pieces by allocators of their own.
 LEAST = 32 * 1024
 #: Job and kind of call → of how many n one is tried, where every one would take hours.
-STRIDE = {("train", "allocation"): 8}
+STRIDE: dict[tuple[str, str], int] = {}
 #: Seconds of one run.
 LIMIT = 300
 #: What may come of a fault, good ones first.
@@ -124,17 +124,15 @@ def _run(job: Any, folder: Path, kind: int, n: int) -> str:
 
 def _work(count: int, names: list[str]) -> None:
     """All jobs and kinds; a line for each on stdout."""
-    import lightning.pytorch
-    import matplotlib.figure
     import torch
 
-    from tests.reliability.jobs import JOBS
+    from tests.reliability.jobs import JOBS, warm
 
-    assert lightning.pytorch and matplotlib.figure
     torch.set_num_threads(1)
     report = os.fdopen(os.dup(1), "w", buffering=1)
     for name in names or list(JOBS):
         job = JOBS[name]
+        warm(job)
         with tempfile.TemporaryDirectory() as place:
             sound = Path(place) / "sound"
             sound.mkdir()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -156,6 +158,17 @@ WITH_WORKERS: dict[str, Job] = {
     "simulate, 2 workers": replace(JOBS["simulate"], run=lambda folder: _simulate(folder, 2)),
     "annotate, 2 workers": replace(JOBS["annotate"], run=lambda folder: _annotate(folder, workers=2)),
 }
+
+
+def warm(job: Job) -> None:
+    """Run a job once here, so that forked children find everything imported and compiled: what they do is the
+    job, and not the start of Python and of libraries.
+    """
+    with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        job.prepare(Path(place))
+        job.run(Path(place))
+        job.result(Path(place))
 
 
 def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:

@@ -44,8 +44,9 @@ def main(count: int, seed: int = 0, names: list[str] | None = None) -> tuple[lis
 
 def kill_at_random(job: Any, count: int, rng: random.Random) -> tuple[Counter[str], list[str]]:
     """``count`` kills of a job, several upon one run where it survives them; then its resume."""
-    from tests.reliability.jobs import same
+    from tests.reliability.jobs import same, warm
 
+    warm(job)
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     with tempfile.TemporaryDirectory() as place:

@@ -29,8 +29,10 @@ def main(count: int, seed: int = 0, names: list[str] | None = None) -> tuple[lis
 
 def fill(processes: int, rounds: int, rng: random.Random) -> tuple[Counter[str], list[str]]:
     """Each round: all processes add a share, in half of the rounds one is killed; a last one finishes."""
-    from propensity.data import open_dataset
+    from propensity.data import StoreWriter, open_dataset
+    from tests.training.conftest import make_sample
 
+    assert StoreWriter and make_sample  # imported before the forks, so that writers meet at work
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     for _ in range(rounds):
