@@ -17,7 +17,7 @@ def is_h5md(path: Path) -> bool:
     if path.suffix.lower() not in (".h5", ".hdf5", ".h5md"):
         return False
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             return "h5md" in file and "particles" in file
     except OSError:
         return False
@@ -32,7 +32,7 @@ def read_h5md(path: Path) -> Iterator[Frame]:
         When the file is damaged, or was not written by ``propensity annotate``.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             particles = file["particles/all"]
             # Files of before 0.1.0 call all times "propensity".
             key = "propensities" if "propensities" in particles else "propensity"

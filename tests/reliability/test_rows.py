@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import errno
 import io
 import json
 import os
@@ -703,3 +704,46 @@ def test_memory_that_runs_out_is_one_sentence(tiny_model, monkeypatch):
     monkeypatch.setattr(predictor.estimators[0], "unchecked", fail)
     with pytest.raises(PropensityError, match="not enough memory for 120 particles"):
         predictor.predict(make_liquid())
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EMFILE, errno.EACCES])
+def test_a_part_that_cannot_be_read_now_is_kept(tmp_path, monkeypatch, number):
+    """An error of the system is no damage: the part was deleted, and what was made with it lost."""
+    from propensity.data import StoreWriter, open_dataset
+    from propensity.data.store import reader
+    from tests.training.conftest import make_sample
+
+    writer = StoreWriter(tmp_path / "s.h5", n_expected=2)
+    writer.add(make_sample(0))
+    text = f"unable to lock file, errno = {number}, error message = 'x'"
+
+    def fail(*arguments, **options):
+        raise OSError(text)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reader.h5py, "File", fail)
+        with pytest.raises(PropensityError, match=r"can't be read now \("):
+            writer.done()
+    writer.add(make_sample(1))
+    writer.close()
+    assert len(open_dataset(tmp_path / "s.h5")) == 2
+
+
+def test_stores_need_no_locks_of_hdf5(tmp_path, monkeypatch):
+    """As on network file systems without them."""
+    import h5py
+
+    from propensity.data import StoreWriter, open_dataset
+    from tests.training.conftest import make_sample
+
+    opened, locked = h5py.File, []
+
+    def without(*arguments, locking=None, **options):
+        if locking is not False:
+            locked.append(arguments)
+        return opened(*arguments, locking=locking, **options)
+
+    monkeypatch.setattr("h5py.File", without)
+    with StoreWriter(tmp_path / "s.h5") as writer:
+        writer.add(make_sample(0))
+    assert len(open_dataset(tmp_path / "s.h5")) == 1 and not locked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -23,12 +24,25 @@ from propensity.sample import Sample
 SUFFIXES = (".h5", ".hdf5")
 #: Value of the attribute ``format``; bytes, since HDF5 keeps those in its checksummed header.
 FORMAT = np.bytes_("propensity-store")
+#: Errors of the system that say nothing of the file.
+_PASSING = (
+    errno.EACCES,
+    errno.EAGAIN,
+    errno.EBUSY,
+    errno.EINTR,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOLCK,
+    errno.EPERM,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+)
 
 
 def is_store(path: str | os.PathLike[str]) -> bool:
     """Whether a file is HDF5 with our mark, or at least not someone else's HDF5."""
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             return marked(file)
     except OSError:
         return True  # damaged or no HDF5 at all: opening it as a store says so
@@ -88,13 +102,22 @@ def key(index: int) -> str:
     return f"{index:06d}"
 
 
+def _number(error: Exception) -> int:
+    """Number of the system's error, which HDF5 keeps in the text only; 0 where there is none."""
+    found = re.search(r"errno = (\d+)", str(error))
+    return int(found[1]) if found else getattr(error, "errno", None) or 0
+
+
 @contextmanager
 def open_store(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
-    """Open a store or part for reading; every way in which it may be broken becomes a DataError."""
+    """Open a store or part for reading; every way in which it may be broken becomes a DataError.
+
+    HDF5's own locks are left out: what is read is complete, and some file systems have none.
+    """
     if not Path(path).is_file():
         raise DataError(f"{path} doesn't exist.")
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             if not marked(file):
                 raise DataError(f"{path} is an HDF5 file, but not a store made by propensity convert.")
             version = int(file.attrs["format_version"])
@@ -109,6 +132,11 @@ def open_store(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     except Exception as error:
         if disk_reason(error) is not None:
             raise  # of what is written meanwhile, not of this file
+        number = _number(error)
+        if number in _PASSING:
+            raise PropensityError(
+                f"{path} can't be read now ({os.strerror(number)}): run the same command again."
+            ) from None
         # Damaged bytes surface as nearly any exception of h5py, numpy or json.
         detail = " ".join(str(error).split())[:120] or type(error).__name__
         raise DataError(f"{path} is damaged or not a store ({detail}): convert or copy it again.") from None

@@ -323,7 +323,7 @@ def _write_root(file: h5py.File, provenance: dict[str, Any]) -> None:
 @contextmanager
 def _created(path: Path) -> Iterator[h5py.File]:
     try:
-        with h5py.File(path, "w", libver=_LIBVER) as file:
+        with h5py.File(path, "w", libver=_LIBVER, locking=False) as file:
             yield file
             file.flush()  # closing would keep the errors of the disk to itself
     except (OSError, RuntimeError) as error:
