@@ -136,6 +136,8 @@ def simulate_propensities(
                         path.write_text(json.dumps(report, indent=1), "utf-8")
                 for line in report_in_words(report, settings):
                     progress.say(line)
+        if not output.exists():
+            raise PropensityError(f"{output} lacks structures that were lost: run the same command again.")
         store.remove()
         return report
     except KeyboardInterrupt:

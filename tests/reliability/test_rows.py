@@ -747,3 +747,26 @@ def test_stores_need_no_locks_of_hdf5(tmp_path, monkeypatch):
     with StoreWriter(tmp_path / "s.h5") as writer:
         writer.add(make_sample(0))
     assert len(open_dataset(tmp_path / "s.h5")) == 1 and not locked
+
+
+def test_a_part_that_was_not_written_whole_is_an_error_at_once(tmp_path, monkeypatch):
+    """HDF5 keeps errors of the disk to itself as it closes: what was added was lost, and what it was made of
+    deleted.
+    """
+    from propensity.data import StoreWriter
+    from propensity.data.store import writer as module
+    from tests.training.conftest import make_sample
+
+    check = module._check_part
+
+    def cut(path):
+        os.truncate(path, path.stat().st_size - 100)
+        check(path)
+
+    with StoreWriter(tmp_path / "s.h5") as writer:
+        writer.add(make_sample(0))
+        with monkeypatch.context() as patched:
+            patched.setattr(module, "_check_part", cut)
+            with pytest.raises(PropensityError, match="could not be written whole"):
+                writer.add(make_sample(1))
+        assert len(writer.done()) == 1

@@ -141,6 +141,7 @@ class StoreWriter:
                 with _created(temporary) as file:
                     _write_root(file, {"name": sample.name})
                     write_record(file.create_group("record"), sample)
+                _check_part(temporary)
                 changes.acquire()
                 self._claim()
         finally:
@@ -331,6 +332,17 @@ def _created(path: Path) -> Iterator[h5py.File]:
         raise DataError(
             f"{path} can't be written ({detail}): make room or choose another folder, then run the same"
             " command again."
+        ) from None
+
+
+def _check_part(path: Path) -> None:
+    """Read a part that was just written, before anyone forgets what it was made from."""
+    try:
+        with open_store(path) as part:
+            read_record(part["record"], path.name)
+    except DataError as error:
+        raise PropensityError(
+            f"a structure could not be written whole ({error}): make room, then run the same command again."
         ) from None
 
 
