@@ -34,6 +34,9 @@ def default_device(device):
         assert torch.get_default_device().type == device
     finally:
         torch.set_default_device(None)
+        context = torch._GLOBAL_DEVICE_CONTEXT
+        if getattr(context, "device_context", "") is None:  # torch 2.8 then fails when asked for its default
+            del context.device_context
 
 
 SURROUNDINGS = {
