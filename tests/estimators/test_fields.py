@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.integrate import trapezoid
 
 from propensity.descriptors.fields import REACH, coarse_grain, local_density
 from propensity.errors import DataError, InputError
@@ -52,7 +53,7 @@ def test_coarse_graining_against_brute_force(structure):
             coarse_grain(structure, values, [length])[:, 0], own @ values / own.sum(1), rtol=1e-9
         )
         r = np.linspace(0, REACH, 200_001)
-        volume = np.trapezoid(4 * np.pi * r**2 * np.exp(-r / length), r)
+        volume = trapezoid(4 * np.pi * r**2 * np.exp(-r / length), r)
         np.testing.assert_allclose(
             local_density(structure, [length])[:, 0], weights.sum(1) / volume, rtol=1e-6
         )

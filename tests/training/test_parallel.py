@@ -93,7 +93,7 @@ def listened(name, call):
         return call(*arguments, **options)
     return heard
 names = ("allreduce", "allgather", "all_gather_single", "broadcast", "barrier", "reduce", "gather", "scatter")
-for name in names:
+for name in filter(ProcessGroup.__dict__.__contains__, names):
     setattr(ProcessGroup, name, listened(name, getattr(ProcessGroup, name)))
 """
 
