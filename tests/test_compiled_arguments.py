@@ -1,8 +1,11 @@
-"""Compiled functions take at most eight arguments: more go into named tuples that say what each array is."""
+"""Compiled functions can be read: they take at most eight arguments (more go into named tuples that say what
+each array is), say what they read and write, and have a table of their symbols.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -39,9 +42,36 @@ def compiled() -> dict[str, int]:
 COMPILED = compiled()
 
 
+def kernels() -> dict[str, tuple[str, str]]:
+    """Docstrings of functions that work through blocks of a task and of public ones of the network's kernels,
+    each with that of its file.
+    """
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        name, tree = path.relative_to(ROOT).as_posix(), ast.parse(path.read_text("utf-8"))
+        for node in tree.body:
+            if not isinstance(node, ast.FunctionDef) or f"{name}:{node.name}" not in COMPILED:
+                continue
+            public = name.startswith(("nn/kernels/", "neighbours/")) and not node.name.startswith("_")
+            if public or [a.arg for a in node.args.args[:3]] == ["first", "last", "blocks"]:
+                documents = ast.get_docstring(node) or "", ast.get_docstring(tree) or ""
+                found[f"{name}:{node.name}"] = documents
+    return found
+
+
+KERNELS = kernels()
+
+
 @pytest.mark.parametrize("name", COMPILED)
 def test_compiled_functions_take_few_arguments(name):
     assert COMPILED[name] <= MOST
+
+
+@pytest.mark.parametrize("name", [name for name in KERNELS if not name.endswith(":scratch")])
+def test_kernels_say_what_they_read_and_write(name):
+    text, head = KERNELS[name]
+    assert re.search(r"Reads   \S.*Writes  \S.*[Oo]ne (call|lane|thread|program) is ", text, re.S)
+    assert re.search("^Symbols|symbols as in", head, re.M)
 
 
 def test_functions_are_found_wherever_they_are():

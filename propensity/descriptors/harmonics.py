@@ -29,7 +29,12 @@ def legendre_coefficients(l_max: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 @njit(nogil=True)
 def real_harmonics(x, y, z, l_max, diagonal, a, b, out):  # type: ignore[no-untyped-def]
-    """Orthonormal real Y_lm of a unit vector into ``out``, at index l² + l + m."""
+    """Orthonormal real Y_lm of a unit vector.
+
+    Reads   the vector x, y, z; diagonal, a and b of :func:`legendre_coefficients`.
+    Writes  out ((l_max+1)²,), at index l² + l + m.
+    One call is one vector.
+    """
     root2 = math.sqrt(2.0)
     cosine, sine = 1.0, 0.0
     for m in range(l_max + 1):

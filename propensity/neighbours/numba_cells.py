@@ -3,6 +3,21 @@
 Particles are sorted into bins at least a cutoff wide.  A bin gathers the particles around it once, images
 included, and each of its own particles looks through them: first to count, then to write where the sum of the
 counts says, so that edges come sorted by destination whatever the number of threads.
+
+Symbols
+-------
+=======  =========================================================  ==============
+letter   meaning                                                    shape
+=======  =========================================================  ==============
+home     bin whose particles look for neighbours
+slot     place of a particle in the order of the bins
+node     its number in the structure
+a, b, c  its position; in _around, how many cells away an image is  one a particle
+x, y, z  positions of the particles around a bin                    (n,)
+u, v, w  shifts of their images                                     (n,)
+who      their numbers in the structure                             (n,)
+own      where among them those of the bin itself begin
+=======  =========================================================  ==============
 """
 
 # mypy: disable-error-code="no-untyped-def"

@@ -1,5 +1,18 @@
 """The Kob–Andersen mixture: its pair potentials, local energies, and forces for ASE by a neighbour list with
 a skin.
+
+Symbols of the compiled forces
+------------------------------
+=======  =================================================  ==========
+letter   meaning                                            shape
+=======  =================================================  ==========
+i, j     a particle and its neighbour
+a, b     their species, 0 or 1
+x, y, z  vector from i to j, in σ                           one a pair
+step     how far each particle is from where it was listed  (N, 3)
+sixth    (σ_ab/r)⁶                                          one a pair
+pull     u′/r                                               one a pair
+=======  =================================================  ==========
 """
 
 # mypy: disable-error-code="misc"
@@ -182,7 +195,7 @@ def pair_table(force_shifted: bool) -> np.ndarray:
 def _forces(first, last, blocks, near, step, pairs, forces, energies):  # type: ignore[no-untyped-def]
     """Of the particles of some blocks: force on each, and half of the energy of its pairs.
 
-    Reads   near; step (N, 3), how far each is from where it was then; pairs of :func:`pair_table`.
+    Reads   near; step (N, 3), how far each is from where it was then; pairs (2, 2, 5) of :func:`pair_table`.
     Writes  forces (N, 3) and energies (N,).
     One call is a range of blocks of particles.
     """

@@ -2,6 +2,19 @@
 
 The steps are those of ASE's ``LBFGS`` without a line search (J. Nocedal, Math. Comput. 35, 773 (1980)), and
 so are the minima.
+
+Symbols
+-------
+============  ===============================================================  ==========
+letter        meaning                                                          shape
+============  ===============================================================  ==========
+n, i          particles, and one of them
+j             a neighbour: a particle, or from n on an image of one
+b             species of the neighbours
+r2, sixth     squared distance, and (σ/r)⁶                                     one a pair
+s, y          a step that is remembered, and the change of the gradient in it  (3n,)
+k, age, slot  step, how many steps ago, and its place in the ring
+============  ===============================================================  ==========
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -61,7 +74,13 @@ class Pairs:
 
 @njit(nogil=True)
 def _group(i, j, vectors, at, inverse, types, reach2, most):
-    """Neighbours by particle and species, and the images among them: see :class:`Pairs`."""
+    """Neighbours by particle and species, and the images among them: see :class:`Pairs`.
+
+    Reads   edges (i, j, vectors), positions ``at``, inverse cell, types, squared reach of each pair of
+            species and ``most``, how many cells an image can be away.
+    Writes  nothing; returns start, other, owner and wraps, cells by which each image is away.
+    One call is all edges.
+    """
     n = len(at)
     start = np.zeros(2 * n + 1, dtype=np.int64)
     for e in range(len(i)):
@@ -188,7 +207,12 @@ class Search:
 
 @njit(nogil=True)
 def _place(positions, owner, shift, x, y, z):
-    """Coordinates of particles, then of images."""
+    """Coordinates of particles, then of images.
+
+    Reads   positions (N, 3), owner (M,), shift (M, 3).
+    Writes  x, y and z (N + M,).
+    One call is all of them.
+    """
     n = len(positions)
     for i in range(n):
         x[i], y[i], z[i] = positions[i, 0], positions[i, 1], positions[i, 2]
@@ -200,7 +224,12 @@ def _place(positions, owner, shift, x, y, z):
 # With Python's rules each division asks for a zero first, and nothing becomes SIMD.
 @njit(nogil=True, fastmath=True, error_model="numpy")
 def _pull(first, last, blocks, places, types, lists, pairs, forces):
-    """Forces (N, 3) on the particles of some blocks."""
+    """Forces on the particles of some blocks.
+
+    Reads   places, types (N,), lists, pairs (2, 2, 5) of the pair table.
+    Writes  forces (N, 3).
+    One call is a range of blocks of particles.
+    """
     x, y, z = places
     start, other = lists
     n = len(types)

@@ -3,6 +3,17 @@
 The non-additive mixture of A. Ninarello, L. Berthier and D. Coslovich, Phys. Rev. X 7, 021039 (2017):
 v(r) = (σ_ij/r)¹² + c₀ + c₂(r/σ_ij)² + c₄(r/σ_ij)⁴ below 1.25 σ_ij, smooth to its second derivative, with
 σ_ij = ½(σ_i + σ_j)(1 − 0.2|σ_i − σ_j|).
+
+Symbols
+-------
+=======  ====================================================  ==========
+letter   meaning                                               shape
+=======  ====================================================  ==========
+x, v, f  positions, velocities, forces                         (N, 3)
+box      lengths of the box; the third is 1 in two dimensions  (3,)
+listed   neighbours: the first counts[i] of each row           (N, most)
+s, u     σ_ij of a pair, and (r/σ_ij)²                         one a pair
+=======  ====================================================  ==========
 """
 
 # mypy: disable-error-code="misc"
@@ -74,10 +85,12 @@ def sizes(n: int, spread: float) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def list_neighbours(x, box, reach, counts, listed):  # type: ignore[no-untyped-def]
-    """Fill ``listed`` (N, M) with all particles within ``reach`` of each; False when M is too few.
+    """List all particles within ``reach`` of each; False when a row is too short for them.
 
-    Particles are sorted into cells at least ``reach`` wide, so that the time is linear in their number; a
-    direction of less than three such cells is one cell.
+    Reads   x, box, reach.
+    Writes  counts, listed.
+    One call is all particles: sorted into cells at least ``reach`` wide, so that the time is linear in their
+    number; a direction of less than three such cells is one cell.
     """
     n, inverse = len(x), 1 / box
     across, cell = np.ones(3, np.int64), np.zeros(n, np.int64)
@@ -125,7 +138,11 @@ def list_neighbours(x, box, reach, counts, listed):  # type: ignore[no-untyped-d
 
 @njit(cache=True, nogil=True)
 def particle_energy(i, size, x, box, diameters, counts, listed):  # type: ignore[no-untyped-def]
-    """Energy of particle ``i`` with its neighbours, were its diameter ``size``."""
+    """Energy of particle ``i`` with its neighbours, were its diameter ``size``.
+
+    Reads   x, box, diameters (N,), counts, listed.
+    One call is one particle.
+    """
     total = 0.0
     ax, ay, az = 1 / box[0], 1 / box[1], 1 / box[2]
     for m in range(counts[i]):
@@ -147,7 +164,12 @@ def particle_energy(i, size, x, box, diameters, counts, listed):  # type: ignore
 
 @njit(cache=True, nogil=True)
 def forces(x, box, diameters, counts, listed, f):  # type: ignore[no-untyped-def]
-    """Fill ``f`` (N, 3); returns potential energy and virial Σ r·f over pairs."""
+    """Forces; returns potential energy and virial Σ r·f over pairs.
+
+    Reads   x, box, diameters (N,), counts, listed.
+    Writes  f.
+    One call is all particles.
+    """
     energy = virial = 0.0
     f[:] = 0.0
     dr, inverse = np.empty(3), 1 / box
@@ -203,7 +225,11 @@ def rescaled(kinetic, wanted, degrees, dt, tau, rng):  # type: ignore[no-untyped
 
 @njit(cache=True, nogil=True)
 def swaps(number, temperature, x, box, diameters, counts, listed, rng):  # type: ignore[no-untyped-def]
-    """Try to exchange the diameters of ``number`` random pairs (Metropolis); returns how many were."""
+    """Try to exchange the diameters of ``number`` random pairs (Metropolis); returns how many were.
+
+    Reads   x, box, counts, listed; numbers from rng.
+    Writes  diameters (N,).
+    """
     n, done = len(x), 0
     for _ in range(number):
         i, j = rng.integers(0, n), rng.integers(0, n)
@@ -280,6 +306,9 @@ def dynamics(spheres, schedule, bath, most, rng):  # type: ignore[no-untyped-def
 def fire(x, box, diameters, iterations, tolerance, most):  # type: ignore[no-untyped-def]
     """FIRE to a largest force component of ``tolerance``; returns first and last energy, that component, and
     whether the list was long enough.
+
+    Reads   box, diameters (N,); ``most``, room for neighbours of a particle in the list.
+    Writes  x.
     """
     n = len(x)
     reach = CUT * diameters.max() + SKIN

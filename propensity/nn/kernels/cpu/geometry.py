@@ -1,4 +1,18 @@
-"""Spherical harmonics and radial basis of every edge, in slots, once for all layers of the CPU kernel."""
+"""Spherical harmonics and radial basis of every edge, in slots, once for all layers of the CPU kernel.
+
+Symbols
+-------
+==============  =======================================================  ====================
+letter          meaning                                                  shape
+==============  =======================================================  ====================
+row             slot row: LANES edges, one a lane
+y               where the harmonics of a slot row begin in a flat array
+x0, x1, x2, r   vector of an edge and its length, in float64             one a lane
+n_y             harmonics: (l_max+1)²
+n_basis         Bessel functions of an edge
+places, values  terms of the ladder that climbs from l to l+1            (terms, 3), (terms,)
+==============  =======================================================  ====================
+"""
 
 # mypy: disable-error-code="call-arg, var-annotated"
 

@@ -64,9 +64,12 @@ def radial_of(
     inner, inner_bias, gamma, beta, outer, outer_bias = (p.detach() for p in parameters)
     scale = gamma * moments[1]
     shift = beta - moments[0] * scale
-    tensors = inner.t(), inner_bias, scale / keep, shift / keep, outer.t(), outer_bias
-    arrays = [t.contiguous().numpy() for t in tensors]
-    return Radial(kept, Linear(*arrays[:2]), *arrays[2:4], Linear(*arrays[4:]))
+    first, last = (
+        Linear(weight.t().contiguous().numpy(), bias.contiguous().numpy())
+        for weight, bias in ((inner, inner_bias), (outer, outer_bias))
+    )
+    scale, shift = scale / keep, shift / keep
+    return Radial(kept, first, scale.contiguous().numpy(), shift.contiguous().numpy(), last)
 
 
 @lru_cache(maxsize=256)

@@ -99,8 +99,11 @@ def scratch(vectors, like):
 
 @njit
 def dense(layer, vectors, at, first, last, out, to, relu):
-    """Write bias + Σ_k matrix[k, o] · vectors[at + k] for first ≤ o < last, to vectors ``to`` + o of
-    ``out``.
+    """Outputs of a layer for a slot row: bias + Σ_k matrix[k, o] · vectors[at + k], after a ReLU or not.
+
+    Reads   layer, the vectors from ``at``.
+    Writes  vectors ``to`` + o of out, for first ≤ o < last.
+    One lane is one edge.
     """
     matrix, bias = layer
     n_in, width = matrix.shape
@@ -161,8 +164,11 @@ def dense(layer, vectors, at, first, last, out, to, relu):
 
 @njit
 def add_outer(rows, a, at_a, n_a, b, at_b, n_b, total):
-    """Add Σ_row a[row, i] · b[row, j] to vector i·(n_b+1) + j of ``total``, and Σ_row a[row, i] to the one
-    after.
+    """Outer products Σ_row a[row, i] · b[row, j], and Σ_row a[row, i].
+
+    Reads   vectors (rows, n_a) of a from ``at_a`` and (rows, n_b) of b from ``at_b``.
+    Writes  added to vectors i·(n_b+1) + j of total, and to the one after those of i.
+    One lane is one edge.
     """
     for i in range(n_a):
         t = (i * (n_b + 1)) * LANES
@@ -216,8 +222,11 @@ def add_outer(rows, a, at_a, n_a, b, at_b, n_b, total):
 
 @njit
 def hidden_units(radial, basis, row, x, at, u, to):
-    """Hidden units of a slot row before batch norm, vectors ``at``.. of x, and after dropout, ``to``.. of
-    u.
+    """Hidden units of a slot row before batch norm and after dropout.
+
+    Reads   radial, basis (slot rows · n_basis · LANES).
+    Writes  vectors ``at``.. of x, before batch norm, and ``to``.. of u, after dropout.
+    One lane is one edge.
     """
     n_basis, hidden = radial.inner.matrix.shape
     dense(radial.inner, basis, row * n_basis, 0, hidden, x, at, True)
@@ -228,7 +237,12 @@ def hidden_units(radial, basis, row, x, at, u, to):
 
 @njit
 def collect(vectors, partial):
-    """Sum of the lanes of each vector."""
+    """Sum of the lanes of each vector.
+
+    Reads   vectors (·, LANES), flat.
+    Writes  partial (·,).
+    One call is all of them.
+    """
     for k in range(len(partial)):
         partial[k] = lane_sum(load(vectors, k * LANES))
 

@@ -1,5 +1,17 @@
 """Edges in the order of :mod:`propensity.nn.kernels.cpu.tiles`: tiles of 16 particles of like degree,
 neighbour by neighbour.
+
+Symbols
+-------
+========  =======================================================  ========
+letter    meaning                                                  shape
+========  =======================================================  ========
+tile      LANES particles, one a lane
+slot row  neighbour k of each particle of a tile; one slot a lane
+place     position of each particle in the order of tiles          (N,)
+count     edges of each particle that have their slot              (N,)
+offsets   where each source starts in the slots sorted by source   (N + 1,)
+========  =======================================================  ========
 """
 
 # mypy: disable-error-code="attr-defined"
@@ -60,7 +72,12 @@ def _place(source, destination, order, degree, slots):
 
 @njit(nogil=True)
 def _sort_by_source(source, live, n_nodes):
-    """Slots that hold an edge, sorted by source, and where each source starts."""
+    """Slots that hold an edge, sorted by source, and where each source starts.
+
+    Reads   source (slot rows · LANES), live (slot rows,).
+    Writes  nothing; returns offsets (N + 1,) and slots (E,).
+    One call is all slots.
+    """
     offsets = np.zeros(n_nodes + 2, np.int64)
     for slot in range(len(source)):
         if live[slot // LANES] >> (slot % LANES) & 1:
@@ -76,7 +93,12 @@ def _sort_by_source(source, live, n_nodes):
 
 @njit(nogil=True)
 def pack_kept(kept, edge_of_slot, live, bits):
-    """Dropout's choices (E, hidden) as one bit a lane, ``bits`` (slot rows, hidden)."""
+    """Dropout's choices as one bit a lane.
+
+    Reads   kept (E, hidden), edge_of_slot (slot rows · LANES), live (slot rows,).
+    Writes  bits (slot rows, hidden), zero before.
+    One call is all slot rows.
+    """
     for row in range(bits.shape[0]):
         for lane in range(LANES):
             if live[row] >> lane & 1:

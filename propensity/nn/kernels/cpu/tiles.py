@@ -179,7 +179,12 @@ def forward(first, last, blocks, convolution, features, after, sums, out):
 
 @njit
 def _mix(product, total, at, mixed):
-    """Rows (triplets × channels) of each l to output channels."""
+    """Rows (triplets × channels) of each l to output channels.
+
+    Reads   product, vectors (n_sums,) of total from ``at``.
+    Writes  mixed, zero beyond dim_out.
+    One lane is one particle.
+    """
     channels, s, w, o = product.channels, at, 0, 0
     for l in range(product.l_max + 1):
         d = 2 * l + 1
@@ -202,8 +207,11 @@ def _mix(product, total, at, mixed):
 
 @njit
 def _mix_backward(product, total, at, grad, g, grad_mix):
-    """From the gradient of the mixed features to that of the sums and, added to ``grad_mix``, of the
-    matrices.
+    """From the gradient of the mixed features to that of the sums and of the matrices.
+
+    Reads   product, vectors (n_sums,) of total from ``at``, grad (dim_out,).
+    Writes  g (n_sums,); added to grad_mix, one vector a number of the matrices.
+    One lane is one particle.
     """
     channels, s, w, o = product.channels, 0, 0, 0
     for l in range(product.l_max + 1):

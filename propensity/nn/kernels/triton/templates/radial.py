@@ -1,4 +1,6 @@
-"""The radial MLP in training as far as it is the same for every layout."""
+"""The radial MLP in training as far as it is the same for every layout; symbols as in the generator's file,
+:mod:`propensity.nn.kernels.triton.radial`.
+"""
 
 # mypy: ignore-errors
 # ruff: noqa: RUF059

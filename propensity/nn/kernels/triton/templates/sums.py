@@ -1,4 +1,6 @@
-"""Sums over edges of a source and over the rows that programs left."""
+"""Sums over edges of a source and over the rows that programs left; symbols as in
+:mod:`propensity.nn.kernels.triton.source`.
+"""
 
 # mypy: ignore-errors
 # Read as text, never imported: Triton compiles it together with the kernels of a layout.
