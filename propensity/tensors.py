@@ -52,10 +52,9 @@ def read_tensors(path: str | os.PathLike[str], what: str = "safetensors file") -
 
 def write_tensors(path: str | os.PathLike[str], tensors: dict[str, torch.Tensor]) -> None:
     """Write tensors by name; the file is replaced at once."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
+    # Copies, since tensors that share memory are refused.
+    content = save({name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()})
     with replacing(path) as temporary:
-        # Copies, since tensors that share memory are refused.
-        save_file(
-            {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}, temporary
-        )
+        temporary.write_bytes(content)  # save_file has a temporary file of its own, which a kill leaves

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from propensity.defaults import own_defaults
 from propensity.documents import read_json
@@ -54,7 +54,7 @@ def save_model(folder: str | os.PathLike[str], estimator: Estimator) -> Path:
     with replacing(folder / "model.json") as card:
         card.write_text(text, "utf-8", "backslashreplace")  # as JSON has them, whatever names of files hold
         with replacing(folder / "model.safetensors") as weights:
-            save_file(arrays, weights)
+            weights.write_bytes(save(arrays))  # save_file has a temporary file of its own
     return folder
 
 
