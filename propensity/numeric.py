@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def positive(value: Any, what: str, form: str) -> float:
         For anything else.
     """
     number = value.item() if isinstance(value, (np.ndarray, np.generic)) and value.size == 1 else value
-    if isinstance(number, bool) or not isinstance(number, numbers.Real) or not 0 < number < np.inf:
+    if isinstance(number, bool) or not isinstance(number, numbers.Real) or not 0 < float(number) < np.inf:
         raise InputError(f"{what} is {value!r}: give {form}, a positive number.")
     return float(number)
 
@@ -94,7 +94,7 @@ def refuse_few_digits(given: Any, positions: np.ndarray, volume: float | None, d
     if volume is None:
         volume = float(np.prod(np.sort(np.ptp(positions, axis=0))[-dimension:]))
     distance = (volume / len(positions)) ** (1 / dimension)
-    last = cast("float", float(step) * float(np.abs(positions).max()))
+    last = float(step) * float(np.abs(positions).max())
     if last > DIGITS * distance > 0:
         raise InputError(
             f"positions reach {np.abs(positions).max():.3g}, where the last digit of a {kind or 'number'} is"

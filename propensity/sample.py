@@ -91,7 +91,7 @@ class Sample:
         self._check("fs", (t,), -1.0, 1.0, gaps=True)
         for name in ("n_runs", "temperature", "tau_alpha"):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, Real) and 0 < value < np.inf):
+            if value is not None and not (isinstance(value, Real) and 0 < float(value) < np.inf):
                 raise DataError(f"{self.name}: {name} is {value!r}: give a positive number, or None.")
         if len(self.species) <= self.structure.types.max():
             raise DataError(
