@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import Inputs, OnePositions, check_outputs, check_types, input_structure
 from propensity.estimators.label_scale import LabelScale
+from propensity.estimators.networks import NetworkEstimator
 from propensity.estimators.options import Options, read_options
 from propensity.estimators.training_set import chosen_species, training_card
 from propensity.graph import Graph
@@ -50,7 +50,7 @@ class BapstOptions(Options):
     device: str | None = Field(None, description="None: CUDA where there is one.")
 
 
-class BapstEstimator(Estimator):
+class BapstEstimator(NetworkEstimator[BapstGNN]):
     """Graph network of Bapst et al. (2020) with its card.
 
     ``card.config["predicts_untrained"]`` says whether species outside the loss keep the network's
@@ -59,9 +59,6 @@ class BapstEstimator(Estimator):
 
     kind = "bapst"
     options = BapstOptions
-
-    def __init__(self, network: BapstGNN, card: Card) -> None:
-        self.network, self.card = network.eval(), card
 
     @classmethod
     def fit(
@@ -113,10 +110,6 @@ class BapstEstimator(Estimator):
         """See :meth:`propensity.estimators.base.Estimator.reach`."""
         return Inputs(self.card).reach(structure, self.network.n_recurrences)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """State dict of the network as numpy arrays."""
-        return {name: tensor.detach().cpu().numpy() for name, tensor in self.network.state_dict().items()}
-
     @classmethod
     def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> Self:
         """Rebuild the network from its card and state dict."""
@@ -125,11 +118,6 @@ class BapstEstimator(Estimator):
         network = BapstGNN(len(card.times), **config)
         network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         return cls(network, card)
-
-    def to(self, device: Any = None, dtype: Any = None, kernel: str | None = None) -> Self:
-        """Move the network; it has one implementation only."""
-        self.network.to(device=device, dtype=dtype)
-        return self
 
 
 def published_estimator(variables: Mapping[str, np.ndarray]) -> BapstEstimator:

@@ -11,7 +11,6 @@ import torch
 from pydantic import Field
 
 from propensity.errors import DataError
-from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.features import TracedFeatures, layer_index
 from propensity.estimators.inputs import (
@@ -22,6 +21,7 @@ from propensity.estimators.inputs import (
     small_batches,
 )
 from propensity.estimators.label_scale import LabelScale
+from propensity.estimators.networks import NetworkEstimator
 from propensity.estimators.options import Options, read_options
 from propensity.estimators.training_set import training_card
 from propensity.nn.gated import GatedGraph, GatedNetwork, gated_graph, join_gated_graphs, moved_graph
@@ -64,14 +64,11 @@ class GatedOptions(Options):
     device: str | None = Field(None, description="cpu or cuda; default: CUDA where there is one.")
 
 
-class GatedEstimator(Estimator):
+class GatedEstimator(NetworkEstimator[GatedNetwork]):
     """Network, card and the constants that turn its outputs into propensities."""
 
     kind = "gated"
     options = GatedOptions
-
-    def __init__(self, network: GatedNetwork, card: Card) -> None:
-        self.network, self.card = network.eval(), card
 
     @classmethod
     def fit(
@@ -192,11 +189,6 @@ class GatedEstimator(Estimator):
             {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
         )
         return cls(network, card)
-
-    def to(self, device: Any = None, dtype: Any = None, kernel: str | None = None) -> Self:
-        """Move the network; it has one implementation only."""
-        self.network.to(device=device, dtype=dtype)
-        return self
 
 
 @dataclass(frozen=True)

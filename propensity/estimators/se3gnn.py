@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from propensity.errors import DataError
-from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.features import TracedFeatures, layer_index
 from propensity.estimators.inputs import Inputs, check_outputs, check_types, small_batches
 from propensity.estimators.label_scale import LabelScale
+from propensity.estimators.networks import NetworkEstimator
 from propensity.estimators.training_config import TrainingConfig
 from propensity.graph import Graph
 from propensity.nn import walk
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from propensity.sample import Sample
 
 
-class SE3Estimator(Estimator):
+class SE3Estimator(NetworkEstimator[SE3GNN]):
     """Network, card and the constants that turn its outputs into propensities.
 
     Species that were not in the loss have NaN predictions rather than meaningless ones.
@@ -39,9 +39,6 @@ class SE3Estimator(Estimator):
     resumable = True
     #: Devices that share the domains of every structure; none: the network's own, for very large ones.
     devices: Sequence[str] = ()
-
-    def __init__(self, network: SE3GNN, card: Card) -> None:
-        self.network, self.card = network.eval(), card
 
     @classmethod
     def fit(
@@ -127,10 +124,6 @@ class SE3Estimator(Estimator):
             graph = inputs.moved(structure, steps)
         return features_of(self.network, graph, layer)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """State dict of the network as numpy arrays."""
-        return {name: tensor.detach().cpu().numpy() for name, tensor in self.network.state_dict().items()}
-
     @classmethod
     def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> Self:
         """Rebuild the network from its card and state dict."""
@@ -153,7 +146,7 @@ class SE3Estimator(Estimator):
         InputError
             For a kernel that is unknown or cannot run there.
         """
-        self.network.to(device=device, dtype=dtype)
+        super().to(device, dtype)
         if kernel is not None:
             self.network.chosen_kernel(kernel)
             self.network.kernel = kernel
