@@ -70,8 +70,8 @@ def network_card(train: Sequence[Sample], config: TrainingConfig) -> Card:
             length_scale=train[0].length_scale,
         )
     if diameters:
-        structures, scale = [sample.structure for sample in train], LabelScale.of(card)
-        labels = [scale.standardised(s.propensities, s.structure.types) for s in train]
+        structures, of_labels = [sample.structure for sample in train], LabelScale.of(card)
+        labels = [of_labels.standardised(s.propensities, s.structure.types) for s in train]
         learn_size_trend(structures, labels, card.scalar_recipe, len(card.species))
     return card
 
