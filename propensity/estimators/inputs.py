@@ -20,6 +20,8 @@ from propensity.structure import Structure
 
 #: Particles of all structures of one batch: enough for a GPU to be busy, and 200 MB of edges at most.
 TOGETHER = 32_768
+#: Rows of one block.
+ROWS = 1_000_000
 
 OnePositions = Literal["thermal", "inherent"]
 #: "both": the inherent positions, with the offset from there to the thermal ones.
@@ -168,6 +170,12 @@ def small_batches(structures: Sequence[Structure]) -> Iterator[list[Structure]]:
         batch.append(structure)
     if batch:
         yield batch
+
+
+def blocks_of_rows(n: int) -> Iterator[slice]:
+    """Ranges of ``n`` rows in order, so that what is made on the way takes the memory of one."""
+    for first in range(0, n, ROWS):
+        yield slice(first, min(first + ROWS, n))
 
 
 def largest_offset(structure: Structure) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 
 from propensity.errors import InputError, PropensityError
 from propensity.estimators.card import Card
+from propensity.estimators.inputs import blocks_of_rows
 from propensity.estimators.neighbourhood import fitting_length_scale
 from propensity.estimators.ranges import LARGEST, Distance, distance
 from propensity.neighbours import neighbour_list
@@ -191,22 +192,24 @@ def of_predictions(card: Card, structure: Structure, members: np.ndarray) -> dic
     mean, std = (np.array(x) for x in (card.target_mean, card.target_std))
     if mean.size == 0:
         return {}
-    mean, std = mean[structure.types], std[structure.types]
-    away = np.abs(members - mean) / std
-    found = {}
+    away, spreads, found = 0.0, np.zeros(2), {}
     with np.errstate(invalid="ignore"):
-        if np.nanmax(away, initial=0.0) > FAR:
-            found["predictions"] = (
-                f"a prediction is {np.nanmax(away):.3g} standard deviations of the labels from their mean:"
-                " it lies outside of what the model knows."
-            )
-        if len(members) > 1:
-            spread = np.nanmean(members.std(axis=0, ddof=1) / std)
-            if spread > DISAGREE:
-                found["committee"] = (
-                    f"the models of the committee differ by {spread:.2g} standard deviations of the labels:"
-                    " the structure is outside of what they know."
-                )
+        for rows in blocks_of_rows(len(structure)):
+            types, some = structure.types[rows], members[:, rows]
+            away = max(away, float(np.nanmax(np.abs(some - mean[types]) / std[types], initial=0.0)))
+            if len(members) > 1:
+                spread = some.std(axis=0, ddof=1) / std[types]
+                spreads += np.nansum(spread), np.isfinite(spread).sum()
+    if away > FAR:
+        found["predictions"] = (
+            f"a prediction is {away:.3g} standard deviations of the labels from their mean: it lies outside"
+            " of what the model knows."
+        )
+    if spreads[1] and spreads[0] / spreads[1] > DISAGREE:
+        found["committee"] = (
+            f"the models of the committee differ by {spreads[0] / spreads[1]:.2g} standard deviations of the"
+            " labels: the structure is outside of what they know."
+        )
     return found
 
 
@@ -232,10 +235,13 @@ def check_finite(card: Card, structure: Structure, propensities: np.ndarray) -> 
         With the fraction of them.
     """
     untrained = np.isin(card.species, card.trained_species, invert=True) & bool(card.trained_species)
-    ours = np.isfinite(propensities[..., ~untrained[structure.types], :])
-    if not ours.all():
+    bad = total = 0
+    for rows in blocks_of_rows(len(structure)):
+        ours = np.isfinite(propensities[..., rows, :][..., ~untrained[structure.types[rows]], :])
+        bad, total = bad + ours.size - int(ours.sum()), total + ours.size
+    if bad:
         raise PropensityError(
-            f"{np.mean(~ours):.0%} of the predictions are NaN or infinite: the weights of the model are"
+            f"{bad / total:.0%} of the predictions are NaN or infinite: the weights of the model are"
             " damaged, or the structure is far outside of what it knows."
         )
     return untrained

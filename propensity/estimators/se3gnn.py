@@ -11,7 +11,7 @@ import torch
 from propensity.errors import DataError
 from propensity.estimators.card import Card
 from propensity.estimators.features import TracedFeatures, layer_index
-from propensity.estimators.inputs import Inputs, check_outputs, check_types, small_batches
+from propensity.estimators.inputs import Inputs, blocks_of_rows, check_outputs, check_types, small_batches
 from propensity.estimators.label_scale import LabelScale
 from propensity.estimators.networks import NetworkEstimator
 from propensity.estimators.training_config import TrainingConfig
@@ -94,8 +94,11 @@ class SE3Estimator(NetworkEstimator[SE3GNN]):
         return Inputs(self.card).reach(structure, max(config["n_layers"], config["thermal_layers"]))
 
     def _propensities(self, structure: Structure, standardised: np.ndarray) -> np.ndarray:
-        answers = standardised + Inputs(self.card).trend(structure)
-        return LabelScale.of(self.card).propensities(answers, structure.types)
+        scale = LabelScale.of(self.card)
+        standardised += Inputs(self.card).trend(structure)
+        for rows in blocks_of_rows(len(structure)):
+            standardised[rows] = scale.propensities(standardised[rows], structure.types[rows])
+        return standardised
 
     def by_domains(self, n_particles: int) -> bool:
         """Whether :func:`propensity.nn.walk.walked` predicts so many particles."""

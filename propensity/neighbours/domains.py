@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import product
 
@@ -14,6 +15,8 @@ from propensity.structure import Structure
 
 #: Particles of a domain: edges and kernels then take some 300 MB, and the halo as many particles again.
 PER_DOMAIN = 32_768
+#: How many times as thin as a cube a domain is; the halo grows by an eighth.
+THIN = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,23 +67,23 @@ class Domains:
     def __init__(self, structure: Structure, cutoff: float, per_domain: int = PER_DOMAIN) -> None:
         self.cutoff, self.dimension, self.pbc = float(cutoff), structure.dimension, structure.pbc
         self.cell, positions = enclosing_cell(structure, cutoff)
-        inverse = np.linalg.inv(self.cell)
-        heights = 1 / np.linalg.norm(inverse, axis=0)
+        self._inverse = np.linalg.inv(self.cell)
+        heights = 1 / np.linalg.norm(self._inverse, axis=0)
+        wide = cutoff * (1 + 1e-9)  # more than rounding can misplace a particle
         #: Reach of the cutoff in each direction, in cells.
-        self.margin = cutoff / heights
-        side = (float(np.prod(heights)) * per_domain / len(structure)) ** (1 / 3)
-        wanted = np.minimum(np.ceil(heights / side), np.maximum(np.floor(heights / cutoff), 1))
+        self.margin = wide / heights
+        sides = _sides(float(np.prod(heights)) * per_domain / len(structure), cutoff)
+        wanted = np.minimum(np.ceil(heights / sides), np.maximum(np.floor(heights / wide), 1))
         #: Number of domains in each direction.
         self.shape = np.maximum(wanted, 1).astype(int)
-        fractional = positions @ inverse
-        grid = np.clip((fractional * self.shape).astype(np.int64), 0, self.shape - 1)
+        grid = np.clip((positions @ self._inverse * self.shape).astype(np.int64), 0, self.shape - 1)
         number = np.ravel_multi_index(tuple(grid.T), tuple(self.shape))
         del grid
         #: Particle at each place.
         self.order = np.argsort(number, kind="stable")
         counts = np.bincount(number, minlength=int(np.prod(self.shape)))
         self._starts = np.concatenate([[0], np.cumsum(counts)])
-        self._positions, self._fractional = positions[self.order], fractional[self.order]
+        self._positions = positions[self.order]
 
     def __len__(self) -> int:
         return int(np.prod(self.shape))
@@ -103,11 +106,11 @@ class Domains:
             if not any(step) or (image[~self.pbc] != 0).any():
                 continue
             other = np.ravel_multi_index(tuple(there), tuple(self.shape))
-            some = np.arange(self._starts[other], self._starts[other + 1])
-            moved = self._fractional[some] + image
+            some = slice(int(self._starts[other]), int(self._starts[other + 1]))
+            moved = self._positions[some] @ self._inverse + image
             near = ((moved >= low) & (moved < high)).all(axis=1)
-            places.append(some[near])
-            positions.append(self._positions[some[near]] + image @ self.cell)
+            places.append(np.flatnonzero(near) + some.start)
+            positions.append(self._positions[some][near] + image @ self.cell)
         n_own = own.stop - own.start
         if n_own == 0:
             empty = torch.empty(0, 3, device=device, dtype=dtype)
@@ -121,3 +124,11 @@ class Domains:
         inner = int(torch.searchsorted(index[1].contiguous(), n_own))
         halo = np.concatenate([places[0][:0], *places[1:]])
         return Domain(own, halo, index[:, :inner], vectors[:inner])
+
+
+def _sides(volume: float, cutoff: float) -> np.ndarray:
+    """Lengths of a domain: slabs are thin, since a layer keeps the new features of three of them aside."""
+    side = volume ** (1 / 3)
+    thin = max(side / THIN, min(side, 3 * cutoff))
+    wide = math.sqrt(volume / thin)
+    return np.array([thin, wide, wide])

@@ -97,12 +97,12 @@ def _sorted(structure: Structure, cutoff: float) -> Bins:
     heights = 1 / np.linalg.norm(inverse, axis=0)
     # Bins may be much wider where particles are few.
     wide = cutoff * (1 + 1e-9)  # more than rounding can misplace a particle
-    number = np.clip(heights // wide, 1, 2 * n ** (1 / 3) + 1).astype(np.int64)
+    number = np.clip(heights // wide, 1, n ** (1 / 3) + 1).astype(np.int64)
     reach = np.ceil(wide * number / heights).astype(np.int64)
     place = np.clip((positions @ inverse * number).astype(np.int64), 0, number - 1)
     bin_of = (place[:, 0] * number[1] + place[:, 1]) * number[2] + place[:, 2]
     order = np.argsort(bin_of, kind="stable")
-    starts = np.searchsorted(bin_of[order], np.arange(int(number.prod()) + 1))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(bin_of, minlength=int(number.prod())))])
     return Bins(positions[order], order, starts, number, reach, cell, float(cutoff) ** 2)
 
 
