@@ -71,12 +71,12 @@ def listen(address: str, device: str | None = None) -> None:
         if family != socket.AF_UNIX:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _bind(listener, where, address)
-        listener.listen()
-        name = listener.getsockname()
-        shown = f"unix:{name}" if family == socket.AF_UNIX else f"{name[0]}:{name[1]}"
-        print(f"listening at {shown}", flush=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a unix path is removed
         try:
+            listener.listen()
+            name = listener.getsockname()
+            shown = f"unix:{name}" if family == socket.AF_UNIX else f"{name[0]}:{name[1]}"
+            print(f"listening at {shown}", flush=True)
             while True:
                 try:
                     connection, _ = listener.accept()
