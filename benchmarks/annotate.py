@@ -54,9 +54,11 @@ def write_trajectory(path, n_frames, n_particles):
     """A LAMMPS dump of jittered liquids."""
     with path.open("w") as stream:
         blocks = []
+        whole = liquid()
+        small = whole if n_particles >= len(whole) else shrunk(whole, n_particles)
         for k in range(min(n_frames, 8)):
-            frame = liquid(seed=k)
-            frame = frame if n_particles >= len(frame) else shrunk(frame, n_particles)
+            moved = small.positions + np.random.default_rng(k).normal(0, 0.02, small.positions.shape)
+            frame = small.with_positions(moved)
             edge = frame.cell[0, 0]
             rows = "\n".join(
                 f"{i + 1} {t + 1} {x:.6f} {y:.6f} {z:.6f}"
@@ -132,7 +134,8 @@ def main():
         if options.what == "stages":
             print_stages(path, predictor)
             return
-        annotate(path, Path(folder) / "warm.h5", predictor, stop=4)
+        for suffix in options.formats:
+            annotate(path, Path(folder) / f"warm.{suffix}", predictor, stop=4)
         rate = network_rate(path, predictor, cores)
         print(f"{options.particles} particles, {options.frames} frames, {cores} cores, {options.device}")
         print(f"network alone, one frame after another: {rate:.1f} frames/s")

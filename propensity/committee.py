@@ -8,6 +8,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +29,7 @@ from propensity.estimators.likeness import (
     of_predictions,
 )
 from propensity.estimators.ranges import Distance, distances
+from propensity.neighbours.sharing import sharing
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
@@ -113,6 +115,13 @@ class Committee(Differentiation):
                 check_overlaps(self.card, reduced)
             reduced = prepared(reduced, self.card, self.potential, self.length_scale)
         return reduced
+
+    def _one_list(self, structure: Structure) -> AbstractContextManager[None]:
+        """Where networks list the structure itself on the CPU, that is done once for them and the checks."""
+        cutoff = self.estimators[0].listed_to
+        if cutoff is None or self.device.type != "cpu" or self.by_domains(len(structure)):
+            return nullcontext()
+        return sharing(structure, cutoff, self.dtype)
 
     def _measured_many(self, structures: Sequence[Structure]) -> list[Distance | None]:
         """Distances of many structures from the training set."""

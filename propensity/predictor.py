@@ -259,8 +259,9 @@ class Predictor(Committee):
         return self._members(structure, self._seen(structure))
 
     def _members(self, structure: Structure, reduced: Structure) -> np.ndarray:
-        reasons, found = self._check_like_training(reduced)
-        members = self._evaluated(len(structure), lambda estimator: [estimator.unchecked(reduced)])[0]
+        with self._one_list(reduced):
+            reasons, found = self._check_like_training(reduced)
+            members = self._evaluated(len(structure), lambda estimator: [estimator.unchecked(reduced)])[0]
         odd, members = self._finished(structure, members)
         low, temperature = members.mean(axis=0), self._inferred(reduced)
         with self._warning:

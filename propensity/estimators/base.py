@@ -163,6 +163,11 @@ class Estimator(ABC):
         """
         return False
 
+    @property
+    def listed_to(self) -> float | None:
+        """Cutoff of the list that :meth:`predict` makes of the structure itself, in σ_AA; None: of none."""
+        return None
+
     def traced(self, structure: Structure, steps: torch.Tensor) -> torch.Tensor:
         """Propensities in σ_AA, shape (N, n_times), as autograd follows them when thermal positions take
         ``steps``, shape (N, 3).

@@ -100,6 +100,11 @@ class SE3Estimator(NetworkEstimator[SE3GNN]):
             standardised[rows] = scale.propensities(standardised[rows], structure.types[rows])
         return standardised
 
+    @property
+    def listed_to(self) -> float:
+        """See :attr:`propensity.estimators.base.Estimator.listed_to`."""
+        return self.network.cutoff
+
     def by_domains(self, n_particles: int) -> bool:
         """Whether :func:`propensity.nn.walk.walked` predicts so many particles."""
         return bool(self.devices) or n_particles > walk.LARGEST

@@ -12,6 +12,7 @@ import torch
 from propensity.errors import InputError
 from propensity.neighbours.cell import enclosing_cell
 from propensity.neighbours.coincidence import COINCIDENT, refuse_coincident
+from propensity.neighbours.sharing import USUAL, shared_list
 from propensity.registry import Registry
 from propensity.structure import Structure
 
@@ -92,6 +93,11 @@ def neighbour_list(
         raise InputError(f"cutoff is {cutoff}: give a positive number.")
     check_edges(structure, cutoff)
     device = torch.device(device)
+    shared = shared_list(structure)
+    if shared and (backend, device.type, cutoff, dtype) != ("auto", "cpu", shared.cutoff, shared.dtype):
+        shared = None
+    if shared and shared.edges:
+        return shared.edges
     chosen = BACKENDS.choose(
         backend,
         lambda other: other.is_available(device),
@@ -101,6 +107,8 @@ def neighbour_list(
     edge_index, edge_vec = chosen.build(structure, cutoff, device, dtype)
     if not chosen.CHECKS_COINCIDENCE:
         refuse_coincident(edge_index, edge_vec)
+    if shared:
+        shared.edges = edge_index, edge_vec
     return edge_index, edge_vec
 
 
@@ -133,7 +141,11 @@ def nearest_neighbours(
         from propensity.neighbours import numba_cells
 
         check_edges(structure, cutoff)
-        squared, count = numba_cells.nearest(structure, cutoff)
+        shared = shared_list(structure)
+        if shared and cutoff <= shared.cutoff and expected(structure, shared.cutoff) < USUAL:
+            squared, count = shared.measured(cutoff)
+        else:
+            squared, count = numba_cells.nearest(structure, cutoff)
         if squared.min() >= COINCIDENT**2:
             return np.sqrt(squared), count
     return nearest_of_edges(*neighbour_list(structure, cutoff, device=device), len(structure))
@@ -158,13 +170,17 @@ def check_edges(structure: Structure, cutoff: float) -> None:
     InputError
         With the number of neighbours that it would find.
     """
-    cell, _ = enclosing_cell(structure, cutoff)
-    # In an open direction the box grows with the cutoff, but no particle has more neighbours than there are.
-    each = len(structure) / abs(np.linalg.det(cell)) * 4 / 3 * np.pi * float(cutoff) ** 3
-    if not structure.pbc.any():
-        each = min(each, len(structure))
+    each = expected(structure, cutoff)
     if not each < MAX_NEIGHBOURS and not each * len(structure) < MAX_EDGES:
         raise InputError(
             f"within the cutoff {cutoff:g} lie some {each:.0e} neighbours of each of {len(structure)}"
             " particles: lower it, or check the units of positions and cell."
         )
+
+
+def expected(structure: Structure, cutoff: float) -> float:
+    """Neighbours of a particle within a cutoff, about."""
+    cell, _ = enclosing_cell(structure, cutoff)
+    # In an open direction the box grows with the cutoff, but no particle has more neighbours than there are.
+    each = float(len(structure) / abs(np.linalg.det(cell)) * 4 / 3 * np.pi * float(cutoff) ** 3)
+    return each if structure.pbc.any() else min(each, len(structure))

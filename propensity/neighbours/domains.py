@@ -94,6 +94,10 @@ class Domains:
         each = len(self) // int(self.shape[0])
         return [range(first, first + each) for first in range(0, len(self), each)]
 
+    def rows(self, numbers: range) -> slice:
+        """Range of the particles of successive domains, in the order of :attr:`order`."""
+        return slice(int(self._starts[numbers.start]), int(self._starts[numbers.stop]))
+
     def domain(self, number: int, device: torch.device | str, dtype: torch.dtype) -> Domain:
         """One domain with its halo and edges."""
         own = slice(int(self._starts[number]), int(self._starts[number + 1]))

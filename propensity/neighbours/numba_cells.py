@@ -24,7 +24,7 @@ own      where among them those of the bin itself begin
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,11 +35,9 @@ from propensity.neighbours.coincidence import COINCIDENT, refuse_coincident
 from propensity.structure import Structure
 from propensity.threads import blocks_of, share
 
-#: Squared distance of two particles that are the same up to rounding.
-COINCIDENT2 = COINCIDENT**2
 #: Squared distance beyond every cutoff: that of a particle from itself.
 FAR2 = 1e300
-#: The first pass sees coincident particles as it counts, which saves a pass over the edges.
+#: The nearest of each particle is found on the way, which saves a pass over the edges.
 CHECKS_COINCIDENCE = True
 
 
@@ -55,6 +53,15 @@ class Bins(NamedTuple):
     cutoff2: float  # squared cutoff
 
 
+class Found(NamedTuple):
+    """What the second pass writes."""
+
+    edges: np.ndarray  # (2, E), source and destination
+    vectors: np.ndarray  # (E, 3)
+    nearest: np.ndarray  # (N,), squared distance of the nearest, inf where there is none within a radius
+    within: np.ndarray  # (N,), neighbours within this radius, at most the cutoff
+
+
 def is_available(device: torch.device) -> bool:
     """Numba is a hard dependency: always available (edges are copied to the device)."""
     return True
@@ -64,18 +71,26 @@ def build(
     structure: Structure, cutoff: float, device: torch.device, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`propensity.neighbours.neighbour_list`."""
+    edge_index, edge_vec, _, _ = build_and_measure(structure, cutoff, cutoff, dtype)
+    return edge_index.to(device), edge_vec.to(device)
+
+
+def build_and_measure(
+    structure: Structure, cutoff: float, radius: float, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
+    """Edges as of :func:`build`, and what :func:`nearest` finds within ``radius``, at most the cutoff."""
     n, bins = len(structure), _sorted(structure, cutoff)
     blocks = blocks_of(len(bins.starts) - 1)
-    degree, coincident = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
-    share(_count, blocks, bins, degree, coincident)
+    degree, within, squared = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), np.full(n, np.inf)
+    share(_count, blocks, bins, degree)
     ends = np.cumsum(degree)
     edge_index = torch.empty(2, int(ends[-1]), dtype=torch.int64, device="cpu")
     edge_vec = torch.empty(int(ends[-1]), 3, dtype=dtype, device="cpu")
-    arrays: tuple[Any, Any] = (edge_index.numpy(), edge_vec.numpy())
-    share(_fill, blocks, bins, ends - degree, *arrays)
-    if coincident.any():
+    found = Found(edge_index.numpy(), edge_vec.numpy(), squared, within)  # type: ignore[arg-type]
+    share(_fill, blocks, bins, float(radius) ** 2, ends - degree, found)
+    if squared.min() < COINCIDENT**2:
         refuse_coincident(edge_index, edge_vec)
-    return edge_index.to(device), edge_vec.to(device)
+    return edge_index, edge_vec, squared, within
 
 
 def nearest(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
@@ -107,97 +122,97 @@ def _sorted(structure: Structure, cutoff: float) -> Bins:
 
 
 @njit(nogil=True)
-def _count(first, last, blocks, bins, degree, coincident):
-    """Of the particles in some blocks of bins: number of neighbours, and of those at no distance.
+def _count(first, last, blocks, bins, degree):
+    """Of the particles in some blocks of bins the number of neighbours.
 
     Reads   bins.
-    Writes  degree and coincident (N,).
+    Writes  degree (N,).
     One call is a range of blocks of bins.
     """
     positions, order, starts, cutoff2 = bins.positions, bins.order, bins.starts, bins.cutoff2
     n_bins = len(starts) - 1
     for home in range(n_bins * first // blocks, n_bins * last // blocks):
-        x, y, z, u, v, w, _, _ = _around(home, bins)
+        around, _, _ = _around(home, bins)
+        x, y, z, u, v, w = around[0], around[1], around[2], around[3], around[4], around[5]
         for slot in range(starts[home], starts[home + 1]):
             a, b, c = positions[slot, 0], positions[slot, 1], positions[slot, 2]
-            near, same = 0, 0
+            near = 0
             for k in range(len(x)):
                 dx, dy, dz = x[k] - a + u[k], y[k] - b + v[k], z[k] - c + w[k]
-                squared = dx * dx + dy * dy + dz * dz
-                near += squared < cutoff2
-                same += squared < COINCIDENT2
-            # It is among those around it itself.
-            degree[order[slot]], coincident[order[slot]] = near - 1, same - 1
+                near += dx * dx + dy * dy + dz * dz < cutoff2
+            degree[order[slot]] = near - 1  # it is among those around it itself
 
 
-@njit(nogil=True, fastmath={"nnan", "nsz", "reassoc"})  # so that the minimum is taken of several at once
+@njit(nogil=True)
 def _nearest(first, last, blocks, bins, degree, least):
     """Of the particles in some blocks of bins: number of neighbours and squared distance of the nearest.
 
     Reads   bins.
-    Writes  degree and least (N,); inf where there is none within the cutoff.
+    Writes  degree and least (N,), which is inf before and stays so where there is none within the cutoff.
     One call is a range of blocks of bins.
     """
-    positions, order, starts, cutoff2 = bins.positions, bins.order, bins.starts, bins.cutoff2
-    n_bins = len(starts) - 1
+    n_bins = len(bins.starts) - 1
     for home in range(n_bins * first // blocks, n_bins * last // blocks):
-        x, y, z, u, v, w, _, own = _around(home, bins)
-        squared = np.empty(len(x))
-        for slot in range(starts[home], starts[home + 1]):
-            _distances(positions[slot], x, y, z, u, v, w, squared)
-            squared[own + slot - starts[home]] = FAR2
-            near, low = 0, FAR2
-            for k in range(len(x)):
-                near += squared[k] < cutoff2
-                low = min(low, squared[k])
-            degree[order[slot]], least[order[slot]] = near, low if low < cutoff2 else np.inf
+        around, who, own = _around(home, bins)
+        squared, chosen = np.empty(len(who)), np.empty(len(who) + 1, dtype=np.int64)
+        for slot in range(bins.starts[home], bins.starts[home + 1]):
+            itself, node = own + slot - bins.starts[home], bins.order[slot]
+            near = _within(bins.positions[slot], itself, around, bins.cutoff2, squared, chosen)
+            for k in chosen[:near]:
+                least[node] = min(least[node], squared[k])
+            degree[node] = near
 
 
 @njit(nogil=True)
-def _fill(first, last, blocks, bins, begin, edges, vectors):
+def _fill(first, last, blocks, bins, radius2, begin, found):
     """Write the edges of the same particles, those of particle i from ``begin[i]`` on.
 
-    Reads   bins, begin (N,).
-    Writes  edges (2, E), source and destination, and vectors (E, 3).
+    Reads   bins, squared radius, begin (N,).
+    Writes  all of found.
     One call is a range of blocks of bins.
     """
-    positions, order, starts, cutoff2 = bins.positions, bins.order, bins.starts, bins.cutoff2
+    edges, vectors, nearest, within = found
+    positions, starts = bins.positions, bins.starts
     n_bins = len(starts) - 1
     for home in range(n_bins * first // blocks, n_bins * last // blocks):
-        x, y, z, u, v, w, who, own = _around(home, bins)
+        around, who, own = _around(home, bins)
         squared, chosen = np.empty(len(who)), np.empty(len(who) + 1, dtype=np.int64)
         for slot in range(starts[home], starts[home + 1]):
             a, b, c = positions[slot, 0], positions[slot, 1], positions[slot, 2]
-            _distances(positions[slot], x, y, z, u, v, w, squared)
-            squared[own + slot - starts[home]] = FAR2
-            node, near = order[slot], 0
-            for k in range(len(who)):  # without a branch, which would be guessed wrong twice an edge
-                chosen[near] = k
-                near += squared[k] < cutoff2
-            at = begin[node]
+            itself, node = own + slot - starts[home], bins.order[slot]
+            near = _within(positions[slot], itself, around, bins.cutoff2, squared, chosen)
+            at, inner, low = begin[node], 0, radius2
             for k in chosen[:near]:
                 edges[0, at], edges[1, at] = who[k], node
-                vectors[at, 0], vectors[at, 1], vectors[at, 2] = (
-                    x[k] - a + u[k],
-                    y[k] - b + v[k],
-                    z[k] - c + w[k],
-                )
+                vectors[at, 0] = around[0, k] - a + around[3, k]
+                vectors[at, 1] = around[1, k] - b + around[4, k]
+                vectors[at, 2] = around[2, k] - c + around[5, k]
                 at += 1
+                inner += squared[k] < radius2
+                low = min(low, squared[k])
+            within[node], nearest[node] = inner, low if inner else np.inf
 
 
 @njit(nogil=True)
-def _distances(place, x, y, z, u, v, w, squared):
-    """Squared distances of those around from one place."""
+def _within(place, itself, around, cutoff2, squared, chosen):
+    """Number of those around within the cutoff of one of them, with whom ``chosen`` begins."""
     a, b, c = place[0], place[1], place[2]
-    for k in range(len(x)):
+    x, y, z, u, v, w = around[0], around[1], around[2], around[3], around[4], around[5]
+    for k in range(len(squared)):
         dx, dy, dz = x[k] - a + u[k], y[k] - b + v[k], z[k] - c + w[k]
         squared[k] = dx * dx + dy * dy + dz * dz
+    squared[itself] = FAR2
+    near = 0
+    for k in range(len(squared)):  # without a branch, which would be guessed wrong twice an edge
+        chosen[near] = k
+        near += squared[k] < cutoff2
+    return near
 
 
 @njit(nogil=True)
 def _around(home, bins):
-    """Positions (x, y, z), shifts of the image (u, v, w) and numbers of the particles in the bins around; and
-    where among them those of the bin itself begin.
+    """Positions and shifts of the image (6, n) and numbers of the particles in the bins around; and where
+    among them those of the bin itself begin.
     """
     positions, order, starts, number, reach, cell, _ = bins
     p, q, r = home // (number[1] * number[2]), home // number[2] % number[1], home % number[2]
@@ -207,8 +222,7 @@ def _around(home, bins):
             for k in range(r - reach[2], r + reach[2] + 1):
                 near = (i % number[0] * number[1] + j % number[1]) * number[2] + k % number[2]
                 n += starts[near + 1] - starts[near]
-    x, y, z, u, v, w = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)
-    who = np.empty(n, dtype=np.int64)
+    around, who = np.empty((6, n)), np.empty(n, dtype=np.int64)
     at, own = 0, 0
     for i in range(p - reach[0], p + reach[0] + 1):
         for j in range(q - reach[1], q + reach[1] + 1):
@@ -218,10 +232,9 @@ def _around(home, bins):
                 if i == p and j == q and k == r:
                     own = at
                 for slot in range(starts[near], starts[near + 1]):
-                    x[at], y[at], z[at] = positions[slot, 0], positions[slot, 1], positions[slot, 2]
-                    u[at] = a * cell[0, 0] + b * cell[1, 0] + c * cell[2, 0]
-                    v[at] = a * cell[0, 1] + b * cell[1, 1] + c * cell[2, 1]
-                    w[at] = a * cell[0, 2] + b * cell[1, 2] + c * cell[2, 2]
+                    for m in range(3):
+                        around[m, at] = positions[slot, m]
+                        around[3 + m, at] = a * cell[0, m] + b * cell[1, m] + c * cell[2, m]
                     who[at] = order[slot]
                     at += 1
-    return x, y, z, u, v, w, who, own
+    return around, who, own

@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -95,60 +96,73 @@ def _walk(
         own = {name: value[places].to(device) for name, value in fields.items()}
         return Graph(**own, edge_index=domain.edge_index, edge_vec=domain.edge_vec)
 
-    def layer(k: int, number: int, network: SE3GNN) -> tuple[Domain, torch.Tensor]:
-        """Features of a domain's own particles after layer k, or the outputs after the last."""
+    def layer(k: int, number: int, network: SE3GNN, after: torch.Tensor | None, start: int) -> None:
+        """Features of a domain's own particles after layer k into the rows of a slab that starts there, or
+        the outputs.
+        """
         weight = network.readout.weight
         with torch.no_grad():
             domain = domains.domain(number, weight.device, dtype)
             if not domain.n_own:
-                return domain, weight.new_empty(0, first.n_outputs if k == n_layers - 1 else first.irreps.dim)
+                return
             places = domain.places
             graph = seen(network, domain, places)
             before = network.first_features(graph) if k == 0 else hidden[places].to(weight.device)
             stack = Stack(network.convolutions[k : k + 1], network.norms[k : k + 1])
             kernel = network.chosen_kernel()
-            after = kernel.layers(stack, graph, network.layer_scalars(graph), before)[0][: domain.n_own]
-            if k == n_layers - 1:
-                after = network.read_out(after, seen(network, domain, domain.own))
-            return domain, after.cpu().clone()  # without the halo, which a view would keep
+            own = kernel.layers(stack, graph, network.layer_scalars(graph), before)[0][: domain.n_own]
+            if after is not None:
+                after[domain.own.start - start : domain.own.stop - start] = own
+                return
+            found = network.read_out(own, seen(network, domain, domain.own))
+            output[domains.order[domain.own]] += found.cpu().numpy()
 
     with ThreadPoolExecutor(len(networks)) as pool:
-        for k in range(n_layers):
-            _slab_by_slab(k, domains, networks, layer, pool, hidden, output, last=k == n_layers - 1)
+        for k in range(n_layers - 1):
+            _new_features(domains, hidden, partial(_by_devices, pool, networks, partial(layer, k)))
+        for slab in domains.slabs:
+            _by_devices(pool, networks, partial(layer, n_layers - 1), slab, None, 0)
 
 
-def _slab_by_slab(
-    k: int,
-    domains: Domains,
-    networks: Sequence[SE3GNN],
-    layer: Callable[[int, int, SE3GNN], tuple[Domain, torch.Tensor]],
-    pool: ThreadPoolExecutor,
-    hidden: torch.Tensor,
-    output: np.ndarray,
-    last: bool,
+def _new_features(
+    domains: Domains, hidden: torch.Tensor, layer: Callable[[range, torch.Tensor, int], None]
 ) -> None:
-    """One layer; new features wait until no slab reads the old ones any more."""
-    waiting: list[list[tuple[Domain, torch.Tensor]]] = []
-    slabs, n = domains.slabs, len(networks)
-    for number, slab in enumerate(slabs):
-        # Each device takes every n-th domain, one after the other.
-        shares = [(networks[m], slab[m::n]) for m in range(n)]
-        tasks = [pool.submit(_share, layer, k, *share) for share in shares]
-        waiting.append([pair for task in tasks for pair in task.result()])
-        if last:
-            for domain, values in waiting.pop():
-                output[domains.order[domain.own]] += values.numpy()
-        # The last slab reads the first one, across the boundary, and the next reads this one.
-        elif len(waiting) > 2 and number < len(slabs) - 1:
-            _settle(hidden, waiting.pop(1))
-    for done in waiting:
-        _settle(hidden, done)
+    """One layer, slab by slab; new features wait aside until no slab reads the old ones any more."""
+    slabs = [(numbers, domains.rows(numbers)) for numbers in domains.slabs]
+    largest = max(rows.stop - rows.start for _, rows in slabs)
+    # The last slab reads the first one, across the boundary, and each reads the one before it.  They are held
+    # all the while, since what is made and let go between them would leave gaps in memory.
+    aside = [hidden.new_empty(largest, hidden.shape[1]) for _ in slabs[:3]]
+
+    def settle(k: int) -> None:
+        rows = slabs[k][1]
+        hidden[rows] = aside[_buffer(k)][: rows.stop - rows.start]
+
+    for k, (numbers, rows) in enumerate(slabs):
+        layer(numbers, aside[_buffer(k)], rows.start)
+        if k > 1:
+            settle(k - 1)
+    settle(len(slabs) - 1)
+    if len(slabs) > 1:
+        settle(0)
 
 
-def _share(layer: Callable[..., Any], k: int, network: SE3GNN, numbers: range) -> list[Any]:
-    return [layer(k, number, network) for number in numbers]
+def _buffer(slab: int) -> int:
+    return 0 if slab == 0 else 2 - slab % 2
 
 
-def _settle(hidden: torch.Tensor, done: Sequence[tuple[Domain, torch.Tensor]]) -> None:
-    for domain, values in done:
-        hidden[domain.own] = values
+def _by_devices(
+    pool: ThreadPoolExecutor,
+    networks: Sequence[SE3GNN],
+    layer: Callable[[int, SE3GNN, torch.Tensor | None, int], None],
+    slab: range,
+    after: torch.Tensor | None,
+    start: int,
+) -> None:
+    """Each device takes every n-th domain, one after the other."""
+
+    def share(m: int) -> None:
+        for number in slab[m :: len(networks)]:
+            layer(number, networks[m], after, start)
+
+    list(pool.map(share, range(len(networks))))

@@ -17,7 +17,7 @@ from ase.geometry import complete_cell
 
 from propensity.errors import DataError
 from propensity.trajectory.frame import VECTORS, Frame, naming_frame
-from propensity.trajectory.table import format_rows
+from propensity.trajectory.table import format_rows, integers_only
 from propensity.trajectory.text import Cut, Lines, at_most, floats, go_on, particle_count
 
 #: Coordinates in order of preference: columns, and whether they are fractions of the cell.
@@ -165,11 +165,12 @@ def _table(names: list[str], rows: list[str]) -> dict[str, np.ndarray]:
     kinds = {
         name: "i8" if name in _INTEGERS else _kind(text) for name, text in zip(names, first, strict=True)
     }
+    text = "\n".join(rows)
     for name in _NAMES:
-        if name in kinds and (name != "type" or not _all_integers(rows, names.index("type"))):
+        if name in kinds and (name != "type" or not integers_only(text, names.index("type"))):
             kinds[name] = f"U{_LONGEST}"
     dtype = np.dtype([(f"f{k}", kinds[name]) for k, name in enumerate(names)])
-    data = np.loadtxt(io.StringIO("\n".join(rows)), dtype=dtype, comments=None, ndmin=1)
+    data = np.loadtxt(io.StringIO(text), dtype=dtype, comments=None, ndmin=1)
     if len(data) != len(rows):
         raise ValueError(f"{len(data)} of {len(rows)} lines hold data")
     table = {name: data[f"f{k}"] for k, name in enumerate(names)}
@@ -178,13 +179,6 @@ def _table(names: list[str], rows: list[str]) -> dict[str, np.ndarray]:
             if np.char.str_len(table[name]).max() >= _LONGEST:
                 raise ValueError(f"a {name} has {_LONGEST} characters or more")
     return table
-
-
-def _all_integers(rows: list[str], column: int) -> bool:
-    """Whether a column holds nothing else; rows without it are complained about elsewhere."""
-    fields = [row.split(None, column + 1) for row in rows]
-    different = {row[column] for row in fields if len(row) > column}
-    return all(field.lstrip("-").isdecimal() for field in different)
 
 
 def _kind(text: str) -> str:
@@ -210,19 +204,12 @@ def format_dump(
         if len(keep) < len(names):
             rows = [" ".join(fields[k] for k in keep) for fields in map(str.split, rows)]
         header = [*header[:-1], " ".join(["ITEM: ATOMS", *(names[k] for k in keep), *columns])]
-        own = [_text([row.rstrip() for row in rows])]
+        own, text = [], "\n".join(rows)
     else:
         kept = {k: array for k, array in _own_columns(frame, types).items() if not drop.fullmatch(k)}
         header = [*_header(frame), " ".join(["ITEM: ATOMS", *kept, *columns])]
-        own = list(kept.values())
-    return "\n".join(header) + "\n" + format_rows([*own, *columns.values()])
-
-
-def _text(rows: list[str]) -> np.ndarray:
-    try:
-        return np.array(rows, dtype="S")  # four times faster than by way of unicode
-    except UnicodeEncodeError:
-        return np.array(rows)
+        own, text = list(kept.values()), None
+    return "\n".join(header) + "\n" + format_rows([*own, *columns.values()], rows=text)
 
 
 def _own_columns(frame: Frame, types: np.ndarray) -> dict[str, np.ndarray]:

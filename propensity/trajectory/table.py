@@ -22,23 +22,29 @@ _WIDTH = 25
 _POWERS = np.array([10.0**k for k in range(-200, 201)])
 #: log₁₀ 2.
 LOG2 = math.log10(2.0)
+_TEN = np.uint64(10)
 _ZERO, _SPACE, _NEWLINE = ord("0"), ord(" "), ord("\n")
 
 
-def format_rows(columns: Sequence[np.ndarray], digits: int = 9) -> str:
+def format_rows(columns: Sequence[np.ndarray], digits: int = 9, rows: str | None = None) -> str:
     """One line a row, fields separated by a space.
 
     Parameters
     ----------
     columns
         Strings, integers, booleans (T and F) or floats, each of shape (N,) or (N, k).
+    rows
+        N lines without the last one's end, which the columns follow.
     digits
         Significant digits of floats, at most 15; trailing zeros are left out.  The last may differ by one
         from that of C where the number lies half-way between two.
     """
     n = len(columns[0])
     fields = [np.asarray(column).reshape(n, -1) for column in columns]
-    text, ends = np.zeros(0, dtype=np.uint8), np.zeros(n, dtype=np.int64)
+    if rows is None:
+        text, ends = np.zeros(0, dtype=np.uint8), np.zeros(n, dtype=np.int64)
+    else:
+        text, ends = _given(np.frombuffer(rows.encode(), dtype=np.uint8), n)
     for is_float, run in groupby(fields, lambda field: field.dtype.kind == "f"):
         if is_float:
             values = np.concatenate(list(run), axis=1).astype(np.float64, copy=False)
@@ -57,6 +63,38 @@ def _bytes(field: np.ndarray) -> np.ndarray:
         field = np.char.encode(field.astype(str), "utf-8")
     text = np.ascontiguousarray(field.astype("S"))
     return text.view(np.uint8).reshape(*text.shape, text.dtype.itemsize)
+
+
+def integers_only(rows: str, column: int) -> bool:
+    """Whether a column of a table as text holds nothing else; rows that end before it don't count."""
+    if not rows.isascii():
+        fields = [row.split(None, column + 1) for row in rows.split("\n")]
+        return all(row[column].lstrip("-").isdecimal() for row in fields if len(row) > column)
+    return bool(_integers(np.frombuffer(rows.encode(), dtype=np.uint8), column))
+
+
+@njit(nogil=True)
+def _integers(text, column):
+    """Whether a field of every line is digits after any number of signs."""
+    field, inside, sign, digits = -1, False, False, 1
+    for c in text:
+        if c == _SPACE or 9 <= c <= 13 or 28 <= c <= 31:
+            if inside and digits == 0:
+                return False
+            inside = False
+            if c == _NEWLINE:
+                field = -1
+            continue
+        if not inside:
+            inside, field = True, field + 1
+            sign, digits = True, 0 if field == column else 1
+        if field == column:
+            if sign and c == ord("-"):
+                continue
+            if not _ZERO <= c <= _ZERO + 9:
+                return False
+            sign, digits = False, digits + 1
+    return digits > 0
 
 
 # Text of N rows is one array of bytes, and where each row of it ends, shape (N,).
@@ -78,6 +116,25 @@ def _words(words):
                 text[at] = words[i, j, c]
                 at += 1
         ends[i] = at
+    return text[:at], ends
+
+
+@njit(nogil=True)
+def _given(rows, n):
+    """Text of lines, each after a space and without what is blank at its end."""
+    text, ends = np.empty(len(rows) + n, dtype=np.uint8), np.empty(n, dtype=np.int64)
+    at, begin = 0, 0
+    for i in range(n):
+        end = begin
+        while end < len(rows) and rows[end] != _NEWLINE:
+            end += 1
+        last = end
+        while last > begin and (rows[last - 1] == _SPACE or 9 <= rows[last - 1] <= 13):
+            last -= 1
+        text[at] = _SPACE
+        text[at + 1 : at + 1 + last - begin] = rows[begin:last]
+        at += 1 + last - begin
+        ends[i], begin = at, end + 1
     return text[:at], ends
 
 
@@ -160,13 +217,14 @@ def _numbers(values, digits):
                     at += 1
                 continue
             whole, exponent = _decimal(x, digits)
+            left = np.uint64(whole)  # whose division by a constant is a multiplication
+            for k in range(digits - 1, -1, -1):
+                shorter = left // _TEN
+                buffer[k] = _ZERO + (left - shorter * _TEN)
+                left = shorter
             n = digits
-            while whole % 10 == 0 and n > 1:
-                whole //= 10
+            while n > 1 and buffer[n - 1] == _ZERO:
                 n -= 1
-            for k in range(n - 1, -1, -1):
-                buffer[k] = _ZERO + whole % 10
-                whole //= 10
             scientific = exponent < -4 or exponent >= digits
             before = 1 if scientific else exponent + 1  # digits before the point
             if before <= 0:
@@ -175,11 +233,15 @@ def _numbers(values, digits):
                 for _ in range(-before):
                     cell[at] = _ZERO
                     at += 1
-            for k in range(max(n, before)):
-                if k == before and before > 0:
-                    cell[at] = ord(".")
-                    at += 1
-                cell[at] = buffer[k] if k < n else _ZERO
+            whole_digits = max(before, 0)
+            for k in range(whole_digits):  # behind the last that counts are zeros
+                cell[at] = buffer[k]
+                at += 1
+            if n > before > 0:
+                cell[at] = ord(".")
+                at += 1
+            for k in range(whole_digits, n):
+                cell[at] = buffer[k]
                 at += 1
             if scientific:
                 at = _write_exponent(cell, at, exponent)

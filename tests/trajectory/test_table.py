@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from propensity.trajectory.table import format_rows
+from propensity.trajectory.table import format_rows, integers_only
 
 
 @pytest.mark.parametrize("digits", [1, 6, 9, 10])
@@ -41,3 +41,29 @@ def test_a_table_of_every_kind():
         np.array([1.5, 2, 3], dtype=np.float32),
     ]
     assert format_rows(columns) == ("A 0 0.5 -1e-07 T x 1.5\nBβ 1 2 3 F 3 2\nC 2 nan 1e+12 T long word 3\n")
+
+
+def test_columns_follow_lines_as_they_are():
+    rows = "1 A\t0.50 \n  2 β  7\r\n3 C 1e3"
+    expected = "1 A\t0.50 1.5 T\n  2 β  7 2 F\n3 C 1e3 nan T\n"
+    assert format_rows([np.array([1.5, 2, np.nan]), np.array([True, False, True])], rows=rows) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "answer"),
+    [
+        ("1 2 x\n2 30 y", True),
+        ("1 -2\n2 --3 ", True),
+        ("1 2\n2 A 3", False),
+        ("1 1.0", False),
+        ("1 1e3", False),
+        ("1 -\n2 3", False),
+        ("1 +3", False),
+        ("1\n\n2 4", True),
+        (" 1\t\t2\r\n 3 4b", False),
+        ("é 2\n2 3", True),
+        ("1 é", False),
+    ],
+)
+def test_columns_of_integers(rows, answer):
+    assert integers_only(rows, 1) is answer

@@ -1,0 +1,69 @@
+"""One list for all that looks at a structure: the check of its neighbourhoods, and every model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from propensity.structure import Structure
+
+#: Neighbours of each particle up to which a list is made before its structure is known to be a liquid.
+USUAL = 200.0
+
+
+@dataclass
+class SharedList:
+    """A list that is made when it is first asked for.
+
+    Parameters
+    ----------
+    structure, cutoff, dtype
+        What it is of.
+    edges
+        ``edge_index`` and ``edge_vec``, once they are made.
+    """
+
+    structure: Structure
+    cutoff: float
+    dtype: torch.dtype
+    edges: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def measured(self, radius: float) -> tuple[np.ndarray, np.ndarray]:
+        """As :func:`propensity.neighbours.numba_cells.nearest` within a radius up to the cutoff; with the
+        edges.
+        """
+        from propensity.neighbours import numba_cells
+
+        *edges, squared, count = numba_cells.build_and_measure(
+            self.structure, self.cutoff, radius, self.dtype
+        )
+        self.edges = edges[0], edges[1]
+        return squared, count
+
+
+class _Here(threading.local):
+    shared: SharedList | None = None
+
+
+_HERE = _Here()
+
+
+@contextmanager
+def sharing(structure: Structure, cutoff: float, dtype: torch.dtype) -> Iterator[None]:
+    """Within the block, on this thread, the list of a structure on the CPU is made once."""
+    before, _HERE.shared = _HERE.shared, SharedList(structure, cutoff, dtype)
+    try:
+        yield
+    finally:
+        _HERE.shared = before
+
+
+def shared_list(structure: Structure) -> SharedList | None:
+    """That of this very structure, within such a block."""
+    shared = _HERE.shared
+    return shared if shared is not None and shared.structure is structure else None
