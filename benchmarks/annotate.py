@@ -4,6 +4,8 @@
     python -m benchmarks.annotate --device cuda --frames 10000
     OMP_NUM_THREADS=2 python -m benchmarks.annotate --particles 1600 --busy 2   # on a shared machine
     OMP_NUM_THREADS=1 python -m benchmarks.annotate stages   # where the time of a frame goes
+    python -m benchmarks.annotate --workers 1 2         # n frames on n cores against one on one, in turn
+    python -m benchmarks.annotate --workers 1 2 --cluster   # the same by processes of a Dask cluster
 
 One at a time and side by side are interleaved in one process, so that their ratio holds on a busy machine.
 ``busy`` is processor time (of the GPU: its network's time) over wall time and cores; ``network`` is the
@@ -19,6 +21,7 @@ import multiprocessing
 import tempfile
 import threading
 import time
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +32,7 @@ from benchmarks.common import liquid
 from propensity.estimators.inputs import Inputs
 from propensity.estimators.likeness import measured
 from propensity.neighbours import neighbour_list
+from propensity.neighbours.sharing import sharing
 from propensity.predictor import Predictor
 from propensity.structure import Structure
 from propensity.trajectory import annotate, open_trajectory
@@ -120,6 +124,8 @@ def main():
     parser.add_argument("--model", default="ka-default")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--busy", type=int, default=0, help="Other processes that compute meanwhile.")
+    parser.add_argument("--workers", type=int, nargs="+", help="Compare so many frames at once, a core each.")
+    parser.add_argument("--cluster", action="store_true", help="Workers are processes of a Dask cluster.")
     parser.add_argument("--formats", nargs="+", default=["dump", "extxyz", "h5"])
     options = parser.parse_args()
     cores = torch.get_num_threads()
@@ -133,6 +139,9 @@ def main():
         predictor = Predictor(options.model, device=options.device, species_map={1: "A", 2: "B"})
         if options.what == "stages":
             print_stages(path, predictor)
+            return
+        if options.workers:
+            print_scaling(path, Path(folder) / f"out.{options.formats[0]}", predictor, options)
             return
         for suffix in options.formats:
             annotate(path, Path(folder) / f"warm.{suffix}", predictor, stop=4)
@@ -160,6 +169,42 @@ def main():
     stop.set()
 
 
+def print_scaling(path, output, predictor, options):
+    """Frames a second of n workers with a core each, in turn; the ratio to the first number of them."""
+    found = {n: [] for n in options.workers}
+    with ExitStack() as stack:
+        clients = {n: stack.enter_context(cluster_of(n)) if options.cluster else None for n in found}
+        for k in range(1 + options.repeats):
+            for n, rows in found.items():
+                torch.set_num_threads(n)  # one for each frame in work
+                begin, cpu = time.perf_counter(), time.process_time()
+                chosen = {"workers": n} if clients[n] is None else {"scheduler": clients[n]}
+                annotate(path, output, predictor, **chosen)
+                if k:  # the first is for what is compiled and loaded
+                    rows.append((time.perf_counter() - begin, time.process_time() - cpu))
+    first = np.median(found[options.workers[0]], axis=0)[0]
+    for n, rows in found.items():
+        wall, cpu = np.median(rows, axis=0)
+        busy = "" if options.cluster else f" cores busy {cpu / wall / n:.2f} |"
+        print(
+            f"| {n} workers | {options.frames / wall:.2f} frames/s |{busy} {first / wall:.2f} times"
+            f" {options.workers[0]} |",
+            flush=True,
+        )
+
+
+@contextmanager
+def cluster_of(n):
+    """Client of a Dask cluster of n processes on this machine."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
 def print_stages(path, predictor, repeats=20):
     """Processor time of each stage of a frame on this thread, and its share."""
     frame = next(iter(open_trajectory(path)))
@@ -170,8 +215,7 @@ def print_stages(path, predictor, repeats=20):
     stages = {
         "reading": lambda: next(iter(open_trajectory(path))),
         "species": lambda: frame.structure(predictor.species, predictor.species_map),
-        "likeness": lambda: measured(card, structure),
-        "neighbour list": lambda: inputs.graph(structure),
+        "list and likeness": lambda: listed(card, inputs, structure),
         "network": lambda: estimator.network(graph),
     }
     for name, kind in (("text of a dump", _Dump), ("text of extended XYZ", _ExtXYZ)):
@@ -182,6 +226,13 @@ def print_stages(path, predictor, repeats=20):
     whole = sum(found.values()) - found["text of extended XYZ"]
     for name, spent in found.items():
         print(f"| {name} | {spent:.1f} ms | {spent / whole:.3f} |")
+
+
+def listed(card, inputs, structure):
+    """The graph, and the check of neighbourhoods that comes with its list."""
+    with sharing(structure, card.cutoff, torch.float32):
+        measured(card, structure)
+        inputs.graph(structure)
 
 
 def processor_time(work, repeats):
