@@ -33,11 +33,11 @@ def format_rows(columns: Sequence[np.ndarray], digits: int = 9, rows: str | None
     ----------
     columns
         Strings, integers, booleans (T and F) or floats, each of shape (N,) or (N, k).
-    rows
-        N lines without the last one's end, which the columns follow.
     digits
         Significant digits of floats, at most 15; trailing zeros are left out.  The last may differ by one
         from that of C where the number lies half-way between two.
+    rows
+        N lines without the last one's end, which the columns follow.
     """
     n = len(columns[0])
     fields = [np.asarray(column).reshape(n, -1) for column in columns]
