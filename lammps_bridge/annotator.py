@@ -6,7 +6,6 @@ import functools
 import os
 import re
 from collections.abc import Callable, Sequence
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,7 +81,7 @@ class Annotator:
         bias: Form | None = None,
         **options: Unpack[ModelOptions],
     ) -> None:
-        if isinstance(every, bool) or not isinstance(every, Integral) or not 0 < every < 2**31:
+        if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or not 0 < every < 2**31:
             raise InputError(f"every is {every!r}: give a positive number of steps, whole and below 2³¹.")
         if not re.fullmatch(r"[A-Za-z0-9_]+", name):
             raise InputError(f"name is {name!r}: give letters, digits and underscores, as LAMMPS has them.")
