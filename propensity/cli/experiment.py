@@ -72,8 +72,8 @@ def command(
     propensity experiment timescales train.npz:valid.npz --model ridge -o times
     propensity experiment lmax data.h5 --values 0,1,2 --set epochs=50 -o runs/lmax
     """  # noqa: D301
-    for system in systems:
-        check_files(*(part for part in system.partition(":")[::2] if part), what="labelled data")
+    for spec in systems:
+        check_files(*(part for part in spec.partition(":")[::2] if part), what="labelled data")
     from rich.progress import track
 
     from propensity.cli.screen import Screen

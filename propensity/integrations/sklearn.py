@@ -175,4 +175,4 @@ def _checked(kind: str, options: dict[str, Any]) -> Any:
         raise InputError(f"kind {kind!r} is unknown: choose from {sorted(ESTIMATORS)}.")
     cls = estimator_class(kind).options
     assert cls is not None
-    return read_options(cls, options)
+    return read_options(cls, options)  # type: ignore[type-var]
