@@ -119,5 +119,7 @@ def first():
 
 if __name__ == "__main__":
     parts = {"network": compare, "sizes": sizes, "start": start, "first": first}
+    if set(sys.argv[1:]) - parts.keys():
+        sys.exit(__doc__)
     for name in sys.argv[1:] or ["network"]:
         parts[name]()
