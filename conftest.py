@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -22,9 +23,13 @@ def _work() -> float:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """End the run when a worker dies: xdist would replace it, and then wait for its file for ever."""
+    """Make a run the same wherever it is started from."""
+    # A worker that dies ends the run: xdist would replace it, and then wait for its file for ever.
     if hasattr(config.option, "maxworkerrestart"):
         config.option.maxworkerrestart = 0
+    # A shell's background jobs ignore interrupts, and so does all that they start: tests send some.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
