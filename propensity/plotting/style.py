@@ -102,6 +102,17 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150)
         With an extension that matplotlib writes.
     dpi
         Dots per inch of pixel formats.
+
+    Raises
+    ------
+    MemoryError
+        When the picture needs more than there is.
     """
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=dpi)
+        try:
+            figure.savefig(temporary, dpi=dpi)
+        except OSError as error:
+            # What Pillow says when its encoder gets no memory.
+            if "codec configuration error" in str(error):
+                raise MemoryError(str(error)) from None
+            raise

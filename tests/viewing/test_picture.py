@@ -7,7 +7,7 @@ import pytest
 from matplotlib.collections import EllipseCollection
 
 from propensity.errors import InputError, MissingDependencyError
-from propensity.plotting import draw_slab, fractions_of, new_figure, shade, styled
+from propensity.plotting import draw_slab, fractions_of, new_figure, save_figure, shade, styled
 from propensity.structure import Structure
 from propensity.viewing.picture import draw_picture
 from tests.conftest import make_liquid
@@ -134,3 +134,13 @@ def test_a_missing_ovito_is_an_error_only_when_asked_for(monkeypatch):
     assert discs(draw_picture(scene))
     with pytest.raises(MissingDependencyError, match=r"pip install \"propensity\[ovito\]\""):
         draw_picture(scene, renderer="ovito")
+
+
+def test_a_picture_that_finds_no_memory_says_so(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("codec configuration error when writing image file")
+
+    monkeypatch.setattr("PIL.Image.Image.save", refuse)
+    with pytest.raises(MemoryError, match="codec"):
+        save_figure(new_figure(2, 2), tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
