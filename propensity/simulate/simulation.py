@@ -87,6 +87,7 @@ def simulate_propensities(
     """
     from propensity.data import StoreWriter
     from propensity.data.store.reader import SUFFIXES
+    from propensity.data.store.writer import forget_lock
 
     output = Path(output)
     if output.suffix.lower() not in SUFFIXES:
@@ -96,6 +97,7 @@ def simulate_propensities(
     identity = settings.identity() | {"engine": engine.name}
     if output.exists() and not estimate_only:
         report = finished_report(output, identity)
+        forget_lock(output)
         if work.exists():
             PieceStore(work, identity).remove()
         if not quiet:

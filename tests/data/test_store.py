@@ -15,7 +15,9 @@ from propensity.data import StoreWriter, open_dataset
 from propensity.data.store import reader as store
 from propensity.data.store import record, writer
 from propensity.data.store.rounding import round_absolute, round_mantissa
+from propensity.data.store.writer import forget_lock
 from propensity.errors import DataError, InputError, PropensityError
+from propensity.locks import FileLock
 from propensity.structure import Structure
 
 from .conftest import make_sample
@@ -441,3 +443,13 @@ def test_four_processes_fill_one_store(tmp_path):
         assert process.returncode == 0, errors
     assert sorted(open_dataset(path).names) == sorted(f"{name} {i}" for name in "abcd" for i in range(8))
     assert [p.name for p in tmp_path.iterdir()] == ["s.h5"]
+
+
+def test_the_lock_of_a_killed_writer_goes_and_that_of_a_living_one_stays(tmp_path):
+    path = tmp_path / ".s.h5.lock"
+    path.touch()
+    forget_lock(tmp_path / "s.h5")
+    assert not path.exists()
+    with FileLock(path, passing=True):
+        forget_lock(tmp_path / "s.h5")
+        assert path.exists()

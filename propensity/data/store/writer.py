@@ -244,7 +244,7 @@ class StoreWriter:
 
     def _changes(self) -> FileLock:
         """Lock to hold while parts are changed or merged."""
-        return FileLock(self.path.with_name(f".{self.path.name}.lock"), passing=True)
+        return _changes_of(self.path)
 
     def _claim(self) -> None:
         """Note the job with the parts, or check that it is the one they were made by."""
@@ -360,3 +360,14 @@ def _check(path: Path, n: int) -> None:
             f"the store could not be written whole ({error}) and what was there stays: make room, then run"
             " the same command again."
         ) from None
+
+
+def _changes_of(path: Path) -> FileLock:
+    return FileLock(path.with_name(f".{path.name}.lock"), passing=True)
+
+
+def forget_lock(path: Path) -> None:
+    """Remove the lock file that a writer leaves beside a whole store when it is killed in its last moment."""
+    lock = _changes_of(path)
+    if lock.path.exists() and lock.acquire(wait=False):
+        lock.release()
