@@ -137,7 +137,8 @@ def test_memory_does_not_grow_with_the_number_of_structures(folder, tmp_path):
 
     peak(sorted((folder / "test").iterdir())[:1], "warm.h5")
     few = peak(sorted((folder / "test").iterdir())[:2], "few.h5")
-    assert peak([folder], "many.h5") < 1.5 * few
+    # The smaller of two: what else the process does for the first time is no growth.
+    assert min(peak([folder], f"many{k}.h5") for k in range(2)) < 1.5 * few
 
 
 # Interruptions
