@@ -1,6 +1,7 @@
 """Many small structures at once against one by one, and a few particles of a large structure against all.
 
     OMP_NUM_THREADS=1 python -m benchmarks.batching [--structures 200] [--device cpu]
+    python -m benchmarks.batching --structures 10000 --device cuda --alone 1000
 
 Ratios of processor time on a CPU and of wall time on a GPU, both ways in turn in one process.
 """
@@ -21,7 +22,7 @@ from propensity.predictor import Predictor
 from propensity.structure import Structure
 
 
-def small_liquids(count: int, n: int = 100) -> list[Structure]:
+def small_liquids(count: int, n: int = 126) -> list[Structure]:
     """Boxes of some 100 particles: cubes cut from the liquid, without those that overlap across a face."""
     whole = liquid()
     edge = (n / 1.2) ** (1 / 3)
@@ -60,6 +61,7 @@ def main() -> None:
     """Print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--structures", type=int, default=200)
+    parser.add_argument("--alone", type=int, help="Structures to predict one by one, scaled to all of them.")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--copies", type=int, default=6, help="of the liquid along x, 4096 particles each")
     parser.add_argument("--repeats", type=int, default=3)
@@ -67,18 +69,22 @@ def main() -> None:
     warnings.simplefilter("ignore", PropensityWarning)
     predictor = Predictor("ka-default", device=chosen.device)
     many = small_liquids(chosen.structures)
-    together, alone = predictor.predict_many(many), [predictor.predict(s) for s in many]
-    print(f"largest difference {max(np.abs(a - b).max() for a, b in zip(together, alone, strict=True)):.1e}")
+    few = many[: chosen.alone]
+    together, alone = predictor.predict_many(many), [predictor.predict(s) for s in few]
+    difference = max(np.abs(a - b).max() for a, b in zip(together, alone, strict=False))
+    print(f"largest difference over {len(few)} of {len(many)} structures {difference:.1e}")
     best = compare(
         chosen.device,
         chosen.repeats,
         {
-            "one by one": lambda: [predictor.predict(s) for s in many],
+            "one by one": lambda: [predictor.predict(s) for s in few],
             "predict_many": lambda: predictor.predict_many(many),
         },
     )
+    best["one by one"] *= len(many) / len(few)
     print(
-        f"{len(many)} structures of some {np.mean([len(s) for s in many]):.0f} particles on {chosen.device}:"
+        f"{len(many)} structures of some {np.mean([len(s) for s in many]):.0f} particles on {chosen.device}"
+        f" (one by one: {len(few)}, scaled):"
     )
     show(best)
     large = liquid((chosen.copies, 1, 1))

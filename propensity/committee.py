@@ -7,13 +7,12 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from propensity.batching import numbered
 from propensity.devices import chosen_device
 from propensity.errors import InputError, PropensityError, PropensityWarning
 from propensity.estimators.base import Estimator
@@ -29,11 +28,15 @@ from propensity.estimators.likeness import (
     of_predictions,
 )
 from propensity.estimators.ranges import Distance, distances
-from propensity.neighbours.sharing import sharing
+from propensity.neighbours.sharing import sharing, sharing_many
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+def _many(structures: Sequence[Structure]) -> Callable[[Estimator], list[np.ndarray]]:
+    return lambda estimator: estimator.unchecked_many(structures)
 
 
 class Committee(Differentiation):
@@ -128,12 +131,19 @@ class Committee(Differentiation):
         known = self.card.training_range
         if known is None:
             return [measured(self.card, structure, str(self.device)) for structure in structures]
-        found: list[Distance | None] = []
+        found = distances(known, structures, str(self.device))
+        return [checked(self.card, *each) for each in zip(structures, found, strict=True)]
+
+    def _evaluated_many(
+        self, structures: Sequence[Structure]
+    ) -> Iterator[tuple[list[Distance | None], list[np.ndarray]]]:
+        """Distances and outputs of structures in σ, batch by batch, with one list for both."""
+        cutoff = self.estimators[0].listed_to
         for batch in small_batches(structures):
-            for structure, distance in zip(batch, distances(known, batch, str(self.device)), strict=True):
-                with numbered(len(found)):
-                    found.append(checked(self.card, structure, distance))
-        return found
+            together = cutoff is not None and len(batch) > 1
+            with sharing_many(batch, cutoff, self.device) if cutoff and together else nullcontext():
+                found = self._measured_many(batch)
+                yield found, self._evaluated(sum(map(len, batch)), _many(batch))
 
     def _evaluated(self, n: int, evaluate: Callable[[Estimator], list[np.ndarray]]) -> list[np.ndarray]:
         """Outputs of every model for each of some structures, (n_models, N, all times) each."""
@@ -143,15 +153,19 @@ class Committee(Differentiation):
 
     def _finished(self, structure: Structure, members: np.ndarray) -> tuple[dict[str, str], np.ndarray]:
         """Doubts about outputs, and those at the chosen times in the units of the structure."""
-        untrained = check_finite(self.card, structure, members)
-        if np.isfinite(members[:, untrained[structure.types]]).any():
+        members_in_units = self._in_units(structure.types, members)
+        return of_predictions(self.card, structure, members), members_in_units
+
+    def _in_units(self, types: np.ndarray, members: np.ndarray) -> np.ndarray:
+        """Outputs (n_models, N, all times) at the chosen times in the units of the structure, if finite."""
+        untrained = check_finite(self.card, types, members)
+        if np.isfinite(members[:, untrained[types]]).any():
             self._warn_once(
                 "species",
                 f"the model was trained on {list(self.card.trained_species)} only: predictions for other"
                 " species mean little.",
             )
-        odd = of_predictions(self.card, structure, members)
-        return odd, members[:, :, self._selected] * self.length_scale
+        return cast("np.ndarray", members[:, :, self._selected] * self.length_scale)
 
     def _check_like_training(self, structure: Structure) -> tuple[dict[str, str], Distance | None]:
         """Doubts about a structure in σ, warned about once each, and its distance from the training set."""

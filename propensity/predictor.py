@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -17,7 +17,9 @@ from propensity.devices import chosen_device
 from propensity.errors import InputError
 from propensity.estimators.answering import answering
 from propensity.estimators.card import Card
+from propensity.estimators.inputs import in_parts
 from propensity.estimators.likeness import Likeness, measured
+from propensity.estimators.ranges import Distance
 from propensity.estimators.storage import committee_of, load_model
 from propensity.estimators.uncertainty import displacement_spread, standard_error
 from propensity.model_options import chosen_dtype, chosen_times
@@ -219,22 +221,27 @@ class Predictor(Committee):
                 reduced.append(self._seen(structure))
         if not reduced:
             return []
+        predictions: list[np.ndarray] = []
+        for distances, members in self._numbered(reduced):
+            batch = reduced[len(predictions) : len(predictions) + len(members)]
+            for k, (structure, found) in enumerate(zip(batch, distances, strict=True), len(predictions)):
+                with numbered(k):
+                    self._doubts(structure, found)
+            types = np.concatenate([structure.types for structure in batch])
+            mean = self._in_units(types, np.concatenate(members, axis=1)).mean(axis=0)
+            predictions += in_parts(mean, batch)
+        return predictions
+
+    def _numbered(
+        self, structures: Sequence[Structure]
+    ) -> Iterator[tuple[list[Distance | None], list[np.ndarray]]]:
         try:
-            distances = self._measured_many(reduced)
-            members = self._evaluated(sum(map(len, reduced)), lambda one: one.unchecked_many(reduced))
+            yield from self._evaluated_many(structures)
         except InputError:
-            for k, structure in enumerate(reduced):  # of those read together the error doesn't say which
+            for k, structure in enumerate(structures):  # of those read together the error doesn't say which
                 with numbered(k):
                     self._members(structure, structure)
             raise
-        for k, (structure, found) in enumerate(zip(reduced, distances, strict=True)):
-            with numbered(k):
-                self._doubts(structure, found)
-        predictions = []
-        for k, structure in enumerate(structures):
-            with numbered(k):
-                predictions.append(self._finished(structure, members[k])[1].mean(axis=0))
-        return predictions
 
     def predict_committee(self, structure: Structure) -> np.ndarray:
         """Propensities by each model of the committee, float64, shape (n_models, N, n_times).

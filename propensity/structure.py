@@ -130,12 +130,12 @@ class Structure:
     @property
     def directions(self) -> np.ndarray:
         """Indices of the cell vectors of the liquid's own space, shape (dimension,)."""
-        return np.delete(np.arange(3), [] if self.normal is None else self.normal)
+        return np.arange(3) if self.normal is None else np.delete(np.arange(3), self.normal)
 
     @property
     def is_periodic(self) -> bool:
         """Whether every direction of the liquid's own space is periodic."""
-        return bool(self.pbc[self.directions].all())
+        return bool((self.pbc if self.normal is None else self.pbc[self.directions]).all())
 
     @property
     def volume(self) -> float | None:
@@ -151,7 +151,8 @@ class Structure:
     @property
     def density(self) -> float | None:
         """Number density N/V in σ⁻³, N/A in σ⁻² in two dimensions; None when a direction is open."""
-        return None if self.volume is None else len(self) / self.volume
+        volume = self.volume
+        return None if volume is None else len(self) / volume
 
     def composition(self, n_species: int) -> np.ndarray:
         """Fraction of particles of each species, shape (n_species,).

@@ -51,7 +51,7 @@ def with_checks(compute: Callable[[Any, Structure], np.ndarray]) -> Callable[[An
                 known.add(topic)
                 warnings.warn(message, PropensityWarning, stacklevel=2)
         propensities = compute(self, structure)
-        check_finite(self.card, structure, propensities)
+        check_finite(self.card, structure.types, propensities)
         return propensities
 
     return predict

@@ -17,7 +17,7 @@ from propensity.estimators.card import Card
 from propensity.estimators.clock import between
 from propensity.estimators.conditions import BEYOND, ROUNDING, Conditions, median_offset
 from propensity.estimators.features import TracedFeatures
-from propensity.estimators.inputs import check_weights
+from propensity.estimators.inputs import check_weights, in_parts
 from propensity.estimators.label_scale import LabelScale
 from propensity.estimators.se3gnn import SE3Estimator, check_inputs
 from propensity.estimators.training_set import time_nearest
@@ -132,6 +132,13 @@ class ConditionedEstimator(SE3Estimator):
         chosen = tuple(checked_times(times).tolist())
         card = self.card.model_copy(update={"times": chosen, "default_time_index": len(chosen) - 1})
         return type(self)(self.network, card)
+
+    def _propensities_of_many(
+        self, structures: Sequence[Structure], standardised: np.ndarray
+    ) -> list[np.ndarray]:
+        """Each at its own temperature."""
+        parts = in_parts(standardised, structures)
+        return [self._propensities(*each) for each in zip(structures, parts, strict=True)]
 
     def _propensities(self, structure: Structure, standardised: np.ndarray) -> np.ndarray:
         """Propensities at the times of the card and the inferred temperature, from modes, (N, K)."""

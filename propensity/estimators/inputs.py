@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -163,13 +164,21 @@ class Inputs:
 def small_batches(structures: Sequence[Structure]) -> Iterator[list[Structure]]:
     """Structures in order, as many at once as together are no larger than a usual one."""
     batch: list[Structure] = []
+    together = 0
     for structure in structures:
-        if batch and sum(map(len, batch)) + len(structure) > TOGETHER:
+        together += len(structure)
+        if batch and together > TOGETHER:
             yield batch
-            batch = []
+            batch, together = [], len(structure)
         batch.append(structure)
     if batch:
         yield batch
+
+
+def in_parts(values: np.ndarray, structures: Sequence[Structure]) -> list[np.ndarray]:
+    """Rows of each of some structures, whose particles follow each other."""
+    ends = np.cumsum([0, *map(len, structures)]).tolist()
+    return [values[first:last] for first, last in pairwise(ends)]
 
 
 def blocks_of_rows(n: int) -> Iterator[slice]:

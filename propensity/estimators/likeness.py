@@ -213,15 +213,15 @@ def of_predictions(card: Card, structure: Structure, members: np.ndarray) -> dic
     return found
 
 
-def check_finite(card: Card, structure: Structure, propensities: np.ndarray) -> np.ndarray:
+def check_finite(card: Card, types: np.ndarray, propensities: np.ndarray) -> np.ndarray:
     """Refuse predictions that are NaN or infinite; gives the species without training, whose may be.
 
     Parameters
     ----------
     card
         Of the model.
-    structure
-        What was predicted.
+    types
+        Of the particles that were predicted, shape (N,).
     propensities
         Shape (..., N, n_times).
 
@@ -236,8 +236,8 @@ def check_finite(card: Card, structure: Structure, propensities: np.ndarray) -> 
     """
     untrained = np.isin(card.species, card.trained_species, invert=True) & bool(card.trained_species)
     bad = total = 0
-    for rows in blocks_of_rows(len(structure)):
-        ours = np.isfinite(propensities[..., rows, :][..., ~untrained[structure.types[rows]], :])
+    for rows in blocks_of_rows(len(types)):
+        ours = np.isfinite(propensities[..., rows, :][..., ~untrained[types[rows]], :])
         bad, total = bad + ours.size - int(ours.sum()), total + ours.size
     if bad:
         raise PropensityError(

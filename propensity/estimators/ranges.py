@@ -134,37 +134,34 @@ def distance(
     """Distance of a structure, or of some of its particles, from the training set."""
     found = measure(structure, known.radius, device)
     part = Neighbourhood(found.nearest[rows], found.neighbours[rows])
-    return _distance(known, structure.types[rows], part)
+    return _distances(known, structure.types[rows], part, [len(part.nearest)])[0]
 
 
 def distances(
     known: TrainingRange, structures: Sequence[Structure], device: torch.device | str = "cpu"
 ) -> list[Distance]:
     """Distance of each of many structures from the training set."""
-    ends = np.cumsum([len(structure) for structure in structures])
+    sizes = [len(structure) for structure in structures]
     edge_index, vectors, _ = neighbour_lists(structures, known.radius, device=device)
-    found = Neighbourhood(*nearest_of_edges(edge_index, vectors, int(ends[-1])))
-    parts = zip(np.split(found.nearest, ends[:-1]), np.split(found.neighbours, ends[:-1]), strict=True)
-    return [
-        _distance(known, structure.types, Neighbourhood(*part))
-        for structure, part in zip(structures, parts, strict=True)
-    ]
+    found = Neighbourhood(*nearest_of_edges(edge_index, vectors, sum(sizes)))
+    return _distances(known, np.concatenate([s.types for s in structures]), found, sizes)
 
 
-def _distance(known: TrainingRange, types: np.ndarray, found: Neighbourhood) -> Distance:
+def _distances(
+    known: TrainingRange, types: np.ndarray, found: Neighbourhood, sizes: Sequence[int]
+) -> list[Distance]:
+    """Of structures of these sizes, particle after particle."""
     near, count = (np.array(rows)[types] for rows in (known.nearest, known.neighbours))
     nearest = np.minimum(found.nearest, known.radius)
     sparse, dense = found.neighbours < count[:, 0], found.neighbours > count[:, 3]
     # Twice as far from the quantile as the extreme is: extremes depend on how many were measured.
     low, high = 2 * near[:, 0] - near[:, 1], 2 * near[:, 3] - near[:, 2]
     outside = sparse | dense | (nearest < low) | (nearest > high)
-    return Distance(
-        float(nearest.min()),
-        float(near[:, 0].min()),
-        float(outside.mean()),
-        float(sparse.mean()),
-        float(dense.mean()),
-        # Of n particles the next one exceeds either extreme with probability 1/(n + 1), at two extremes of
-        # two quantities for each species; neighbours share their fate.
-        CLUSTERED * 4 * len(known.nearest) / known.particles if known.particles else 0.0,
-    )
+    first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    smallest = [np.minimum.reduceat(values, first).tolist() for values in (nearest, near[:, 0])]
+    shares = [np.add.reduceat(mask, first, dtype=np.int64) / sizes for mask in (outside, sparse, dense)]
+    # Of n particles the next one exceeds either extreme with probability 1/(n + 1), at two extremes of
+    # two quantities for each species; neighbours share their fate.
+    by_chance = CLUSTERED * 4 * len(known.nearest) / known.particles if known.particles else 0.0
+    rows = zip(*smallest, *(share.tolist() for share in shares), strict=True)
+    return [Distance(a, b, c, d, e, by_chance) for a, b, c, d, e in rows]

@@ -11,7 +11,14 @@ import torch
 from propensity.errors import DataError
 from propensity.estimators.card import Card
 from propensity.estimators.features import TracedFeatures, layer_index
-from propensity.estimators.inputs import Inputs, blocks_of_rows, check_outputs, check_types, small_batches
+from propensity.estimators.inputs import (
+    Inputs,
+    blocks_of_rows,
+    check_outputs,
+    check_types,
+    in_parts,
+    small_batches,
+)
 from propensity.estimators.label_scale import LabelScale
 from propensity.estimators.networks import NetworkEstimator
 from propensity.estimators.training_config import TrainingConfig
@@ -82,16 +89,24 @@ class SE3Estimator(NetworkEstimator[SE3GNN]):
             for structure in batch:
                 check_types(structure, self.card.species)
             graph = inputs.joined_graph(batch, device=weight.device, dtype=weight.dtype)
-            outputs = self.network(graph).cpu().double().numpy()
-            ends = np.cumsum([len(structure) for structure in batch])
-            for structure, part in zip(batch, np.split(outputs, ends[:-1]), strict=True):
-                found.append(self._propensities(structure, part))
+            found += self._propensities_of_many(batch, self.network(graph).cpu().double().numpy())
         return found
 
     def reach(self, structure: Structure) -> float | None:
         """See :meth:`propensity.estimators.base.Estimator.reach`."""
         config = self.network.config
         return Inputs(self.card).reach(structure, max(config["n_layers"], config["thermal_layers"]))
+
+    def _propensities_of_many(
+        self, structures: Sequence[Structure], standardised: np.ndarray
+    ) -> list[np.ndarray]:
+        """Of structures whose particles follow each other."""
+        trends = [Inputs(self.card).trend(structure) for structure in structures]
+        if not all(isinstance(trend, float) for trend in trends):
+            standardised = standardised + np.concatenate(trends)
+        types = np.concatenate([structure.types for structure in structures])
+        found = LabelScale.of(self.card).propensities(standardised, types)
+        return in_parts(found, structures)
 
     def _propensities(self, structure: Structure, standardised: np.ndarray) -> np.ndarray:
         scale = LabelScale.of(self.card)

@@ -204,7 +204,7 @@ def evaluate(
         structure = seen_structure(sample, card)
         _check_like_training(card, sample, structure, warned)
         predicted = estimator.unchecked(structure)
-        check_finite(card, structure, predicted)
+        check_finite(card, structure.types, predicted)
         predicted = predicted[:, model_index]
         true = np.asarray(sample.propensities, dtype=np.float64)[:, data_index]
         shape = (len(chosen), len(pairs), 6)

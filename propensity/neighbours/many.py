@@ -11,6 +11,7 @@ from propensity.errors import InputError
 from propensity.neighbours.backends import neighbour_list
 from propensity.neighbours.cell import enclosing_cell
 from propensity.neighbours.coincidence import COINCIDENT, refuse_coincident
+from propensity.neighbours.sharing import shared_lists
 from propensity.structure import Structure
 
 #: Particles of a structure up to which its pairs are all looked at, and pairs that exist at the same time.
@@ -50,7 +51,24 @@ def neighbour_lists(
         As there; with the number of the structure.
     """
     device = torch.device(device)
-    frames = [_frame(structure, cutoff) for structure in structures]
+    shared = shared_lists(structures, cutoff, device)
+    if shared is None:
+        return _listed(structures, cutoff, device, dtype)
+    if shared.edges is None:
+        shared.edges = _listed(structures, shared.cutoff, device, torch.float64)
+    index, vectors, counts = shared.edges
+    if cutoff < shared.cutoff:
+        near = vectors.square().sum(dim=1) < cutoff**2
+        so_far = torch.cat([near.new_zeros(1, dtype=torch.int64), torch.cumsum(near, dim=0)]).cpu()
+        ends = so_far[torch.cumsum(counts, dim=0)]
+        index, vectors, counts = index[:, near], vectors[near], ends.diff(prepend=ends.new_zeros(1))
+    return index, vectors.to(dtype), counts
+
+
+def _listed(
+    structures: Sequence[Structure], cutoff: float, device: torch.device, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    frames = _frames(structures, cutoff)
     found: list[tuple[torch.Tensor, torch.Tensor]] = []
     k = 0
     while k < len(structures):
@@ -76,6 +94,19 @@ def neighbour_lists(
 
 
 Frame = tuple[np.ndarray, np.ndarray]
+
+
+def _frames(structures: Sequence[Structure], cutoff: float) -> list[Frame | None]:
+    """Of each structure what :func:`_frame` says; upright periodic boxes, the usual ones, all at once."""
+    cells = np.stack([structure.cell for structure in structures])
+    edges = np.diagonal(cells, axis1=1, axis2=2)
+    upright = (cells == edges[:, :, None] * np.eye(3)).all(axis=(1, 2)) & (edges > 0).all(axis=1)
+    upright &= np.stack([structure.pbc for structure in structures]).all(axis=1)
+    small = (edges.min(axis=1) >= 2 * cutoff) & np.array([len(s) <= SMALL for s in structures])
+    return [
+        ((cell, structure.positions) if fits else None) if simple else _frame(structure, cutoff)
+        for structure, cell, simple, fits in zip(structures, cells, upright, small, strict=True)
+    ]
 
 
 def _frame(structure: Structure, cutoff: float) -> Frame | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -46,8 +47,27 @@ class SharedList:
         return squared, count
 
 
+@dataclass
+class SharedLists:
+    """Those of many structures, as one of structures whose particles follow each other.
+
+    Parameters
+    ----------
+    structures, cutoff, device
+        What they are of, and where.
+    edges
+        ``edge_index``, ``edge_vec`` (float64) and the number of edges of each, once they are made.
+    """
+
+    structures: Sequence[Structure]
+    cutoff: float
+    device: torch.device
+    edges: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+
+
 class _Here(threading.local):
     shared: SharedList | None = None
+    many: SharedLists | None = None
 
 
 _HERE = _Here()
@@ -61,6 +81,29 @@ def sharing(structure: Structure, cutoff: float, dtype: torch.dtype) -> Iterator
         yield
     finally:
         _HERE.shared = before
+
+
+@contextmanager
+def sharing_many(structures: Sequence[Structure], cutoff: float, device: torch.device) -> Iterator[None]:
+    """Within the block, on this thread, the lists of many structures are made once, by
+    :func:`propensity.neighbours.many.neighbour_lists`.
+    """
+    before, _HERE.many = _HERE.many, SharedLists(structures, cutoff, device)
+    try:
+        yield
+    finally:
+        _HERE.many = before
+
+
+def shared_lists(structures: Sequence[Structure], cutoff: float, device: torch.device) -> SharedLists | None:
+    """Those of these very structures up to a cutoff, within such a block."""
+    many = _HERE.many
+    if many is None or cutoff > many.cutoff or device.type != many.device.type:
+        return None
+    if None not in (device.index, many.device.index) and device != many.device:
+        return None
+    same = len(structures) == len(many.structures) and all(map(operator.is_, structures, many.structures))
+    return many if same else None
 
 
 def shared_list(structure: Structure) -> SharedList | None:
