@@ -21,20 +21,29 @@ from propensity.neighbours import neighbour_list
 from propensity.predictor import Predictor
 from propensity.structure import Structure
 
+#: Boxes that are cut out of the liquid at most: each takes some milliseconds.
+CUT = 500
+
 
 def small_liquids(count: int, n: int = 126) -> list[Structure]:
-    """Boxes of some 100 particles: cubes cut from the liquid, without those that overlap across a face."""
+    """Boxes of some 100 particles: cubes cut from the liquid, without those that overlap across a face.
+
+    Beyond ``CUT`` the same ones again, moved through their periodic faces.
+    """
     whole = liquid()
     edge = (n / 1.2) ** (1 / 3)
     rng = np.random.default_rng(0)
     structures = []
-    for _ in range(count):
+    for _ in range(min(count, CUT)):
         shifted = np.mod(whole.positions + rng.random(3) * whole.cell[0, 0], whole.cell[0, 0])
         inside = np.flatnonzero((shifted < edge).all(axis=1))
         cut = Structure(shifted[inside], whole.types[inside], edge)
         close, _ = neighbour_list(cut, 0.8)
         dropped = np.unique(close.min(dim=0).values.numpy())
         structures.append(cut.part(np.delete(np.arange(len(cut)), dropped)))
+    for k in range(CUT, count):
+        one = structures[k % CUT]
+        structures.append(one.with_positions(np.mod(one.positions + edge * rng.random(3), edge)))
     return structures
 
 
