@@ -6,7 +6,7 @@ structures of several state points: a conditioned one at their temperatures and 
 ``--clock`` model, motion has come as far.  ``refit MODEL DATA ... --on TRAIN ...`` fits a new readout at each
 temperature by itself.  ``draw NAME=scores.json ... -o FILE`` makes the figure, ``table NAME=scores.json ...``
 the table, ``means MODEL DATA ... -o FILE`` the figure of
-mean displacements.
+mean displacements, and ``infer MODEL DATA ...`` prints how well temperatures are read from structures.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import torch
 
 from propensity.data import Dataset, open_dataset
 from propensity.data.selection import select_by_state_point
+from propensity.errors import InputError
 from propensity.estimators.conditioned import ConditionedEstimator
 from propensity.estimators.inputs import input_structure
 from propensity.estimators.se3gnn import SE3Estimator
@@ -37,17 +38,18 @@ BEYOND = 10.0
 def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("part", choices=["score", "refit", "draw", "table", "means"])
+    parser.add_argument("part", choices=["score", "refit", "draw", "table", "means", "infer"])
     parser.add_argument("what", nargs="+")
     parser.add_argument("--on", nargs="+", default=[])
     parser.add_argument("--clock", default="ka-liquid")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     if given.part in ("score", "refit"):
         data = select_by_state_point(open_dataset(given.what[1:]))
-        model = load_model(given.what[0])
+        model = load_model(given.what[0]).to(given.device)
         found = {}
         for state in data.state_points():
             temperature = float(state.header(0).temperature or 0)
@@ -65,8 +67,10 @@ def main() -> None:
         draw(
             {name: json.loads(Path(file).read_text()) for name, file in map(split, given.what)}, given.output
         )
-    else:
+    elif given.part == "means":
         means(given.what[0], given.what[1:], given.output)
+    else:
+        infer(given.what[0], given.what[1:])
 
 
 def split(text: str) -> tuple[str, str]:
@@ -210,6 +214,28 @@ def means(model: str, data: list[str], path: Path) -> None:
     axes.set(xscale="log", yscale="log", xlabel="time $t$", ylabel="mean displacement of A (σ)")
     axes.legend(fontsize=8)
     save_figure(figure, path)
+
+
+def infer(model: str, data: list[str]) -> None:
+    """Error of inferred temperatures, and what it does to the mean displacement of A at τ_α."""
+    estimator = load_model(model)
+    assert isinstance(estimator, ConditionedEstimator)
+    c, away, factors, refused = estimator.conditions, [], [], 0
+    for sample in open_dataset(data):
+        true, tau = float(sample.temperature or 0), np.array([float(sample.tau_alpha or 0)])
+        try:
+            found = estimator.infer_temperature(input_structure(sample, "both"))
+        except InputError as error:
+            print(f"{sample.name}: {true:g}, refused: {error}")
+            refused += 1
+            continue
+        away.append(found - true)
+        factors.append(c.mean(found, tau)[0, 0] / c.mean(true, tau)[0, 0])
+        print(f"{sample.name}: {true:g}, inferred {found:.4f}, mean displacement at τ_α × {factors[-1]:.3f}")
+    rms, off = np.sqrt(np.mean(np.square(away))), np.sqrt(np.mean(np.square(np.log(factors))))
+    print(
+        f"{len(away)} inferred, {refused} refused: rms error {rms:.4f}; means at τ_α off by {100 * off:.0f} %"
+    )
 
 
 if __name__ == "__main__":

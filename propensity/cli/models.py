@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+import numpy as np
 
 from propensity.cli.early import check_models
 
@@ -48,7 +49,7 @@ def _list(cards: dict[str, Any]) -> Any:
             card.input_positions,
             " ".join(card.trained_species or card.species),
             _temperatures(card),
-            f"{card.times[card.default_time_index]:g}" if card.conditions is None else "any",
+            f"{card.times[card.default_time_index]:g}" if card.conditions is None else "τ_α",
             _headline(card),
         )
     return shown
@@ -150,7 +151,11 @@ def _times(card: Any) -> str:
 
 
 def _headline(card: Any) -> str:
-    """Score at the default time on test structures, else on validation."""
+    """Score at the default time on test structures, else on validation; the range of those at τ_α of
+    each temperature where there are several.
+    """
+    if card.conditions is not None:
+        return _range_at_tau(card)
     for part in ("test", "valid"):
         scores = card.metrics.get(part, {})
         if "species" in scores and card.times[card.default_time_index] in scores.get("times", []):
@@ -165,3 +170,18 @@ def _score(value: float | None) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
+
+
+def _range_at_tau(card: Any) -> str:
+    """Lowest and highest score of the first species at τ_α of the temperatures of a model."""
+    for part in ("test", "valid"):
+        name, found = "", []
+        for point in card.conditions.state_points:
+            scores = card.metrics.get(f"{part} T={point.temperature:g}", {})
+            near = np.isclose(scores.get("times", []), point.tau_alpha or np.nan, rtol=1e-3)
+            if near.any():
+                name, values = next(iter(scores["species"].items()))
+                found.append(values["pearson_pooled"][int(np.argmax(near))])
+        if found:
+            return f"{name} {min(found):.2f}–{max(found):.2f}"
+    return "–"

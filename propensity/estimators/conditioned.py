@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -14,14 +14,11 @@ import torch
 from propensity.errors import DataError, InputError
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
-from propensity.estimators.clock import between
-from propensity.estimators.conditions import BEYOND, ROUNDING, Conditions, median_offset
+from propensity.estimators.conditions import BEYOND, ROUNDING, Conditions
 from propensity.estimators.features import TracedFeatures
-from propensity.estimators.inputs import check_weights, in_parts
 from propensity.estimators.label_scale import LabelScale
-from propensity.estimators.se3gnn import SE3Estimator, check_inputs
+from propensity.estimators.networks import NetworkEstimator
 from propensity.estimators.training_set import time_nearest
-from propensity.nn.network import SE3GNN
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
 Model = TypeVar("Model")
 
 
-class ConditionedEstimator(SE3Estimator):
+class ConditionedEstimator(NetworkEstimator[Any]):
     """Network whose outputs are modes, and the conditions that make propensities of them.
 
     :meth:`at` gives an ordinary model of one temperature and chosen times: modes enter the answer linearly,
@@ -45,21 +42,25 @@ class ConditionedEstimator(SE3Estimator):
         assert self.card.conditions is not None
         return self.card.conditions
 
-    @classmethod
-    def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> Self:
-        """Rebuild from card and state dict."""
-        check_weights(arrays)
-        assert card.conditions is not None
-        network = SE3GNN(**card.config)
-        expected = (len(card.conditions.composition), card.conditions.n_modes)
-        if (network.n_species, network.n_outputs) != expected or len(card.species) != expected[0]:
+    @abstractmethod
+    def folded(self, basis: torch.Tensor, card: Card) -> NetworkEstimator[Any]:
+        """Ordinary model whose outputs are the modes times ``basis``, (K, T)."""
+
+    def check_network(self) -> None:
+        """Refuse a card that has other species or modes than the network.
+
+        Raises
+        ------
+        DataError
+            With both.
+        """
+        c, network = self.conditions, self.network
+        expected = (len(c.composition), c.n_modes)
+        if (network.n_species, network.n_outputs) != expected or len(self.card.species) != expected[0]:
             raise DataError(
                 f"its network is for {network.n_species} species and {network.n_outputs} modes, the card for"
-                f" {len(card.species)} and {card.conditions.n_modes}"
+                f" {len(self.card.species)} and {c.n_modes}"
             )
-        check_inputs(card, network)
-        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
-        return cls(network, card)
 
     def at(
         self,
@@ -67,7 +68,7 @@ class ConditionedEstimator(SE3Estimator):
         times: Sequence[float] | np.ndarray | None = None,
         *,
         beyond: float = BEYOND,
-    ) -> SE3Estimator:
+    ) -> NetworkEstimator[Any]:
         """Ordinary model of one temperature.
 
         Parameters
@@ -89,6 +90,7 @@ class ConditionedEstimator(SE3Estimator):
         c.check_temperature(temperature, beyond)
         chosen = c.times_at(temperature) if times is None else checked_times(times)
         c.check_times(temperature, chosen)
+        recipe = self.card.cage_recipe
         card = self.card.model_copy(
             deep=True,
             update={
@@ -100,17 +102,12 @@ class ConditionedEstimator(SE3Estimator):
                 "target_mean": c.mean(temperature, chosen).tolist(),
                 "target_std": c.std(temperature, chosen).tolist(),
                 "config": {**self.card.config, "n_outputs": len(chosen)},
+                "cage_recipe": {**recipe, "temperature": float(temperature)} if recipe else {},
             },
         )
-        network = copy.deepcopy(self.network)
-        basis = torch.from_numpy(c.basis(temperature, chosen))
-        for part in (network, network.thermal):
-            if part is not None:
-                part.readout = _folded(part.readout, basis)
-                part.n_outputs = part.config["n_outputs"] = len(chosen)
-        return SE3Estimator(network, card)
+        return self.folded(torch.from_numpy(c.basis(temperature, chosen)), card)
 
-    def for_sample(self, sample: Sample, beyond: float = BEYOND) -> SE3Estimator:
+    def for_sample(self, sample: Sample, beyond: float = BEYOND) -> NetworkEstimator[Any]:
         """Ordinary model at the temperature of a labelled structure and at its times, as far as trained.
 
         Raises
@@ -133,13 +130,6 @@ class ConditionedEstimator(SE3Estimator):
         card = self.card.model_copy(update={"times": chosen, "default_time_index": len(chosen) - 1})
         return type(self)(self.network, card)
 
-    def _propensities_of_many(
-        self, structures: Sequence[Structure], standardised: np.ndarray
-    ) -> list[np.ndarray]:
-        """Each at its own temperature."""
-        parts = in_parts(standardised, structures)
-        return [self._propensities(*each) for each in zip(structures, parts, strict=True)]
-
     def _propensities(self, structure: Structure, standardised: np.ndarray) -> np.ndarray:
         """Propensities at the times of the card and the inferred temperature, from modes, (N, K)."""
         temperature, times, c = self.infer_temperature(structure), np.array(self.card.times), self.conditions
@@ -155,11 +145,11 @@ class ConditionedEstimator(SE3Estimator):
         return None
 
     def traced(self, structure: Structure, steps: torch.Tensor) -> torch.Tensor:
-        """As :meth:`SE3Estimator.traced`, at the inferred temperature, which is held."""
+        """See :meth:`propensity.estimators.base.Estimator.traced`; the inferred temperature is held."""
         return self.at(self.infer_temperature(structure), self.card.times).traced(structure, steps)
 
     def features(self, structure: Structure, layer: int | None, steps: torch.Tensor | None) -> TracedFeatures:
-        """As :meth:`SE3Estimator.features`, likewise."""
+        """See :meth:`propensity.estimators.base.Estimator.features`; likewise."""
         return self.at(self.infer_temperature(structure), self.card.times).features(structure, layer, steps)
 
     def infer_temperature(self, structure: Structure) -> float:
@@ -174,27 +164,12 @@ class ConditionedEstimator(SE3Estimator):
             When the model or the structure knows no thermal offsets, or they are far from those of training.
         """
         self.check_inferable()
-        known = [point.offset for point in self.conditions.state_points]
-        offset = structure.thermal_offset
-        if offset is None:
+        if structure.thermal_offset is None:
             raise InputError(
                 "the temperature can't be inferred without thermal offsets: give temperature=..., k_B T/ε_AA,"
                 " or potential=..., which makes minima."
             )
-        sizes = np.array([one[0] for one in known if one is not None])
-        found = median_offset(offset)
-        temperature = float(between(sizes, self.conditions.temperatures, found))
-        try:
-            self.conditions.check_temperature(temperature)
-        except InputError:
-            low, high = self.conditions.temperatures[[0, -1]]
-            raise InputError(
-                f"the structure looks like one at temperature {temperature:.3g} (median thermal offset"
-                f" {found:.3g} σ), and the model was trained at {low:g} to {high:g}: give temperature=... if"
-                " you know better."
-            ) from None
-        # What is known to a hundredth is not said to a millionth.
-        return float(np.clip(round(temperature, 4), *self._room()))
+        return self.conditions.temperature_like(structure.thermal_offset)
 
     def check_inferable(self) -> None:
         """Refuse to infer temperatures that the inputs of the model don't show.
@@ -206,14 +181,11 @@ class ConditionedEstimator(SE3Estimator):
         """
         unknown = any(point.offset is None for point in self.conditions.state_points)
         if unknown or self.card.input_positions != "both":
+            low, high = self.conditions.temperatures[[0, -1]]
             raise InputError(
-                f"{self.card.name or 'the model'} answers for temperatures {self._room()[0]:g} to"
-                f" {self._room()[1]:g} and its inputs don't tell which: give temperature=..., k_B T/ε_AA."
+                f"{self.card.name or 'the model'} answers for temperatures {low:g} to"
+                f" {high:g} and its inputs don't tell which: give temperature=..., k_B T/ε_AA."
             )
-
-    def _room(self) -> tuple[float, float]:
-        low, high = self.conditions.temperatures[[0, -1]]
-        return float(low), float(high)
 
     def temperature_error(self) -> float:
         """Standard error of an inferred temperature, from the spread of offsets between training structures;
@@ -244,16 +216,3 @@ def checked_times(times: Sequence[float] | np.ndarray | float) -> np.ndarray:
     if chosen.ndim != 1 or not len(chosen) or not (np.isfinite(chosen) & (chosen > 0)).all():
         raise InputError(f"times are {times}: give positive numbers, in LJ units.")
     return chosen
-
-
-def _folded(readout: torch.nn.Linear, basis: torch.Tensor) -> torch.nn.Linear:
-    """Readout of times from one of modes: each species' rows times b_k(T, t)."""
-    n_modes, n_times = basis.shape
-    basis = basis.to(readout.weight)
-    rows = readout.weight.detach().view(-1, n_modes, readout.in_features)
-    shifts = readout.bias.detach().view(-1, n_modes)
-    folded = torch.nn.Linear(readout.in_features, len(rows) * n_times).to(readout.weight)
-    with torch.no_grad():
-        folded.weight.copy_(torch.einsum("kt,ski->sti", basis, rows).reshape(-1, readout.in_features))
-        folded.bias.copy_(torch.einsum("kt,sk->st", basis, shifts).reshape(-1))
-    return folded

@@ -211,6 +211,29 @@ class Conditions(BaseModel):
             " magnitudes are extrapolated there."
         )
 
+    def temperature_like(self, offset: np.ndarray) -> float:
+        """Temperature at which thermal offsets (N, 3) are as long as these, in their median.
+
+        Raises
+        ------
+        InputError
+            When they are far from those of the training.
+        """
+        sizes = np.array([point.offset[0] for point in self.state_points if point.offset is not None])
+        found = median_offset(offset)
+        temperature = float(between(sizes, self.temperatures, found))
+        low, high = (float(end) for end in self.temperatures[[0, -1]])
+        try:
+            self.check_temperature(temperature)
+        except InputError:
+            raise InputError(
+                f"the structure looks like one at temperature {temperature:.3g} (median thermal offset"
+                f" {found:.3g} σ), and the model was trained at {low:g} to {high:g}: give temperature=... if"
+                " you know better."
+            ) from None
+        # What is known to a hundredth is not said to a millionth.
+        return float(np.clip(round(temperature, 4), low, high))
+
     def check_times(self, temperature: float, times: np.ndarray) -> None:
         """Refuse times outside of the trained range at a temperature.
 

@@ -259,7 +259,11 @@ def prepared(structure: Structure, card: Card, potential: str, length_scale: flo
     if card.cage_recipe and structure.cage is None:
         from propensity.physics.cage import cage_state
 
-        structure = structure.with_cage(cage_state(structure, potential, **card.cage_recipe))
+        recipe = card.cage_recipe
+        if "temperature" not in recipe:  # a model of several, which reads it from the structure
+            assert card.conditions is not None and structure.thermal_offset is not None
+            recipe = {**recipe, "temperature": card.conditions.temperature_like(structure.thermal_offset)}
+        structure = structure.with_cage(cage_state(structure, potential, **recipe))
     return structure
 
 

@@ -25,7 +25,7 @@ ESTIMATORS: Registry[type[Estimator]] = Registry(
 #: The same for models of several temperatures.
 CONDITIONED: Registry[type[Estimator]] = Registry(
     "kind of a model of several temperatures",
-    {"se3gnn": "propensity.estimators.conditioned:ConditionedEstimator"},
+    {"se3gnn": "propensity.estimators.conditioned_networks:ConditionedSE3"},
     DataError,
 )
 

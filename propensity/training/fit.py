@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from propensity.devices import chosen_device
 from propensity.errors import InputError, PropensityError
 from propensity.estimators.card import Card
-from propensity.estimators.conditioned import ConditionedEstimator
+from propensity.estimators.conditioned_networks import ConditionedSE3
 from propensity.estimators.neighbourhood import check_neighbours
 from propensity.estimators.options import read_options
 from propensity.estimators.se3gnn import SE3Estimator
@@ -185,7 +185,7 @@ def _estimator(module: PropensityModule, average: WeightAverage, data: GraphModu
     if average.average is None and module.config.learn == "all":
         refresh_norms(network, graphs)  # the running ones are those of the last temperatures
     solve_readout(network, graphs, module.answers)
-    return ConditionedEstimator(network, card)
+    return ConditionedSE3(network, card)
 
 
 def _restore(

@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader
 from propensity.errors import DataError
 from propensity.estimators.inputs import Inputs, input_structure
 from propensity.estimators.label_scale import LabelScale
+from propensity.estimators.state_points import labels_at
 from propensity.estimators.training_config import TrainingConfig
 from propensity.graph import Graph, join_graphs
-from propensity.training.conditions import labels_at
 from propensity.training.samplers import BalancedSampler, EpochSampler
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from propensity.errors import InputError
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import input_structure
 from propensity.estimators.label_scale import LabelScale
+from propensity.estimators.state_points import learn_conditions
 from propensity.estimators.storage import load_card, model_files
 from propensity.estimators.training_config import TrainingConfig
 from propensity.estimators.training_set import (
@@ -20,7 +21,6 @@ from propensity.estimators.training_set import (
     training_card,
 )
 from propensity.nn.scalars import learn_scalar_recipe, learn_size_trend
-from propensity.training.conditions import learn_conditions
 
 if TYPE_CHECKING:
     from propensity.sample import Sample

@@ -8,6 +8,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from propensity.errors import DataError
+from propensity.estimators.balance import balanced_epoch, balanced_length
 
 
 class _ByEpoch(Sampler[int]):
@@ -46,27 +47,16 @@ class BalancedSampler(_ByEpoch):
     """Equally many structures of each state point an epoch, larger sets by turns."""
 
     def __init__(self, state_points: Sequence[int], seed: int, rank: int = 0, world: int = 1) -> None:
-        self.members = [
-            [i for i, own in enumerate(state_points) if own == point] for point in sorted(set(state_points))
-        ]
-        self.each = min(len(own) for own in self.members)
         super().__init__(seed, rank, world)
-        if self.each * len(self.members) < world:
+        self.state_points, self.n = tuple(state_points), balanced_length(state_points)
+        if self.n < world:
             raise DataError(
                 f"there are {len(state_points)} training structures for {world} devices: use fewer."
             )
 
     def __len__(self) -> int:
-        return self.each * len(self.members) // self.world
+        return self.n // self.world
 
     def __iter__(self) -> Iterator[int]:
-        chosen = [
-            self._turn(k, own, place) for k, own in enumerate(self.members) for place in range(self.each)
-        ]
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(chosen))
-        return iter([chosen[k] for k in order[self.rank :: self.world][: len(self)]])
-
-    def _turn(self, k: int, own: list[int], place: int) -> int:
-        """Member number ``place`` of this epoch: sets are gone through in an order that every pass renews."""
-        passed, within = divmod(self.epoch * self.each + place, len(own))
-        return own[int(np.random.default_rng((self.seed, k, passed)).permutation(len(own))[within])]
+        order = balanced_epoch(self.state_points, self.seed, self.epoch)
+        return iter(order[self.rank :: self.world][: len(self)])
