@@ -29,6 +29,12 @@ import click
     "--start-from", type=click.Path(path_type=Path), help="Label the structures of this data set instead."
 )
 @click.option(
+    "--anneal",
+    type=float,
+    default=0.0,
+    help="Keep the structures of --start-from at --temperature for this time first.  [default: 0]",
+)
+@click.option(
     "--timestep",
     type=float,
     help="Step of velocity Verlet.  [default: the model's; 0.005, 2 fs in metal or real units]",
@@ -89,6 +95,7 @@ def command(
     times: str | None,
     output: Path | None,
     start_from: Path | None,
+    anneal: float,
     timestep: float | None,
     chains: int | None,
     equilibration: float,
@@ -142,6 +149,7 @@ def command(
         runs=runs,
         times=times,
         start_from=start_from,
+        anneal=anneal,
         timestep=timestep,
         chains=chains,
         equilibration=equilibration,

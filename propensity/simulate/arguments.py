@@ -34,6 +34,7 @@ def make_settings(
     structures: int = 20,
     runs: int = 30,
     start_from: Path | None = None,
+    anneal: float = 0.0,
     timestep: float | None = None,
     chains: int | None = None,
     equilibration: float = 10.0,
@@ -55,6 +56,8 @@ def make_settings(
         As in :class:`SimulationSettings`; None takes the model's value.
     start_from
         Data set whose first ``structures`` structures are labelled instead of melting new ones.
+    anneal
+        Time at the temperature before they are labelled.
 
     Returns
     -------
@@ -89,7 +92,14 @@ def make_settings(
         melt_time=50 * unit,
         cool_time=100 * unit,
         seed=seed,
+        anneal=anneal,
     )
+    if anneal and start_from is None:
+        raise InputError("--anneal is for --start-from: melted structures are equilibrated anyway.")
+    if anneal and model.sizes is not None:
+        raise InputError(
+            f"--anneal: {model.name} has continuous sizes, which are sampled with swaps: leave it out."
+        )
     if start_from is None:
         # Raises when a species would be missing.
         model.counts(n_particles)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from propensity.simulate.physics import relaxation_time
+from propensity.statistics import mean_and_error
 
 #: Blocks of a round; their first and second halves are compared.
 BLOCKS = 10
@@ -81,6 +83,43 @@ def judge(times: np.ndarray, fs: np.ndarray, energy: np.ndarray, equilibration: 
     return Verdict(float(times[-1]), tau, energies, energy_p, fs_p, ok)
 
 
+def annealing(times: np.ndarray, fs: np.ndarray, energy: np.ndarray, pressure: np.ndarray) -> dict[str, Any]:
+    """What happened to structures that were kept at one temperature, as two halves of equal length.
+
+    Parameters
+    ----------
+    times
+        Since the beginning of a half, shape (F,).
+    fs
+        F_s of each structure and half, shape (C, 2, F).
+    energy, pressure
+        Potential energy per particle and pressure over time, shape (C, 2, M).
+
+    Returns
+    -------
+    dict
+        τ_α in the second half (None when F_s stays above 1/e), energies by fifths of each half with their
+        standard error over structures, probabilities that energy and F_s of the halves differ by chance
+        (paired t over structures; the energy without the first fifth, in which structures adapt), mean energy
+        and pressure of the second half.
+    """
+    fifths = np.stack([part.mean(axis=2) for part in np.array_split(energy, 5, axis=2)], axis=2)
+    tenths = fifths.reshape(len(fifths), 10)
+    below = np.flatnonzero(fs.mean(axis=(0, 1)) < np.exp(-1))
+    at = int(below[0]) if len(below) else -1
+    return {
+        "half": float(times[-1]),
+        "tau_alpha": relaxation_time(times, fs[:, 1].mean(axis=0)),
+        "energies": [_with_error(column) for column in tenths.T],
+        "energy_p": _paired(fifths[:, 0, 1:].mean(axis=1), fifths[:, 1].mean(axis=1)),
+        "fs_p": _paired(fs[:, 0, at], fs[:, 1, at]),
+        "potential_energy": _with_error(energy[:, 1].mean(axis=1)),
+        "pressure": _with_error(pressure[:, 1].mean(axis=1)),
+        "fs_times": times.tolist(),
+        "fs": fs[:, 1].mean(axis=0).tolist(),
+    }
+
+
 def next_block(verdict: Verdict, equilibration: float) -> float:
     """Length of the blocks of the next round: twice as long until τ_α is seen, then what τ_α asks for."""
     if verdict.tau_alpha is None:
@@ -102,6 +141,20 @@ def expected_time(tau: float, equilibration: float, unit: float = 1.0) -> float:
 def frame_steps(steps: int, number: int = FRAMES) -> tuple[int, ...]:
     """Log-spaced steps of a block, ending with its last."""
     return tuple(sorted({round(float(s)) for s in np.geomspace(1, steps, number)} | {steps}))
+
+
+def _with_error(values: np.ndarray) -> tuple[float, float | None]:
+    """Mean over structures and its standard error; None from one structure alone."""
+    return mean_and_error(values) if len(values) > 1 else (float(values[0]), None)
+
+
+def _paired(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Probability of the mean difference by chance; None from one structure alone."""
+    from scipy.stats import ttest_rel
+
+    if len(a) < 2 or np.ptp(a - b) == 0:
+        return None
+    return float(ttest_rel(a, b).pvalue)
 
 
 def _p_value(a: np.ndarray, b: np.ndarray) -> float:

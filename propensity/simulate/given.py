@@ -21,7 +21,7 @@ def with_given(settings: SimulationSettings, given: Sequence[Sample]) -> Simulat
     Warns
     -----
     PropensityWarning
-        When the data set names another temperature or potential.
+        When the data set names another temperature or potential and nothing is annealed.
 
     Raises
     ------
@@ -51,10 +51,10 @@ def with_given(settings: SimulationSettings, given: Sequence[Sample]) -> Simulat
             ("temperature", sample.temperature, settings.temperature),
             ("potential", sample.potential, model.potential),
         ):
-            if made is not None and made != now:
+            if made is not None and made != now and not settings.anneal:
                 warnings.warn(
                     f"{sample.name} was made with {what} {made} and its runs now have {now}: it is out of"
-                    " equilibrium.",
+                    " equilibrium (--anneal lets it relax first).",
                     PropensityWarning,
                     stacklevel=2,
                 )

@@ -128,7 +128,7 @@ class PieceStore:
 
 def check_identity(old: dict[str, Any], new: dict[str, Any], where: str) -> None:
     """Refuse to continue ``where`` with other settings, naming the first that differs."""
-    old = {"engine": "lammps"} | old  # the only one, once
+    old = {"engine": "lammps", "anneal": 0.0} | old  # all that there was, once
     for key in new:
         a, b = old.get(key), new[key]
         if a == b:

@@ -84,6 +84,12 @@ def estimate(
             f" {cost(preparation_steps(settings, short), preparing or speed)} if tau_alpha is {short:.3g};"
             f" {cost(preparation_steps(settings, long), preparing or speed)} if it is {long:.3g}"
         )
+    if settings.anneal:
+        steps = settings.structures * settings.anneal / settings.timestep
+        lines.append(
+            f"annealing {plural(settings.structures, 'structure')} for {settings.anneal:g}:"
+            f" {cost(steps, preparing or speed)}"
+        )
     lines.append(
         f"{plural(settings.structures, 'structure')} × {settings.runs} runs to t = {settings.times[-1]:g}: "
         f"{cost(run_steps(settings))}"

@@ -84,6 +84,8 @@ class Runner:
     ) -> None:
         self.engine, self.pool, self.store = engine, pool, store
         self.length, self.advance, self.batch = length, advance, batch or engine.batch_size
+        #: Seconds that engines have worked so far, all of them together.
+        self.busy = 0.0
 
     def run(
         self,
@@ -125,6 +127,7 @@ class Runner:
                     for (work, iterator), result in zip(batch, results, strict=True):
                         self.store.save(work.key, reduce_result(work, result))
                         self.advance(work.leg.steps, False)
+                        self.busy += result.seconds
                         waiting.append(iterator)
                 if failure:
                     raise failure

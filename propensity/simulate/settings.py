@@ -44,6 +44,8 @@ class SimulationSettings:
         Of every random number.
     start_from
         Names of given structures to label instead of melting new ones; empty for none.
+    anneal
+        Time that given structures are kept at the temperature before they are labelled.
     """
 
     model: LiquidModel
@@ -62,6 +64,7 @@ class SimulationSettings:
     cool_time: float = 100.0
     seed: int = 0
     start_from: tuple[str, ...] = ()
+    anneal: float = 0.0
 
     def __post_init__(self) -> None:
         positive = (
@@ -85,6 +88,10 @@ class SimulationSettings:
             raise InputError(
                 f"--chains is {self.chains} for {self.structures} structures: give at most one chain a"
                 " structure."
+            )
+        if not np.isfinite(self.anneal) or self.anneal < 0:
+            raise InputError(
+                f"--anneal is {self.anneal:g}: give a time, or 0 to label structures as they are."
             )
         if not np.isfinite(self.equilibration) or self.equilibration < 10:
             raise InputError(

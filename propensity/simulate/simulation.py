@@ -24,6 +24,7 @@ from propensity.simulate.progress import Progress, estimate, plural
 from propensity.simulate.runner import Runner, piece_length
 from propensity.simulate.settings import SimulationSettings
 from propensity.simulate.starts import first_lattice
+from propensity.simulate.units import Units
 from propensity.simulate.workflow import RELAX_ITERATIONS, Workflow
 from propensity.workers.opening import on_stderr, open_pool
 from propensity.workers.pool import WAIT, Pool
@@ -224,6 +225,8 @@ def report_in_words(report: dict[str, Any], settings: SimulationSettings) -> lis
             f"U/N = {energy}{_after(units.energy_name)}, P = {pressure}{_after(units.pressure_name)},"
             f" tau_alpha = {e['tau_alpha']:.4g}{_after(units.time_name)}"
         )
+    if "annealing" in report:
+        lines += _annealing_in_words(report["annealing"], units)
     r = report["runs"]
     kinetic = ", ".join(
         f"{t:.4g} ({s})" for s, t in zip(settings.model.species, r["kinetic_temperatures"], strict=True)
@@ -235,6 +238,22 @@ def report_in_words(report: dict[str, Any], settings: SimulationSettings) -> lis
     ceiling = " ".join("–" if np.isnan(c) else f"{c:.3f}" for c in report["noise_ceiling"])
     lines.append(f"noise ceiling of Pearson's correlation ({settings.model.species[0]}): {ceiling}")
     return lines
+
+
+def _annealing_in_words(a: dict[str, Any], units: Units) -> list[str]:
+    tau = a["tau_alpha"]
+    energy, pressure = (
+        f"{a[key][0]:.4f}" + ("" if a[key][1] is None else f" ± {a[key][1]:.4f}")
+        for key in ("potential_energy", "pressure")
+    )
+    p, q = ("–" if a[key] is None else f"{a[key]:.2g}" for key in ("energy_p", "fs_p"))
+    return [
+        f"annealed for {2 * a['half']:g}: U/N by tenths " + " ".join(f"{e[0]:.4f}" for e in a["energies"]),
+        f"second half: U/N = {energy}{_after(units.energy_name)}, P = {pressure}"
+        + f"{_after(units.pressure_name)}, "
+        + (f"F_s stays above 1/e for {a['half']:g}" if tau is None else f"tau_alpha = {tau:.4g}")
+        + f"; halves differ by chance with p = {p} (energy), {q} (F_s)",
+    ]
 
 
 def _after(unit: str) -> str:

@@ -12,7 +12,7 @@ from propensity.simulate.physics import generator, lattice, maxwell_boltzmann
 from propensity.simulate.settings import SimulationSettings
 
 #: First keys of the random numbers of each purpose.
-LATTICE, MELT, RUN, SIZES = 1, 2, 3, 4
+LATTICE, MELT, RUN, SIZES, ANNEAL = 1, 2, 3, 4, 5
 
 
 def first_lattice(settings: SimulationSettings, chain: int) -> Microstate:

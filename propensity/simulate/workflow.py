@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -19,11 +20,13 @@ from propensity.simulate.physics import first_peak, wrap
 from propensity.simulate.pieces import PieceStore, pack_microstate, unpack_microstate
 from propensity.simulate.runner import Runner, Trajectory
 from propensity.simulate.settings import SimulationSettings
-from propensity.simulate.starts import MELT, RUN, first_lattice, with_velocities
+from propensity.simulate.starts import ANNEAL, MELT, RUN, first_lattice, with_velocities
 from propensity.statistics import mean_and_error, noise_ceiling, pearson
 
 #: Configurations from which the first peak of S(k) is taken.
 PEAK_STRUCTURES = 8
+#: Seconds of a stage's work that are worth telling.
+LONG = 10.0
 #: FIRE iterations that take particles off the lattice and apart, before melting.
 RELAX_ITERATIONS = 200
 
@@ -187,12 +190,36 @@ class Workflow:
                 self._save_structure(i, end)
 
     def take_given(self) -> None:
-        """Use given samples as structures."""
-        for i, sample in enumerate(self.given):
+        """Use given samples as structures, annealed where that is asked for."""
+        begins = [self._given(i) for i in range(len(self.given))]
+        self._choose_wavenumber(begin() for begin in begins)
+        if self.settings.anneal:
+            begins = self._annealed(begins)
+        for i, begin in enumerate(begins):
             if f"structures/{i:04d}/start" not in self.store:
-                microstate = given_microstate(sample, self.settings.model.dimension)
-                self._save_structure(i, replace(microstate, masses=self.masses[microstate.types]))
-        self._choose_wavenumber(self._structure(i)() for i in range(len(self.given)))
+                self._save_structure(i, begin())
+
+    def _annealed(self, begins: Sequence[Callable[[], Microstate]]) -> list[Callable[[], Microstate]]:
+        """Keep structures at the temperature, as two halves that are compared."""
+        s = self.settings
+        steps = max(1, round(s.anneal / 2 / s.timestep))
+        sequences: list[list[Trajectory]] = []
+        for i, first in enumerate(begins):
+            halves: list[Trajectory] = []
+            for begin in (self._warm(first, i), lambda halves=halves: self.runner.microstate(halves[0])):
+                key, ramp = f"chains/{i:03d}/anneal{len(halves)}", (s.temperature, s.temperature)
+                frames, length = eq.frame_steps(steps), steps * s.timestep
+                halves.append(self._trajectory(key, begin, "nvt", length, ramp, frames))
+            sequences.append(halves)
+        self._run("annealing", sequences)
+        results = [[self.runner.result(t) for t in halves] for halves in sequences]
+        fs, energy, pressure = (
+            np.array([[r[name] for r in halves] for halves in results])
+            for name in ("fs", "potential", "pressure")
+        )
+        record = eq.annealing(np.array(eq.frame_steps(steps)) * s.timestep, fs, energy, pressure)
+        self.tau_alpha, self.report["annealing"] = record["tau_alpha"], record
+        return [self._after(halves[1]) for halves in sequences]
 
     def ensembles(self, done: set[str], add: Callable[[Sample], None]) -> None:
         """Isoconfigurational runs and inherent structures; each structure is added once it is complete."""
@@ -244,6 +271,8 @@ class Workflow:
     def name(self, i: int) -> str:
         """Name of a structure, unique among data sets of other temperatures and seeds."""
         s = self.settings
+        if self.given and s.anneal:
+            return f"{self.given[i].name}-annealed-{s.model.name}-T{s.temperature:g}-seed{s.seed}"
         if self.given:
             return self.given[i].name
         return f"{s.model.name}-T{s.temperature:g}-seed{s.seed}-{i:04d}"
@@ -259,11 +288,13 @@ class Workflow:
             settings=s,
             name=self.name(i),
             group=(
-                given.group
+                (given.group or given.name)
+                if given and s.anneal
+                else given.group
                 if given
                 else f"{s.model.name}-T{s.temperature:g}-seed{s.seed}-chain{i % s.chains}"
             ),
-            tau_alpha=given.tau_alpha if given else self.tau_alpha,
+            tau_alpha=given.tau_alpha if given and not s.anneal else self.tau_alpha,
             start=self._structure(i)(),
             inherent=self.runner.microstate(parts[0]),
             runs=(self.runner.result(t) for t in parts[1:]),
@@ -282,7 +313,11 @@ class Workflow:
         finished: Callable[[Trajectory], None] = lambda trajectory: None,
     ) -> None:
         self.phase(name, sum(t.steps for sequence in sequences for t in sequence))
+        busy, began = self.runner.busy, time.monotonic()
         self.runner.run(sequences, finished)
+        busy, took = self.runner.busy - busy, time.monotonic() - began
+        if busy > LONG:
+            self.say(f"{name}: the engine worked {busy:.1f} s, all workers together, in {took:.1f} s")
 
     def _trajectory(
         self,
@@ -316,6 +351,16 @@ class Workflow:
 
     def _after(self, trajectory: Trajectory) -> Callable[[], Microstate]:
         return lambda: self.runner.microstate(trajectory)
+
+    def _given(self, i: int) -> Callable[[], Microstate]:
+        def begin() -> Microstate:
+            microstate = given_microstate(self.given[i], self.settings.model.dimension)
+            return replace(microstate, masses=self.masses[microstate.types])
+
+        return begin
+
+    def _warm(self, begin: Callable[[], Microstate], i: int) -> Callable[[], Microstate]:
+        return lambda: with_velocities(begin(), self.settings, self.settings.temperature, ANNEAL, i)
 
     def _kicked(self, relaxed: Trajectory, temperature: float, chain: int) -> Callable[[], Microstate]:
         return lambda: with_velocities(

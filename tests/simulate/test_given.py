@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from propensity.data import Sample
+from propensity.data import Sample, open_dataset
 from propensity.errors import InputError, PropensityWarning
-from propensity.simulate import load_preset, with_given
+from propensity.simulate import load_preset, simulate_propensities, with_given
 from propensity.simulate.given import given_microstate
+from propensity.simulate.pieces import check_identity
 from propensity.structure import Structure
-from tests.simulate.helpers import random_microstate, small_settings
+from tests.simulate.helpers import FreeFlight, random_microstate, small_settings
 
 
 def sample(n=64, name="x", cell=None, pbc=True, **facts) -> Sample:
@@ -64,3 +65,44 @@ def test_another_liquid(facts, match):
     with pytest.warns(PropensityWarning, match=match):
         with_given(small_settings(), [sample(**facts)])
     with_given(replace(small_settings(), temperature=0.44), [sample(temperature=0.44, potential="lj/cut")])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_annealing_comes_before_labels(tmp_path, capsys, count):
+    given = [sample(name=f"s{i}", potential="x", temperature=0.3) for i in range(count)]
+    settings = with_given(replace(small_settings(), anneal=4.0, structures=count, chains=1), given)
+    output = tmp_path / "a.h5"
+    report = simulate_propensities(settings, output, FreeFlight(), given=given, workers=1)
+    record = report["annealing"]
+    assert record["half"] == 2.0 and len(record["energies"]) == 10
+    # A free particle moves by v t, so that F_s is a Gaussian of it.
+    assert record["tau_alpha"] == pytest.approx(
+        np.sqrt(2 / settings.temperature) / settings.wavenumber, rel=0.2
+    )
+    found = open_dataset(output)[0]
+    assert found.name == "s0-annealed-kob-andersen-T1.5-seed0" and found.group == "s0"
+    assert found.tau_alpha == record["tau_alpha"] and found.potential == "lj/cut"
+    assert not np.allclose(found.structure.positions, given[0].structure.positions, atol=0.5)
+    assert "annealed for 4: U/N by tenths" in capsys.readouterr().err
+
+
+def test_annealing_is_part_of_what_a_data_set_is():
+    begun = small_settings().identity()
+    now = replace(small_settings(), anneal=1.0).identity()
+    with pytest.raises(InputError, match=r"begun with anneal 0.0, and now it is 1.0"):
+        check_identity(begun, now, "x.h5")
+    del begun["anneal"]  # as in data sets made before there was any
+    check_identity(begun, small_settings().identity(), "x.h5")
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"anneal": 2.0}, "--anneal is for --start-from"),
+        ({"anneal": -1.0}, "--anneal is -1"),
+        ({"anneal": float("nan")}, "--anneal is nan"),
+    ],
+)
+def test_annealing_that_makes_no_sense(options, match):
+    with pytest.raises(InputError, match=match):
+        small_settings(**options)
