@@ -1,12 +1,16 @@
-"""One convolution, l_max 3 → 3 with four channels, by every library that accelerates such products.
+"""One convolution by every library that accelerates such products.
+
+    python -m benchmarks.peers [--channels 4 8 16 32 64] [--l-max 1 2 3] [--only propensity ...]
 
 Σ_j w_ij · (Y(r_ij) ⊗ h_j): gather, tensor product with weights of each edge, sum over neighbours; the
-input has four further scalars, so that every one of the 38 paths has four channels, which is what
-cuEquivariance's kernel takes.  Gradients are those of features and weights.
+input has as many further scalars as channels, so that every path (38 at l_max 3) has as many channels,
+which is what cuEquivariance's kernel takes.  Gradients are those of features and weights.
 """
 
 from __future__ import annotations
 
+import argparse
+import time
 import warnings
 
 import torch
@@ -15,27 +19,26 @@ from benchmarks.common import cuda_graph, liquid, milliseconds, network
 from propensity.graph import build_graph
 from propensity.nn.kernels.reference import _harmonics, _tensor_product
 from propensity.nn.kernels.triton import kernel as triton_kernel
-from propensity.nn.kernels.triton.layer import THREADS, convolve
+from propensity.nn.kernels.triton.edge_pass import convolve, edge_gradients, sum_by_source
 from propensity.nn.kernels.triton.shapes import shapes_of
 from propensity.nn.layout import ConvolutionLayout
-
-LAYOUT = ConvolutionLayout(4, 4, 4, 3)
 
 
 class Problem:
     """Inputs, and what e3nn makes of them."""
 
-    def __init__(self, device="cuda"):
+    def __init__(self, channels=4, l_max=3, device="cuda"):
         torch.manual_seed(0)
+        self.layout = layout = ConvolutionLayout(channels, channels, channels, l_max)
         self.structure = liquid()
         self.graph = build_graph(self.structure, 2.0, device=device)
         self.source, self.destination = (t.contiguous() for t in self.graph.edge_index)
         self.n, n_edges = len(self.structure), len(self.source)
-        self.features = torch.randn(self.n, LAYOUT.dim_in + LAYOUT.n_scalars, device=device)
+        self.features = torch.randn(self.n, layout.dim_in + layout.n_scalars, device=device)
         # Positive, since the network's ReLU is part of its own kernel.
-        self.weights = 0.1 + torch.rand(n_edges, LAYOUT.n_comb, device=device)
-        self.harmonics = _harmonics(3, torch.float32, torch.device(device))(self.graph.edge_vec)
-        self.product = _tensor_product(LAYOUT, torch.float32, torch.device(device))
+        self.weights = 0.1 + torch.rand(n_edges, layout.n_comb, device=device)
+        self.harmonics = _harmonics(l_max, torch.float32, torch.device(device))(self.graph.edge_vec)
+        self.product = _tensor_product(layout, torch.float32, torch.device(device))
         self.cotangent = torch.randn(self.n, self.product.irreps_out.dim, device=device)
 
 
@@ -68,10 +71,11 @@ def cuequivariance(problem):
     import cuequivariance as cue
     import cuequivariance_torch as cuet
 
+    channels, orders = problem.layout.channels, range(problem.layout.l_max + 1)
     product = cuet.ChannelWiseTensorProduct(
-        cue.Irreps("SO3", "4x0+4x1+4x2+4x3+4x0"),
-        cue.Irreps("SO3", "0+1+2+3"),
-        [cue.SO3(l) for l in range(4)],
+        cue.Irreps("SO3", "+".join(f"{channels}x{l}" for l in (*orders, 0))),
+        cue.Irreps("SO3", "+".join(map(str, orders))),
+        [cue.SO3(l) for l in orders],
         layout=cue.ir_mul,
         shared_weights=False,
         internal_weights=False,
@@ -160,62 +164,29 @@ def openequivariance_atomic(problem):
 def ours(problem):
     """The network's kernels, which find the harmonics themselves; weights come in the order that each pass
     reads."""
-    net = network("cuda", "triton").eval()
+    layout = problem.layout
+    net = network("cuda", "triton", layout.l_max).eval()
     with torch.no_grad():
         geometry = triton_kernel.KERNEL.prepare(problem.graph, net.convolutions[-1])
     geometry.by_source, geometry.destination  # noqa: B018 (made once for all layers)
-    shapes = shapes_of(LAYOUT, problem.features.device)
+    shapes = shapes_of(layout, problem.features.device)
     n, cp, n_edges = problem.n, shapes.cp, len(problem.source)
-    hidden = shapes.pack_features(problem.features[:, : LAYOUT.dim_in]).contiguous()
-    scalars = shapes.pack_scalars(problem.features[:, LAYOUT.dim_in :]).contiguous()
+    hidden = shapes.pack_features(problem.features[:, : layout.dim_in]).contiguous()
+    scalars = shapes.pack_scalars(problem.features[:, layout.dim_in :]).contiguous()
     ahead = torch.nn.functional.pad(problem.weights, (0, 1))[:, shapes.weights].contiguous()
-    block = max(32 // cp, 1)
+    block = shapes.warp
     padded = torch.nn.functional.pad(ahead, (0, 0, 0, -n_edges % block))
     back = padded.view(-1, block, shapes.pq, cp * 4).transpose(1, 2).contiguous()
     grad_sums = _packed_sums(shapes, problem.cotangent)
-    grad_edges = hidden.new_empty(n_edges, shapes.width)
     residual = torch.zeros_like(hidden)
 
     def forward():
         return convolve(shapes, geometry, hidden, scalars, ahead, False, slice(0, n))
 
     def both(back=back):
-        sums, grad_hidden, per_program = forward(), torch.empty_like(hidden), THREADS // cp
-        shapes.kernels.backward[(-(-n_edges // per_program),)](
-            hidden,
-            scalars,
-            geometry.edges,
-            back,
-            geometry.source,
-            geometry.destination,
-            grad_sums,
-            grad_edges,
-            hidden,
-            geometry.count,
-            n,
-            HARMONICS=False,
-            B=per_program,
-            CP=cp,
-            DQ=shapes.dq,
-            PQ=shapes.pq,
-            NQ=shapes.nq,
-            EB=block,
-            num_warps=THREADS // 32,
-        )
-        offsets, order = geometry.by_source
-        shapes.kernels.sum_by_source[(-(-n // 8),)](
-            grad_edges,
-            offsets,
-            order,
-            residual,
-            grad_hidden,
-            n,
-            B=8,
-            W=1 << (shapes.width - 1).bit_length(),
-            WIDTH=shapes.width,
-            num_warps=4,
-        )
-        return sums, grad_hidden, back
+        sums = forward()
+        grad_edges, _ = edge_gradients(shapes, geometry, hidden, scalars, back, grad_sums, False)
+        return sums, sum_by_source(shapes, geometry, grad_edges, residual), back
 
     def once():
         return both(back.clone())
@@ -231,7 +202,7 @@ def ours(problem):
 def _sum_blocks(shapes, sums, n):
     """For each l_out, sums as (N, m, quads of paths, channels, slot)."""
     plan, cp = shapes.plan, shapes.cp
-    for l in range(LAYOUT.l_max + 1):
+    for l in range(shapes.layout.l_max + 1):
         first, last = (plan.first_sum(k) * cp * 4 * n for k in (l, l + 1))
         yield l, sums[first:last].view(n, 2 * l + 1, plan.quads_of(l), cp, 4)
 
@@ -294,35 +265,67 @@ IMPLEMENTATIONS = {
 }
 
 
-def compare_peers():
-    problem = Problem()
+def compare_peers(channels=4, l_max=3, names=tuple(IMPLEMENTATIONS)):
+    """Rows of one width, each a library."""
+    problem = Problem(channels, l_max)
+    layout = problem.layout
     print(
-        f"convolution: {problem.n} particles, {len(problem.source)} edges, {LAYOUT.n_comb} weights an edge,"
-        " float32"
+        f"convolution, l_max {l_max}, {channels} channels: {problem.n} particles, {len(problem.source)}"
+        f" edges, {layout.n_comb} weights an edge, float32",
+        flush=True,
     )
     expected, base = None, None
-    for name, make in IMPLEMENTATIONS.items():
+    for name in names:
+        row = None
         try:
+            start = time.perf_counter()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
-                forward, both, like_e3nn, *once = make(problem)
-                results = [t.detach() for t in like_e3nn((once[0] if once else both)())]
-        except ImportError as error:
-            print(f"| {name} | not installed ({str(error)[:80]}) |", flush=True)
+                row = compared(IMPLEMENTATIONS[name], problem, expected)
+        except Exception as error:
+            print(f"| {name} | {type(error).__name__}: {str(error)[:200]!r} |", flush=True)
+        torch.cuda.empty_cache()
+        if row is None:
             continue
-        expected = expected or results
-        # Features first, then scalars: ours has no gradient of the latter, which are constants in the
-        # network.
-        wrong = [
-            float((a - b[:, : a.shape[1]]).norm() / b[:, : a.shape[1]].norm())
-            for a, b in zip(results, expected, strict=True)
-        ]
-        (one, note), (two, note2) = timed(forward), timed(both)
-        base = base or (one, two)
+        results, one, two, note, wrong, kernels, ready = row
+        expected, base = expected or results, base or (one, two)
         print(
-            f"| {name} | {one:.3f}{note} | {base[0] / one:.1f}× | {two:.3f}{note2} | {base[1] / two:.1f}× | "
-            f"differs by {', '.join(f'{w:.0e}' for w in wrong)} |\n    {kernels_of(both)}",
+            f"| {layout.l_max} | {channels} | {name} | {one:.3f} | {base[0] / one:.1f}× | {two:.3f}{note} |"
+            f" {base[1] / two:.1f}× | differs by {wrong} | ready after {ready - start:.1f} s |"
+            f"\n    {kernels}",
             flush=True,
         )
-        del forward, both, results
-        torch.cuda.empty_cache()
+
+
+def compared(make, problem, expected):
+    """Results, milliseconds forward and with gradients, a note, how far from ``expected``, kernels, when it was
+    ready.
+    """
+    forward, both, like_e3nn, *once = make(problem)
+    results = [t.detach() for t in like_e3nn((once[0] if once else both)())]
+    torch.cuda.synchronize()
+    ready = time.perf_counter()
+    # Features first, then scalars: ours has no gradient of the latter, which are constants in the network.
+    wrong = [
+        float((a - b[:, : a.shape[1]]).norm() / b[:, : a.shape[1]].norm())
+        for a, b in zip(results, expected or results, strict=True)
+    ]
+    (one, note), (two, note2) = timed(forward), timed(both)
+    return results, one, two, note or note2, ", ".join(f"{w:.0e}" for w in wrong), kernels_of(both), ready
+
+
+def main():
+    """A table of widths."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--channels", type=int, nargs="+", default=[4, 8, 16, 32, 64])
+    parser.add_argument("--l-max", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--only", nargs="+", choices=IMPLEMENTATIONS, default=list(IMPLEMENTATIONS))
+    options = parser.parse_args()
+    print(torch.__version__, torch.cuda.get_device_name())
+    for l_max in options.l_max:
+        for channels in options.channels:
+            compare_peers(channels, l_max, tuple(options.only))
+
+
+if __name__ == "__main__":
+    main()

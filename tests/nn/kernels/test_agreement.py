@@ -91,6 +91,7 @@ def test_every_l_max_in_triton(l_max):
         {"channels": 1},
         {"channels": 3, "radial_hidden": 5},
         {"channels": 6},
+        {"channels": 12},
         {"n_extra": 3, "dropout": 0.0},
         {"n_basis": 19},
         {"offset_scale": 0.4, "channels": 3},
@@ -177,6 +178,14 @@ def test_gradients_of_earlier_layers(kernel):
 @pytest.mark.parametrize("l_max", range(6))
 def test_every_l_max_on_a_gpu(l_max):
     compare(network_of(l_max).cuda(), "triton", random_graph(300, 6000, dtype=torch.float32).to("cuda"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("l_max", "channels"), [(3, 8), (2, 16), (3, 32), (1, 64), (2, 48)])
+def test_wide_layers_on_a_gpu(l_max, channels):
+    graph = random_graph(150, 3000, dtype=torch.float32).to("cuda")
+    compare(network_of(l_max, channels=channels).cuda(), "triton", graph)
 
 
 def test_edges_that_lead_nowhere_change_nothing():

@@ -16,8 +16,9 @@ import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
 from propensity.nn.kernels.base import Stack
+from propensity.nn.kernels.triton.edge_pass import convolve
 from propensity.nn.kernels.triton.geometry import TABLE, TritonGeometry
-from propensity.nn.kernels.triton.layer import convolve, launch, run_layers, running_norm
+from propensity.nn.kernels.triton.layer import launch, run_layers, running_norm
 from propensity.nn.kernels.triton.shapes import Shapes, shapes_of
 from propensity.nn.radial import bessel_basis
 

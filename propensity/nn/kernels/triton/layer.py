@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch.autograd.function import once_differentiable
 
+from propensity.nn.kernels.triton.edge_pass import convolve, edge_gradients, sum_by_source
+from propensity.nn.kernels.triton.nodes import mixing_shares
 from propensity.nn.kernels.triton.parameters import Gradients, Packing, Values, packing_of, stack_parameters
 from propensity.nn.kernels.triton.radial_pass import RadialPass, total
 from propensity.nn.kernels.triton.shapes import Shapes, shapes_of
@@ -14,11 +16,6 @@ from propensity.nn.kernels.triton.shapes import Shapes, shapes_of
 if TYPE_CHECKING:
     from propensity.nn.kernels.base import Stack
     from propensity.nn.kernels.triton.geometry import TritonGeometry
-
-#: Threads of a program: one for each particle or edge and channel.
-THREADS = 128
-#: The same for the sums over neighbours, where small programs share the work more evenly.
-SUM_THREADS = 32
 
 
 def run_layers(
@@ -134,7 +131,7 @@ class LayerPass:
         sums = convolve(shapes, geometry, before, scalars, weights, False, slice(0, n))
         del weights
         mixed = scalars.new_empty(n, shapes.width)
-        blocks = -(-n // (THREADS // shapes.cp))
+        blocks = -(-n // shapes.block)
         partial = scalars.new_empty(blocks, shapes.kinds, shapes.cp)
         launch(
             shapes,
@@ -163,7 +160,7 @@ class LayerPass:
                 blocks,
                 norm.momentum,
                 norm.eps,
-                B=THREADS // shapes.cp,
+                B=shapes.block,
                 CP=shapes.cp,
                 C=shapes.layout.channels,
                 R=128,
@@ -194,7 +191,7 @@ class LayerPass:
         values: Values = self.packing.values(packed, self.number)
         wanted: Gradients = self.packing.gradients(gradients, self.number)
         n, cp = geometry.n, shapes.cp
-        partial = grad.new_empty(-(-n // (THREADS // cp)), shapes.kinds * cp)
+        partial = grad.new_empty(-(-n // shapes.block), shapes.kinds * cp)
         launch(shapes, "norm_sums", n, grad, mixed, mean, inverse, partial, n)
         total(shapes, partial, wanted.norm)
         grad_mixed = torch.empty_like(mixed)
@@ -205,52 +202,17 @@ class LayerPass:
         grad_sums = torch.empty_like(sums)
         launch(shapes, "spread", n, grad_mixed, values.mix_backward, grad_sums, n)
         weights = self.radial.output(basis, mask, affine, values, shapes.warp)
-        n_edges = len(basis)
-        grad_edges = grad.new_empty(n_edges, shapes.width) if self.has_hidden else before
-        grad_harmonics = grad.new_empty(n_edges, shapes.plan.harmonics) if wants_harmonics else None
-        if n_edges:
-            block = THREADS // cp
-            shapes.kernels.backward[(-(-n_edges // block),)](
-                (before, scalars),
-                geometry.edges,
-                weights,
-                (geometry.source, geometry.destination),
-                grad_sums,
-                (grad_edges, before if grad_harmonics is None else grad_harmonics),
-                geometry.count,
-                n,
-                HARMONICS=wants_harmonics,
-                B=block,
-                CP=cp,
-                DQ=shapes.dq,
-                PQ=shapes.pq,
-                NQ=shapes.nq,
-                EB=shapes.warp,
-                num_warps=THREADS // 32,
-            )
+        grad_edges, grad_harmonics = edge_gradients(
+            shapes, geometry, before, scalars, weights, grad_sums, wants_harmonics
+        )
         del grad_sums
-        grad_before = None
-        if self.has_hidden:
-            offsets, order = geometry.by_source
-            grad_before = torch.empty_like(mixed)
-            shapes.kernels.sum_by_source[(-(-n // 8),)](
-                grad_edges,
-                offsets,
-                order,
-                grad_mixed,
-                grad_before,
-                n,
-                B=8,
-                W=1 << (shapes.width - 1).bit_length(),
-                WIDTH=shapes.width,
-                num_warps=4,
-            )
+        grad_before = sum_by_source(shapes, geometry, grad_edges, grad_mixed) if self.has_hidden else None
         del grad_edges
         partial = self.radial.partial(self.packing.sizes[self.number])
         grad_basis = self.radial.backward(
             basis, mask, affine, values, weights, shapes.warp, partial, wanted, wants_basis
         )
-        shapes.kernels.mix_gradient[(len(partial), shapes.layout.l_max + 1)](
+        shapes.kernels.mix_gradient[(len(partial), shapes.layout.l_max + 1, mixing_shares(shapes.plan))](
             sums,
             grad_mixed,
             partial,
@@ -265,43 +227,11 @@ class LayerPass:
         return grad_before, grad_harmonics, grad_basis
 
 
-def convolve(
-    shapes: Shapes,
-    geometry: TritonGeometry,
-    before: torch.Tensor,
-    scalars: torch.Tensor,
-    radial: torch.Tensor,
-    table: bool,
-    part: slice,
-) -> torch.Tensor:
-    """Sums of the particles in ``part``."""
-    n = part.stop - part.start
-    sums = scalars.new_empty(n * shapes.sums)
-    block = max(SUM_THREADS // shapes.cp, 1)
-    shapes.kernels.forward[(-(-n // block), len(shapes.plan.groups))](
-        (before, scalars),
-        geometry.edges,
-        radial,
-        (geometry.order[part], geometry.rows, geometry.source),
-        sums,
-        part.start,
-        n,
-        TABLE=table,
-        B=block,
-        CP=shapes.cp,
-        DQ=shapes.dq,
-        PQ=shapes.pq,
-        NQ=shapes.nq,
-        num_warps=1,
-    )
-    return sums
-
-
 def launch(shapes: Shapes, name: str, n: int, *arguments: Any, **constants: Any) -> None:
     """Run a kernel with one thread a particle and channel."""
-    block = THREADS // shapes.cp
+    block, cp = shapes.block, shapes.cp
     getattr(shapes.kernels, name)[(-(-n // block),)](
-        *arguments, B=block, CP=shapes.cp, DQ=shapes.dq, num_warps=THREADS // 32, **constants
+        *arguments, B=block, CP=cp, DQ=shapes.dq, num_warps=max(block * cp // 32, 1), **constants
     )
 
 

@@ -24,6 +24,11 @@ import math
 from propensity.nn.kernels.triton.plan import Plan
 from propensity.nn.kernels.triton.source import described_inside
 
+#: Channels up to which loops over them are written out, which keeps what they read in registers.
+UNROLLED = 8
+#: Gradients of mixing matrices that a program sums.
+GRADIENTS = 8192
+
 _PROLOGUE = """
     thread = tl.arange(0, B * CP)
     node = tl.program_id(0) * B + thread // CP
@@ -146,12 +151,9 @@ def _spread(plan: Plan) -> str:
     total = plan.first_mixing(plan.layout.l_max + 1)
     for l, components in _degrees(plan):
         n = plan.quads_of(l)
-        for m, k in enumerate(components):
+        if cp <= UNROLLED:
             for d in range(cp):
-                lines.append(
-                    f"    g{m}_{d} = tl.load(grad + mine + {(k // 4 * cp + d) * 4 + k % 4}, mask=inside,"
-                    " other=0.0)"
-                )
+                lines += ["    " + line for line in _channel_of_grad(components, cp, d)]
         lines += [
             (
                 f"    line = out + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + row * {(2 * l + 1) * n}) *"
@@ -162,14 +164,41 @@ def _spread(plan: Plan) -> str:
         ]
         for m in range(len(components)):
             lines += [f"        s{m}_{i} = zero" for i in range(4)]
-        for d in range(cp):
-            lines.append(f"        w0, w1, w2, w3 = _quad(matrix + ({d * total} + q) * (CP * 4), inside)")
+        for d in range(cp) if cp <= UNROLLED else ["d"]:
+            indent = "        "
+            if d == "d":
+                lines.append("        for d in range(CP):")
+                indent += "    "
+                lines += [indent + line for line in _channel_of_grad(components, cp, d)]
+            place = f"({d * total if isinstance(d, int) else f'd * {total}'} + q)"
+            lines.append(f"{indent}w0, w1, w2, w3 = _quad(matrix + {place} * (CP * 4), inside)")
             for m in range(len(components)):
-                lines += [f"        s{m}_{i} += g{m}_{d} * w{i}" for i in range(4)]
+                lines += [f"{indent}s{m}_{i} += g{m}_{d} * w{i}" for i in range(4)]
         for m in range(len(components)):
             four = ", ".join(f"s{m}_{i}" for i in range(4))
             lines.append(f"        _store_quad(line + ({m * n} + q) * (CP * 4), inside, {four})")
     return "\n".join(lines) + "\n"
+
+
+def _channel_of_grad(components: range, cp: int, d: int | str) -> list[str]:
+    """Read the components of one channel of a particle's gradient, into g0_d, g1_d, …"""
+    found = []
+    for m, k in enumerate(components):
+        at = (k // 4 * cp + d) * 4 + k % 4 if isinstance(d, int) else f"({k // 4 * cp} + {d}) * 4 + {k % 4}"
+        found.append(f"g{m}_{d} = tl.load(grad + mine + {at}, mask=inside, other=0.0)")
+    return found
+
+
+def mixing_rows(plan: Plan, l: int) -> tuple[int, int]:
+    """Rows of the mixing matrix of l, and how many of them a program of ``mix_gradient`` sums."""
+    rows = plan.quads_of(l) * plan.padded_channels * 4
+    return rows, min(1 << (rows - 1).bit_length(), max(GRADIENTS // plan.padded_channels, 1))
+
+
+def mixing_shares(plan: Plan) -> int:
+    """Programs of ``mix_gradient`` between which the rows of the largest matrix are split."""
+    found = (mixing_rows(plan, l) for l in range(plan.layout.l_max + 1))
+    return max(-(-rows // share) for rows, share in found)
 
 
 def _mix_gradient(plan: Plan) -> str:
@@ -184,7 +213,7 @@ def _mix_gradient(plan: Plan) -> str:
             "Gradient of the mixing matrices from an equal share of the particles.",
             "sums, grad (N, DQ, CP, 4).",
             "partial (programs, STRIDE) from START.",
-            "(row, channel); program_id(1) is an l_out.",
+            "(row, channel); program_id(1) is an l_out, program_id(2) a share of its rows.",
         ),
         "    share = (n_nodes + tl.num_programs(0) - 1) // tl.num_programs(0)",
         "    first = tl.program_id(0) * share",
@@ -192,11 +221,11 @@ def _mix_gradient(plan: Plan) -> str:
         "    d = tl.arange(0, CP)[None, :]",
     ]
     for l, components in _degrees(plan):
-        rows = plan.quads_of(l) * cp * 4
+        rows, share = mixing_rows(plan, l)
         lines += [
-            f"    if tl.program_id(1) == {l}:",
-            f"        r = tl.arange(0, {1 << (rows - 1).bit_length()})[:, None]",
-            f"        total = tl.zeros([{1 << (rows - 1).bit_length()}, CP], tl.float32)",
+            f"    if (tl.program_id(1) == {l}) & (tl.program_id(2) * {share} < {rows}):",
+            f"        r = tl.program_id(2) * {share} + tl.arange(0, {share})[:, None]",
+            f"        total = tl.zeros([{share}, CP], tl.float32)",
             "        node = first",
             "        while node < last:",
             "            at = node.to(tl.int64)",

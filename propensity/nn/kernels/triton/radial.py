@@ -29,7 +29,7 @@ from __future__ import annotations
 from propensity.nn.kernels.triton.plan import Plan, quads
 from propensity.nn.kernels.triton.source import described_inside, template
 
-#: Columns of the last layer whose gradients one program sums in its registers.
+#: Columns of the last layer that one program makes, and whose gradients it sums in its registers.
 SPAN = 160
 
 
@@ -46,7 +46,7 @@ def _tiles(width: int) -> list[tuple[int, int]]:
 
 
 def spans(width: int) -> int:
-    """Groups of columns between which ``radial_gradient`` is split."""
+    """Groups of columns between which ``radial_output`` and ``radial_gradient`` are split."""
     return -(-width // SPAN)
 
 
@@ -76,10 +76,11 @@ def _output(width: int, cp: int) -> str:
             "Radial weights before their ReLU, in blocks of EB edges.",
             "units, weight (width, H), bias (width,), count (1,).",
             "out (E/EB, PQ, EB, CP, 4).",
-            "(edge, column).",
+            "(edge, column); program_id(1) is a span of columns.",
         ),
         "    basis, mask, weight_in, bias_in, affine = units",
         "    n_edges = tl.load(count)",
+        f"    base = {f'tl.program_id(1) * {SPAN}' if spans(width) > 1 else 0}",
         "    edge = tl.program_id(0) * B + tl.arange(0, B)",
         "    x, kept, b = _units(basis, mask, weight_in, bias_in, edge, n_edges, NB, NBP, H, HP)",
         "    h = tl.arange(0, HP)",
@@ -87,9 +88,9 @@ def _output(width: int, cp: int) -> str:
         f"    line = out + (edge.to(tl.int64) // EB * EB * {width} + edge % EB * {4 * cp})[:, None]",
         "    live = (edge < n_edges)[:, None]",
     ]
-    for start, size in _tiles(width):
+    for start, size in _tiles(min(width, SPAN)):
         lines += [
-            f"    column = {start} + tl.arange(0, {size})",
+            f"    column = base + {start} + tl.arange(0, {size})",
             (
                 f"    w = tl.load(weight + column[None, :] * H + h[:, None], mask=(column < {width})[None, :]"
                 " & (h < H)[:, None], other=0.0)"

@@ -90,7 +90,7 @@ class RadialPass:
         """Radial weights before their ReLU, in blocks of edges."""
         out = basis.new_empty(-(-self.n // block) * block, self.width)
         if self.n:
-            self.kernels.radial_output[(-(-self.n // OUTPUT_BLOCK),)](
+            self.kernels.radial_output[(-(-self.n // OUTPUT_BLOCK), spans(self.width))](
                 (basis, mask, values.weight_in, values.bias_in, affine),
                 values.weight,
                 values.bias,

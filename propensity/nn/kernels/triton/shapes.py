@@ -12,6 +12,9 @@ import torch
 from propensity.nn.kernels.triton.plan import Plan, quads
 from propensity.nn.layout import ConvolutionLayout
 
+#: Threads of a program of the kernels that work on particles.
+THREADS = 128
+
 
 class Shapes:
     """Index maps of one layout on one device, and its kernels."""
@@ -28,6 +31,8 @@ class Shapes:
         self.kinds = layout.l_max + 2
         #: Edges of a warp, which lie together in the radial weights.
         self.warp = max(32 // cp, 1)
+        #: Particles of a program with one thread for each particle and channel.
+        self.block = max(THREADS // cp, 1)
 
         def place(quad: int, c: int, slot: int) -> int:
             return (quad * cp + c) * 4 + slot

@@ -1,0 +1,115 @@
+"""Sums over neighbours and their gradients: launches of the kernels of :mod:`.source`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from propensity.nn.kernels.triton.shapes import Shapes
+
+if TYPE_CHECKING:
+    from propensity.nn.kernels.triton.geometry import TritonGeometry
+
+#: Threads of a program, one for each particle and channel: small ones share the work more evenly.
+SUM_THREADS = 32
+#: The same for gradients, one thread for each edge and channel.
+EDGE_THREADS = 128
+#: Numbers that a program of ``sum_by_source`` adds at a time.
+COLUMNS = 512
+
+
+def convolve(
+    shapes: Shapes,
+    geometry: TritonGeometry,
+    before: torch.Tensor,
+    scalars: torch.Tensor,
+    radial: torch.Tensor,
+    table: bool,
+    part: slice,
+) -> torch.Tensor:
+    """Sums of the particles in ``part``."""
+    n = part.stop - part.start
+    sums = scalars.new_empty(n * shapes.sums)
+    block = max(SUM_THREADS // shapes.cp, 1)
+    shapes.kernels.forward[(-(-n // block), len(shapes.plan.groups))](
+        (before, scalars),
+        geometry.edges,
+        radial,
+        (geometry.order[part], geometry.rows, geometry.source),
+        sums,
+        part.start,
+        n,
+        TABLE=table,
+        B=block,
+        CP=shapes.cp,
+        DQ=shapes.dq,
+        PQ=shapes.pq,
+        NQ=shapes.nq,
+        num_warps=max(block * shapes.cp // 32, 1),
+    )
+    return sums
+
+
+def edge_gradients(
+    shapes: Shapes,
+    geometry: TritonGeometry,
+    before: torch.Tensor,
+    scalars: torch.Tensor,
+    weights: torch.Tensor,
+    grad_sums: torch.Tensor,
+    wants_harmonics: bool,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Gradients of the features that each edge read, (E, width), and of its harmonics, where they are wanted;
+    those of ``weights`` take their place.
+    """
+    n_edges = len(geometry.edges)
+    has_hidden = bool(shapes.layout.channels_in)
+    grad_edges = weights.new_empty(n_edges, shapes.width) if has_hidden else before
+    grad_harmonics = weights.new_empty(n_edges, shapes.plan.harmonics) if wants_harmonics else None
+    if n_edges:
+        block = max(EDGE_THREADS // shapes.cp, 1)
+        shapes.kernels.backward[(-(-n_edges // block),)](
+            (before, scalars),
+            geometry.edges,
+            weights,
+            (geometry.source, geometry.destination),
+            grad_sums,
+            (grad_edges, before if grad_harmonics is None else grad_harmonics),
+            geometry.count,
+            geometry.n,
+            HARMONICS=wants_harmonics,
+            B=block,
+            CP=shapes.cp,
+            DQ=shapes.dq,
+            PQ=shapes.pq,
+            NQ=shapes.nq,
+            EB=shapes.warp,
+            num_warps=max(block * shapes.cp // 32, 1),
+        )
+    return grad_edges, grad_harmonics
+
+
+def sum_by_source(
+    shapes: Shapes, geometry: TritonGeometry, grad_edges: torch.Tensor, residual: torch.Tensor
+) -> torch.Tensor:
+    """Gradient of the features of each particle, shape (N, width): of its edges as a source, and the
+    residual's.
+    """
+    offsets, order = geometry.by_source
+    n, columns = geometry.n, 1 << (shapes.width - 1).bit_length()
+    block = min(max(COLUMNS // columns, 1), 8)
+    found = torch.empty_like(residual)
+    shapes.kernels.sum_by_source[(-(-n // block),)](
+        grad_edges,
+        offsets,
+        order,
+        residual,
+        found,
+        n,
+        B=block,
+        W=columns,
+        WIDTH=shapes.width,
+        num_warps=4,
+    )
+    return found
