@@ -1,8 +1,9 @@
-"""A prediction of `ka-cage` from thermal positions of 4096 particles, on the CPU: time of each part, memory.
+"""A prediction of `ka-cage` from thermal positions of 4096 particles: time of each part, memory.
 
 Peer of the restricted dynamics, in the same run: itself with every pair acting at every step.
 
     OMP_NUM_THREADS=2 python -m benchmarks.cage_prediction [--no-peer]
+    python -m benchmarks.cage_prediction --device cuda      # the first prediction of a process, and later ones
 """
 
 from __future__ import annotations
@@ -33,12 +34,39 @@ def timed(name, function):
     return result, processor
 
 
+def on_gpu():
+    """Whole predictions, the first one with what it loads and compiles; then the parts of a later one."""
+    torch.zeros(1, device="cuda").add_(1)
+    predictor, _ = timed("loading the models", lambda: Predictor("ka-cage", potential=SMOOTH, device="cuda"))
+    structure, recipe = liquid(), predictor.card.cage_recipe
+    print(f"{len(structure)} particles, {len(predictor.estimators)} networks, {torch.cuda.get_device_name()}")
+    minimum, _ = timed("first minimum", lambda: inherent_structure(structure, SMOOTH))
+    bare = structure.at_minimum(minimum.positions)
+    state, _ = timed("first cage state", lambda: cage.cage_state(bare, SMOOTH, **recipe))
+    seen = bare.with_cage(state)
+    timed("first call of the networks", lambda: predictor.predict(seen))
+    for seed in range(3):
+        timed("a prediction", lambda seed=seed: predictor.predict(liquid(seed=seed)))
+    minimum, _ = timed("minimum", lambda: inherent_structure(structure, SMOOTH))
+    timed("cage state", lambda: cage.cage_state(structure.at_minimum(minimum.positions), SMOOTH, **recipe))
+    network = predictor.estimators[0].network
+    timed(
+        "graph of one network", lambda: gated_graph(seen, 2.0, network.views, network.inputs, device="cuda")
+    )
+    timed("networks", lambda: predictor.predict(seen))
+    timed("networks", lambda: predictor.predict(seen))
+
+
 def main():
     """Print all of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--no-peer", action="store_true", help="leave out the dynamics with all pairs always")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     options = parser.parse_args()
     warnings.simplefilter("ignore", PropensityWarning)
+    if options.device == "cuda":
+        on_gpu()
+        return
     predictor = Predictor("ka-cage", potential=SMOOTH, device="cpu")
     recipe, structure = predictor.card.cage_recipe, liquid()
     print(

@@ -20,9 +20,8 @@ def main():
     start = time.perf_counter()
 
     def passed(what):
-        print(
-            f"| l_max {options.l_max}, {options.channels} channels | {what} | {time.perf_counter() - start:.2f} s |"
-        )
+        each = time.perf_counter() - start
+        print(f"| l_max {options.l_max}, {options.channels} channels | {what} | {each:.2f} s |")
 
     import torch
 

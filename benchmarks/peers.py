@@ -298,9 +298,7 @@ def compare_peers(channels=4, l_max=3, names=tuple(IMPLEMENTATIONS)):
 
 
 def compared(make, problem, expected):
-    """Results, milliseconds forward and with gradients, a note, how far from ``expected``, kernels, when it was
-    ready.
-    """
+    """Results, milliseconds forward and with gradients, a note, distances, kernels, and when it was ready."""
     forward, both, like_e3nn, *once = make(problem)
     results = [t.detach() for t in like_e3nn((once[0] if once else both)())]
     torch.cuda.synchronize()

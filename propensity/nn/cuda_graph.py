@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from propensity.errors import InputError
 from propensity.graph import FIELDS, Graph
+from propensity.nn.kernels.triton.geometry import GIVEN, sorted_by_source
 
 
 def can_capture(network: Any) -> bool:
@@ -67,6 +69,16 @@ class Recording:
                 self._edges[name] = torch.empty(shape, dtype=value.dtype, device=weight.device)
             else:
                 self._inputs[name] = value.to(weight.device, copy=True)
+        self._sources = {
+            name: (
+                torch.empty(self.n_nodes + 1, dtype=torch.int32, device=weight.device),
+                room.new_empty(max_edges, dtype=torch.int32),
+            )
+            for name, room in self._edges.items()
+            if FIELDS[name].is_index
+        }
+        for name, held in self._sources.items():
+            GIVEN[self._edges[name]] = held
         self._put(like)
         graph = Graph(**self._edges, **self._inputs)
         state = {name: value.clone() for name, value in loss.state_dict().items()}
@@ -116,8 +128,14 @@ class Recording:
         for name, room in self._edges.items():
             value = graph[name]
             if FIELDS[name].is_index:
-                room[:, : value.shape[1]] = value
-                room[:, value.shape[1] :] = self.n_nodes
+                n_edges = value.shape[1]
+                room[:, :n_edges] = value
+                room[:, n_edges:] = self.n_nodes
+                offsets, order = self._sources[name]
+                for held, found in zip(
+                    (offsets, order[:n_edges]), _by_source(value, self.n_nodes, room.device), strict=True
+                ):
+                    held.copy_(found)
             else:
                 room[: len(value)] = value
                 room[len(value) :] = 1.0
@@ -141,6 +159,19 @@ def record(
     with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
         results = run()
     return graph.replay, results
+
+
+def _by_source(edge_index: torch.Tensor, n: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Edges sorted by source, once for every structure."""
+    stamp = 0 if edge_index.is_inference() else edge_index._version
+    held = _SORTED.get(edge_index)
+    if held is None or held[0] != stamp:
+        held = _SORTED[edge_index] = stamp, sorted_by_source(edge_index[0].to(device), n)
+    return cast("tuple[torch.Tensor, torch.Tensor]", held[1])
+
+
+#: What was sorted, by the ``edge_index`` of each graph as long as that lives.
+_SORTED: Any = WeakIdKeyDictionary()
 
 
 @lru_cache

@@ -96,8 +96,13 @@ class GatedLayer(nn.Module):
         weights
             Geometric weights, (N, 9·n_radial, K), harmonic by harmonic.
         """
-        scalars, vectors, quadrupoles = features
-        b, n, w = self.n_radial, len(scalars), self.widths
+        return self.updated(features, self.from_neighbours(received, weights))
+
+    def from_neighbours(
+        self, received: torch.Tensor, weights: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What neighbours add: scalars (N, S), vectors (N, 3, V) and quadrupoles (N, 5, Q)."""
+        b, n, w = self.n_radial, len(received), self.widths
         plain = torch.bmm(weights, received[..., : w.sent_scalars])
         rows = weights if self.curved else weights[:, : 4 * b]
         moved = torch.bmm(rows, received[..., w.sent_scalars :]).view(n, -1, b, 3, w.sent_vectors)
@@ -105,11 +110,20 @@ class GatedLayer(nn.Module):
         to_vectors = [plain[:, b : 4 * b].reshape(n, 3, -1), moved[:, 0].transpose(1, 2).reshape(n, 3, -1)]
         if self.curved:
             to_vectors.append(_bend(moved[:, 4:]))
-        new = self.to_scalars(torch.cat([plain[:, :b].reshape(n, -1), dot], dim=1))
-        vectors = vectors + self.to_vectors(torch.cat(to_vectors, dim=2))
-        quadrupoles = quadrupoles + self.to_quadrupoles(
-            torch.cat([plain[:, 4 * b :].reshape(n, 5, -1), symmetric], dim=2)
+        return (
+            self.to_scalars(torch.cat([plain[:, :b].reshape(n, -1), dot], dim=1)),
+            self.to_vectors(torch.cat(to_vectors, dim=2)),
+            self.to_quadrupoles(torch.cat([plain[:, 4 * b :].reshape(n, 5, -1), symmetric], dim=2)),
         )
+
+    def updated(
+        self,
+        features: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+        added: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """New features from the old ones and what neighbours add."""
+        scalars, w = features[0], self.widths
+        new, vectors, quadrupoles = added[0], features[1] + added[1], features[2] + added[2]
         v, u = _products(self.factor_vectors(vectors), w.products)
         q, t = _products(self.factor_quadrupoles(quadrupoles), w.products)
         invariants = [scalars, new, lengths(vectors), lengths(quadrupoles), v, q, _triple(t, u)]

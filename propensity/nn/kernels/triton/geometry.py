@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch.utils.weak import WeakIdKeyDictionary
 
 from propensity.nn.kernels.reference import _harmonics
 from propensity.nn.radial import bessel_basis
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
 
 #: Intervals of the table of radial weights over 0 ≤ r ≤ r_c.
 TABLE = 16384
+
+#: Where to read the order by source of a graph, by its ``edge_index``, that is not to be sorted for it: a
+#: recording copies there what was sorted once for each structure.
+GIVEN: Any = WeakIdKeyDictionary()
+
+
+def sorted_by_source(source: torch.Tensor, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Offsets of each of n sources, shape (n+1,), and the edges sorted by source, (E,), int32."""
+    ordered, order = torch.sort(source.int(), stable=True)
+    marks = torch.arange(n + 1, device=source.device, dtype=torch.int32)
+    return torch.searchsorted(ordered, marks, out_int32=True), order.int()
 
 
 class TritonGeometry:
@@ -29,7 +41,7 @@ class TritonGeometry:
             # Geometries are kept as long as the graph's own tensor lives, so they must not hold on to it.
             vectors = vectors.detach()
         source, destination = graph.edge_index
-        self.n = len(graph.types)
+        self.n, self._by_source = len(graph.types), GIVEN.get(graph.edge_index)
         if not _is_sorted(destination):
             order = torch.argsort(destination, stable=True)
             source, destination, vectors = source[order], destination[order], vectors[order]
@@ -56,8 +68,8 @@ class TritonGeometry:
     @cached_property
     def by_source(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Offsets of each source and the edges sorted by source."""
-        ordered, order = torch.sort(self.source, stable=True)
-        return torch.searchsorted(ordered, self.marks, out_int32=True), order.int()
+        given = self._by_source
+        return sorted_by_source(self.source, self.n) if given is None else given
 
     @cached_property
     def basis(self) -> torch.Tensor:

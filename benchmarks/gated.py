@@ -1,0 +1,158 @@
+"""The network of `ka-cage` on a GPU: training step, memory and inference, beside e3nn of the same shape.
+
+    python -m benchmarks.gated
+
+The peer has the same features, edges, radial functions and updates of particles; only its sums over
+neighbours are e3nn's, as usual there: a `uvu` tensor product with weights of each edge, linear in the radial
+functions, then a linear map.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+
+import numpy as np
+import torch
+from e3nn import o3
+from torch import nn
+
+from benchmarks.common import liquid, milliseconds
+from propensity.caging import CageState
+from propensity.estimators.storage import load_model
+from propensity.nn.gated import GatedNetwork, gated_graph
+from propensity.nn.gated.geometry import radial_functions
+
+HARMONICS = o3.Irreps("0e+1o+2e")
+
+
+class Sums(nn.Module):
+    """Σ_j over neighbours by e3nn: scalars, vectors and quadrupoles that a layer adds."""
+
+    def __init__(self, widths, n_radial):
+        super().__init__()
+        sent = o3.Irreps(f"{widths.sent_scalars}x0e+{widths.sent_vectors}x1o")
+        out = o3.Irreps(f"{widths.scalars}x0e+{widths.vectors}x1o+{widths.quadrupoles}x2e")
+        middle, instructions = [], []
+        for i, (mul, ir) in enumerate(sent):
+            for j, (_, other) in enumerate(HARMONICS):
+                for found in ir * other:
+                    if found in out:
+                        instructions.append((i, j, len(middle), "uvu", True))
+                        middle.append((mul, found))
+        self.product = o3.TensorProduct(
+            sent, HARMONICS, o3.Irreps(middle), instructions, shared_weights=False, internal_weights=False
+        )
+        self.weights = nn.Linear(n_radial, self.product.weight_numel, bias=False)
+        self.mix = o3.Linear(middle, out)
+        self.out = out
+
+    def forward(self, sent, ends, harmonics, radial):
+        source, destination = ends
+        messages = self.product(sent[source], harmonics, self.weights(radial))
+        sums = messages.new_zeros(len(sent), messages.shape[1]).index_add(0, destination, messages)
+        parts = self.mix(sums).split([mul * ir.dim for mul, ir in self.out], 1)
+        shaped = [p.view(len(sent), mul, ir.dim).mT for p, (mul, ir) in zip(parts, self.out, strict=True)]
+        return shaped[0][:, 0], shaped[1], shaped[2]
+
+
+class Peer(GatedNetwork):
+    """The same network with e3nn's sums."""
+
+    def __init__(self, **config):
+        super().__init__(**config)
+        self.sums = nn.ModuleList(Sums(self.widths, layer.n_radial) for layer in self.layers)
+        for layer in self.layers:
+            for name in ("to_scalars", "to_vectors", "to_quadrupoles"):
+                delattr(layer, name)
+
+    def features_after(self, graph, every=False):
+        raw, features = self._first(graph)
+        destination, _ = graph.real.nonzero().unbind(1)
+        real = graph.real.bool()
+        source = graph.neighbours[real]
+        pairs = tuple(t[graph.types[destination], graph.types[source]][None] for t in self.pairs)
+        edges = {}
+        for k, name in enumerate(self.views):
+            vectors = graph.vectors[name][real]
+            r = torch.linalg.vector_norm(vectors, dim=-1).clamp_min(1e-3)[None]
+            radial = radial_functions(r, self.n_basis, self.cutoff, self.core, pairs)[0].T
+            harmonics = o3.spherical_harmonics(HARMONICS, vectors, True, "component")
+            edges[name] = harmonics, radial / self.radial_scale[k]
+        for name, layer, sums in zip(self.layer_views, self.layers, self.sums, strict=True):
+            sent = [layer.send_scalars(features[0]), layer.send_vectors(features[1]).mT.flatten(1)]
+            features = layer.updated(features, sums(torch.cat(sent, 1), (source, destination), *edges[name]))
+        return raw, [features]
+
+
+def structure_with_cage(n_cages):
+    """The liquid with offsets and cages of random numbers of the right size: times don't hang on them."""
+    random, bare = np.random.default_rng(0), liquid()
+    n = len(bare)
+    structure = bare.at_minimum(bare.positions + random.normal(0, 0.05, (n, 3)))
+    factors = random.normal(0, 0.08, (n_cages, n, 3, 3))
+    return structure.with_cage(
+        CageState(
+            radii=np.geomspace(0.3, 0.8, n_cages),
+            offset=random.normal(0, 0.05, (n_cages, n, 3)),
+            covariance=factors @ factors.swapaxes(-1, -2),
+            error=np.zeros(n_cages),
+            steps=0,
+            inherent_positions=structure.positions,
+        )
+    )
+
+
+def peak(function):
+    """Memory in MB that ``function`` needs beyond what is held already."""
+    function()
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    function()
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before) / 1e6
+
+
+def main():
+    """Rows of a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda", help="cpu tries the script, without times")
+    device = parser.parse_args().device
+    shipped = load_model("ka-cage").network
+    print(torch.__version__, torch.cuda.get_device_name() if device == "cuda" else "cpu")
+    graph = gated_graph(
+        structure_with_cage(shipped.n_cages), shipped.cutoff, shipped.views, shipped.inputs, device=device
+    )
+    print(f"{len(graph.types)} particles, {int(graph.real.sum())} edges, {list(shipped.layer_views)}")
+    labels, rows = torch.randn(len(graph.types), shipped.n_outputs, device=device), {}
+    for name, kind in (("propensity", GatedNetwork), ("e3nn", Peer)):
+        torch.manual_seed(0)
+        network = kind(**shipped.config)
+        kept = {k: v for k, v in shipped.state_dict().items() if k in network.state_dict()}
+        network.load_state_dict(kept, strict=False)
+        network.to(device).train()
+        optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=device == "cuda")
+
+        def step(network=network, optimiser=optimiser):
+            optimiser.zero_grad(set_to_none=True)
+            (network(graph) - labels).square().mean().backward()
+            optimiser.step()
+
+        print(f"{name}: {sum(p.numel() for p in network.parameters())} parameters")
+        step()
+        assert all(bool(p.isfinite().all()) for p in network.parameters())
+        if device == "cpu":
+            continue
+        rows[name, "training step, ms"] = milliseconds(step, 10)
+        rows[name, "memory of a step, MB"] = peak(step)
+        with torch.no_grad():
+            rows[name, "inference, ms"] = milliseconds(partial(network, graph), 10)
+            rows[name, "memory of inference, MB"] = peak(partial(network, graph))
+    for (name, what), value in rows.items():
+        print(f"| {what} | {name} | {value:.2f} | {rows['e3nn', what] / value:.1f}× |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
