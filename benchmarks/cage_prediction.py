@@ -3,7 +3,7 @@
 Peer of the restricted dynamics, in the same run: itself with every pair acting at every step.
 
     OMP_NUM_THREADS=2 python -m benchmarks.cage_prediction [--no-peer]
-    python -m benchmarks.cage_prediction --device cuda      # the first prediction of a process, and later ones
+    python -m benchmarks.cage_prediction --device cuda    # the first of a process, and later ones
 """
 
 from __future__ import annotations
