@@ -84,7 +84,7 @@ def graphed_inference(net, graph):
 def scaling():
     net = network("cuda", "triton").eval()
     print("| particles | edges | neighbour list, s | network, s | µs a particle | peak GB |")
-    for copies in ((1, 1, 1), (2, 2, 2), (4, 4, 4), (8, 8, 4), (8, 8, 8), (16, 8, 16), (17, 17, 17)):
+    for copies in ((1, 1, 1), (4, 4, 4), (8, 8, 4), (16, 8, 16), (17, 17, 17), (16, 20, 23), (20, 20, 20)):
         structure = liquid(copies)
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
