@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
 from propensity.nn.kernels.triton.launch import module_text
 from propensity.nn.layout import ConvolutionLayout
+from tests.sources import SOURCES
 
-ROOT = Path(__file__).parents[1] / "propensity"
+ROOT = SOURCES / "propensity"
 MOST = 8
 
 

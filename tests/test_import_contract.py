@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sources import SOURCES
+
 ROOT = Path(__file__).parents[1]
 
 #: Rooms (a package or module under ``propensity``, or a top-level package) by floor, from the ground up.
@@ -77,7 +79,7 @@ ON_SCREEN = {"report.py", "tables.py", "progress.py"}
 def sources() -> Iterator[Path]:
     """Every source file of both packages."""
     for package in ("propensity", "lammps_bridge"):
-        yield from sorted((ROOT / package).rglob("*.py"))
+        yield from sorted((SOURCES / package).rglob("*.py"))
 
 
 def test_contributing_shows_these_floors():
@@ -91,12 +93,14 @@ def test_contributing_names_files_that_exist():
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     named = set(re.findall(r"(?<![\w/])((?:propensity|tests|docs|\.ci)/[\w./-]+)", text))
     named = {name for name in named if "NAME" not in name}
-    assert len(named) > 15 and not [name for name in named if not (ROOT / name).exists()]
+    assert len(named) > 15 and not [
+        name for name in named if not any((at / name).exists() for at in (ROOT, SOURCES))
+    ]
 
 
 def module_of(path: Path) -> str:
     """Dotted name of a source file."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = path.relative_to(SOURCES).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -130,7 +134,7 @@ def imports(path: Path) -> tuple[tuple[str, bool, int], ...]:
 
 def resolve(name: str) -> str:
     """Module that ``from a.b import c`` reads: a.b.c where that is a file or folder, else a.b."""
-    path = ROOT.joinpath(*name.split("."))
+    path = SOURCES.joinpath(*name.split("."))
     return name if path.is_dir() or path.with_suffix(".py").exists() else name.rpartition(".")[0]
 
 
@@ -145,7 +149,7 @@ def arrows() -> Iterator[tuple[str, str, str, bool]]:
         room = room_of(module_of(path))
         for module, lazy, line in imports(path):
             if own(module) and room_of(module) != room and room != "propensity":
-                yield room, room_of(module), f"{path.relative_to(ROOT)}:{line}", lazy
+                yield room, room_of(module), f"{path.relative_to(SOURCES)}:{line}", lazy
 
 
 def test_every_room_has_a_floor():
@@ -180,7 +184,7 @@ def test_libraries_stay_in_their_rooms(library):
             if module.split(".")[0] != library or (library == "rich" and path.name in ON_SCREEN):
                 continue
             if room_of(module_of(path)) not in ONLY[library]:
-                wrong.append(f"{path.relative_to(ROOT)}:{line}")
+                wrong.append(f"{path.relative_to(SOURCES)}:{line}")
     assert not wrong, "\n".join(wrong)
 
 

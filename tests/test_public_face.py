@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import propensity
+from tests.sources import SOURCES
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,7 +22,7 @@ def test_every_public_name_is_an_object_with_a_docstring(name):
 
 
 def test_types_and_names_agree():
-    tree = ast.parse((ROOT / "propensity" / "__init__.py").read_text("utf-8"))
+    tree = ast.parse((SOURCES / "propensity" / "__init__.py").read_text("utf-8"))
     block = next(n for n in tree.body if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.unparse(n.test))
     typed = {a.name: s.module for s in block.body if isinstance(s, ast.ImportFrom) for a in s.names}
     assert typed == propensity._PUBLIC

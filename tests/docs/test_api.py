@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sources import SOURCES
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -24,9 +26,9 @@ def listed() -> list[tuple[str, str]]:
 
 def public_modules() -> list[str]:
     """Modules that say what is public in them."""
-    files = [*(ROOT / "propensity").rglob("*.py"), ROOT / "lammps_bridge" / "__init__.py"]
+    files = [*(SOURCES / "propensity").rglob("*.py"), SOURCES / "lammps_bridge" / "__init__.py"]
     saying = [path for path in files if re.search(r"^__all__ = ", path.read_text("utf-8"), re.MULTILINE)]
-    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in saying]
+    names = [".".join(path.relative_to(SOURCES).with_suffix("").parts) for path in saying]
     return sorted(name.removesuffix(".__init__") for name in names)
 
 

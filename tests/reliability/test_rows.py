@@ -40,6 +40,7 @@ from propensity.structure import Structure
 from propensity.training.checkpoints import read_checkpoint, write_checkpoint
 from tests.conftest import make_liquid, make_tiny_model
 from tests.reliability.readers import _dump_text
+from tests.sources import SOURCES
 
 ROOT = Path(__file__).parents[2]
 
@@ -279,7 +280,7 @@ def test_code_in_a_checkpoint_of_torch_is_not_run(tmp_path, monkeypatch, protoco
 
 
 def test_nothing_reads_by_torch_load():
-    sources = [p for package in ("propensity", "lammps_bridge") for p in (ROOT / package).rglob("*.py")]
+    sources = [p for package in ("propensity", "lammps_bridge") for p in (SOURCES / package).rglob("*.py")]
     assert not [path for path in sources if "torch.load(" in path.read_text("utf-8")]
 
 
@@ -525,10 +526,10 @@ def test_every_text_file_says_its_encoding():
     """A locale that is not UTF-8 must not change what is read or written."""
     wrong = []
     for package in ("propensity", "lammps_bridge"):
-        for path in (ROOT / package).rglob("*.py"):
+        for path in (SOURCES / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):
                 if isinstance(node, ast.Call) and not _says_encoding(node):
-                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+                    wrong.append(f"{path.relative_to(SOURCES)}:{node.lineno}")
     assert not wrong, "\n".join(wrong)
 
 
