@@ -70,7 +70,8 @@ def parse_box(text: str | None) -> float | list[float] | None:
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
-    help="Frames in work at once.  [default: one a core; one at a time on a GPU or above 50,000 particles]",
+    help="Frames in work at once; on a GPU by as many processes, which pay above some hundred frames."
+    "  [default: one a core; one at a time on a GPU or above 50,000 particles]",
 )
 @click.option(
     "--scheduler", metavar="ADDRESS", help="Dask scheduler, such as tcp://host:8786, whose workers predict."

@@ -3,11 +3,11 @@
 from propensity.trajectory.annotate import (
     AnnotationInterrupted,
     BrokenFrameError,
-    PropensitySummary,
     annotate,
 )
 from propensity.trajectory.frame import Frame
 from propensity.trajectory.readers import open_trajectory
+from propensity.trajectory.summary import PropensitySummary
 from propensity.trajectory.writers import open_writer
 
 __all__ = [

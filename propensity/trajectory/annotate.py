@@ -7,7 +7,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from propensity.errors import DataError, InputError
@@ -16,85 +15,19 @@ from propensity.trajectory.frame import Frame
 from propensity.trajectory.pipeline import in_order, threads_side_by_side
 from propensity.trajectory.readers import open_trajectory
 from propensity.trajectory.stream import Frames
-from propensity.trajectory.work import DoneFrame, annotate_frame, annotated_on_cluster, naming
+from propensity.trajectory.summary import PropensitySummary
+from propensity.trajectory.work import (
+    DoneFrame,
+    annotate_frame,
+    annotated_by_processes,
+    annotated_on_cluster,
+    naming,
+)
 from propensity.trajectory.writers import Writer, open_writer
 from propensity.workers.pool import WAIT
 
 #: Particles above which the threads work within a frame, whose memory is then needed once.
 LARGE = 50_000
-
-
-class PropensitySummary:
-    """Statistics of the propensity per species and time over all frames.
-
-    Parameters
-    ----------
-    species
-        Names, in the order of the types.
-    times
-        Of the predictions, shape (n_times,), in LJ units.
-
-    Attributes
-    ----------
-    n_frames, n_particles : int
-        Frames written and particles in them altogether.
-    count : int64, (n_species,)
-    n_doubtful : int
-        Frames that are unlike the training set of the model, see :meth:`propensity.Predictor.likeness`.
-    negative : int64, (n_species, n_times)
-        Negative predictions.
-    mean, low, high : float64, (n_species, n_times)
-        NaN for species that the trajectory doesn't have or the model wasn't trained on.
-    """
-
-    def __init__(self, species: tuple[str, ...], times: np.ndarray) -> None:
-        shape = (len(species), len(times))
-        self.species, self.times = species, times
-        self.n_frames = self.n_particles = 0
-        self.count = np.zeros(len(species), dtype=np.int64)
-        self.n_doubtful = 0
-        self.negative = np.zeros(shape, dtype=np.int64)
-        self._sum = np.zeros(shape)
-        self._low, self._high = np.full(shape, np.inf), np.full(shape, -np.inf)
-
-    def add(self, types: np.ndarray, propensities: np.ndarray, doubtful: bool = False) -> None:
-        """Count a frame: types (N,), propensities (N, n_times), and whether it is unlike the training set.
-
-        Parameters
-        ----------
-        types
-            Shape (N,).
-        propensities
-            Shape (N, n_times).
-        doubtful
-            Whether the frame is unlike the training set.
-        """
-        self.n_frames += 1
-        self.n_doubtful += doubtful
-        self.n_particles += len(types)
-        for k in np.unique(types):
-            values = propensities[types == k]
-            self.count[k] += len(values)
-            self._sum[k] += values.sum(axis=0)
-            self.negative[k] += (values < 0).sum(axis=0)
-            self._low[k] = np.minimum(self._low[k], values.min(axis=0))
-            self._high[k] = np.maximum(self._high[k], values.max(axis=0))
-
-    @property
-    def mean(self) -> np.ndarray:
-        """Mean propensity, shape (n_species, n_times)."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self._sum / self.count[:, None]
-
-    @property
-    def low(self) -> np.ndarray:
-        """Smallest propensity, shape (n_species, n_times)."""
-        return np.where(np.isfinite(self._low), self._low, np.nan)
-
-    @property
-    def high(self) -> np.ndarray:
-        """Largest propensity, shape (n_species, n_times)."""
-        return np.where(np.isfinite(self._high), self._high, np.nan)
 
 
 class BrokenFrameError(DataError):
@@ -147,8 +80,9 @@ def annotate(
     predictor
         Model or committee, with its species map and length scale.
     workers
-        Frames in work at once, on as many threads; None: one a thread of torch on a CPU, or one where frames
-        are so large (``LARGE``) that threads within them pay.  Reading and writing go on beside them.
+        Frames in work at once: on as many threads where the device is the CPU, else by as many processes
+        that share the device.  None: one a thread of torch on a CPU, or one where frames are so large
+        (``LARGE``) that threads within them pay, and one on a GPU.  Reading and writing go on beside them.
     overwrite
         Replace an existing output; False refuses (as ``propensity annotate`` does without ``--overwrite``).
     scheduler
@@ -188,14 +122,16 @@ def annotate(
     failure: BaseException | None = None
     with open_writer(output, predictor) as writer:
         try:
-            if scheduler is None:
-                ready = _annotated(iter(frames), predictor, writer, workers, say)
+            if scheduler is not None:
+                ready = annotated_on_cluster(frames, predictor, writer, scheduler, wait, say)
+            elif predictor.device.type != "cpu" and (workers or 1) > 1:
+                ready = annotated_by_processes(frames, predictor, writer, workers or 1)
             else:
-                ready = annotated_on_cluster(iter(frames), predictor, writer, scheduler, wait, say)
+                ready = _annotated(iter(frames), predictor, writer, workers, say)
             for done in ready:
                 with naming(done.number):
                     writer.append(done.prepared)
-                summary.add(done.types, done.propensities, done.doubtful)
+                summary.merge(done.summary)
                 if progress is not None:
                     progress(frames, summary)
         except (DataError, KeyboardInterrupt) as error:

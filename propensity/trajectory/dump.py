@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import pairwise
 from typing import TextIO
 
@@ -16,7 +17,7 @@ import numpy as np
 from ase.geometry import complete_cell
 
 from propensity.errors import DataError
-from propensity.trajectory.frame import VECTORS, Frame, naming_frame
+from propensity.trajectory.frame import VECTORS, Frame, LaterFrame, naming_frame
 from propensity.trajectory.table import format_rows, integers_only
 from propensity.trajectory.text import Cut, Lines, at_most, floats, go_on, particle_count
 
@@ -41,6 +42,19 @@ def read_dump(stream: TextIO, start: int = 0, stop: int | None = None, step: int
     DataError
         At the first frame that is broken or cut short.
     """
+    return (later.frame() for later in later_dump(stream, start, stop, step))
+
+
+def later_dump(
+    stream: TextIO, start: int = 0, stop: int | None = None, step: int = 1
+) -> Iterator[LaterFrame]:
+    """The same frames, found and not yet taken apart.
+
+    Raises
+    ------
+    DataError
+        At the first frame that is cut short.
+    """
     lines, number, parsed = Lines(stream), 0, True
     while stop is None or number < stop:
         wanted = number >= start and (number - start) % step == 0
@@ -51,8 +65,9 @@ def read_dump(stream: TextIO, start: int = 0, stop: int | None = None, step: int
                 if not header:
                     return
                 n = (particle_count if wanted else at_most)(_entry(header, "ITEM: NUMBER OF ATOMS"))
-                rows = lines.rows(n, number, _BEGIN, keep=wanted)
-                frame = _parse(number, header, rows, n) if wanted else None
+                text = lines.text(n, number, _BEGIN, keep=wanted)
+                read = partial(_parse, number, header, text, n)
+                frame = LaterFrame(number, read, read) if wanted else None
             except Cut:
                 if wanted:
                     raise
@@ -108,7 +123,7 @@ def _entry(header: list[str], key: str) -> str:
     raise DataError(f"its header lacks {key!r}")
 
 
-def _parse(number: int, header: list[str], rows: list[str], n: int) -> Frame:
+def _parse(number: int, header: list[str], text: str, n: int) -> Frame:
     if n == 0:
         raise DataError("it has no particles")
     names = header[-1].split()[2:]
@@ -119,7 +134,7 @@ def _parse(number: int, header: list[str], rows: list[str], n: int) -> Frame:
     twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
     if twice is not None:
         raise DataError(f"its column {twice!r} is there twice")
-    table = _table(names, rows)
+    table = _table(names, text, n)
     step = int(_entry(header, "ITEM: TIMESTEP"))
     time = float(header[header.index("ITEM: TIME") + 1]) if "ITEM: TIME" in header else None
     flags = [flag for flag in header[at].split()[3:] if len(flag) == 2 and set(flag) <= set("pfsm")]
@@ -137,7 +152,7 @@ def _parse(number: int, header: list[str], rows: list[str], n: int) -> Frame:
         if all(component in table for component in components):
             table[name] = np.stack([table.pop(component) for component in components], axis=1)
     return Frame(
-        number, positions, cell, pbc, labels, table, step=step, time=time, origin=origin, text=(header, rows)
+        number, positions, cell, pbc, labels, table, step=step, time=time, origin=origin, text=(header, text)
     )
 
 
@@ -158,21 +173,20 @@ def _cell(key: str, lines: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return low, np.diag(high - low) + np.array([[0, 0, 0], [xy, 0, 0], [xz, yz, 0]])
 
 
-def _table(names: list[str], rows: list[str]) -> dict[str, np.ndarray]:
-    first = rows[0].split()
+def _table(names: list[str], text: str, n: int) -> dict[str, np.ndarray]:
+    first = text[: text.find("\n")].split() if "\n" in text else text.split()
     if len(first) != len(names):
         raise ValueError(f"{len(names)} columns are named and {len(first)} found")
     kinds = {
         name: "i8" if name in _INTEGERS else _kind(text) for name, text in zip(names, first, strict=True)
     }
-    text = "\n".join(rows)
     for name in _NAMES:
         if name in kinds and (name != "type" or not integers_only(text, names.index("type"))):
             kinds[name] = f"U{_LONGEST}"
     dtype = np.dtype([(f"f{k}", kinds[name]) for k, name in enumerate(names)])
     data = np.loadtxt(io.StringIO(text), dtype=dtype, comments=None, ndmin=1)
-    if len(data) != len(rows):
-        raise ValueError(f"{len(data)} of {len(rows)} lines hold data")
+    if len(data) != n:
+        raise ValueError(f"{len(data)} of {n} lines hold data")
     table = {name: data[f"f{k}"] for k, name in enumerate(names)}
     for name in _NAMES:
         if name in table and table[name].dtype.kind == "U":
@@ -198,18 +212,19 @@ def format_dump(
     other gets ``id type x y z`` and its numeric arrays (``types``, from 0, where it has no type itself).
     """
     if frame.text is not None:
-        header, rows = frame.text
+        header, text = frame.text
         names = header[-1].split()[2:]
         keep = [k for k, name in enumerate(names) if not drop.fullmatch(name)]
         if len(keep) < len(names):
-            rows = [" ".join(fields[k] for k in keep) for fields in map(str.split, rows)]
+            rows = map(str.split, text.split("\n"))
+            text = "\n".join(" ".join(fields[k] for k in keep) for fields in rows)
         header = [*header[:-1], " ".join(["ITEM: ATOMS", *(names[k] for k in keep), *columns])]
-        own, text = [], "\n".join(rows)
+        own, given = [], text
     else:
         kept = {k: array for k, array in _own_columns(frame, types).items() if not drop.fullmatch(k)}
         header = [*_header(frame), " ".join(["ITEM: ATOMS", *kept, *columns])]
-        own, text = list(kept.values()), None
-    return "\n".join(header) + "\n" + format_rows([*own, *columns.values()], rows=text)
+        own, given = list(kept.values()), None
+    return "\n".join(header) + "\n" + format_rows([*own, *columns.values()], rows=given)
 
 
 def _own_columns(frame: Frame, types: np.ndarray) -> dict[str, np.ndarray]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 #: Vector columns by their name here → their components as LAMMPS calls them.
 VECTORS = {"velocities": ("vx", "vy", "vz"), "forces": ("fx", "fy", "fz"), "image": ("ix", "iy", "iz")}
+
+
+class _NamedError(DataError):
+    """An error that names its frame."""
 
 
 @dataclass
@@ -48,8 +53,8 @@ class Frame:
     origin
         Corner of the cell, shape (3,).
     text
-        Lines of the file without their line ends: the header and one for each particle, for writers
-        of the same format.
+        Lines of the header, and the lines of the particles without the last one's end, for writers of the
+        same format.
     atoms
         The ``ase.Atoms`` that were read, for writers that speak ASE.
     dimension
@@ -66,7 +71,7 @@ class Frame:
     step: int | None = None
     time: float | None = None
     origin: np.ndarray | None = None
-    text: tuple[list[str], list[str]] | None = None
+    text: tuple[list[str], str] | None = None
     atoms: ase.Atoms | None = None
     dimension: int | None = None
 
@@ -95,11 +100,67 @@ class Frame:
         )
 
 
+class LaterFrame:
+    """A frame that is found and not yet taken apart, which another thread, process or machine may do.
+
+    Parameters
+    ----------
+    number
+        Index in the trajectory, from 0.
+    read
+        Makes the frame.
+    elsewhere
+        The same for another process, where ``read`` can't travel; None: the frame itself does.
+    """
+
+    def __init__(
+        self, number: int, read: Callable[[], Frame], elsewhere: Callable[[], Frame] | None = None
+    ) -> None:
+        self.number, self._read, self._elsewhere = number, read, elsewhere
+
+    def frame(self) -> Frame:
+        """Read it.
+
+        Raises
+        ------
+        DataError
+            With its number, whatever a parser raises.
+        """
+        with naming_frame(self.number):
+            return self._read()
+
+    def changed(self, changes: Sequence[Callable[[Frame], Frame]]) -> LaterFrame:
+        """The same, with changes after it is read."""
+        if not changes:
+            return self
+        elsewhere = None if self._elsewhere is None else partial(_changed, self._elsewhere, tuple(changes))
+        return LaterFrame(self.number, partial(_changed, self._read, tuple(changes)), elsewhere)
+
+    def elsewhere(self, read: Callable[[], Frame]) -> LaterFrame:
+        """The same, which another process reads by ``read``."""
+        return LaterFrame(self.number, self._read, read)
+
+    def to_go(self) -> LaterFrame | Frame:
+        """What can travel to another process of this machine: itself where it can be read there."""
+        if self._elsewhere is None:
+            return self.frame()
+        return LaterFrame(self.number, self._elsewhere, self._elsewhere)
+
+
+def _changed(read: Callable[[], Frame], changes: Sequence[Callable[[Frame], Frame]]) -> Frame:
+    frame = read()
+    for change in changes:
+        frame = change(frame)
+    return frame
+
+
 @contextmanager
 def naming_frame(number: int) -> Iterator[None]:
     """Turn whatever a parser raises into one line that names the frame."""
     try:
         yield
+    except _NamedError:
+        raise
     except Exception as error:  # ASE, gsd, zlib, ... each raise their own.
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise DataError(f"frame {number} can't be read: {reason}.") from None
+        raise _NamedError(f"frame {number} can't be read: {reason}.") from None

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 
 from propensity.errors import DataError
-from propensity.trajectory.frame import Frame, naming_frame
+from propensity.trajectory.frame import Frame, LaterFrame
 from propensity.trajectory.text import Cut, Lines, floats, head, particle_count
 
 #: Columns of the section Atoms by atom style; the coordinates follow, unless named.
@@ -44,7 +45,9 @@ def is_lammps_data(path: Path) -> bool:
     return any(map(_HEADER.match, lines)) and any(map(_BOX.match, lines))
 
 
-def read_data(stream: TextIO, start: int = 0, stop: int | None = None, step: int = 1) -> Iterator[Frame]:
+def later_data(
+    stream: TextIO, start: int = 0, stop: int | None = None, step: int = 1
+) -> Iterator[LaterFrame]:
     """Yield the one frame of a data file, if it is asked for.
 
     Raises
@@ -53,9 +56,7 @@ def read_data(stream: TextIO, start: int = 0, stop: int | None = None, step: int
         When it is broken or cut short.
     """
     if start == 0:
-        with naming_frame(0):
-            frame = _read(Lines(stream))
-        yield frame
+        yield LaterFrame(0, partial(_read, Lines(stream)))
 
 
 def _read(lines: Lines) -> Frame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import numpy as np
 from propensity.errors import DataError, MissingDependencyError
 from propensity.predictor import COLUMNS
 from propensity.species import LABELS
-from propensity.trajectory.frame import Frame, naming_frame
-from propensity.trajectory.stream import Frames, each_frame
+from propensity.trajectory.frame import Frame, LaterFrame, naming_frame
+from propensity.trajectory.stream import Frames, numbered_frames
 
 
 def open_ase(path: Path, start: int, stop: int | None, step: int) -> Frames | None:
@@ -42,16 +43,16 @@ def open_ase(path: Path, start: int, stop: int | None, step: int) -> Frames | No
             raise DataError(f"{path} is not a readable ASE trajectory ({_one_line(error)}).") from None
         numbers = range(len(trajectory))[start:stop:step]
         n = len(trajectory)
-        return Frames(each_frame(numbers, lambda k: from_atoms(trajectory[k], k)), len(numbers), final=n - 1)
+        return numbered_frames(numbers, lambda k: from_atoms(trajectory[k], k), n - 1)
 
-    def frames() -> Iterator[Frame]:
+    def frames() -> Iterator[LaterFrame]:
         reader = iread(str(path), slice(start, stop, step), format=format)
         for number in count(start, step):
             with naming_frame(number):
                 atoms = next(reader, None)
             if atoms is None:
                 return
-            yield from_atoms(atoms, number)
+            yield LaterFrame(number, partial(from_atoms, atoms, number))
 
     return Frames(frames())
 
@@ -123,7 +124,7 @@ def open_gsd(path: Path, start: int, stop: int | None, step: int, boxed: bool = 
             raise DataError(f"it claims {claimed} particles and the file has {size} bytes")
         return _from_gsd(trajectory[k], k, has)
 
-    return Frames(each_frame(numbers, frame), len(numbers))
+    return numbered_frames(numbers, frame)
 
 
 def _gsd_count(file: Any, number: int) -> int:
@@ -183,7 +184,7 @@ def open_mdanalysis(
         raise DataError(f"{path} holds no positions: give a trajectory.")
     n = len(universe.trajectory)
     numbers = range(n)[start:stop:step]
-    return Frames(each_frame(numbers, lambda k: _from_universe(universe, k)), len(numbers), final=n - 1)
+    return numbered_frames(numbers, lambda k: _from_universe(universe, k), n - 1)
 
 
 def _universe_of(frame: Frame, path: Path) -> Any:

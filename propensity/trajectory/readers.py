@@ -5,20 +5,20 @@ MDAnalysis.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from propensity.errors import DataError, InputError
 from propensity.files import regular
-from propensity.trajectory.dump import read_dump
+from propensity.trajectory.dump import later_dump
 from propensity.trajectory.frame import Frame, naming_frame
-from propensity.trajectory.lammps_data import is_lammps_data, read_data
+from propensity.trajectory.lammps_data import is_lammps_data, later_data
 from propensity.trajectory.libraries import labels_of, open_ase, open_gsd, open_mdanalysis, open_universe
 from propensity.trajectory.stream import Frames
 from propensity.trajectory.text import COMPRESSED, ends_inside_a_line, head, open_frames
-from propensity.trajectory.xyz import read_xyz
+from propensity.trajectory.xyz import later_xyz
 
 _DUMP = {".dump", ".lammpsdump", ".lammpstrj"}
 _XYZ = {".xyz", ".extxyz"}
@@ -74,6 +74,8 @@ def open_trajectory(
             " ≥ 1."
         )
     frames = _open(path, topology, start, stop, step, boxed=box is None)
+    if frames.read is not None:
+        frames.reread_by(partial(_read_again, path.absolute(), topology, box is None))
     if box is not None:
         frames.map(partial(_put_into, _edges(box)))
     return frames
@@ -86,17 +88,29 @@ def _open(
     if suffix == ".gsd":
         return open_gsd(path, start, stop, step, boxed)
     if suffix in _DUMP or head(path)[0].startswith("ITEM:"):
-        frames = open_frames(path, read_dump, start, stop, step)
+        frames = open_frames(path, later_dump, start, stop, step)
         return frames if topology is None else _with_species(frames, Path(topology))
     if topology is not None:
         known = _data(Path(topology)) or Path(topology)
         return _whole(path, open_mdanalysis(path, known, start, stop, step))
     if suffix in _XYZ:
-        return open_frames(path, read_xyz, start, stop, step)
+        return open_frames(path, later_xyz, start, stop, step)
     if is_lammps_data(path):
-        return open_frames(path, read_data, start, stop, step)
+        return open_frames(path, later_data, start, stop, step)
     frames = open_ase(path, start, stop, step) or open_mdanalysis(path, None, start, stop, step)
     return _whole(path, frames)
+
+
+def _read_again(path: Path, topology: str | Path | None, boxed: bool, number: int) -> Frame:
+    """Frame of a file with random access, in another process than the one that opened it first."""
+    read = _opened_again(path, topology, boxed).read
+    assert read is not None
+    return read(number)
+
+
+@lru_cache(maxsize=1)
+def _opened_again(path: Path, topology: str | Path | None, boxed: bool) -> Frames:
+    return _open(path, topology, 0, None, 1, boxed)
 
 
 def _edges(box: float | Sequence[float]) -> np.ndarray:
@@ -127,7 +141,7 @@ def _whole(path: Path, frames: Frames) -> Frames:
 
 def _data(path: Path) -> Frame | None:
     """The frame of a LAMMPS data file; None for other files."""
-    return next(iter(open_frames(path, read_data, 0, None, 1))) if is_lammps_data(path) else None
+    return next(iter(open_frames(path, later_data, 0, None, 1))) if is_lammps_data(path) else None
 
 
 def _with_species(frames: Frames, topology: Path) -> Frames:
@@ -141,20 +155,23 @@ def _with_species(frames: Frames, topology: Path) -> Frames:
         labels, ids = labels_of(atoms), np.asarray(atoms.ids)
     order = np.argsort(ids)
 
-    def named(frame: Frame) -> Frame:
-        if frame.labels:
-            return frame
-        with naming_frame(frame.number):
-            if "id" not in frame.arrays:
-                raise DataError("it has neither types nor ids")
-            rows = order[np.searchsorted(ids, frame.arrays["id"], sorter=order).clip(max=len(ids) - 1)]
-            if not np.array_equal(ids[rows], frame.arrays["id"]):
-                raise DataError(f"it has particles that {topology} lacks")
-        frame.labels = {name: column[rows] for name, column in labels.items()}
-        return frame
-
-    frames.map(named)
+    frames.map(partial(_named, topology, ids, order, labels))
     return frames
+
+
+def _named(
+    topology: Path, ids: np.ndarray, order: np.ndarray, labels: dict[str, np.ndarray], frame: Frame
+) -> Frame:
+    if frame.labels:
+        return frame
+    with naming_frame(frame.number):
+        if "id" not in frame.arrays:
+            raise DataError("it has neither types nor ids")
+        rows = order[np.searchsorted(ids, frame.arrays["id"], sorter=order).clip(max=len(ids) - 1)]
+        if not np.array_equal(ids[rows], frame.arrays["id"]):
+            raise DataError(f"it has particles that {topology} lacks")
+    frame.labels = {name: column[rows] for name, column in labels.items()}
+    return frame
 
 
 def _suffix(path: Path) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, cast
 
 from propensity.errors import DataError
-from propensity.trajectory.frame import Frame, naming_frame
+from propensity.trajectory.frame import Frame, LaterFrame, naming_frame
 
 
 class Frames:
@@ -20,11 +21,15 @@ class Frames:
         Fraction of the file that is read, for text files, whose number of frames isn't known.
     final : int or None
         Number of the last frame of the file, selected or not, where that is known.
+    read : callable or None
+        Reads the frame of a number, for files with random access.
     """
+
+    read: Callable[[int], Frame] | None = None
 
     def __init__(
         self,
-        frames: Iterator[Frame],
+        frames: Iterator[LaterFrame],
         total: int | None = None,
         stream: Any = None,
         size: int = 0,
@@ -32,13 +37,22 @@ class Frames:
     ) -> None:
         self._frames, self.total, self._stream, self._size = frames, total, stream, size
         self.final = final
+        self._changes: list[Callable[[Frame], Frame]] = []
 
     def __iter__(self) -> Iterator[Frame]:
-        return self._frames
+        return (later.frame() for later in self.later())
+
+    def later(self) -> Iterator[LaterFrame]:
+        """The same frames, each taken apart by whoever asks it to."""
+        return (later.changed(self._changes) for later in self._frames)
+
+    def reread_by(self, read: Callable[[int], Frame]) -> None:
+        """Have other processes read a frame by its number; ``read`` travels to them."""
+        self._frames = (later.elsewhere(partial(read, later.number)) for later in self._frames)
 
     def map(self, change: Callable[[Frame], Frame]) -> None:
         """Pass every frame through ``change`` as it is read."""
-        self._frames = map(change, self._frames)
+        self._changes.append(change)
 
     def refuse_final(self, why: str) -> None:
         """Raise a DataError in place of the last frame of the file, or the last selected where that isn't
@@ -46,7 +60,7 @@ class Frames:
         """
         self._frames = self._but_final(self._frames, why)
 
-    def _but_final(self, frames: Iterator[Frame], why: str) -> Iterator[Frame]:
+    def _but_final(self, frames: Iterator[LaterFrame], why: str) -> Iterator[LaterFrame]:
         frame = next(frames, None)
         while frame is not None:
             following = next(frames, None)
@@ -66,9 +80,18 @@ class Frames:
         return cast("float | None", min(1.0, self._stream.tell() / self._size))
 
 
-def each_frame(numbers: range, read: Callable[[int], Frame]) -> Iterator[Frame]:
-    """Frames by their numbers, for files with random access."""
-    for number in numbers:
-        with naming_frame(number):
-            frame = read(number)
-        yield frame
+def numbered_frames(numbers: range, read: Callable[[int], Frame], final: int | None = None) -> Frames:
+    """Frames by their numbers, for files with random access.
+
+    Parameters
+    ----------
+    numbers
+        Of the frames.
+    read
+        Reads one of them.
+    final
+        Number of the last frame of the file, where that is known.
+    """
+    frames = Frames((LaterFrame(k, partial(read, k)) for k in numbers), len(numbers), final=final)
+    frames.read = read
+    return frames

@@ -8,7 +8,7 @@ import io
 import lzma
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from propensity.errors import DataError, MissingDependencyError
-from propensity.trajectory.frame import Frame
+from propensity.trajectory.frame import LaterFrame
 from propensity.trajectory.stream import Frames
 
 #: First bytes → suffix of a compressed file and what opens it.
@@ -55,16 +55,20 @@ class Lines:
         """Have ``lines`` read next."""
         self._back += reversed(lines)
 
-    def rows(
+    def rows(self, n: int, number: int, mark: re.Pattern[str] | None, what: str = "particles") -> list[str]:
+        """The lines of :meth:`text`."""
+        return self.text(n, number, mark, what).split("\n") if n else []
+
+    def text(
         self,
         n: int,
         number: int,
         mark: re.Pattern[str] | None,
         what: str = "particles",
         keep: bool = True,
-    ) -> list[str]:
-        """The next ``n`` lines, one for each particle of frame ``number``, without their ends; none unless
-        ``keep``.
+    ) -> str:
+        """The next ``n`` lines, one for each particle of frame ``number``, without the last one's end; empty
+        unless ``keep``.
 
         Raises
         ------
@@ -76,7 +80,7 @@ class Lines:
             block = list(islice(self._stream, n))
             text = "".join(block)
             if len(block) == n and text.endswith("\n") and not (mark and mark.search(text)):
-                return text[:-1].split("\n") if keep else []
+                return text[:-1] if keep else ""
             self.put_back(*block)  # something is wrong with one of them
         found: list[str] = []
         line = "\n"
@@ -92,7 +96,7 @@ class Lines:
                 found.append(line.rstrip("\n"))
         if not line.endswith("\n"):
             raise Cut("the file ends inside its last line, which has no line end: some of it may be missing")
-        return found
+        return "\n".join(found)
 
 
 def go_on(number: int) -> str:
@@ -171,11 +175,17 @@ def head(path: Path, n: int = 1) -> list[str]:
             raise DataError(f"{path} is not a readable {path.suffix} file: decompress it to see.") from None
 
 
-def open_frames(path: Path, read: Any, start: int, stop: int | None, step: int) -> Frames:
+def open_frames(
+    path: Path,
+    read: Callable[[TextIO, int, int | None, int], Iterator[LaterFrame]],
+    start: int,
+    stop: int | None,
+    step: int,
+) -> Frames:
     """Frames that ``read`` finds in a text file."""
     stream, raw = open_text(path)
 
-    def frames() -> Iterator[Frame]:
+    def frames() -> Iterator[LaterFrame]:
         with raw, closing(stream):
             yield from read(stream, start, stop, step)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import TextIO
 
 import numpy as np
 
 from propensity.errors import DataError
 from propensity.species import LABELS
-from propensity.trajectory.frame import Frame, naming_frame
+from propensity.trajectory.frame import Frame, LaterFrame, naming_frame
 from propensity.trajectory.libraries import from_atoms
 from propensity.trajectory.text import Cut, Lines, at_most, go_on, particle_count
 
@@ -37,8 +38,8 @@ _COLUMNS = {
 }
 
 
-def read_xyz(stream: TextIO, start: int = 0, stop: int | None = None, step: int = 1) -> Iterator[Frame]:
-    """Yield the frames start, start + step, ... before ``stop``; others are skipped unparsed.
+def later_xyz(stream: TextIO, start: int = 0, stop: int | None = None, step: int = 1) -> Iterator[LaterFrame]:
+    """Find the frames start, start + step, ... before ``stop``; others are skipped unparsed.
 
     Raises
     ------
@@ -78,11 +79,11 @@ def _begins(line: str) -> int:
     return 0 if line.strip().isdecimal() else -1
 
 
-def _read_frame(lines: Lines, first: str, number: int, wanted: bool) -> Frame | None:
+def _read_frame(lines: Lines, first: str, number: int, wanted: bool) -> LaterFrame | None:
     n = (particle_count if wanted else at_most)(first.strip())
     try:
         comment = _comment(lines, number)
-        rows = lines.rows(n, number, _BEGIN, keep=wanted)
+        text = lines.text(n, number, _BEGIN, keep=wanted)
     except Cut:
         if wanted:
             raise
@@ -91,7 +92,8 @@ def _read_frame(lines: Lines, first: str, number: int, wanted: bool) -> Frame | 
         return None
     if n == 0:
         raise DataError("it has no particles")
-    return _parse(comment.strip(), rows, number)
+    read = partial(_parse, comment.strip(), text, number)
+    return LaterFrame(number, read, read)
 
 
 def _comment(lines: Lines, number: int) -> str:
@@ -106,7 +108,8 @@ def _comment(lines: Lines, number: int) -> str:
     return comment
 
 
-def _parse(comment: str, rows: list[str], number: int) -> Frame:
+def _parse(comment: str, text: str, number: int) -> Frame:
+    rows = text.split("\n")
     from ase.io.extxyz import read_xyz as read_with_ase
 
     comment = _translated(comment, rows)

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from propensity.predictor import Predictor
-from propensity.trajectory import annotate
+from propensity.trajectory import annotate, open_trajectory, open_writer
 from propensity.trajectory.pipeline import in_order, threads_side_by_side
+from propensity.trajectory.work import annotated_by_processes
 from tests.conftest import make_liquid
 from tests.trajectory.conftest import write_dump
 
@@ -99,3 +100,62 @@ def test_workers_change_no_bit(suffix, tmp_path, tiny_model):
                 np.testing.assert_array_equal(a, b)
     else:
         assert outputs[0] == outputs[1]
+
+
+def by_processes(path, output, predictor, topology=None):
+    """What ``annotate`` does with several workers where the device is a GPU."""
+    with open_writer(output, predictor) as writer:
+        for done in annotated_by_processes(open_trajectory(path, topology), predictor, writer, 2):
+            writer.append(done.prepared)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["dump", "extxyz", "traj", "dcd", "gsd"])
+def test_processes_change_no_bit(suffix, tmp_path, tiny_model):
+    random = np.random.default_rng(0)
+    liquid = make_liquid(150)
+    frames = [
+        liquid.with_positions(liquid.positions + 0.02 * random.normal(size=(150, 3))) for _ in range(12)
+    ]
+    path, topology = write_dump(tmp_path / "t.dump", frames), None
+    predictor = Predictor(tiny_model, species_map={1: "A", 2: "B"}, device="cpu")
+    if suffix in ("extxyz", "traj"):
+        annotate(path, tmp_path / f"t.{suffix}", predictor)
+        path = tmp_path / f"t.{suffix}"
+    elif suffix == "dcd":
+        MDAnalysis = pytest.importorskip("MDAnalysis")
+        universe = MDAnalysis.Universe.empty(150, trajectory=True)
+        universe.add_TopologyAttr("types", (liquid.types + 1).astype(str).astype(object))
+        universe.add_TopologyAttr("masses", np.ones(150))
+        with MDAnalysis.Writer(str(tmp_path / "t.dcd"), 150) as stream:
+            for frame in frames:
+                universe.atoms.positions = frame.positions
+                universe.trajectory.ts.dimensions = [*np.diag(frame.cell), 90, 90, 90]
+                stream.write(universe.atoms)
+        topology = tmp_path / "t.data"
+        topology.write_text(as_data(liquid))
+        path = tmp_path / "t.dcd"
+    elif suffix == "gsd":
+        hoomd = pytest.importorskip("gsd.hoomd")
+        with hoomd.open(str(tmp_path / "t.gsd"), "w") as stream:
+            for frame in frames:
+                snapshot = hoomd.Frame()
+                snapshot.particles.N, snapshot.particles.types = 150, ["1", "2"]
+                snapshot.particles.typeid, snapshot.particles.position = frame.types, frame.positions
+                snapshot.configuration.box = [*np.diag(frame.cell), 0, 0, 0]
+                stream.append(snapshot)
+        path = tmp_path / "t.gsd"
+    annotate(path, tmp_path / "one.dump", predictor, topology, workers=1)
+    by_processes(path, tmp_path / "two.dump", predictor, topology)
+    assert (tmp_path / "one.dump").read_bytes() == (tmp_path / "two.dump").read_bytes()
+
+
+def as_data(structure) -> str:
+    """LAMMPS data file of a liquid."""
+    edge = float(structure.cell[0, 0])
+    rows = "\n".join(
+        f"{i + 1} {t + 1} {x!r} {y!r} {z!r}"
+        for i, (t, (x, y, z)) in enumerate(zip(structure.types, structure.positions.tolist(), strict=True))
+    )
+    box = "".join(f"0.0 {edge!r} {axis}lo {axis}hi\n" for axis in "xyz")
+    return f"liquid\n\n{len(structure)} atoms\n2 atom types\n{box}\nAtoms # atomic\n\n{rows}\n"
