@@ -6,6 +6,7 @@ import tempfile
 import time
 from functools import partial
 
+import numpy as np
 import torch
 
 from benchmarks.common import liquid, milliseconds, network
@@ -13,10 +14,11 @@ from propensity.estimators.card import Card
 from propensity.estimators.se3gnn import SE3Estimator
 from propensity.estimators.storage import save_model
 from propensity.neighbours import neighbour_list
+from propensity.nn import SE3GNN
 from propensity.predictor import Predictor
 
 
-def predictor_of(net, kernel):
+def predictor_of(net, kernel, device="cuda"):
     """What a user has, around a network of random weights."""
     means, spreads = [[0.0] * net.n_outputs] * 2, [[1.0] * net.n_outputs] * 2
     card = Card(
@@ -29,12 +31,32 @@ def predictor_of(net, kernel):
         times=tuple(range(1, net.n_outputs + 1)),
         default_time_index=0,
         composition=(0.8, 0.2),
+        input_positions="both" if net.offset_scale else "thermal",
         target_mean=means,
         target_std=spreads,
     )
     with tempfile.TemporaryDirectory() as folder:
         save_model(folder, SE3Estimator(net, card))
-        return Predictor(folder, device="cuda", kernel=kernel)
+        return Predictor(folder, device=device, kernel=kernel)
+
+
+def time_given_minima(device="cuda"):
+    """The same for a network that reads inherent positions, thermal offsets and both lists of neighbours."""
+    torch.manual_seed(0)
+    net = SE3GNN(2, 10, offset_scale=0.1, thermal_layers=2)
+    predictor, random = predictor_of(net, "auto", device), np.random.default_rng(0)
+    frames = [liquid(seed=k) for k in range(8)]
+    seen = [f.at_minimum(f.positions + random.normal(0, 0.05, f.positions.shape)) for f in frames]
+    k = 0
+
+    def one():
+        nonlocal k
+        k += 1
+        frame = seen[k % len(seen)]
+        return predictor.predict(frame.with_positions(frame.positions))
+
+    each = milliseconds(one, 50, warm=5, device=device)
+    print(f"| minima given, two thermal layers more | a frame of a trajectory {each:.2f} ms |", flush=True)
 
 
 def time_predictions():
@@ -72,3 +94,4 @@ def time_predictions():
             print(f"| triton | a single structure (no recording) {alone:.2f} ms |")
             for name, value in lists.items():
                 print(f"| neighbour list by {name} | {value:.2f} ms |", flush=True)
+    time_given_minima()
