@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -101,7 +102,8 @@ def _walk(
         the outputs.
         """
         weight = network.readout.weight
-        with torch.no_grad():
+        # Kernels are launched on the current device of the thread.
+        with torch.no_grad(), torch.cuda.device(weight.device) if weight.is_cuda else nullcontext():
             domain = domains.domain(number, weight.device, dtype)
             if not domain.n_own:
                 return
