@@ -62,7 +62,13 @@ class PropensitySummary:
             self._high[k] = np.maximum(self._high[k], values.max(axis=0))
 
     def merge(self, other: PropensitySummary) -> None:
-        """Count the frames of another summary, of the same species and times."""
+        """Count the frames of another summary, of the same species and times.
+
+        Parameters
+        ----------
+        other
+            Stays as it is.
+        """
         self.n_frames += other.n_frames
         self.n_doubtful += other.n_doubtful
         self.n_particles += other.n_particles
