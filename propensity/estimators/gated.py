@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -24,8 +24,16 @@ from propensity.estimators.label_scale import LabelScale
 from propensity.estimators.networks import NetworkEstimator
 from propensity.estimators.options import Options, read_options
 from propensity.estimators.training_set import training_card
-from propensity.nn.gated import GatedGraph, GatedNetwork, gated_graph, join_gated_graphs, moved_graph
-from propensity.nn.gated.layer import Standard
+from propensity.nn.gated import (
+    Course,
+    GatedGraph,
+    GatedNetwork,
+    Labelled,
+    Learner,
+    gated_graph,
+    join_gated_graphs,
+    moved_graph,
+)
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
@@ -60,8 +68,24 @@ class GatedOptions(Options):
     learning_rate: float = Field(2e-3, gt=0, description="Highest learning rate of AdamW.")
     weight_decay: float = Field(2e-2, ge=0, description="Weight decay of AdamW.")
     average: float = Field(0.998, ge=0, lt=1, description="Decay of the running average of the weights.")
+    likelihood: bool = Field(
+        True, description="Weigh each species and time by the error that is left, rather than all alike."
+    )
+    auxiliary: float = Field(
+        0.0,
+        ge=0,
+        description=(
+            "Weight of an auxiliary loss: minima and cage states of the training structures, where the inputs"
+            " don't show them."
+        ),
+    )
+    curved: bool = Field(True, description="Let harmonics of l = 2 meet vectors.")
     seed: int = Field(0, ge=0, description="Of weights and order of the structures.")
     device: str | None = Field(None, description="cpu or cuda; default: CUDA where there is one.")
+
+    def course(self) -> Course:
+        """How long and how fast to learn."""
+        return Course(**{field.name: getattr(self, field.name) for field in fields(Course)})
 
 
 class GatedEstimator(NetworkEstimator[GatedNetwork]):
@@ -110,8 +134,13 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
                 n_cages=len(recipe.get("radii", ())),
                 cutoff=opts.cutoff,
                 pair_force=opts.pair_force and len(card.species) == 2,
+                curved=opts.curved,
             ).to(device)
-            history = _train(network, _examples(train, network, card, positions, device), opts)
+            learner = Learner(
+                network, _examples(train, network, card, positions, opts.auxiliary > 0, device), opts.course()
+            )
+            history = [learner.epoch() for _ in range(opts.epochs)]
+            learner.finish()
         card.config, card.cage_recipe = network.config, recipe
         card.training["history"] = history
         # What is stored is what predicts from the start.
@@ -191,12 +220,6 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
         return cls(network, card)
 
 
-@dataclass(frozen=True)
-class _Example:
-    graph: GatedGraph
-    labels: torch.Tensor
-
-
 def _graph(structure: Structure, network: GatedNetwork) -> GatedGraph:
     return gated_graph(
         structure,
@@ -226,61 +249,39 @@ def _examples(
     network: GatedNetwork,
     card: Card,
     positions: InputPositions,
+    auxiliary: bool,
     device: torch.device,
-) -> list[_Example]:
-    """Graphs with standardised labels; the network's inputs get their scales."""
+) -> list[Labelled]:
+    """Graphs with standardised labels, and with those of the auxiliary loss."""
     scale, examples = LabelScale.of(card), []
-    for sample in train:
+    hidden = [_hidden(sample, network.inputs if auxiliary else "cage") for sample in train]
+    vectors = np.concatenate([vectors for vectors, _ in hidden])
+    vectors /= np.sqrt(np.square(vectors).mean(axis=(0, 1)))
+    scalars = np.concatenate([scalars for _, scalars in hidden])
+    types = np.concatenate([sample.structure.types for sample in train])
+    for s in np.unique(types):
+        scalars[types == s] -= scalars[types == s].mean(axis=0)
+        scalars[types == s] /= scalars[types == s].std(axis=0)
+    ends = np.cumsum([len(sample.structure) for sample in train])[:-1]
+    for sample, *extra in zip(train, np.split(vectors, ends), np.split(scalars, ends), strict=True):
         structure = input_structure(sample, positions)
-        labels = scale.standardised(sample.propensities, structure.types)
-        examples.append(
-            _Example(_graph(structure, network), torch.as_tensor(labels, dtype=torch.float32, device=device))
-        )
-    some = [example.graph for example in examples[:8]]
-    for name in ("vector", "quadrupole"):
-        values = torch.cat([getattr(graph, f"{name}_inputs") for graph in some])
-        getattr(network, f"{name}_scale").copy_(values.square().mean(dim=(0, 1)).sqrt())
-    measured = [part for part in network.modules() if isinstance(part, Standard)]
-    for part in measured:
-        part.measuring = True
-    with torch.no_grad():
-        network(some[0])
-    for part in measured:
-        part.measuring = False
+        arrays = [scale.standardised(sample.propensities, structure.types), *extra]
+        labels = (torch.as_tensor(array, dtype=torch.float32, device=device) for array in arrays)
+        examples.append(Labelled(_graph(structure, network), *labels))
     return examples
 
 
-def _train(network: GatedNetwork, examples: list[_Example], opts: GatedOptions) -> list[float]:
-    """AdamW down a cosine, with a running average of the weights; the mean loss of each epoch."""
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": opts.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=opts.learning_rate, betas=(0.9, 0.99))
-    per_epoch = -(-len(examples) // opts.batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, opts.epochs * per_epoch)
-    average = [p.detach().clone() for p in network.parameters()]
-    history, step = [], 0
-    network.train()
-    for _ in range(opts.epochs):
-        total = 0.0
-        for some in torch.randperm(len(examples)).split(opts.batch_size):
-            optimizer.zero_grad(set_to_none=True)
-            for k in some.tolist():
-                loss = (network(examples[k].graph) - examples[k].labels).square().mean()
-                (loss / len(some)).backward()
-                total += loss.item()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            step += 1
-            # Early on the average is that of all steps so far.
-            share = max(1 - opts.average, 1 / step)
-            torch._foreach_lerp_(average, [p.detach() for p in network.parameters()], share)
-        history.append(total / len(examples))
-    with torch.no_grad():
-        for parameter, mean in zip(network.parameters(), average, strict=True):
-            parameter.copy_(mean)
-    return history
+def _hidden(sample: Sample, inputs: str) -> tuple[np.ndarray, np.ndarray]:
+    """What the inputs don't show: vectors to the minimum and from there into the cages, (N, 3, ·), and
+    logarithms of the cages' mean-square radii, (N, ·).
+    """
+    n = len(sample.structure)
+    vectors, scalars = [np.zeros((n, 3, 0))], [np.zeros((n, 0))]
+    if inputs == "thermal" and sample.inherent_positions is not None:
+        offset = sample.structure.at_minimum(sample.inherent_positions).thermal_offset
+        vectors.append(-offset[..., None])
+    if inputs != "cage" and sample.cage is not None:
+        square = np.trace(sample.cage.covariance, axis1=2, axis2=3).T
+        vectors.append(np.moveaxis(sample.cage.offset, 0, 2))
+        scalars.append(np.log(np.maximum(square, 1e-4)))
+    return np.concatenate(vectors, axis=2), np.concatenate(scalars, axis=1)

@@ -31,6 +31,7 @@ class GatedGraph:
     real : float, (N, K): 1 where there is a neighbour
     vectors : view → float, (N, K, 3), r_j − r_i in that view
     vector_inputs, quadrupole_inputs, scalar_inputs : float, (N, 3, ·), (N, 5, ·), (N, ·)
+    reverse : int32, (N, K), slots in which a particle is a neighbour; in training only
     """
 
     types: torch.Tensor
@@ -40,6 +41,7 @@ class GatedGraph:
     vector_inputs: torch.Tensor
     quadrupole_inputs: torch.Tensor
     scalar_inputs: torch.Tensor
+    reverse: torch.Tensor | None = None
 
 
 def gated_graph(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import nn
@@ -103,17 +104,22 @@ class GatedLayer(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What neighbours add: scalars (N, S), vectors (N, 3, V) and quadrupoles (N, 5, Q)."""
         b, n, w = self.n_radial, len(received), self.widths
-        plain = torch.bmm(weights, received[..., : w.sent_scalars])
-        rows = weights if self.curved else weights[:, : 4 * b]
-        moved = torch.bmm(rows, received[..., w.sent_scalars :]).view(n, -1, b, 3, w.sent_vectors)
-        dot, symmetric = _contract(moved[:, 1:4])
-        to_vectors = [plain[:, b : 4 * b].reshape(n, 3, -1), moved[:, 0].transpose(1, 2).reshape(n, 3, -1)]
         if self.curved:
-            to_vectors.append(_bend(moved[:, 4:]))
+            both = torch.bmm(weights, received)
+            plain, moved = both.split([w.sent_scalars, 3 * w.sent_vectors], dim=2)
+        else:
+            plain = torch.bmm(weights, received[..., : w.sent_scalars])
+            moved = torch.bmm(weights[:, : 4 * b], received[..., w.sent_scalars :])
+        moved = moved.reshape(n, -1, b, 3, w.sent_vectors)
+        met = torch.einsum(
+            "nlbiv,lio->nobv", moved, coupling(self.curved, moved.dtype, moved.device)
+        ).flatten(2)
+        dot, symmetric, *turned = met.split([1, 5, *[3] * (1 + self.curved)], dim=1)
+        zero, one, two = (part.unflatten(1, (-1, b)).flatten(2) for part in plain.split([b, 3 * b, 5 * b], 1))
         return (
-            self.to_scalars(torch.cat([plain[:, :b].reshape(n, -1), dot], dim=1)),
-            self.to_vectors(torch.cat(to_vectors, dim=2)),
-            self.to_quadrupoles(torch.cat([plain[:, 4 * b :].reshape(n, 5, -1), symmetric], dim=2)),
+            self.to_scalars(torch.cat([zero, dot], dim=2)).squeeze(1),
+            self.to_vectors(torch.cat([one, *turned], dim=2)),
+            self.to_quadrupoles(torch.cat([two, symmetric], dim=2)),
         )
 
     def updated(
@@ -124,10 +130,10 @@ class GatedLayer(nn.Module):
         """New features from the old ones and what neighbours add."""
         scalars, w = features[0], self.widths
         new, vectors, quadrupoles = added[0], features[1] + added[1], features[2] + added[2]
-        v, u = _products(self.factor_vectors(vectors), w.products)
-        q, t = _products(self.factor_quadrupoles(quadrupoles), w.products)
+        v, u = _products(self.factor_vectors(vectors).to(scalars.dtype), w.products)
+        q, t = _products(self.factor_quadrupoles(quadrupoles).to(scalars.dtype), w.products)
         invariants = [scalars, new, lengths(vectors), lengths(quadrupoles), v, q, _triple(t, u)]
-        update = self.update(self.standard(torch.cat(invariants, dim=1)))
+        update = self.update(self.standard(torch.cat(invariants, dim=1))).to(scalars.dtype)
         gate = 1 + torch.tanh(update[:, None, w.scalars :])
         return (
             scalars + update[:, : w.scalars],
@@ -156,30 +162,21 @@ def _triple(t: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
     )
 
 
-def _contract(m: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Trace and symmetric traceless part of (N, 3, b, 3, V): (N, b·V) and (N, 5, b·V)."""
-    n = len(m)
-    d = [[m[:, i, :, j].reshape(n, -1) for j in range(3)] for i in range(3)]
-    symmetric = [
-        (d[0][1] + d[1][0]) * ROOT,
-        (d[1][2] + d[2][1]) * ROOT,
-        (d[0][2] + d[2][0]) * ROOT,
-        (2 * d[2][2] - d[0][0] - d[1][1]) / math.sqrt(6),
-        (d[0][0] - d[1][1]) * ROOT,
-    ]
-    return d[0][0] + d[1][1] + d[2][2], torch.stack(symmetric, dim=1)
-
-
-def _bend(m: torch.Tensor) -> torch.Tensor:
-    """Σ T·v of (N, 5, b, 3, V): (N, 3, b·V)."""
-    n = len(m)
-    e = [[m[:, p, :, j].reshape(n, -1) for j in range(3)] for p in range(5)]
-    six = 1 / math.sqrt(6)
-    return torch.stack(
-        [
-            ROOT * (e[0][1] + e[2][2] + e[4][0]) - six * e[3][0],
-            ROOT * (e[0][0] + e[1][2] - e[4][1]) - six * e[3][1],
-            ROOT * (e[1][1] + e[2][0]) + 2 * six * e[3][2],
-        ],
-        dim=1,
-    )
+@lru_cache
+@torch.inference_mode(False)
+def coupling(curved: bool, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """What harmonics l ≤ 1 (``curved``: 2) and a vector make, (harmonics, 3, outputs): their scalar product,
+    the symmetric traceless part of their product, the vector times 1, and the vector that a matrix turns.
+    """
+    found, six = torch.zeros(9, 3, 12, dtype=torch.float64), 1 / math.sqrt(6)
+    product, turned = found[1:4], found[4:, :, 9:]
+    for i in range(3):
+        product[i, i, 0] = 1.0
+        found[0, i, 6 + i] = 1.0
+    for k, (i, j) in enumerate(((0, 1), (1, 2), (0, 2))):
+        product[i, j, 1 + k] = product[j, i, 1 + k] = ROOT
+        turned[k, i, j] = turned[k, j, i] = ROOT
+    for i, (zz, xx) in enumerate(((-six, ROOT), (-six, -ROOT), (2 * six, 0.0))):
+        product[i, i, 4:6] = torch.tensor([zz, xx])
+        turned[3, i, i], turned[4, i, i] = zz, xx
+    return (found if curved else found[:4, :, :9]).to(dtype).to(device)

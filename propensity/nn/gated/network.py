@@ -13,6 +13,7 @@ from propensity.errors import InputError
 from propensity.nn.gated.geometry import harmonics, radial_functions
 from propensity.nn.gated.graph import VIEWS, GatedGraph
 from propensity.nn.gated.layer import GatedLayer, Standard, Widths, lengths
+from propensity.nn.gated.stack import Gather
 
 #: ε and σ of the pairs of a Kob–Andersen mixture, for the force and its slope among the radial functions.
 PAIRS = (((1.0, 1.5), (1.5, 0.5)), ((1.0, 0.8), (0.8, 0.88)))
@@ -131,7 +132,7 @@ class GatedNetwork(nn.Module):
     def forward(self, graph: GatedGraph) -> torch.Tensor:
         """Standardised prediction for each particle, shape (N, n_outputs)."""
         raw, features = self.features_after(graph)
-        return self._read_out(raw, features[-1], graph.types)
+        return self.read_out(raw, features[-1], graph.types)
 
     def features_after(
         self, graph: GatedGraph, every: bool = False
@@ -141,7 +142,7 @@ class GatedNetwork(nn.Module):
         """
         raw, features = self._first(graph)
         found: list[tuple[torch.Tensor, ...]] = []
-        blocks = list(self._blocks(len(graph.types)))
+        blocks = list(self._blocks(graph))
         # The weights of a large structure are made anew for each layer rather than kept.
         kept = [self._weights(graph, block) for block in blocks] if len(blocks) <= 4 else None
         for name, layer in zip(self.layer_views, self.layers, strict=True):
@@ -150,7 +151,12 @@ class GatedNetwork(nn.Module):
             for k, block in enumerate(blocks):
                 weights = kept[k][name] if kept else self._weights(graph, block, (name,))[name]
                 own = (features[0][block], features[1][block], features[2][block])
-                new.append(layer(own, sent[graph.neighbours[block]], weights))
+                received = (
+                    sent[graph.neighbours[block]]
+                    if graph.reverse is None
+                    else Gather.apply(sent, graph.neighbours, graph.reverse)
+                )
+                new.append(layer(own, received, weights))
             features = tuple(torch.cat(part) for part in zip(*new, strict=True))
             found = [*found, features] if every else [features]
         return raw, found
@@ -160,24 +166,29 @@ class GatedNetwork(nn.Module):
         scalars, vectors, quadrupoles = features
         return torch.cat([scalars, lengths(vectors), lengths(quadrupoles), raw], dim=1)
 
-    def _blocks(self, n: int) -> Iterator[slice]:
-        for first in range(0, n, BLOCK):
-            yield slice(first, min(first + BLOCK, n))
+    def _blocks(self, graph: GatedGraph) -> Iterator[slice]:
+        n = len(graph.types)
+        size = BLOCK if graph.reverse is None else n
+        for first in range(0, n, size):
+            yield slice(first, min(first + size, n))
 
     def _first(
         self, graph: GatedGraph
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Standardised inputs, and the first features."""
-        one_hot = nn.functional.one_hot(graph.types, self.n_species).to(graph.scalar_inputs)
+        one_hot = self._one_hot(graph.types).to(graph.scalar_inputs)
         raw = self.standard_in(torch.cat([one_hot, graph.scalar_inputs], dim=1))
         n, w = len(raw), self.widths
         vectors = raw.new_zeros(n, 3, w.vectors)
         quadrupoles = raw.new_zeros(n, 5, w.quadrupoles)
         if self.in_vectors is not None:
-            vectors = self.in_vectors(graph.vector_inputs / self.vector_scale)
+            vectors = self.in_vectors(graph.vector_inputs / self.vector_scale).to(raw.dtype)
         if self.in_quadrupoles is not None:
-            quadrupoles = self.in_quadrupoles(graph.quadrupole_inputs / self.quadrupole_scale)
-        return raw, (self.embed(raw), vectors, quadrupoles)
+            quadrupoles = self.in_quadrupoles(graph.quadrupole_inputs / self.quadrupole_scale).to(raw.dtype)
+        return raw, (self.embed(raw).to(raw.dtype), vectors, quadrupoles)
+
+    def _one_hot(self, types: torch.Tensor) -> torch.Tensor:
+        return types[:, None] == torch.arange(self.n_species, device=types.device)
 
     def _weights(
         self, graph: GatedGraph, block: slice, views: Sequence[str] | None = None
@@ -197,14 +208,17 @@ class GatedNetwork(nn.Module):
                 self.radial_scale[k] = (radial.square().sum((0, 2)) / len(radial)).sqrt()
             radial = radial / self.radial_scale[k][:, None]
             angular = harmonics(vectors / r[..., None])
+            if graph.reverse is not None and torch.is_autocast_enabled(r.device.type):
+                half = torch.get_autocast_dtype(r.device.type)
+                radial, angular = radial.to(half), angular.to(half)
             found[name] = (angular[:, :, None] * radial[:, None]).flatten(1, 2)
         return found
 
-    def _read_out(
+    def read_out(
         self, raw: torch.Tensor, features: tuple[torch.Tensor, ...], types: torch.Tensor
     ) -> torch.Tensor:
-        invariants = self.invariants(raw, features)
-        hidden = nn.functional.silu(self.hidden(self.standard_out(invariants)))
-        hidden = hidden.view(len(raw), self.n_species, self.readout)
-        own = hidden[torch.arange(len(raw), device=raw.device), types]
-        return torch.einsum("nr,nrt->nt", own, self.out[types]) + self.bias[types]
+        """Standardised prediction of each particle, (N, n_outputs), from what its layers left."""
+        hidden = nn.functional.silu(self.hidden(self.standard_out(self.invariants(raw, features))))
+        one_hot = self._one_hot(types).to(raw.dtype)
+        own = hidden.to(raw.dtype).view(len(raw), self.n_species, self.readout) * one_hot[..., None]
+        return (own.flatten(1) @ self.out.flatten(0, 1) + one_hot @ self.bias).to(raw.dtype)

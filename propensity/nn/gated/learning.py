@@ -1,0 +1,184 @@
+"""How a gated network learns: AdamW down a cosine, and a running average of the weights that is kept."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from propensity.nn.cuda_graph import record
+from propensity.nn.gated.layer import Standard
+from propensity.nn.gated.network import GatedNetwork
+from propensity.nn.gated.stack import Labelled, Pile, Stack
+
+log = logging.getLogger(__name__)
+
+#: Steps over which the learning rate rises, at most.
+WARM_UP = 150
+
+
+@dataclass(frozen=True)
+class Course:
+    """How long and how fast to learn; ``auxiliary`` is the weight of the auxiliary loss."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    average: float
+    auxiliary: float = 0.0
+    likelihood: bool = True
+
+
+def measure(network: GatedNetwork, examples: Sequence[Labelled]) -> None:
+    """Fix the scales of inputs and the standardisation of all layers by the first structures."""
+    some = [example.graph for example in examples[:8]]
+    for name in ("vector", "quadrupole"):
+        values = torch.cat([getattr(graph, f"{name}_inputs") for graph in some])
+        getattr(network, f"{name}_scale").copy_(values.square().mean(dim=(0, 1)).sqrt())
+    measured = [part for part in network.modules() if isinstance(part, Standard)]
+    for part in measured:
+        part.measuring = True
+    with torch.no_grad():
+        network(some[0])
+    for part in measured:
+        part.measuring = False
+
+
+class Learner:
+    """A network, what it learns from, and the state of the optimiser.
+
+    On a CUDA device neighbours are summed in bfloat16 and a step is recorded once and replayed; what a step
+    needs of the processor are the numbers of its structures.
+    """
+
+    def __init__(self, network: GatedNetwork, examples: Sequence[Labelled], course: Course) -> None:
+        measure(network, examples)
+        equal = len({len(example.labels) for example in examples}) == 1
+        self.data = Stack(examples) if equal else Pile(examples)
+        self.network, self.course, self.step_number = network.train(), course, 0
+        self.device = device = network.bias.device
+        self._heads = _Heads(network, examples[0]).to(device) if course.auxiliary else None
+        modules = [network] if self._heads is None else [network, self._heads]
+        self._parameters = [p for module in modules for p in module.parameters()]
+        self._kept = list(network.parameters())
+        self._average = [p.detach().clone() for p in self._kept]
+        zero = torch.zeros((), device=device)
+        self._rate, self._share = zero.clone(), zero.clone()
+        self._typical, self._total = zero.clone(), zero.clone()
+        groups = [
+            {"params": [p for p in self._parameters if p.ndim > 1], "weight_decay": course.weight_decay},
+            {"params": [p for p in self._parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        cuda = device.type == "cuda"
+        self._optimizer = torch.optim.AdamW(
+            groups, lr=self._rate, betas=(0.9, 0.99), capturable=cuda, fused=True
+        )
+        self._index = torch.zeros(min(course.batch_size, len(examples)), dtype=torch.long, device=device)
+        self._replay: Callable[[], object] | None = None
+        if cuda and self.data.uniform:
+            self._record()
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole course."""
+        return self.course.epochs * max(1, len(self.data) // len(self._index))
+
+    def epoch(self) -> float:
+        """Go through the structures once, in a new order; the mean squared error."""
+        size = len(self._index)
+        self._total.zero_()
+        order = torch.randperm(len(self.data)).split(size)
+        whole = [some for some in order if len(some) == size]
+        for some in whole:
+            self.step(some)
+        return float(self._total) / len(whole)
+
+    def step(self, some: torch.Tensor) -> None:
+        """One step with these structures."""
+        k, course = self.step_number, self.course
+        rise = min(1.0, (k + 1) / min(WARM_UP, max(1, self.steps // 10)))
+        self._rate.fill_(course.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * k / self.steps)))
+        # Early on the average is that of the last steps alone.
+        self._share.fill_(max(1 - course.average, min(1.0, 9 / (k + 10))))
+        self._index.copy_(some)
+        (self._replay or self._run)()
+        self.step_number += 1
+
+    def finish(self) -> None:
+        """Give the network its averaged weights."""
+        with torch.no_grad():
+            for parameter, mean in zip(self._kept, self._average, strict=True):
+                parameter.copy_(mean)
+
+    def _record(self) -> None:
+        """Record a step.  Its trial runs leave no trace: the learning rate is zero, and moments are reset."""
+        self._replay, _ = record(self._run, self.device)
+        with torch.no_grad():
+            for state in self._optimizer.state.values():
+                for value in state.values():
+                    value.zero_()
+            self._typical.zero_()
+            self._total.zero_()
+
+    def _run(self) -> tuple[torch.Tensor, ...]:
+        batch = self.data.batch(self._index)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            raw, features = self.network.features_after(batch.graph)
+            answers = self.network.read_out(raw, features[-1], batch.graph.types)
+            extra = None if self._heads is None else self._heads(features[-1])
+        squares = (answers.float() - batch.labels).square()
+        loss = self._loss(squares, batch.graph.types)
+        if extra is not None:
+            for found, wanted in zip(extra, (batch.vectors, batch.scalars), strict=True):
+                error = (found.float() - wanted).square().flatten(0, -2).mean(dim=0)
+                loss = (
+                    loss + self.course.auxiliary * (error.log() if self.course.likelihood else error).mean()
+                )
+        found = torch.autograd.grad(loss, self._parameters, allow_unused=True, materialize_grads=True)
+        self._take(torch.cat([gradient.flatten() for gradient in found]))
+        self._total += squares.detach().mean()
+        return (loss.detach(),)
+
+    def _loss(self, squares: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
+        """Mean squared error, or the likelihood of errors whose size is that found for each species and time,
+        so that noisy labels count less.
+        """
+        if not self.course.likelihood:
+            return squares.mean()
+        one_hot = (types[:, None] == torch.arange(self.network.n_species, device=types.device)).float()
+        counts = one_hot.sum(dim=0)[:, None]
+        errors = (one_hot.T @ squares) / counts.clamp_min(1)
+        return ((counts / len(types)) * (errors + 1e-4).log()).sum(dim=0).mean()
+
+    def _take(self, gradient: torch.Tensor) -> None:
+        """One step of the optimiser; gradients twice as long as usual are shortened, broken ones left out."""
+        size = gradient.norm()
+        sound = torch.isfinite(size)
+        usual = torch.where(self._typical > 0, torch.lerp(self._typical, size, 0.02), size)
+        self._typical.copy_(torch.where(sound, usual, self._typical))
+        gradient = torch.where(sound, gradient * (2 * self._typical / (size + 1e-12)).clamp(max=1.0), 0.0)
+        parts = gradient.split([p.numel() for p in self._parameters])
+        for parameter, part in zip(self._parameters, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+        self._optimizer.step()
+        with torch.no_grad():
+            torch._foreach_mul_(self._average, 1 - self._share)
+            torch._foreach_add_(self._average, torch._foreach_mul(self._kept, self._share))
+
+
+class _Heads(nn.Module):
+    """Linear readouts of the auxiliary labels, which are no part of the model."""
+
+    def __init__(self, network: GatedNetwork, example: Labelled) -> None:
+        super().__init__()
+        self.vectors = nn.Linear(network.widths.vectors, example.vectors.shape[-1], bias=False)
+        self.scalars = nn.Linear(network.widths.scalars, example.scalars.shape[-1])
+
+    def forward(self, features: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vectors (N, 3, ·) and scalars (N, ·)."""
+        return self.vectors(features[1]), self.scalars(features[0])
