@@ -177,6 +177,6 @@ def coupling(curved: bool, dtype: torch.dtype, device: torch.device) -> torch.Te
         product[i, j, 1 + k] = product[j, i, 1 + k] = ROOT
         turned[k, i, j] = turned[k, j, i] = ROOT
     for i, (zz, xx) in enumerate(((-six, ROOT), (-six, -ROOT), (2 * six, 0.0))):
-        product[i, i, 4:6] = torch.tensor([zz, xx])
+        product[i, i, 4:6] = torch.tensor([zz, xx], dtype=torch.float64)
         turned[3, i, i], turned[4, i, i] = zz, xx
     return (found if curved else found[:4, :, :9]).to(dtype).to(device)
