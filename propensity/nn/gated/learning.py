@@ -34,7 +34,7 @@ class Course:
     likelihood: bool = True
 
 
-def measure(network: GatedNetwork, examples: Sequence[Labelled]) -> None:
+def fix_scales(network: GatedNetwork, examples: Sequence[Labelled]) -> None:
     """Fix the scales of inputs and the standardisation of all layers by the first structures."""
     some = [example.graph for example in examples[:8]]
     for name in ("vector", "quadrupole"):
@@ -57,7 +57,7 @@ class Learner:
     """
 
     def __init__(self, network: GatedNetwork, examples: Sequence[Labelled], course: Course) -> None:
-        measure(network, examples)
+        fix_scales(network, examples)
         equal = len({len(example.labels) for example in examples}) == 1
         self.data = Stack(examples) if equal else Pile(examples)
         self.network, self.course, self.step_number = network.train(), course, 0

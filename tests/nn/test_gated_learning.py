@@ -1,0 +1,94 @@
+"""Training of the gated network: batches gathered on the device, and what a step does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from propensity.nn.gated import Course, GatedNetwork, Labelled, Learner, gated_graph
+from propensity.nn.gated.learning import fix_scales
+from propensity.nn.gated.stack import Pile, Stack
+from tests.conftest import make_liquid
+
+WIDTHS = {
+    "scalars": 6,
+    "vectors": 4,
+    "quadrupoles": 3,
+    "sent_scalars": 3,
+    "sent_vectors": 2,
+    "products": 2,
+    "hidden": 8,
+}
+
+
+def examples(sizes: tuple[int, ...], device: str = "cpu") -> list[Labelled]:
+    """Liquids whose labels are the species and, noisily, the number of close neighbours."""
+    found = []
+    for seed, n in enumerate(sizes):
+        graph = gated_graph(make_liquid(n, seed=seed), 2.0, ("thermal",), "thermal", device=device)
+        close = (torch.linalg.vector_norm(graph.vectors["thermal"], dim=2) < 1.3) * graph.real
+        labels = torch.stack([graph.types.float(), close.sum(dim=1) / 5 - 2], dim=1)
+        random = torch.Generator().manual_seed(seed)
+        labels[:, 1] += 0.3 * torch.randn(n, generator=random).to(device)
+        found.append(Labelled(graph, labels, close[:, None, :3], labels[:, 1:]))
+    return found
+
+
+def network(device: str = "cpu") -> GatedNetwork:
+    torch.manual_seed(3)
+    return GatedNetwork(["thermal"] * 3, "thermal", n_outputs=2, readout=5, widths=WIDTHS).to(device)
+
+
+def answer(net: GatedNetwork, batch: Labelled) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prediction and gradient of its squared error."""
+    out = net(batch.graph)
+    found = torch.autograd.grad((out - batch.labels).square().mean(), list(net.parameters()))
+    return out.detach(), torch.cat([x.flatten() for x in found])
+
+
+def test_a_stack_is_a_pile():
+    """Graphs of other widths, gathered from one table: same answers, and same gradients by reverse slots."""
+    some, net = examples((120, 120, 120)), network()
+    fix_scales(net, some)
+    index = torch.tensor([2, 0])
+    for found, wanted in zip(
+        answer(net, Stack(some).batch(index)), answer(net, Pile(some).batch(index)), strict=True
+    ):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("likelihood", [True, False])
+@pytest.mark.parametrize("sizes", [(120, 120, 120), (120, 100, 130)])
+def test_it_learns(sizes, likelihood):
+    learner = Learner(network(), examples(sizes), Course(15, 1, 1e-2, 0.0, 0.8, 0.1, likelihood))
+    before = [p.detach().clone() for p in learner.network.parameters()]
+    losses = [learner.epoch() for _ in range(15)]
+    assert losses[-1] < 0.7 * losses[0]
+    learner.finish()
+    moved = [
+        float((p.detach() - q).abs().max()) for p, q in zip(learner.network.parameters(), before, strict=True)
+    ]
+    assert np.isfinite(moved).all() and min(moved) > 0
+
+
+def test_a_broken_step_is_left_out():
+    learner = Learner(network(), examples((100,)), Course(1000, 1, 1e-2, 0.0, 0.9))
+    learner.step(torch.tensor([0]))
+    before = [p.detach().clone() for p in learner.network.parameters()]
+    learner.data._labels[0][0, 0, 0] = float("nan")
+    learner.step(torch.tensor([0]))
+    for now, then in zip(learner.network.parameters(), before, strict=True):
+        assert torch.isfinite(now).all() and float((now.detach() - then).abs().max()) < 1e-2
+
+
+@pytest.mark.gpu
+def test_recorded_steps_are_those_of_the_processor():
+    course = Course(4, 2, 3e-3, 0.01, 0.9)
+    torch.manual_seed(5)
+    ours = Learner(network("cuda"), examples((1000, 1000, 1000, 1000), "cuda"), course)
+    assert ours._replay is not None
+    found = [ours.epoch() for _ in range(4)]
+    torch.manual_seed(5)
+    plain = Learner(network(), examples((1000, 1000, 1000, 1000)), course)
+    np.testing.assert_allclose(found, [plain.epoch() for _ in range(4)], rtol=0.02)
