@@ -11,7 +11,7 @@ from propensity.estimators.card import Card
 from propensity.estimators.inputs import blocks_of_rows
 from propensity.estimators.neighbourhood import fitting_length_scale
 from propensity.estimators.ranges import LARGEST, Distance, distance
-from propensity.neighbours import neighbour_list
+from propensity.neighbours import nearest_neighbours
 from propensity.physics.kob_andersen import POTENTIALS, rms_force
 from propensity.structure import Structure
 
@@ -80,7 +80,7 @@ def measured(
     """
     known = card.training_range
     if known is None:
-        check_overlaps(card, structure)
+        check_overlaps(card, structure, device)
         return None
     return checked(card, structure, distance(known, structure, device, rows))
 
@@ -118,7 +118,7 @@ def _hint(card: Card, structure: Structure) -> str:
     )
 
 
-def check_overlaps(card: Card, structure: Structure) -> None:
+def check_overlaps(card: Card, structure: Structure, device: str = "cpu") -> None:
     """Refuse particles that overlap, as no liquid at the density of the training has them.
 
     Raises
@@ -133,9 +133,8 @@ def check_overlaps(card: Card, structure: Structure) -> None:
         limit = OVERLAP_UNKNOWN * density ** (-1 / card.dimension)
     else:
         return
-    _, vectors = neighbour_list(structure, limit)
-    if len(vectors):
-        nearest = float(vectors.square().sum(dim=1).min().sqrt())
+    nearest = float(nearest_neighbours(structure, limit, device)[0].min(initial=np.inf))
+    if nearest < limit:
         raise InputError(
             f"two particles are {nearest:.3g} σ apart, which no liquid allows at this density: predictions"
             " mean nothing there, so check positions, box and length_scale."

@@ -39,17 +39,11 @@ def build(
     structure: Structure, cutoff: float, device: torch.device, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`propensity.neighbours.neighbour_list`; cells below three cutoffs are left to torch."""
-    if structure.pbc.all():
-        cell, positions = structure.cell, structure.positions
-    else:
-        cell, positions = enclosing_cell(structure, cutoff)
-    grid = grid_of(cell, cutoff, len(structure))
-    if grid is None:
+    found = _searched(structure, cutoff, device)
+    if found is None:
         edge_index, edge_vec = torch_cells.build(structure, cutoff, device, dtype)
         refuse_coincident(edge_index, edge_vec)
         return edge_index, edge_vec
-    frame, bins = grid
-    found = search(torch.from_numpy(positions).to(device), torch.from_numpy(frame).to(device), bins)
     n_edges, closest = found.summary().tolist()
     edge_index = torch.empty(2, int(n_edges), dtype=torch.int64, device=device)
     edge_vec = torch.empty(int(n_edges), 3, dtype=dtype, device=device)
@@ -57,6 +51,33 @@ def build(
     if closest < COINCIDENT**2:
         refuse_coincident(edge_index, edge_vec)
     return edge_index, edge_vec
+
+
+def nearest(
+    structure: Structure, cutoff: float, device: torch.device
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Squared distance of the nearest neighbour of each particle (inf without one) and how many it has.
+
+    No edges are listed.  None in cells below three cutoffs.
+    """
+    found = _searched(structure, cutoff, device)
+    if found is None:
+        return None
+    count, squared = torch.stack([found.counts.double(), found.closest]).cpu().numpy()
+    squared[count == 0] = np.inf
+    return squared, count.astype(np.int64)
+
+
+def _searched(structure: Structure, cutoff: float, device: torch.device) -> Found | None:
+    if structure.pbc.all():
+        cell, positions = structure.cell, structure.positions
+    else:
+        cell, positions = enclosing_cell(structure, cutoff)
+    grid = grid_of(cell, cutoff, len(structure))
+    if grid is None:
+        return None
+    frame, bins = grid
+    return search(torch.from_numpy(positions).to(device), torch.from_numpy(frame).to(device), bins)
 
 
 def grid_of(cell: np.ndarray, cutoff: float, n: int) -> tuple[np.ndarray, tuple[int, int, int]] | None:

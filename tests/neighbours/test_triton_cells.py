@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from propensity.errors import InputError
-from propensity.neighbours import available, neighbour_list
+from propensity.neighbours import available, nearest_neighbours, neighbour_list, numba_cells, triton_cells
 from propensity.structure import Structure
 from tests.neighbours.test_cells import CELLS, edges
 
@@ -135,3 +135,32 @@ def test_same_edges_on_a_gpu(cell, pbc, n):
     assert compare(structure, 1.7, "cuda") > 100
     first, second = (neighbour_list(structure, 1.7, device="cuda") for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("pbc", [(1, 1, 1), (1, 0, 1)], ids=str)
+@pytest.mark.parametrize("cutoff", [0.6, 1.7])
+def test_nearest_neighbours_without_a_list(pbc, cutoff, device):
+    """Distances and numbers are those that the list for processors finds."""
+    structure = liquid(40, CELLS["triclinic"], np.array(pbc, bool))
+    squared, count = triton_cells.nearest(structure, cutoff, torch.device(device))
+    expected, counts = numba_cells.nearest(structure, cutoff)
+    np.testing.assert_allclose(squared, expected, rtol=1e-12)
+    np.testing.assert_array_equal(count, counts)
+    assert (counts == 0).any() or cutoff > 1
+    assert triton_cells.nearest(liquid(40, np.eye(3)), 0.6, torch.device(device)) is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("cell", [np.eye(3), CELLS["triclinic"]], ids=["small", "triclinic"])
+def test_nearest_neighbours_on_a_gpu_are_those_on_a_cpu(cell):
+    structure = liquid(40, cell)
+    for found, expected in zip(
+        nearest_neighbours(structure, 0.6, "cuda"), nearest_neighbours(structure, 0.6), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    twice = structure.with_positions(
+        np.where(np.arange(40)[:, None] == 3, structure.positions[5], structure.positions)
+    )
+    with pytest.raises(InputError, match="coincide"):
+        nearest_neighbours(twice, 0.6, "cuda")
