@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +11,29 @@ import numba
 from numba.core import sigutils
 from numba.core.caching import FunctionCache, NullCache
 from numba.core.ccallback import CFunc
+from numba.np import linalg
 
 from propensity.errors import PropensityWarning
+
+
+def _imported_without_blas() -> None:
+    """Import what numba compiles arrays with, before it does so and looks for BLAS by importing
+    ``scipy.linalg``, which takes a tenth of a command's start: that scipy is there says as much.
+    """
+    original = linalg.ensure_blas
+
+    def look() -> None:
+        if importlib.util.find_spec("scipy") is None:
+            original()
+
+    linalg.ensure_blas = look
+    try:
+        from numba.np import arraymath  # noqa: F401
+    finally:
+        linalg.ensure_blas = original
+
+
+_imported_without_blas()
 
 
 def njit(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:

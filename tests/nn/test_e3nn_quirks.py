@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.machinery
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -119,3 +120,23 @@ def test_a_function_of_e3nn_is_marked_once_the_compiler_is_there(monkeypatch):
     assert call(3) == 6 and not marked and call.__name__ == "double"
     monkeypatch.setitem(sys.modules, "torch._dynamo", torch)
     assert [call(3), call(4)] == [-6, -8] and marked == [double]
+
+
+def test_sympy_and_scipy_wait_and_come_when_they_are_needed():
+    code = """if True:
+        import sys, numba, numpy as np, torch
+        from propensity.compiling import njit
+        from propensity.nn import e3nn_quirks
+        from e3nn import o3
+
+        total = njit()(lambda x: x.sum())
+        assert total(np.ones(3)) == 3 and not {"sympy", "scipy.linalg"} & set(sys.modules)
+        product = numba.njit(lambda a, b: np.dot(a, b))
+        assert product(np.eye(3), np.ones(3)).sum() == 3 and "scipy.linalg" in sys.modules
+        xyz = torch.nn.functional.normalize(torch.randn(5, 3, dtype=torch.float64), dim=1)
+        angles = o3.xyz_to_angles(xyz)
+        a = o3.spherical_harmonics_alpha_beta([0, 1, 2, 3], *angles, normalization="component")
+        b = o3.spherical_harmonics([0, 1, 2, 3], xyz, True, normalization="component")
+        assert "sympy" in sys.modules and (a - b).abs().max() < 1e-9
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
