@@ -221,13 +221,13 @@ def format_dump(
         header = [*header[:-1], " ".join(["ITEM: ATOMS", *(names[k] for k in keep), *columns])]
         own, given = [], text
     else:
-        kept = {k: array for k, array in _own_columns(frame, types).items() if not drop.fullmatch(k)}
+        kept = _own_columns(frame, types, drop)
         header = [*_header(frame), " ".join(["ITEM: ATOMS", *kept, *columns])]
         own, given = list(kept.values()), None
     return "\n".join(header) + "\n" + format_rows([*own, *columns.values()], rows=given)
 
 
-def _own_columns(frame: Frame, types: np.ndarray) -> dict[str, np.ndarray]:
+def _own_columns(frame: Frame, types: np.ndarray, drop: re.Pattern[str]) -> dict[str, np.ndarray]:
     n = len(frame)
     own = {"id": np.arange(1, n + 1), "type": types + 1}
     for name in own:
@@ -236,7 +236,7 @@ def _own_columns(frame: Frame, types: np.ndarray) -> dict[str, np.ndarray]:
             own[name] = given
     own |= dict(zip("xyz", frame.positions.T, strict=True))
     for name, array in frame.arrays.items():
-        if name in own or array.dtype.kind not in "iufb":
+        if name in own or array.dtype.kind not in "iufb" or drop.fullmatch(name):
             continue
         array = array.astype(int) if array.dtype.kind == "b" else array
         safe = "_".join(name.split())

@@ -14,6 +14,7 @@ from propensity.errors import DataError, InputError
 from propensity.files import regular
 from propensity.trajectory.dump import later_dump
 from propensity.trajectory.frame import Frame, naming_frame
+from propensity.trajectory.h5md_reader import is_h5md, open_h5md
 from propensity.trajectory.lammps_data import is_lammps_data, later_data
 from propensity.trajectory.libraries import labels_of, open_ase, open_gsd, open_mdanalysis, open_universe
 from propensity.trajectory.stream import Frames
@@ -39,7 +40,7 @@ def open_trajectory(
     ----------
     path
         LAMMPS text dump (known by its first line or extension) or data file (by its content), XYZ
-        (extended, of atooms, of RUMD), GSD, or anything that ASE or MDAnalysis reads; text may be
+        (extended, of atooms, of RUMD), GSD, H5MD, or anything that ASE or MDAnalysis reads; text may be
         compressed (gzip, bzip2, xz, zstd).
     topology
         File that names the particles where the trajectory doesn't (XTC, TRR, DCD, ...): a LAMMPS data
@@ -85,6 +86,8 @@ def _open(
     path: Path, topology: str | Path | None, start: int, stop: int | None, step: int, boxed: bool
 ) -> Frames:
     suffix = _suffix(path)
+    if topology is None and is_h5md(path):
+        return open_h5md(path, start, stop, step)
     if suffix == ".gsd":
         return open_gsd(path, start, stop, step, boxed)
     if suffix in _DUMP or head(path)[0].startswith("ITEM:"):

@@ -16,7 +16,6 @@ from propensity.species import SpeciesMap, map_species
 from propensity.structure import Structure
 from propensity.trajectory import Frame, open_trajectory
 from propensity.trajectory.stream import Frames
-from propensity.viewing.h5md import is_h5md, read_h5md
 from propensity.viewing.scene import Scene, SceneFrame, evenly, species_of_labels
 from propensity.viewing.sizes import drawn_diameters
 
@@ -45,8 +44,6 @@ def trajectory_scene(
     box: float | Sequence[float] | None = None,
 ) -> Scene:
     """Frames of a trajectory with the values that it holds, or that a model predicts."""
-    if box is not None and is_h5md(path):
-        raise InputError(f"{path} is H5MD, which has a box of its own: leave box out.")
     opened = partial(open_trajectory, path, None if topology is None else Path(topology), box=box)
     wanted = _wanted(path, opened, frames)
     first = next(_read(path, opened, wanted[:1]), None)
@@ -151,8 +148,6 @@ def _wanted(path: Path, opened: Callable[..., Frames], frames: int | Sequence[in
     """Indices of the frames to show; counting them reads the file once where its format does not say."""
     if not isinstance(frames, int):
         return sorted(set(frames))
-    if is_h5md(path):
-        return evenly(sum(1 for _ in read_h5md(path)), frames)
     every = opened()
     total = every.total if every.total is not None else sum(1 for _ in every)
     return evenly(total, frames)
@@ -160,9 +155,6 @@ def _wanted(path: Path, opened: Callable[..., Frames], frames: int | Sequence[in
 
 def _read(path: Path, opened: Callable[..., Frames], wanted: Sequence[int]) -> Iterator[Frame]:
     """The frames with these indices, ascending."""
-    if is_h5md(path):
-        yield from (frame for frame in read_h5md(path) if frame.number in set(wanted))
-        return
     steps = set(np.diff(wanted).tolist()) if len(wanted) > 1 else {1}
     step = steps.pop() if len(steps) == 1 else 1
     frames = opened(start=wanted[0], stop=wanted[-1] + 1, step=step)

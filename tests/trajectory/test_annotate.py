@@ -12,9 +12,15 @@ import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
+from click.testing import CliRunner
 
+from propensity.cli.analyse import command as analyse
+from propensity.cli.info import command as info
+from propensity.cli.report import command as report
+from propensity.cli.view import command as view
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.predictor import Predictor
+from propensity.species import parse_species_map
 from propensity.trajectory import AnnotationInterrupted, BrokenFrameError, annotate, open_trajectory
 from tests.conftest import make_liquid, make_tiny_model
 from tests.trajectory.conftest import LAMMPS, MAPS, to_atoms, write, write_dump
@@ -423,3 +429,31 @@ def test_types_of_gsd_are_those_of_each_frame(tmp_path, tiny_model, frames):
     first, second = open_trajectory(path)
     assert first.structure(("A", "B")).types.tolist() == frames[0].types.tolist()
     assert second.structure(("A", "B")).types.tolist() == np.roll(frames[0].types, 1).tolist()
+
+
+@pytest.mark.parametrize("suffix", ["dump", "extxyz", "h5", "traj"])
+def test_what_annotate_writes_every_verb_reads(suffix, tmp_path, tiny_model):
+    """And annotating it again gives the same numbers once, not old columns beside new ones."""
+    random = np.random.default_rng(3)
+    liquid = make_liquid(120)
+    frames = [liquid.with_positions(liquid.positions + 0.02 * random.normal(size=(120, 3))) for _ in range(3)]
+    path, output = write_dump(tmp_path / "t.dump", frames), str(tmp_path / f"out.{suffix}")
+    annotate(path, output, Predictor(tiny_model, species_map={1: "A", 2: "B"}, device="cpu"))
+    names = {"dump": "1=A,2=B", "extxyz": "H=A,He=B", "traj": "H=A,He=B"}
+    mapped = ["--species-map", names[suffix]] if suffix in names else []
+    said = CliRunner().invoke(info, [output], catch_exceptions=False).output
+    assert "frames     3" in said and "particles  120" in said
+    for command, extra in ((view, mapped), (report, mapped), (analyse, [])):
+        arguments = [output, *extra] + (["-o", str(tmp_path / "page.html")] if command is report else [])
+        arguments += ["-o", str(tmp_path / "picture.png")] if command is view else []
+        assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
+    again = tmp_path / "again.dump"
+    annotate(
+        output, again, Predictor(tiny_model, species_map=parse_species_map(names.get(suffix)), device="cpu")
+    )
+    first, second = (list(open_trajectory(p)) for p in (output, again))
+    columns = again.read_text().split("ITEM: ATOMS ")[1].split("\n")[0].split()
+    assert columns.count("propensity") == 1 and not [name for name in columns if "[" in name]
+    for one, two in zip(first, second, strict=True):
+        np.testing.assert_allclose(two.positions, one.positions, atol=1e-7)
+        np.testing.assert_allclose(two.arrays["propensity"], one.arrays["propensity"], atol=1e-5)
