@@ -68,9 +68,7 @@ class GatedOptions(Options):
     learning_rate: float = Field(2e-3, gt=0, description="Highest learning rate of AdamW.")
     weight_decay: float = Field(2e-2, ge=0, description="Weight decay of AdamW.")
     average: float = Field(0.998, ge=0, lt=1, description="Decay of the running average of the weights.")
-    likelihood: bool = Field(
-        True, description="Weigh each species and time by the error that is left, rather than all alike."
-    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of hidden units left out of each step.")
     auxiliary: float = Field(
         0.0,
         ge=0,

@@ -73,6 +73,7 @@ class GatedLayer(nn.Module):
         self.update = nn.Sequential(
             nn.Linear(n, w.hidden), nn.SiLU(), nn.Linear(w.hidden, w.scalars + w.vectors + w.quadrupoles)
         )
+        self.dropout = nn.Dropout(0.0)
         with torch.no_grad():
             self.update[-1].weight.mul_(0.5)
 
@@ -133,7 +134,8 @@ class GatedLayer(nn.Module):
         v, u = _products(self.factor_vectors(vectors).to(scalars.dtype), w.products)
         q, t = _products(self.factor_quadrupoles(quadrupoles).to(scalars.dtype), w.products)
         invariants = [scalars, new, lengths(vectors), lengths(quadrupoles), v, q, _triple(t, u)]
-        update = self.update(self.standard(torch.cat(invariants, dim=1))).to(scalars.dtype)
+        hidden = self.update[1](self.update[0](self.standard(torch.cat(invariants, dim=1))))
+        update = self.update[2](self.dropout(hidden)).to(scalars.dtype)
         gate = 1 + torch.tanh(update[:, None, w.scalars :])
         return (
             scalars + update[:, : w.scalars],

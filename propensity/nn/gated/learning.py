@@ -31,7 +31,7 @@ class Course:
     weight_decay: float
     average: float
     auxiliary: float = 0.0
-    likelihood: bool = True
+    dropout: float = 0.0
 
 
 def fix_scales(network: GatedNetwork, examples: Sequence[Labelled]) -> None:
@@ -61,6 +61,9 @@ class Learner:
         equal = len({len(example.labels) for example in examples}) == 1
         self.data = Stack(examples) if equal else Pile(examples)
         self.network, self.course, self.step_number = network.train(), course, 0
+        for part in network.modules():
+            if isinstance(part, nn.Dropout):
+                part.p = course.dropout
         self.device = device = network.bias.device
         self._heads = _Heads(network, examples[0]).to(device) if course.auxiliary else None
         modules = [network] if self._heads is None else [network, self._heads]
@@ -132,28 +135,15 @@ class Learner:
             answers = self.network.read_out(raw, features[-1], batch.graph.types)
             extra = None if self._heads is None else self._heads(features[-1])
         squares = (answers.float() - batch.labels).square()
-        loss = self._loss(squares, batch.graph.types)
+        loss = squares.mean()
         if extra is not None:
             for found, wanted in zip(extra, (batch.vectors, batch.scalars), strict=True):
-                error = (found.float() - wanted).square().flatten(0, -2).mean(dim=0)
-                loss = (
-                    loss + self.course.auxiliary * (error.log() if self.course.likelihood else error).mean()
-                )
+                if wanted.numel():
+                    loss = loss + self.course.auxiliary * (found.float() - wanted).square().mean()
         found = torch.autograd.grad(loss, self._parameters, allow_unused=True, materialize_grads=True)
         self._take(torch.cat([gradient.flatten() for gradient in found]))
         self._total += squares.detach().mean()
         return (loss.detach(),)
-
-    def _loss(self, squares: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
-        """Mean squared error, or the likelihood of errors whose size is that found for each species and time,
-        so that noisy labels count less.
-        """
-        if not self.course.likelihood:
-            return squares.mean()
-        one_hot = (types[:, None] == torch.arange(self.network.n_species, device=types.device)).float()
-        counts = one_hot.sum(dim=0)[:, None]
-        errors = (one_hot.T @ squares) / counts.clamp_min(1)
-        return ((counts / len(types)) * (errors + 1e-4).log()).sum(dim=0).mean()
 
     def _take(self, gradient: torch.Tensor) -> None:
         """One step of the optimiser; gradients twice as long as usual are shortened, broken ones left out."""

@@ -122,6 +122,7 @@ class GatedNetwork(nn.Module):
         n_out = w.scalars + w.vectors + w.quadrupoles + n_in
         self.standard_out = Standard(n_out)
         self.hidden = nn.Linear(n_out, readout * n_species)
+        self.dropout = nn.Dropout(0.0)
         self.out = nn.Parameter(torch.randn(n_species, readout, n_outputs) / readout**0.5)
         self.bias = nn.Parameter(torch.zeros(n_species, n_outputs))
         self.register_buffer("vector_scale", torch.ones(n_vectors))
@@ -219,6 +220,7 @@ class GatedNetwork(nn.Module):
     ) -> torch.Tensor:
         """Standardised prediction of each particle, (N, n_outputs), from what its layers left."""
         hidden = nn.functional.silu(self.hidden(self.standard_out(self.invariants(raw, features))))
+        hidden = self.dropout(hidden)
         one_hot = self._one_hot(types).to(raw.dtype)
         own = hidden.to(raw.dtype).view(len(raw), self.n_species, self.readout) * one_hot[..., None]
         return (own.flatten(1) @ self.out.flatten(0, 1) + one_hot @ self.bias).to(raw.dtype)
