@@ -85,6 +85,63 @@ def inherent_structure(
     return structure.with_positions(search.positions)
 
 
+def mean_inherent_structure(
+    structure: Structure,
+    potential: str = "lj/cut",
+    *,
+    samples: int = 16,
+    kick: float = 0.05,
+    seed: int = 0,
+    force: float = FORCE,
+) -> Structure:
+    """Average of the minima that are reached from about where the particles are.
+
+    One minimum of a hot structure depends on the minimiser, above all in the plain ``"lj/cut"``; the average
+    repeats better (``python -m benchmarks.minima``), and is itself no minimum.
+
+    Parameters
+    ----------
+    structure, potential, force
+        As in :func:`inherent_structure`; LAMMPS's potentials are minimised one by one.
+    samples
+        Minima.
+    kick
+        Standard deviation of the displacement in each direction from which a minimisation starts, in σ.
+    seed
+        Of the displacements.
+
+    Returns
+    -------
+    Structure
+        The same particles and cell at their mean positions, not wrapped.
+
+    Raises
+    ------
+    InputError
+        For fewer than one minimum, or a displacement that is not a positive length.
+    PropensityError
+        As :func:`inherent_structure`.
+    """
+    if samples < 1:
+        raise InputError(f"samples is {samples}: give 1 or more minima.")
+    if not (np.isfinite(kick) and kick > 0):
+        raise InputError(f"kick is {kick:g}: give a positive length in σ.")
+    from propensity.physics.gpu.device import best_device
+    from propensity.physics.gpu.quench import inherent_structures
+
+    rng = np.random.default_rng(seed)
+    kicks = kick * rng.standard_normal((samples, len(structure), 3))
+    kicks[:, :, structure.dimension :] = 0
+    kicks -= kicks.mean(axis=1, keepdims=True)
+    starts = [structure.with_positions(structure.positions + step) for step in kicks]
+    device = best_device()
+    if device is not None and potential in POTENTIALS and structure.dimension == 3 and fits_gpu(structure):
+        minima = inherent_structures(starts, potential, force=force, device=device)
+    else:
+        minima = [inherent_structure(start, potential, force=force) for start in starts]
+    return structure.with_positions(np.mean([m.positions for m in minima], axis=0))
+
+
 def with_inherent_structures(
     samples: Sequence[Sample], potential: str | None = None
 ) -> list[Sample | DataError]:

@@ -21,6 +21,7 @@ from propensity.errors import DataError, InputError, PropensityError
 from propensity.lattice import minimum_image
 from propensity.physics.interaction import CUT, EPSILON, SIGMA
 from propensity.physics.kob_andersen import SKIN, KobAndersen, local_potential_energy
+from propensity.physics.quench import mean_inherent_structure
 from propensity.structure import Structure
 from tests.conftest import make_liquid, make_tiny_model
 
@@ -220,3 +221,28 @@ def test_a_data_set_whose_potential_is_not_known(tmp_path, potential):
     ):
         convert([tmp_path / "thermal.h5"], tmp_path / "quenched.h5", quench=True)
     assert not (tmp_path / "quenched.h5").exists()
+
+
+@pytest.mark.slow
+def test_the_average_of_minima_repeats_better_than_one():
+    structure = make_liquid(216, seed=3)
+    rough = inherent_structure(structure, "lj/cut force-shifted", force=0.5)
+    hot = rough.with_positions(rough.positions + 0.1 * np.random.default_rng(0).standard_normal((216, 3)))
+    spread = []
+    for samples in (1, 6):
+        a, b = (
+            mean_inherent_structure(hot, samples=samples, kick=0.05, seed=seed, force=1e-2) for seed in (1, 2)
+        )
+        spread.append(np.sqrt(((a.positions - b.positions) ** 2).sum(1).mean()))
+        assert abs((a.positions - hot.positions).mean(0)).max() < 1e-3
+    assert spread[1] < 0.8 * spread[0]
+    again = mean_inherent_structure(hot, samples=6, kick=0.05, seed=2, force=1e-2)
+    assert np.array_equal(again.positions, b.positions)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"), [({"samples": 0}, "samples is 0"), ({"kick": -1.0}, "kick is -1")]
+)
+def test_averages_of_nothing(options, match):
+    with pytest.raises(InputError, match=match):
+        mean_inherent_structure(make_liquid(), **options)

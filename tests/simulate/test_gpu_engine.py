@@ -147,9 +147,13 @@ def test_the_command_line_chooses_an_engine(monkeypatch):
         choose_engine("gpuu", model)
 
 
-def test_the_state_point_made_with_it():
-    """One structure at T = 0.47: what is stored follows from its positions."""
-    path = Path(__file__).parents[1] / "fixtures" / "ka3d_T047_one.npz"
+@pytest.mark.parametrize(
+    ("name", "temperature", "energy", "tau"),
+    [("ka3d_T047_one.npz", 0.47, -6.965, 357), ("ka3d_T044_plain_one.npz", 0.44, -7.029, 2142)],
+)
+def test_the_state_points_made_with_it(name, temperature, energy, tau):
+    """One structure of each: what is stored follows from its positions."""
+    path = Path(__file__).parents[1] / "fixtures" / name
     stored = np.load(path)
     sample = open_dataset(path)[0]
     pairs = named_interaction(sample.potential)
@@ -158,11 +162,11 @@ def test_the_state_point_made_with_it():
         energy_and_forces(pairs, x, sample.structure.types, box)[0] / n
         for x in (sample.structure.positions, sample.inherent_positions)
     ]
-    assert sample.temperature == 0.47
+    assert sample.temperature == temperature and sample.potential == "lj/cut"
     assert energies[0] == pytest.approx(stored["potential_energy"][0], abs=2e-4)
     assert energies[1] == pytest.approx(stored["inherent_energy"][0], abs=2e-5)
-    assert energies[0] == pytest.approx(-6.965, abs=0.02)
-    assert sample.tau_alpha == pytest.approx(357, abs=1)
+    assert energies[0] == pytest.approx(energy, abs=0.03)
+    assert sample.tau_alpha == pytest.approx(tau, abs=1)
     assert (np.diff(sample.propensities[sample.structure.types == 0].mean(0)) > 0).all()
 
 
