@@ -6,7 +6,8 @@ structures of several state points: a conditioned one at their temperatures and 
 ``--clock`` model, motion has come as far.  ``refit MODEL DATA ... --on TRAIN ...`` fits a new readout at each
 temperature by itself.  ``draw NAME=scores.json ... -o FILE`` makes the figure, ``table NAME=scores.json ...``
 the table, ``means MODEL DATA ... -o FILE`` the figure of
-mean displacements, and ``infer MODEL DATA ...`` prints how well temperatures are read from structures.
+mean displacements.  ``infer MODEL DATA ...`` prints how well temperatures are read from structures, ``clock
+MODEL`` how well the other temperatures of a model tell the mean displacements of each.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from propensity.data import Dataset, open_dataset
 from propensity.data.selection import select_by_state_point
 from propensity.errors import InputError
 from propensity.estimators.conditioned import ConditionedEstimator
+from propensity.estimators.conditions import Conditions
 from propensity.estimators.inputs import input_structure
 from propensity.estimators.se3gnn import SE3Estimator
 from propensity.estimators.storage import load_model
@@ -38,7 +40,7 @@ BEYOND = 10.0
 def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("part", choices=["score", "refit", "draw", "table", "means", "infer"])
+    parser.add_argument("part", choices=["score", "refit", "draw", "table", "means", "infer", "clock"])
     parser.add_argument("what", nargs="+")
     parser.add_argument("--on", nargs="+", default=[])
     parser.add_argument("--clock", default="ka-liquid")
@@ -69,8 +71,10 @@ def main() -> None:
         )
     elif given.part == "means":
         means(given.what[0], given.what[1:], given.output)
-    else:
+    elif given.part == "infer":
         infer(given.what[0], given.what[1:])
+    else:
+        clock(given.what[0])
 
 
 def split(text: str) -> tuple[str, str]:
@@ -150,7 +154,7 @@ def refitted(model: Any, train: Dataset, state: Dataset) -> dict[str, Any]:
 
 
 def table(models: dict[str, Any]) -> None:
-    """Markdown: a row a temperature, species and model; ρ at each time."""
+    """Markdown: a row a temperature, species and model, with ρ at each time; slopes and ratios of means."""
     first = next(iter(models.values()))
     for temperature in sorted(first):
         print(
@@ -170,6 +174,16 @@ def table(models: dict[str, Any]) -> None:
                     for t in first[temperature]["A"]["times"]
                 ]
                 print(f"| {species}, {name} | " + " | ".join(cells) + " |")
+    print("\n| A and B, all times | slope of true on predicted | mean predicted / mean true |\n|---|---|---|")
+    for name, scores in models.items():
+        for temperature, by_species in sorted(scores.items()):
+            rows = [row for row in by_species.values() if "slope" in row]
+            if rows:
+                ends = [
+                    f"{min(min(row[key]) for row in rows):.2f}–{max(max(row[key]) for row in rows):.2f}"
+                    for key in ("slope", "ratio")
+                ]
+                print(f"| {name} at {temperature} | " + " | ".join(ends) + " |")
 
 
 @styled
@@ -236,6 +250,23 @@ def infer(model: str, data: list[str]) -> None:
     print(
         f"{len(away)} inferred, {refused} refused: rms error {rms:.4f}; means at τ_α off by {100 * off:.0f} %"
     )
+
+
+def clock(model: str) -> None:
+    """Mean displacements at each temperature by a clock of the others, over the measured ones."""
+    estimator = load_model(model)
+    assert isinstance(estimator, ConditionedEstimator)
+    c = estimator.conditions
+    for point in c.state_points:
+        others = Conditions(
+            state_points=tuple(one for one in c.state_points if one is not point), composition=c.composition
+        )
+        times = np.array(point.times)
+        first, last = others.time_range(point.temperature)
+        known = (times > 0.99 * first) & (times < 1.01 * last)
+        ratio = others.mean(point.temperature, times[known]) / np.array(point.mean)[:, known]
+        shown = ", ".join(f"{t:g} {a:.3f} {b:.3f}" for t, a, b in zip(times[known], *ratio, strict=True))
+        print(f"T = {point.temperature:g} left out: t, A, B: {shown}")
 
 
 if __name__ == "__main__":

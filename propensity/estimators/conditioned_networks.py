@@ -1,4 +1,4 @@
-"""Networks whose outputs are modes."""
+"""Networks whose outputs are modes: the equivariant and the gated one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 
 from propensity.estimators.card import Card
 from propensity.estimators.conditioned import ConditionedEstimator
+from propensity.estimators.gated import GatedEstimator
 from propensity.estimators.inputs import check_weights, in_parts
 from propensity.estimators.se3gnn import SE3Estimator, check_inputs
 from propensity.nn.network import SE3GNN
@@ -48,6 +49,28 @@ class ConditionedSE3(ConditionedEstimator, SE3Estimator):
         """Each at its own temperature."""
         parts = in_parts(standardised, structures)
         return [self._propensities(*each) for each in zip(structures, parts, strict=True)]
+
+
+class ConditionedGated(ConditionedEstimator, GatedEstimator):
+    """The gated network of several temperatures."""
+
+    @classmethod
+    def restore(cls, card: Card, arrays: dict[str, np.ndarray]) -> Self:
+        """Rebuild from card and state dict."""
+        check_weights(arrays)
+        found = super().restore(card, arrays)
+        found.check_network()
+        return found
+
+    def folded(self, basis: torch.Tensor, card: Card) -> GatedEstimator:
+        """See :meth:`ConditionedEstimator.folded`."""
+        network = copy.deepcopy(self.network)
+        with torch.no_grad():
+            for name in ("out", "bias"):
+                modes = getattr(network, name)
+                setattr(network, name, torch.nn.Parameter(modes @ basis.to(modes)))
+        network.n_outputs = network.config["n_outputs"] = basis.shape[1]
+        return GatedEstimator(network, card)
 
 
 def _folded(readout: torch.nn.Linear, basis: torch.Tensor) -> torch.nn.Linear:

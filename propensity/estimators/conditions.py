@@ -152,6 +152,13 @@ class Conditions(BaseModel):
         z = (1 / temperature - middle) / half
         return np.concatenate([splines * z**power for power in range(self.degree + 1)], axis=1).T
 
+    def bases(self) -> np.ndarray:
+        """b_k at the times of each state point, shape (P, K, T_max), 0 beyond them."""
+        found = np.zeros((len(self.state_points), self.n_modes, self.most_times))
+        for own, point in zip(found, self.state_points, strict=True):
+            own[:, : len(point.times)] = self.basis(point.temperature, point.times)
+        return found
+
     def time_range(self, temperature: float) -> tuple[float, float]:
         """First and last time that is answered for at a temperature, between those of the training."""
         ends = np.log([(point.times[0], point.times[-1]) for point in self.state_points])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
 from pydantic import Field
 
 from propensity.errors import DataError
+from propensity.estimators.balance import balanced_epoch, balanced_length
 from propensity.estimators.card import Card
 from propensity.estimators.features import TracedFeatures, layer_index
 from propensity.estimators.inputs import (
@@ -20,9 +21,11 @@ from propensity.estimators.inputs import (
     input_structure,
     small_batches,
 )
+from propensity.estimators.kinds import class_for
 from propensity.estimators.label_scale import LabelScale
 from propensity.estimators.networks import NetworkEstimator
 from propensity.estimators.options import Options, read_options
+from propensity.estimators.state_points import labels_at, learn_conditions
 from propensity.estimators.training_set import training_card
 from propensity.nn.gated import (
     Course,
@@ -58,12 +61,26 @@ class GatedOptions(Options):
     inputs: Literal["thermal", "inherent", "cage"] = Field(
         "cage", description="What the network sees: thermal positions, minima too, or cage states as well."
     )
+    condition: Literal["temperature"] | None = Field(
+        None,
+        description=(
+            "Learn structures at several temperatures, each with times of its own, in one model that answers"
+            " for any temperature and time between."
+        ),
+    )
     n_layers: int = Field(6, ge=3, description="Layers; the first two read thermal neighbours.")
     cutoff: float = Field(2.0, gt=0, description="Neighbours are closer than this, in σ_AA.")
     pair_force: bool = Field(
         True, description="Lennard-Jones force and slope among the radial functions (Kob–Andersen mixtures)."
     )
-    epochs: int = Field(27, ge=1, description="Passes over the training structures.")
+    epochs: int = Field(
+        27,
+        ge=1,
+        description=(
+            "Passes over the training structures; with --condition over as many of each temperature as the"
+            " smallest set has."
+        ),
+    )
     batch_size: int = Field(2, ge=1, description="Structures a step.")
     learning_rate: float = Field(2e-3, gt=0, description="Highest learning rate of AdamW.")
     weight_decay: float = Field(2e-2, ge=0, description="Weight decay of AdamW.")
@@ -110,7 +127,8 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
         opts = read_options(GatedOptions, values, options)
         train = list(train)
         positions: InputPositions = "thermal" if opts.inputs == "thermal" else "both"
-        recipe = _cage_recipe(train) if opts.inputs == "cage" else {}
+        conditions = learn_conditions(train) if opts.condition else None
+        recipe = _cage_recipe(train, conditions is not None) if opts.inputs == "cage" else {}
         card = training_card(
             cls.kind,
             train,
@@ -120,6 +138,7 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
             cutoff=opts.cutoff,
             trained_species=train[0].species if train else (),
             citation=CITATION,
+            conditions=conditions,
         )
         device = torch.device(opts.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -128,34 +147,41 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
                 ["thermal"] * 2 + [opts.inputs] * (opts.n_layers - 2),
                 opts.inputs,
                 n_species=len(card.species),
-                n_outputs=len(card.times),
+                n_outputs=len(card.times) if conditions is None else conditions.n_modes,
                 n_cages=len(recipe.get("radii", ())),
                 cutoff=opts.cutoff,
                 pair_force=opts.pair_force and len(card.species) == 2,
                 curved=opts.curved,
             ).to(device)
-            learner = Learner(
-                network, _examples(train, network, card, positions, opts.auxiliary > 0, device), opts.course()
-            )
-            history = [learner.epoch() for _ in range(opts.epochs)]
+            examples = _examples(train, network, card, positions, opts.auxiliary > 0, device)
+            points = [int(example.state_points[0]) for example in examples]
+            bases = None if conditions is None else torch.from_numpy(conditions.bases()).to(device).float()
+            learner = Learner(network, examples, opts.course(), bases, balanced_length(points))
+            del examples  # the learner has them as one table
+            history = [
+                learner.epoch(
+                    None if conditions is None else torch.tensor(balanced_epoch(points, opts.seed, k))
+                )
+                for k in range(opts.epochs)
+            ]
             learner.finish()
         card.config, card.cage_recipe = network.config, recipe
         card.training["history"] = history
         # What is stored is what predicts from the start.
         fitted = cls(network.cpu(), card)
-        return cls.restore(card, fitted.arrays())
+        return cast("Self", class_for(card).restore(card, fitted.arrays()))
 
     @torch.no_grad()
     def predict(self, structure: Structure) -> np.ndarray:
         """See :meth:`propensity.estimators.base.Estimator.predict`."""
         check_types(structure, self.card.species)
-        standardised = self.network(_graph(structure, self.network)).cpu().double().numpy()
-        return LabelScale.of(self.card).propensities(standardised, structure.types)
+        outputs = self.network(_graph(structure, self.network)).cpu().double().numpy()
+        return self._propensities(structure, outputs)
 
     @torch.no_grad()
     def unchecked_many(self, structures: Sequence[Structure]) -> list[np.ndarray]:
         """See :meth:`propensity.estimators.base.Estimator.unchecked_many`."""
-        found, scale = [], LabelScale.of(self.card)
+        found = []
         for batch in small_batches(structures):
             for structure in batch:
                 check_types(structure, self.card.species)
@@ -163,8 +189,11 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
             outputs = self.network(graph).cpu().double().numpy()
             ends = np.cumsum([len(structure) for structure in batch])
             for structure, part in zip(batch, np.split(outputs, ends[:-1]), strict=True):
-                found.append(scale.propensities(part, structure.types))
+                found.append(self._propensities(structure, part))
         return found
+
+    def _propensities(self, structure: Structure, standardised: np.ndarray) -> np.ndarray:
+        return LabelScale.of(self.card).propensities(standardised, structure.types)
 
     def reach(self, structure: Structure) -> float | None:
         """See :meth:`propensity.estimators.base.Estimator.reach`."""
@@ -229,7 +258,7 @@ def _graph(structure: Structure, network: GatedNetwork) -> GatedGraph:
     )
 
 
-def _cage_recipe(train: Sequence[Sample]) -> dict[str, Any]:
+def _cage_recipe(train: Sequence[Sample], several: bool) -> dict[str, Any]:
     """How to make cage states like those of the samples, for predictions."""
     for sample in train:
         if sample.cage is None or sample.temperature is None:
@@ -239,7 +268,8 @@ def _cage_recipe(train: Sequence[Sample]) -> dict[str, Any]:
             )
     first = train[0]
     assert first.cage is not None
-    return {"temperature": first.temperature, "radii": first.cage.radii.tolist()}
+    radii = first.cage.radii.tolist()
+    return {"radii": radii} if several else {"temperature": first.temperature, "radii": radii}
 
 
 def _examples(
@@ -263,9 +293,13 @@ def _examples(
     ends = np.cumsum([len(sample.structure) for sample in train])[:-1]
     for sample, *extra in zip(train, np.split(vectors, ends), np.split(scalars, ends), strict=True):
         structure = input_structure(sample, positions)
-        arrays = [scale.standardised(sample.propensities, structure.types), *extra]
-        labels = (torch.as_tensor(array, dtype=torch.float32, device=device) for array in arrays)
-        examples.append(Labelled(_graph(structure, network), *labels))
+        if card.conditions is None:
+            point, answers = 0, scale.standardised(sample.propensities, structure.types)
+        else:
+            point, answers = labels_at(sample, card.conditions)
+        rows = [torch.as_tensor(a, dtype=torch.float32, device=device) for a in (answers, *extra)]
+        rows.append(torch.full((len(structure),), point, device=device))
+        examples.append(Labelled(_graph(structure, network), *rows))
     return examples
 
 

@@ -25,7 +25,10 @@ ESTIMATORS: Registry[type[Estimator]] = Registry(
 #: The same for models of several temperatures.
 CONDITIONED: Registry[type[Estimator]] = Registry(
     "kind of a model of several temperatures",
-    {"se3gnn": "propensity.estimators.conditioned_networks:ConditionedSE3"},
+    {
+        "se3gnn": "propensity.estimators.conditioned_networks:ConditionedSE3",
+        "gated": "propensity.estimators.conditioned_networks:ConditionedGated",
+    },
     DataError,
 )
 

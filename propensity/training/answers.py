@@ -18,12 +18,7 @@ class Answers(nn.Module):
 
     def __init__(self, conditions: Conditions, dtype: torch.dtype) -> None:
         super().__init__()
-        bases = torch.zeros(
-            len(conditions.state_points), conditions.n_modes, conditions.most_times, dtype=dtype
-        )
-        for k, point in enumerate(conditions.state_points):
-            found = conditions.basis(point.temperature, point.times)
-            bases[k, :, : len(point.times)] = torch.from_numpy(found)
+        bases = torch.from_numpy(conditions.bases()).to(dtype)
         self.register_buffer("bases", bases, persistent=False)
 
     def forward(self, modes: torch.Tensor, graph: Graph) -> torch.Tensor:

@@ -31,7 +31,8 @@ def examples(sizes: tuple[int, ...], device: str = "cpu") -> list[Labelled]:
         labels = torch.stack([graph.types.float(), close.sum(dim=1) / 5 - 2], dim=1)
         random = torch.Generator().manual_seed(seed)
         labels[:, 1] += 0.3 * torch.randn(n, generator=random).to(device)
-        found.append(Labelled(graph, labels, close[:, None, :3], labels[:, 1:]))
+        extra = (close[:, None, :3], labels[:, 1:], torch.zeros_like(graph.types))
+        found.append(Labelled(graph, labels, *extra))
     return found
 
 

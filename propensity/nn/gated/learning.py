@@ -52,12 +52,27 @@ def fix_scales(network: GatedNetwork, examples: Sequence[Labelled]) -> None:
 class Learner:
     """A network, what it learns from, and the state of the optimiser.
 
+    Its outputs are standardised labels, or, with ``bases`` (P, K, T), modes: labels of a particle at state
+    point p are then those times ``bases[p]``.  An epoch has ``per_epoch`` structures, all of them by default.
+
     On a CUDA device neighbours are summed in bfloat16 and a step is recorded once and replayed; what a step
     needs of the processor are the numbers of its structures.
     """
 
-    def __init__(self, network: GatedNetwork, examples: Sequence[Labelled], course: Course) -> None:
-        fix_scales(network, examples)
+    def __init__(
+        self,
+        network: GatedNetwork,
+        examples: Sequence[Labelled],
+        course: Course,
+        bases: torch.Tensor | None = None,
+        per_epoch: int | None = None,
+    ) -> None:
+        some = examples
+        if bases is not None:  # of all state points, a middle one first
+            middle = len(examples) // 2
+            some = [*examples[middle:], *examples[:middle]][:: max(1, len(examples) // 8)]
+        fix_scales(network, some)
+        self._bases, self._per_epoch = bases, per_epoch or len(examples)
         equal = len({len(example.labels) for example in examples}) == 1
         self.data = Stack(examples) if equal else Pile(examples)
         self.network, self.course, self.step_number = network.train(), course, 0
@@ -89,14 +104,14 @@ class Learner:
     @property
     def steps(self) -> int:
         """Steps of the whole course."""
-        return self.course.epochs * max(1, len(self.data) // len(self._index))
+        return self.course.epochs * max(1, self._per_epoch // len(self._index))
 
-    def epoch(self) -> float:
-        """Go through the structures once, in a new order; the mean squared error."""
+    def epoch(self, order: torch.Tensor | None = None) -> float:
+        """Go through the structures once, in a new or a given order; the mean squared error."""
         size = len(self._index)
         self._total.zero_()
-        order = torch.randperm(len(self.data)).split(size)
-        whole = [some for some in order if len(some) == size]
+        parts = (torch.randperm(len(self.data)) if order is None else order).split(size)
+        whole = [some for some in parts if len(some) == size]
         for some in whole:
             self.step(some)
         return float(self._total) / len(whole)
@@ -134,7 +149,10 @@ class Learner:
             raw, features = self.network.features_after(batch.graph)
             answers = self.network.read_out(raw, features[-1], batch.graph.types)
             extra = None if self._heads is None else self._heads(features[-1])
-        squares = (answers.float() - batch.labels).square()
+        answers = answers.float()
+        if self._bases is not None:
+            answers = torch.einsum("nk,nkt->nt", answers, self._bases[batch.state_points])
+        squares = (answers - batch.labels).square()
         loss = squares.mean()
         if extra is not None:
             for found, wanted in zip(extra, (batch.vectors, batch.scalars), strict=True):

@@ -18,12 +18,18 @@ class Labelled:
     ------
     labels : float, (N, n_outputs), standardised
     vectors, scalars : float, (N, 3, ·) and (N, ·), labels of the auxiliary loss, standardised
+    state_points : integer, (N,), that of the structure, where there are several
     """
 
     graph: GatedGraph
     labels: torch.Tensor
     vectors: torch.Tensor
     scalars: torch.Tensor
+    state_points: torch.Tensor
+
+
+#: Fields that hold a row a particle.
+ROWS = ("labels", "vectors", "scalars", "state_points")
 
 
 class Pile:
@@ -43,7 +49,7 @@ class Pile:
         some = [self.examples[k] for k in index.tolist()]
         return Labelled(
             join_gated_graphs([example.graph for example in some]),
-            *(torch.cat([getattr(x, name) for x in some]) for name in ("labels", "vectors", "scalars")),
+            *(torch.cat([getattr(x, name) for x in some]) for name in ROWS),
         )
 
 
@@ -80,9 +86,7 @@ class Stack:
             torch.stack([getattr(graph, f"{name}_inputs") for graph in graphs])
             for name in ("vector", "quadrupole", "scalar")
         ]
-        self._labels = [
-            torch.stack([getattr(x, name) for x in examples]) for name in ("labels", "vectors", "scalars")
-        ]
+        self._labels = [torch.stack([getattr(x, name) for x in examples]) for name in ROWS]
 
     def __len__(self) -> int:
         return len(self._types)
