@@ -19,7 +19,7 @@ places, values  terms of the ladder that climbs from l to l+1            (terms,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -43,6 +43,18 @@ class CPUGeometry:
     slots: Slots
     harmonics: torch.Tensor
     basis: torch.Tensor
+    _spare: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
+
+    def borrowed(self, name: str, size: int) -> torch.Tensor:
+        """Flat memory of the precision for one layer, which the next takes over: fresh pages cost as much as
+        what is written to them.
+        """
+        spare = self._spare.pop(name, None)
+        return spare if spare is not None and len(spare) == size else self.basis.new_empty(size)
+
+    def back(self, name: str, memory: torch.Tensor) -> None:
+        """Give memory back after use."""
+        self._spare[name] = memory.view(-1)
 
     @property
     def edges(self) -> Edges:

@@ -72,9 +72,23 @@ class CPUKernel(LayerwiseKernel):
     ) -> list[torch.Tensor]:
         """See :class:`propensity.nn.kernels.base.Kernel`."""
         if stack.training or torch.is_grad_enabled():
-            return super().layers(stack, graph, scalars, first, every)
+            return self._traced(stack, graph, scalars, first)[0 if every else -1 :]
         found = self._infer(stack, graph, scalars, first)
         return [layer.clone() for layer in found] if every else list(deque(found, maxlen=1))
+
+    def _traced(
+        self, stack: Stack, graph: Graph, scalars: torch.Tensor, first: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """Features after each layer, with gradients."""
+        from propensity.nn.kernels.cpu.norms import Normalise
+
+        geometry, hidden, found = self.prepare(graph, stack.last), first, []
+        for convolution, norm in stack:
+            update = convolution(self, hidden, scalars, geometry)
+            x = update + hidden if hidden.shape[1] else update.contiguous()
+            hidden = Normalise.apply(norm, x, norm.weight, norm.bias) if len(x) else norm(x)  # type: ignore[no-untyped-call]
+            found.append(hidden)
+        return found
 
     def _infer(
         self, stack: Stack, graph: Graph, scalars: torch.Tensor, first: torch.Tensor

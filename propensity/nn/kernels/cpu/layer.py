@@ -130,9 +130,9 @@ class Convolve(torch.autograd.Function):
     ) -> torch.Tensor:
         """Convolve; ``parameters``: six of the radial MLP, then the mixing matrices."""
         mlp, slots, layout = convolution.radial, geometry.slots, convolution.layout
-        kept = mlp.dropout_mask(hidden.new_empty(slots.n_edges, 0))
-        ctx.keep = 1.0 if kept is None else 1 - mlp.dropout.p
-        ctx.kept = slots.bits(kept, mlp.linear_in.out_features)
+        draws = mlp.dropout_draws(slots.n_edges)
+        ctx.keep = 1.0 if draws is None else 1 - mlp.dropout.p
+        ctx.kept = slots.bits(draws, mlp.linear_in.out_features)
         ctx.batch = mlp.uses_batch(slots.n_edges)
         ctx.moments = _batch_moments(mlp, geometry) if ctx.batch else running_moments(mlp)
         radial = radial_of(parameters[:6], ctx.moments, ctx.kept, ctx.keep)
@@ -163,8 +163,8 @@ class Convolve(torch.autograd.Function):
         if wants_harmonics:
             for_harmonics = _functions(layout, "harmonics", 8 * inner.element_size())
         grad_table = pad(grad, (0, padded(layout.dim_out) - layout.dim_out, 0, 1))
-        grad_edges = inner.new_empty(slots.n, columns)
-        grad_units = inner.new_empty(len(slots.live) * hidden * LANES)
+        grad_edges = geometry.borrowed("edges", slots.n * columns).view(slots.n, columns)
+        grad_units = geometry.borrowed("units", len(slots.live) * hidden * LANES)
         grad_harmonics = torch.zeros_like(geometry.harmonics) if wants_harmonics else empty
         grad_basis = torch.empty_like(geometry.basis) if wants_basis else empty
         sizes = [m.numel() for m in mix]
@@ -185,7 +185,7 @@ class Convolve(torch.autograd.Function):
             share(
                 cpu_tiles.sum_by_source, blocks, grad_edges.numpy(), *slots.by_source, grad_features.numpy()
             )
-        del grad_edges
+        geometry.back("edges", grad_edges)
         grad_mix, grad_outer, grad_norm = (part.sum(0) for part in parts)
         # What the batch's mean and variance take away from the gradient of the hidden units.
         means = grad_norm.view(2, hidden) * (1 / slots.n_edges if ctx.batch else 0)
@@ -200,6 +200,7 @@ class Convolve(torch.autograd.Function):
             Norm(moments, gamma.numpy(), means.numpy()),
             InnerGradients(grad_units.numpy(), grad_basis.view(-1).numpy(), inners.numpy()),
         )
+        geometry.back("units", grad_units)
         grad_inner, grad_outer = inners.sum(0).view(hidden, -1), grad_outer.view(-1, hidden + 1)
         return (
             None,

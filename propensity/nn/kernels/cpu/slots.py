@@ -26,7 +26,9 @@ import numpy as np
 import torch
 
 from propensity.compiling import njit
+from propensity.nn.radial import Draws
 from propensity.simd import LANES
+from propensity.threads import blocks_of, share
 
 #: Particles are sorted by degree within windows, so that a tile's particles stay close in memory.
 WINDOW = 16384
@@ -92,19 +94,26 @@ def _sort_by_source(source, live, n_nodes):
 
 
 @njit(nogil=True)
-def pack_kept(kept, edge_of_slot, live, bits):
+def pack_kept(first, last, blocks, words, rule, slots, kept):
     """Dropout's choices as one bit a lane.
 
-    Reads   kept (E, hidden), edge_of_slot (slot rows · LANES), live (slot rows,).
-    Writes  bits (slot rows, hidden), zero before.
-    One call is all slot rows.
+    Reads   words (E, ·); rule, bits of a unit and the number that they stay below; slots, edge_of_slot and
+            live.
+    Writes  kept (slot rows, hidden).
+    One call is a range of blocks of slot rows.
     """
-    for row in range(bits.shape[0]):
-        for lane in range(LANES):
-            if live[row] >> lane & 1:
-                edge = edge_of_slot[row * LANES + lane]
-                for h in range(bits.shape[1]):
-                    bits[row, h] |= np.uint16(np.int64(kept[edge, h]) << lane)
+    (bits, most), (edge_of_slot, live) = rule, slots
+    n_rows, hidden = kept.shape
+    per, full, word = 30 // bits, (1 << bits) - 1, np.empty(LANES, np.int64)
+    for row in range(n_rows * first // blocks, n_rows * last // blocks):
+        for h in range(hidden):
+            if h % per == 0:
+                for lane in range(LANES):
+                    word[lane] = words[edge_of_slot[row * LANES + lane], h // per]
+            shift, chosen = h % per * bits, 0
+            for lane in range(LANES):
+                chosen |= np.int64((word[lane] >> shift & full) < most) << lane
+            kept[row, h] = chosen & live[row]
 
 
 @dataclass(frozen=True)
@@ -134,13 +143,15 @@ class Slots:
         """Where each source starts in the slots sorted by source, and these."""
         return cast("tuple[np.ndarray, np.ndarray]", _sort_by_source(self.source, self.live, self.n_nodes))
 
-    def bits(self, kept: torch.Tensor | None, hidden: int) -> np.ndarray:
+    def bits(self, draws: Draws | None, hidden: int) -> np.ndarray:
         """Lanes of each hidden unit that dropout keeps, flat (slot rows · hidden)."""
-        if kept is None:
+        if draws is None:
             return np.repeat(self.live, hidden)
-        bits = np.zeros((len(self.live), hidden), np.uint16)
-        pack_kept(kept.numpy(), self.edge_of_slot, self.live, bits)
-        return bits.reshape(-1)
+        kept, rule = np.empty((len(self.live), hidden), np.uint16), (draws.bits, draws.most)
+        if draws.words.numel():
+            slots = self.edge_of_slot, self.live
+            share(pack_kept, blocks_of(len(kept)), draws.words.numpy(), rule, slots, kept)
+        return kept.reshape(-1)
 
     @cached_property
     def idle(self) -> torch.Tensor:
