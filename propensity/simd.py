@@ -142,6 +142,48 @@ def add(typingctx: Any, a: Any, b: Any) -> Any:
     return a(a, a), build
 
 
+@intrinsic
+def divide(typingctx: Any, a: Any, b: Any) -> Any:
+    """Quotient a / b of two vectors."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fdiv(*args)
+
+    return a(a, a), build
+
+
+def _unary(name: str) -> Any:
+    @intrinsic
+    def function(typingctx: Any, a: Any) -> Any:
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            kind = args[0].type
+            wanted = f"llvm.{name}.v{LANES}f{32 if kind.element == ir.FloatType() else 64}"
+            called = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind]), wanted)
+            return builder.call(called, [args[0]])
+
+        return a(a), build
+
+    return function
+
+
+#: Square root, and the nearest integer below, of each lane.
+root, floor = _unary("sqrt"), _unary("floor")
+
+
+@intrinsic
+def store_as(typingctx: Any, array: Any, index: Any, vector: Any) -> Any:
+    """:func:`store` in the precision of the array."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind, value = llvm_vector(signature.args[0].dtype), args[2]
+        if kind != value.type:
+            value = builder.fptrunc(value, kind)
+        _write(context, builder, signature.args[0], args[0], args[1], value)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), build
+
+
 def keep_positive(builder: Any, a: Any, b: Any) -> Any:
     """Values of b where a > 0, else 0, of LLVM vectors."""
     zero = ir.Constant(a.type, [0.0] * LANES)
@@ -167,6 +209,24 @@ def where_bits(typingctx: Any, bits: Any, vector: Any) -> Any:
         return builder.select(chosen, args[1], ir.Constant(args[1].type, [0.0] * LANES))
 
     return vector(types.uint16, vector), build
+
+
+@intrinsic
+def bits_below(typingctx: Any, array: Any, index: Any, shift: Any, full: Any, most: Any) -> Any:
+    """Bit of each of LANES 32-bit integers from ``index`` whose part ``>> shift & full`` is less than
+    ``most``.
+    """
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.VectorType(ir.IntType(32), LANES)
+        pointer = builder.gep(_data(context, builder, signature.args[0], args[0]), [args[1]])
+        value = builder.load(builder.bitcast(pointer, kind.as_pointer()), typ=kind)
+        value.align = 4
+        shift, full, most = (_splat(builder, builder.trunc(number, ir.IntType(32))) for number in args[2:])
+        part = builder.and_(builder.lshr(value, shift), full)
+        return builder.bitcast(builder.icmp_unsigned("<", part, most), ir.IntType(16))
+
+    return types.uint16(array, types.intp, types.intp, types.intp, types.intp), build
 
 
 @intrinsic

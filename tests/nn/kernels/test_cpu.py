@@ -1,5 +1,6 @@
 """What is particular to the CPU kernel: its order of edges, threads and generated code."""
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,6 +11,7 @@ from propensity.nn import SE3GNN
 from propensity.nn.kernels.cpu import rows as cpu_rows
 from propensity.nn.kernels.cpu import slots as cpu_slots
 from propensity.nn.kernels.cpu.geometry import geometry_of
+from propensity.nn.kernels.cpu.norms import Normalise
 from propensity.nn.layout import ConvolutionLayout
 from tests.nn.kernels.graphs import random_graph
 
@@ -137,3 +139,58 @@ def test_dropout_keeps_its_share(p):
     # Five standard deviations of the mean of 640,000 draws.
     assert float(kept.double().mean()) == pytest.approx(1 - p, abs=5 * (p * (1 - p) / kept.numel()) ** 0.5)
     assert not torch.equal(kept, radial.dropout_mask(torch.empty(40000, 1)))
+
+
+@pytest.mark.parametrize("p", [0.5, 0.25, 0.1])
+@pytest.mark.parametrize("hidden", [16, 37])
+def test_the_loops_keep_what_the_mask_keeps(p, hidden):
+    graph = random_graph(50, 400, degree_of_first=70)
+    radial = network_of(dropout=p, radial_hidden=hidden).convolutions[0].radial.train()
+    slots = cpu_slots.make_slots(graph.edge_index, 50)
+    draws = radial.dropout_draws(400)
+    bits = slots.bits(draws, hidden).reshape(-1, hidden)
+    lane, row = np.arange(slots.n) % cpu_slots.LANES, np.arange(slots.n) // cpu_slots.LANES
+    live = (slots.live[row] >> lane & 1).astype(bool)
+    kept = (bits[row] >> lane[:, None] & 1).astype(bool)
+    assert np.array_equal(kept[live], draws.mask(hidden).numpy()[slots.edge_of_slot[live]])
+    assert not kept[~live].any() and kept[live].any() and not kept[live].all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-5)])
+def test_batch_norm_is_e3nn_s(training, dtype, tolerance):
+    torch.manual_seed(3)
+    theirs, x = network_of(3).norms[0].to(dtype).train(training), torch.randn(200, 64, dtype=dtype)
+    with torch.no_grad():
+        for tensor in (theirs.weight, theirs.bias, theirs.running_mean, theirs.running_var):
+            tensor.uniform_(0.5, 1.5)
+    ours, (x, y) = copy.deepcopy(theirs), (x.clone().requires_grad_() for _ in range(2))
+    first, second = theirs(x), Normalise.apply(ours, y, ours.weight, ours.bias)
+    (first.sin().sum() + second.sin().sum()).backward()
+    found = [second, y.grad, ours.weight.grad, ours.bias.grad, ours.running_mean, ours.running_var]
+    wanted = [first, x.grad, theirs.weight.grad, theirs.bias.grad, theirs.running_mean, theirs.running_var]
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=20 * tolerance)
+
+
+def test_predictions_see_every_change_of_the_parameters():
+    """Those too that a tensor's version doesn't count, as of fused optimisers."""
+    graph, network = random_graph(40, 600), network_of().double().eval()
+    with torch.no_grad():
+        before = network(graph)
+        network.convolutions[0].mix[0].data.mul_(2)
+        found, network.kernel = network(graph), "reference"
+        assert not torch.allclose(found, before)
+        torch.testing.assert_close(found, network(graph), rtol=1e-11, atol=1e-12)
+
+
+def test_backward_twice_and_two_graphs_at_once():
+    """Memory that serves again is not taken from who still holds it."""
+    network, graphs = network_of(dropout=0.0).eval(), [random_graph(40, 600, seed) for seed in (1, 2)]
+    network.double()
+    alone = [torch.autograd.grad(network(graph).sum(), network.parameters()) for graph in graphs]
+    outputs = [network(graph).sum() for graph in graphs]
+    for output, expected in zip(outputs, alone, strict=True):
+        for _ in range(2):
+            found = torch.autograd.grad(output, network.parameters(), retain_graph=True)
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))

@@ -7,7 +7,7 @@ letter          meaning                                                  shape
 ==============  =======================================================  ====================
 row             slot row: LANES edges, one a lane
 y               where the harmonics of a slot row begin in a flat array
-x0, x1, x2, r   vector of an edge and its length, in float64             one a lane
+x, r            vectors of the edges and their lengths, in float64       (3,), one
 n_y             harmonics: (l_max+1)²
 n_basis         Bessel functions of an edge
 places, values  terms of the ladder that climbs from l to l+1            (terms, 3), (terms,)
@@ -19,6 +19,7 @@ places, values  terms of the ladder that climbs from l to l+1            (terms,
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -32,8 +33,27 @@ from propensity.nn.kernels.cpu.radial import Edges
 from propensity.nn.kernels.cpu.slots import Slots, tiled
 from propensity.nn.kernels.reference import _harmonics
 from propensity.nn.radial import bessel_basis, envelope
-from propensity.simd import LANES, fma, load, mul, spread, store
+from propensity.simd import (
+    LANES,
+    add,
+    divide,
+    floor,
+    fma,
+    load,
+    mul,
+    root,
+    splat,
+    spread,
+    store,
+    store_as,
+    where_bits,
+    where_positive,
+)
 from propensity.threads import blocks_of, share
+
+#: Numbers in a piece of memory that a network keeps from step to step: those of some 8000 particles.
+LARGEST_SPARE = 1 << 25
+_SPARE: weakref.WeakKeyDictionary[Any, dict[str, list[np.ndarray]]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -43,18 +63,23 @@ class CPUGeometry:
     slots: Slots
     harmonics: torch.Tensor
     basis: torch.Tensor
-    _spare: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
+    spare: dict[str, list[np.ndarray]] = field(repr=False)
 
-    def borrowed(self, name: str, size: int) -> torch.Tensor:
-        """Flat memory of the precision for one layer, which the next takes over: fresh pages cost as much as
-        what is written to them.
+    def lent(self, name: str, size: int) -> torch.Tensor:
+        """Flat memory of the precision that serves again when nobody holds it any more: fresh pages cost as
+        much as what is written to them.
         """
-        spare = self._spare.pop(name, None)
-        return spare if spare is not None and len(spare) == size else self.basis.new_empty(size)
-
-    def back(self, name: str, memory: torch.Tensor) -> None:
-        """Give memory back after use."""
-        self._spare[name] = memory.view(-1)
+        dtype, pool = (
+            self.basis.detach().numpy().dtype,
+            self.spare.setdefault(f"{name} {self.basis.dtype}", []),
+        )
+        memory = pool.pop() if pool else np.empty(0, dtype)
+        if len(memory) < size:
+            memory = np.empty(size, dtype)
+        view = memory[:size]
+        if size <= LARGEST_SPARE:
+            weakref.finalize(view, pool.append, memory).atexit = False
+        return torch.from_numpy(view)
 
     @property
     def edges(self) -> Edges:
@@ -79,15 +104,21 @@ class _Radius(NamedTuple):
     smooth: bool
 
 
-class _Ladder(NamedTuple):
-    """Y_{l+1} = Σ value · Y_l · Y_1, l by l."""
+class _Series(NamedTuple):
+    """Y_{l+1} = Σ value · Y_l · Y_1, l by l; sine and cosine in powers of t²."""
 
     places: np.ndarray  # (terms, 3), harmonic out, of l and of 1
     values: np.ndarray  # (terms,)
+    sine: np.ndarray  # sin t / t, then cos t, float64
+
+
+#: Twelve terms each, to 2e-19 at π/2.
+_SINE = np.array([(-1) ** n / math.factorial(2 * n + odd) for odd in (1, 0) for n in range(12)])
 
 
 def geometry_of(slots: Slots, vectors: torch.Tensor, radial: Any, l_max: int) -> CPUGeometry:
     """Geometry of edges (E, 3); differentiable, in more memory and time, where a gradient is wanted."""
+    spare = _SPARE.setdefault(radial, {}) if torch.is_grad_enabled() else _SPARE.pop(radial, {})
     if vectors.requires_grad and torch.is_grad_enabled():
         # An idle slot's vector is as good as any: its harmonics are zero.
         vectors = slots.spread(vectors, idle=1.0)
@@ -96,7 +127,7 @@ def geometry_of(slots: Slots, vectors: torch.Tensor, radial: Any, l_max: int) ->
         if radial.smooth:
             harmonics = harmonics * envelope(length, radial.cutoff)[:, None]
         basis = bessel_basis(length, radial.n_basis, radial.cutoff)
-        return CPUGeometry(slots, tiled(harmonics), tiled(basis))
+        return CPUGeometry(slots, tiled(harmonics), tiled(basis), spare)
     n, n_y = len(slots.live), (l_max + 1) ** 2
     harmonics, basis = vectors.new_empty(n, n_y, LANES), vectors.new_empty(n, radial.n_basis, LANES)
     places, values = _ladder(l_max)
@@ -105,11 +136,11 @@ def geometry_of(slots: Slots, vectors: torch.Tensor, radial: Any, l_max: int) ->
         blocks_of(n),
         _Vectors(vectors.detach().contiguous().numpy(), slots.edge_of_slot, slots.live),
         _Radius(radial.cutoff, radial.smooth),
-        _Ladder(places, values.astype(harmonics.numpy().dtype)),
+        _Series(places, values.astype(harmonics.numpy().dtype), _SINE),
         harmonics.numpy(),
         basis.numpy(),
     )
-    return CPUGeometry(slots, harmonics, basis)
+    return CPUGeometry(slots, harmonics, basis, spare)
 
 
 @lru_cache(maxsize=16)
@@ -131,52 +162,72 @@ def _ladder(l_max: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @njit(nogil=True)
-def _geometry(first, last, blocks, vectors, radius, ladder, harmonics_out, basis_out):
+def _geometry(first, last, blocks, vectors, radius, series, harmonics_out, basis_out):
     """Harmonics, by the ladder Y_{l+1} = Σ value · Y_l · Y_1, and Bessel functions of the edges of slot rows.
 
-    Reads   vectors, radius, ladder.
+    Reads   vectors, radius, series.
     Writes  harmonics_out (slot rows, n_y, LANES) and basis_out (slot rows, n_basis, LANES).
-    One call is a range of blocks of slot rows.
+    One lane is one edge; one call is a range of blocks of slot rows.
     """
     of_edge, edge_of_slot, live = vectors
-    cutoff, smooth = radius
-    places, values = ladder
+    places, values = series.places, series.values
     n_rows, n_y, n_basis = len(live), harmonics_out.shape[1], basis_out.shape[1]
     harmonics, basis = harmonics_out.reshape(-1), basis_out.reshape(-1)
+    x, fade = np.empty(3 * LANES, np.float64), np.empty(LANES, harmonics.dtype)
+    one = splat(x, 1.0)
     for row in range(n_rows * first // blocks, n_rows * last // blocks):
-        y = row * n_y * LANES
-        harmonics[y : y + n_y * LANES] = 0
         for lane in range(LANES):
             edge = edge_of_slot[row * LANES + lane]
-            x0, x1, x2 = (
-                np.float64(of_edge[edge, 0]),
-                np.float64(of_edge[edge, 1]),
-                np.float64(of_edge[edge, 2]),
-            )
-            r = math.sqrt(x0 * x0 + x1 * x1 + x2 * x2)
-            if live[row] >> lane & 1:
-                harmonics[y + lane] = 1
-                if n_y > 1:
-                    harmonics[y + LANES + lane] = math.sqrt(3) * x0 / r
-                    harmonics[y + 2 * LANES + lane] = math.sqrt(3) * x1 / r
-                    harmonics[y + 3 * LANES + lane] = math.sqrt(3) * x2 / r
-            # sin (n+1)a = 2 cos a · sin na − sin (n−1)a
-            angle, height = math.pi * r / cutoff, math.sqrt(2 / cutoff) / r
-            twice, before, sine = 2 * math.cos(angle), 0.0, math.sin(angle)
-            for n in range(n_basis):
-                basis[(row * n_basis + n) * LANES + lane] = height * sine
-                before, sine = sine, twice * sine - before
+            for k in range(3):
+                x[k * LANES + lane] = of_edge[edge, k]
+        square = mul(load(x, 0), load(x, 0))
+        for k in range(1, 3):
+            square = fma(load(x, k * LANES), load(x, k * LANES), square)
+        r = root(square)
+        inverse = divide(one, r)
+        y = row * n_y * LANES
+        store_as(harmonics, y, where_bits(live[row], one))
+        harmonics[y + LANES : y + n_y * LANES] = 0
+        if n_y > 1:
+            scaled = where_bits(live[row], mul(splat(x, math.sqrt(3)), inverse))
+            for k in range(3):
+                store_as(harmonics, y + (k + 1) * LANES, mul(scaled, load(x, k * LANES)))
         for t in range(len(values)):
             product = mul(spread(values, t), load(harmonics, y + places[t, 1] * LANES))
             out = y + places[t, 0] * LANES
             store(
                 harmonics, out, fma(product, load(harmonics, y + places[t, 2] * LANES), load(harmonics, out))
             )
-        for lane in range(LANES * smooth):
-            edge, square = edge_of_slot[row * LANES + lane], 0.0
-            for k in range(3):
-                square += np.float64(of_edge[edge, k]) ** 2
-            x = math.sqrt(square) / cutoff
-            height = 1 - 28 * x**6 + 48 * x**7 - 21 * x**8 if x < 1 else 0.0
+        if radius.smooth:
+            z = mul(r, splat(x, 1 / radius.cutoff))
+            z3 = mul(z, mul(z, z))
+            height = fma(fma(splat(x, -21.0), z, splat(x, 48.0)), z, splat(x, -28.0))
+            height = fma(mul(z3, z3), height, one)
+            store_as(fade, 0, where_positive(add(one, mul(splat(x, -1.0), z)), height))
             for k in range(n_y):
-                harmonics[y + k * LANES + lane] *= height
+                store(harmonics, y + k * LANES, mul(load(fade, 0), load(harmonics, y + k * LANES)))
+        _bessel(r, inverse, radius.cutoff, series.sine, basis, row * n_basis, n_basis)
+
+
+@njit
+def _bessel(r, inverse, cutoff, sine, basis, at, n_basis):
+    """√(2/r_c) · sin(nπr/r_c)/r by sin (n+1)a = 2 cos a · sin na − sin (n−1)a.
+
+    Reads   r and 1/r, sine: coefficients of sin t / t, then of cos t, in t².
+    Writes  vectors ``at``.. of basis.
+    One lane is one edge.
+    """
+    angle = mul(r, splat(sine, math.pi / cutoff))
+    # t = a − kπ between −π/2 and π/2, where the series end; k odd turns the signs of both.
+    k = floor(fma(r, splat(sine, 1 / cutoff), splat(sine, 0.5)))
+    t = fma(splat(sine, -math.pi), k, angle)
+    odd = fma(splat(sine, -2.0), floor(mul(k, splat(sine, 0.5))), k)
+    sign, square, n = fma(splat(sine, -2.0), odd, splat(sine, 1.0)), mul(t, t), len(sine) // 2
+    s, c = spread(sine, n - 1), spread(sine, 2 * n - 1)
+    for m in range(n - 1):
+        s, c = fma(s, square, spread(sine, n - 2 - m)), fma(c, square, spread(sine, 2 * n - 2 - m))
+    height = mul(splat(sine, math.sqrt(2 / cutoff)), mul(sign, inverse))
+    twice, before, now = mul(splat(sine, 2.0), mul(sign, c)), splat(sine, 0.0), mul(height, mul(s, t))
+    for n in range(n_basis):
+        store_as(basis, (at + n) * LANES, now)
+        before, now = now, fma(twice, now, mul(splat(sine, -1.0), before))

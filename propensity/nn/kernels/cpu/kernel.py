@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
-from torch.nn.functional import pad
 
 from propensity.nn.kernels.base import LayerwiseKernel, Stack
-from propensity.nn.layout import ConvolutionLayout
 
 if TYPE_CHECKING:
     from propensity.graph import Graph
@@ -94,50 +92,22 @@ class CPUKernel(LayerwiseKernel):
         self, stack: Stack, graph: Graph, scalars: torch.Tensor, first: torch.Tensor
     ) -> Iterator[torch.Tensor]:
         """Features after each layer; what one layer wrote is written over by the next but one."""
-        from propensity.nn.kernels.cpu.layer import (
-            forward,
-            padded_features,
-            radial_of,
-            radial_parameters,
-            running_moments,
-        )
+        from propensity.nn.kernels.cpu.folded import folded
+        from propensity.nn.kernels.cpu.layer import forward, padded_features
+        from propensity.nn.kernels.cpu.tiles import After
 
         geometry = self.prepare(graph, stack.last)
-        features = padded_features(first, scalars)
+        features, keep_no_sums = padded_features(first, scalars), scalars.new_empty(0)
         blank = scalars.new_zeros(len(scalars), stack.last.layout.dim_out)
         tables = padded_features(blank, scalars), padded_features(blank, scalars)
+        kept = geometry.slots.bits(None, stack.last.radial.linear_in.out_features)
         for k, (convolution, norm) in enumerate(stack):
-            mlp, layout, out = convolution.radial, convolution.layout, tables[k % 2]
-            kept = geometry.slots.bits(None, mlp.linear_in.out_features)
-            radial = radial_of(radial_parameters(mlp), running_moments(mlp), kept, 1.0)
-            scale, shift = _folded(norm, layout)
-            has_hidden, keep_no_sums = layout.channels_in > 0, scalars.new_empty(0)
-            forward(
-                layout,
-                convolution.mix,
-                geometry,
-                radial,
-                features,
-                has_hidden,
-                scale,
-                shift,
-                keep_no_sums,
-                out,
-            )
+            layout, out = convolution.layout, tables[k % 2]
+            product, radial, scale, shift = folded(convolution, norm)
+            after = After(layout.channels_in > 0, scale.numpy(), shift.numpy())
+            forward(geometry, radial._replace(kept=kept), product, features, after, keep_no_sums, out)
             yield out[:-1, : layout.dim_out]
             features = out
-
-
-def _folded(norm: Any, layout: ConvolutionLayout) -> tuple[torch.Tensor, torch.Tensor]:
-    """The equivariant batch norm at inference as scale and shift of each feature, padded to whole vectors."""
-    from propensity.nn.kernels.cpu.rows import padded
-
-    channels, width = layout.channels, padded(layout.dim_out)
-    sizes = torch.arange(layout.l_max + 1).mul(2).add(1).repeat_interleave(channels)
-    own = norm.weight.detach() * torch.rsqrt(norm.running_var + norm.eps)
-    shift = norm.bias.detach() - norm.running_mean * own[:channels]
-    own = own.repeat_interleave(sizes)
-    return pad(own, (0, width - layout.dim_out)), pad(shift, (0, width - channels))
 
 
 KERNEL = CPUKernel()

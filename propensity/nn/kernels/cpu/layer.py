@@ -78,7 +78,8 @@ def _functions(layout: ConvolutionLayout, kind: str, bits: int) -> np.ndarray:
     return np.array([row_function(kind, layout, *paths, bits).address for paths in groups(layout)])
 
 
-def _product(layout: ConvolutionLayout, kind: str, mix: list[torch.Tensor]) -> Product:
+def product_of(layout: ConvolutionLayout, kind: str, mix: list[torch.Tensor]) -> Product:
+    """Tensor product and mixing of a layout; ``kind`` as of :func:`rows.row_function`."""
     weights = [layout.paths[first].weight for first, _ in groups(layout)] + [layout.n_comb]
     flat = torch.cat([(m.detach() / math.sqrt(len(m))).flatten() for m in mix]).numpy()
     rows = np.array([layout.rows(l) for l in range(layout.l_max + 1)])
@@ -89,14 +90,11 @@ def _product(layout: ConvolutionLayout, kind: str, mix: list[torch.Tensor]) -> P
 
 
 def forward(
-    layout: ConvolutionLayout,
-    mix: Any,
     geometry: CPUGeometry,
     radial: Radial,
+    product: Product,
     features: torch.Tensor,
-    residual: bool,
-    scale: torch.Tensor,
-    shift: torch.Tensor,
+    after: After,
     sums: torch.Tensor,
     out: torch.Tensor,
 ) -> None:
@@ -106,9 +104,9 @@ def forward(
     share(
         cpu_tiles.forward,
         blocks_of(geometry.slots.tiles),
-        Convolution(geometry.edges, radial, _product(layout, "forward", list(mix))),
+        Convolution(geometry.edges, radial, product),
         features.numpy(),
-        After(residual, scale.numpy(), shift.numpy()),
+        after,
         sums.numpy(),
         out.numpy(),
     )
@@ -137,10 +135,12 @@ class Convolve(torch.autograd.Function):
         ctx.moments = _batch_moments(mlp, geometry) if ctx.batch else running_moments(mlp)
         radial = radial_of(parameters[:6], ctx.moments, ctx.kept, ctx.keep)
         features, width = padded_features(hidden, scalars), padded(layout.dim_out)
-        sums = hidden.new_empty(slots.tiles * sum_offsets(layout)[-1] * LANES)
+        sums = geometry.lent("sums", slots.tiles * sum_offsets(layout)[-1] * LANES)
         out = hidden.new_empty(len(features), width)
-        ones, zeros = hidden.new_ones(width), hidden.new_zeros(width)
-        forward(layout, parameters[6:], geometry, radial, features, False, ones, zeros, sums, out)
+        after = After(False, hidden.new_ones(width).numpy(), hidden.new_zeros(width).numpy())
+        forward(
+            geometry, radial, product_of(layout, "forward", list(parameters[6:])), features, after, sums, out
+        )
         ctx.layout, ctx.geometry, ctx.dim_in = layout, geometry, hidden.shape[1]
         ctx.save_for_backward(features, sums, *parameters)
         return out[:-1, : layout.dim_out]
@@ -156,15 +156,15 @@ class Convolve(torch.autograd.Function):
         hidden, n_basis = inner.shape
         empty, wide = inner.new_empty(0), padded(ctx.dim_in)
         columns = features.shape[1] if wants_scalars else wide if wants_hidden else 0
-        edges, product = geometry.edges, _product(layout, "backward", mix)
+        edges, product = geometry.edges, product_of(layout, "backward", mix)
         radial = radial_of(tuple(parameters[:6]), ctx.moments, ctx.kept, ctx.keep)
         moments = ctx.moments.numpy()
         for_harmonics = product.functions
         if wants_harmonics:
             for_harmonics = _functions(layout, "harmonics", 8 * inner.element_size())
         grad_table = pad(grad, (0, padded(layout.dim_out) - layout.dim_out, 0, 1))
-        grad_edges = geometry.borrowed("edges", slots.n * columns).view(slots.n, columns)
-        grad_units = geometry.borrowed("units", len(slots.live) * hidden * LANES)
+        grad_edges = geometry.lent("edges", slots.n * columns).view(slots.n, columns)
+        grad_units = geometry.lent("units", len(slots.live) * hidden * LANES)
         grad_harmonics = torch.zeros_like(geometry.harmonics) if wants_harmonics else empty
         grad_basis = torch.empty_like(geometry.basis) if wants_basis else empty
         sizes = [m.numel() for m in mix]
@@ -185,7 +185,7 @@ class Convolve(torch.autograd.Function):
             share(
                 cpu_tiles.sum_by_source, blocks, grad_edges.numpy(), *slots.by_source, grad_features.numpy()
             )
-        geometry.back("edges", grad_edges)
+        del grad_edges
         grad_mix, grad_outer, grad_norm = (part.sum(0) for part in parts)
         # What the batch's mean and variance take away from the gradient of the hidden units.
         means = grad_norm.view(2, hidden) * (1 / slots.n_edges if ctx.batch else 0)
@@ -200,7 +200,6 @@ class Convolve(torch.autograd.Function):
             Norm(moments, gamma.numpy(), means.numpy()),
             InnerGradients(grad_units.numpy(), grad_basis.view(-1).numpy(), inners.numpy()),
         )
-        geometry.back("units", grad_units)
         grad_inner, grad_outer = inners.sum(0).view(hidden, -1), grad_outer.view(-1, hidden + 1)
         return (
             None,
@@ -228,13 +227,12 @@ def _batch_moments(mlp: Any, geometry: CPUGeometry) -> torch.Tensor:
     radial = radial_of(radial_parameters(mlp), torch.stack([zeros, zeros]), slots.live, 1.0)
     partial = zeros.new_empty(blocks_of(len(slots.live)), 2 * len(zeros))
 
-    def sums(centre: torch.Tensor) -> torch.Tensor:
-        share(cpu_radial.hidden_moments, len(partial), edges, radial, centre.numpy(), partial.numpy())
-        return partial.sum(0).view(2, -1)
-
-    mean = sums(zeros)[0] / slots.n_edges
-    squares = sums(mean)[1]
+    # Sums about the running mean, near which the batch's lies, lose nothing.
+    centre, n = norm.running_mean.clone(), slots.n_edges
+    share(cpu_radial.hidden_moments, len(partial), edges, radial, centre.numpy(), partial.numpy())
+    away, squares = partial.sum(0).view(2, -1) / n
+    mean, variance = centre + away, (squares - away.square()).clamp_min(0)
     norm.num_batches_tracked.add_(1)
     norm.running_mean.lerp_(mean, norm.momentum)
-    norm.running_var.lerp_(squares / (slots.n_edges - 1), norm.momentum)
-    return torch.stack([mean, torch.rsqrt(squares / slots.n_edges + norm.eps)])
+    norm.running_var.lerp_(variance * (n / (n - 1)), norm.momentum)
+    return torch.stack([mean, torch.rsqrt(variance + norm.eps)])

@@ -172,10 +172,14 @@ def add_outer(rows, a, at_a, n_a, b, at_b, n_b, total):
     """
     for i in range(n_a):
         t = (i * (n_b + 1)) * LANES
-        alone = load(total, t + n_b * LANES)
-        for r in range(rows):
+        # Two sums at a time, since each addition waits for the one before.
+        alone, other = load(total, t + n_b * LANES), load(a, (at_a + (rows - 1) * n_a + i) * LANES)
+        for r in range(0, rows - 2, 2):
             alone = add(alone, load(a, (at_a + r * n_a + i) * LANES))
-        store(total, t + n_b * LANES, alone)
+            other = add(other, load(a, (at_a + (r + 1) * n_a + i) * LANES))
+        if rows % 2 == 0:
+            alone = add(alone, load(a, (at_a + (rows - 2) * n_a + i) * LANES))
+        store(total, t + n_b * LANES, add(alone, other))
         j = 0
         while j < n_b:
             p = t + j * LANES

@@ -27,7 +27,7 @@ import torch
 
 from propensity.compiling import njit
 from propensity.nn.radial import Draws
-from propensity.simd import LANES
+from propensity.simd import LANES, bits_below
 from propensity.threads import blocks_of, share
 
 #: Particles are sorted by degree within windows, so that a tile's particles stay close in memory.
@@ -104,16 +104,13 @@ def pack_kept(first, last, blocks, words, rule, slots, kept):
     """
     (bits, most), (edge_of_slot, live) = rule, slots
     n_rows, hidden = kept.shape
-    per, full, word = 30 // bits, (1 << bits) - 1, np.empty(LANES, np.int64)
+    per, full, word = 30 // bits, (1 << bits) - 1, np.empty(LANES, np.int32)
     for row in range(n_rows * first // blocks, n_rows * last // blocks):
         for h in range(hidden):
             if h % per == 0:
                 for lane in range(LANES):
                     word[lane] = words[edge_of_slot[row * LANES + lane], h // per]
-            shift, chosen = h % per * bits, 0
-            for lane in range(LANES):
-                chosen |= np.int64((word[lane] >> shift & full) < most) << lane
-            kept[row, h] = chosen & live[row]
+            kept[row, h] = bits_below(word, 0, h % per * bits, full, most) & live[row]
 
 
 @dataclass(frozen=True)
