@@ -67,7 +67,7 @@ def cuda_graph(function):
 
 def trainer(network, graph, capturable=False):
     """One optimisation step on one graph (mean squared error, Adam as in the paper)."""
-    options = {"capturable": True, "fused": True} if capturable else {}
+    options = {"capturable": capturable, "fused": capturable or graph.edge_vec.device.type == "cpu"}
     adam = torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.95, 0.999), weight_decay=1e-7, **options)
     target = torch.randn(len(graph.types), network.n_outputs, device=graph.edge_vec.device)
 

@@ -1,7 +1,7 @@
 """Whether a bias on predicted propensity makes Kob–Andersen liquids slow, or fast: many at once, T = 0.56.
 
     python -m benchmarks.steering equilibrate starts.npz --starts 64
-    python -m benchmarks.steering steer starts.npz ends.npz --strength 0 2 -2 --minutes 8
+    python -m benchmarks.steering steer starts.npz ends.npz --strength 0 1 -1 --minutes 8
     python -m benchmarks.steering measure ends.npz …
 
 From each start run copies under the bias λ·q on the mean propensity q of A particles at τ_α, λ = strength ×
@@ -16,6 +16,7 @@ import argparse
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from propensity.physics.gpu.device import HostDevice, cuda_device
 from propensity.physics.interaction import named_interaction
 
 MODEL = Path(__file__).parents[1] / "examples" / "ka_T0.56_smooth"
-STEP, TEMPERATURE, TAU, TAU_LJ = 0.005, 0.56, 4755, 23.775
+STEP, TEMPERATURE, FRICTION, TAU, TAU_LJ = 0.005, 0.56, 2.0, 4755, 23.775
 BEGAN = time.perf_counter()
 QUANTITIES = "displacement of A in τ_α", "predicted q", "energy of the minimum"
 
@@ -149,8 +150,9 @@ def steer(args: argparse.Namespace) -> None:
     kept: dict[str, np.ndarray] = {}
 
     def run(steps: int) -> None:
+        # Langevin dynamics, since impulses heat; the rescaling of velocities rests for ten steps at a time.
         noise = np.tile(liquids.seeds(s), copies)
-        batch.dynamics(steps, STEP, temperature=(TEMPERATURE, TEMPERATURE), seeds=noise)
+        batch.dynamics(steps, STEP, temperature=(TEMPERATURE,) * 2, friction=FRICTION, seeds=noise)
 
     def keep(when: str) -> None:
         kept[when] = liquids.positions(batch).cpu().numpy().reshape(copies, s, liquids.n, 3)
@@ -164,7 +166,8 @@ def steer(args: argparse.Namespace) -> None:
         liquids.kick(batch, change)
         run(args.every)
         if k < 3 or k % (unit // 10 + 1) == 0:
-            say(f"impulse {k}: q " + " ".join(f"{m:.4f}" for m in q.view(-1, s).mean(1).tolist()))
+            heat = (batch.velocities() ** 2).mean(axis=(1, 2)).reshape(copies, s).mean(axis=1)
+            say(f"impulse {k}: q {_row(q.view(-1, s).mean(1))}, temperature {_row(heat)}")
         if (k + 1) % unit == 0:
             batch.sort()
             keep(f"bias {(k + 1) // unit} τ")
@@ -226,6 +229,10 @@ def of_each(liquids: Liquids, pull: Pull, x: np.ndarray, args: argparse.Namespac
     return np.stack([np.concatenate(moved).reshape(-1, args.runs).mean(1), q.cpu().numpy(), energy], axis=1)
 
 
+def _row(values: Any) -> str:
+    return " ".join(f"{value:.4f}" for value in values.tolist())
+
+
 def say(text: str) -> None:
     """With the time."""
     print(f"{time.perf_counter() - BEGAN:7.1f} s  {text}", flush=True)
@@ -252,8 +259,8 @@ def parser() -> argparse.ArgumentParser:
     two.add_argument("ends", type=Path)
     two.add_argument("--first", type=int, default=0, help="start to begin with")
     two.add_argument("--count", type=int, default=10**6, help="starts to take")
-    two.add_argument("--strength", type=float, nargs="+", default=[0.0, 2.0, -2.0], help="λ by A particles")
-    two.add_argument("--every", type=int, default=8, help="steps between impulses")
+    two.add_argument("--strength", type=float, nargs="+", default=[0.0, 1.0, -1.0], help="λ by A particles")
+    two.add_argument("--every", type=int, default=4, help="steps between impulses")
     two.add_argument("--length", type=float, default=2.0, help="of the bias in τ_α")
     two.add_argument("--minutes", type=float, default=1e9, help="after which the bias ends anyway")
     two.set_defaults(run=steer)

