@@ -1,7 +1,7 @@
 """Whether a bias on predicted propensity makes Kob–Andersen liquids slow, or fast: many at once, T = 0.56.
 
     python -m benchmarks.steering equilibrate starts.npz --starts 64
-    python -m benchmarks.steering steer starts.npz ends.npz --strength 0 1 -1 --minutes 8
+    python -m benchmarks.steering steer starts.npz ends.npz --strength 0 1.5 -1.5 --minutes 8
     python -m benchmarks.steering measure ends.npz …
 
 From each start run copies under the bias λ·q on the mean propensity q of A particles at τ_α, λ = strength ×
@@ -29,7 +29,7 @@ from propensity.physics.gpu.device import HostDevice, cuda_device
 from propensity.physics.interaction import named_interaction
 
 MODEL = Path(__file__).parents[1] / "examples" / "ka_T0.56_smooth"
-STEP, TEMPERATURE, FRICTION, TAU, TAU_LJ = 0.005, 0.56, 2.0, 4755, 23.775
+STEP, TEMPERATURE, FRICTION, TAU, TAU_LJ = 0.005, 0.56, 3.0, 4755, 23.775
 BEGAN = time.perf_counter()
 QUANTITIES = "displacement of A in τ_α", "predicted q", "energy of the minimum"
 
@@ -158,22 +158,23 @@ def steer(args: argparse.Namespace) -> None:
         kept[when] = liquids.positions(batch).cpu().numpy().reshape(copies, s, liquids.n, 3)
         np.savez(args.ends, types=types, strength=args.strength, **kept)
 
-    unit = max(1, args.tau // args.every)
+    unit, heat = max(1, args.tau // args.every), []
     for k in range(round(args.length * unit)):
         q, slope = pull(liquids.positions(batch)[pulled], kinds[pulled])
         change = torch.zeros(len(push), liquids.n, 3, device=liquids.where)
         change[pulled] = slope * push[pulled, None, None]
         liquids.kick(batch, change)
         run(args.every)
+        if k % 20 == 0:
+            heat.append((batch.velocities() ** 2).mean(axis=(1, 2)).reshape(copies, s).mean(axis=1))
         if k < 3 or k % (unit // 10 + 1) == 0:
-            heat = (batch.velocities() ** 2).mean(axis=(1, 2)).reshape(copies, s).mean(axis=1)
-            say(f"impulse {k}: q {_row(q.view(-1, s).mean(1))}, temperature {_row(heat)}")
+            say(f"impulse {k}: q {_row(q.view(-1, s).mean(1))}, temperature so far {_row(np.mean(heat, 0))}")
         if (k + 1) % unit == 0:
             batch.sort()
             keep(f"bias {(k + 1) // unit} τ")
         if time.perf_counter() - BEGAN > 60 * args.minutes:
             break
-    say(f"bias for {(k + 1) * args.every / args.tau:.2f} τ")
+    say(f"bias for {(k + 1) * args.every / args.tau:.2f} τ, mean temperature {_row(np.mean(heat, 0))}")
     keep("end")
     for steps, when in ((args.tau // 4, "free 0.25 τ"), (args.tau - args.tau // 4, "free 1 τ")):
         run(steps)
@@ -259,8 +260,8 @@ def parser() -> argparse.ArgumentParser:
     two.add_argument("ends", type=Path)
     two.add_argument("--first", type=int, default=0, help="start to begin with")
     two.add_argument("--count", type=int, default=10**6, help="starts to take")
-    two.add_argument("--strength", type=float, nargs="+", default=[0.0, 1.0, -1.0], help="λ by A particles")
-    two.add_argument("--every", type=int, default=4, help="steps between impulses")
+    two.add_argument("--strength", type=float, nargs="+", default=[0.0, 1.5, -1.5], help="λ by A particles")
+    two.add_argument("--every", type=int, default=3, help="steps between impulses")
     two.add_argument("--length", type=float, default=2.0, help="of the bias in τ_α")
     two.add_argument("--minutes", type=float, default=1e9, help="after which the bias ends anyway")
     two.set_defaults(run=steer)

@@ -44,7 +44,7 @@ class Draws(NamedTuple):
         unit = torch.arange(hidden)
         shift = (unit % self.per_word * self.bits).to(torch.int32)
         own = self.words[:, unit // self.per_word] >> shift
-        return (own & (2**self.bits - 1)) < self.most
+        return torch.lt(own & (2**self.bits - 1), self.most)
 
 
 class RadialMLP(nn.Module):
