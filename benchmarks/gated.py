@@ -10,14 +10,13 @@ functions, then a linear map.
 from __future__ import annotations
 
 import argparse
-from functools import partial
 
 import numpy as np
 import torch
 from e3nn import o3
 from torch import nn
 
-from benchmarks.common import liquid, milliseconds
+from benchmarks.common import cuda_graph, liquid, milliseconds
 from propensity.caging import CageState
 from propensity.estimators.storage import load_model
 from propensity.nn.gated import GatedNetwork, gated_graph
@@ -66,22 +65,24 @@ class Peer(GatedNetwork):
             for name in ("to_scalars", "to_vectors", "to_quadrupoles"):
                 delattr(layer, name)
 
-    def features_after(self, graph, every=False):
-        raw, features = self._first(graph)
-        destination, _ = graph.real.nonzero().unbind(1)
+    def prepare(self, graph):
+        """Edges, their harmonics and radial functions, which are the same in every step."""
         real = graph.real.bool()
-        source = graph.neighbours[real]
+        destination, source = real.nonzero()[:, 0], graph.neighbours[real]
         pairs = tuple(t[graph.types[destination], graph.types[source]][None] for t in self.pairs)
-        edges = {}
+        self.edges = {}
         for k, name in enumerate(self.views):
             vectors = graph.vectors[name][real]
             r = torch.linalg.vector_norm(vectors, dim=-1).clamp_min(1e-3)[None]
             radial = radial_functions(r, self.n_basis, self.cutoff, self.core, pairs)[0].T
             harmonics = o3.spherical_harmonics(HARMONICS, vectors, True, "component")
-            edges[name] = harmonics, radial / self.radial_scale[k]
+            self.edges[name] = (source, destination), harmonics, (radial / self.radial_scale[k]).contiguous()
+
+    def features_after(self, graph, every=False):
+        raw, features = self._first(graph)
         for name, layer, sums in zip(self.layer_views, self.layers, self.sums, strict=True):
             sent = [layer.send_scalars(features[0]), layer.send_vectors(features[1]).mT.flatten(1)]
-            features = layer.updated(features, sums(torch.cat(sent, 1), (source, destination), *edges[name]))
+            features = layer.updated(features, sums(torch.cat(sent, 1), *self.edges[name]))
         return raw, [features]
 
 
@@ -127,17 +128,30 @@ def main():
     )
     print(f"{len(graph.types)} particles, {int(graph.real.sum())} edges, {list(shipped.layer_views)}")
     labels, rows = torch.randn(len(graph.types), shipped.n_outputs, device=device), {}
-    for name, kind in (("propensity", GatedNetwork), ("e3nn", Peer)):
+    kinds = (
+        ("e3nn", Peer, False),
+        ("propensity", GatedNetwork, False),
+        ("propensity, bfloat16", GatedNetwork, True),
+    )
+    for name, kind, half in kinds:
         torch.manual_seed(0)
         network = kind(**shipped.config)
         kept = {k: v for k, v in shipped.state_dict().items() if k in network.state_dict()}
         network.load_state_dict(kept, strict=False)
         network.to(device).train()
-        optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=device == "cuda")
+        if kind is Peer:
+            network.prepare(graph)
+        options = {"fused": True, "capturable": True} if device == "cuda" else {}
+        optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, **options)
 
-        def step(network=network, optimiser=optimiser):
+        def predict(network=network, half=half):
+            # As in training, where neighbours are summed in half precision.
+            with torch.autocast(device, torch.bfloat16, enabled=half):
+                return network(graph)
+
+        def step(predict=predict, optimiser=optimiser):
             optimiser.zero_grad(set_to_none=True)
-            (network(graph) - labels).square().mean().backward()
+            (predict().float() - labels).square().mean().backward()
             optimiser.step()
 
         print(f"{name}: {sum(p.numel() for p in network.parameters())} parameters")
@@ -145,11 +159,13 @@ def main():
         assert all(bool(p.isfinite().all()) for p in network.parameters())
         if device == "cpu":
             continue
-        rows[name, "training step, ms"] = milliseconds(step, 10)
         rows[name, "memory of a step, MB"] = peak(step)
+        rows[name, "training step, launched from Python, ms"] = milliseconds(step, 8)
         with torch.no_grad():
-            rows[name, "inference, ms"] = milliseconds(partial(network, graph), 10)
-            rows[name, "memory of inference, MB"] = peak(partial(network, graph))
+            rows[name, "memory of inference, MB"] = peak(predict)
+            rows[name, "inference, launched from Python, ms"] = milliseconds(predict, 8)
+            rows[name, "inference, replayed, ms"] = milliseconds(cuda_graph(predict))
+        rows[name, "training step, replayed, ms"] = milliseconds(cuda_graph(step))
     for (name, what), value in rows.items():
         print(f"| {what} | {name} | {value:.2f} | {rows['e3nn', what] / value:.1f}× |", flush=True)
 

@@ -159,13 +159,13 @@ class Committee(Differentiation):
     def _in_units(self, types: np.ndarray, members: np.ndarray) -> np.ndarray:
         """Outputs (n_models, N, all times) at the chosen times in the units of the structure, if finite."""
         untrained = check_finite(self.card, types, members)
-        if np.isfinite(members[:, untrained[types]]).any():
+        if untrained.any() and np.isfinite(members[:, untrained[types]]).any():
             self._warn_once(
                 "species",
                 f"the model was trained on {list(self.card.trained_species)} only: predictions for other"
                 " species mean little.",
             )
-        return cast("np.ndarray", members[:, :, self._selected] * self.length_scale)
+        return cast("np.ndarray", members.take(self._selected, axis=2) * self.length_scale)
 
     def _check_like_training(self, structure: Structure) -> tuple[dict[str, str], Distance | None]:
         """Doubts about a structure in σ, warned about once each, and its distance from the training set."""

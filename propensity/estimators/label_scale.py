@@ -43,8 +43,11 @@ class LabelScale:
 
     def propensities(self, standardised: np.ndarray, types: np.ndarray) -> np.ndarray:
         """Propensities in σ from what a network says, both (N, n_times)."""
-        found = standardised * self.std[types] + self.mean[types]
-        found[~self.known[types]] = np.nan
+        found = self.std.take(types, axis=0)
+        found *= standardised
+        found += self.mean.take(types, axis=0)
+        if not self.known.all():
+            found[~self.known[types]] = np.nan
         return cast("np.ndarray", found)
 
     def traced(self, standardised: torch.Tensor, types: np.ndarray) -> torch.Tensor:

@@ -195,9 +195,12 @@ def of_predictions(card: Card, structure: Structure, members: np.ndarray) -> dic
     with np.errstate(invalid="ignore"):
         for rows in blocks_of_rows(len(structure)):
             types, some = structure.types[rows], members[:, rows]
-            away = max(away, float(np.nanmax(np.abs(some - mean[types]) / std[types], initial=0.0)))
+            std_of = std.take(types, axis=0)
+            distances = some - mean.take(types, axis=0)
+            distances /= std_of
+            away = max(away, float(np.fmax.reduce(np.abs(distances, out=distances), axis=None, initial=0.0)))
             if len(members) > 1:
-                spread = some.std(axis=0, ddof=1) / std[types]
+                spread = some.std(axis=0, ddof=1) / std_of
                 spreads += np.nansum(spread), np.isfinite(spread).sum()
     if away > FAR:
         found["predictions"] = (
@@ -234,6 +237,8 @@ def check_finite(card: Card, types: np.ndarray, propensities: np.ndarray) -> np.
         With the fraction of them.
     """
     untrained = np.isin(card.species, card.trained_species, invert=True) & bool(card.trained_species)
+    if np.isfinite(propensities).all():
+        return untrained
     bad = total = 0
     for rows in blocks_of_rows(len(types)):
         ours = np.isfinite(propensities[..., rows, :][..., ~untrained[types[rows]], :])

@@ -93,7 +93,7 @@ class _Recordings:
     ) -> np.ndarray | None:
         version = (
             network.kernel,
-            *(_stamp(t) for held in self.tensors for t in held.values() if t is not None),
+            _stamps([t for held in self.tensors for t in held.values() if t is not None]),
         )
         if version != self.version:
             self.held.clear()
@@ -211,9 +211,12 @@ def _pinned(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.pin_memory() if torch.cuda.is_available() else tensor
 
 
-def _stamp(tensor: torch.Tensor) -> tuple[int, int]:
-    """Changes whenever the tensor does."""
-    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
+def _stamps(tensors: list[torch.Tensor]) -> list[tuple[int, int]]:
+    """Changes whenever one of the tensors does."""
+    try:
+        return [(t.data_ptr(), t._version) for t in tensors]
+    except RuntimeError:  # inference tensors count no versions
+        return [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]
 
 
 _ONE_AT_A_TIME = threading.Lock()

@@ -233,6 +233,7 @@ def test_sizes_that_vary():
     [frame(40, side=5.0), Structure(frame().positions, frame().types, 0.0, False)],
     ids=["small cell", "open"],
 )
+@pytest.mark.filterwarnings("ignore:the structure has no periodic box")
 def test_structures_without_a_recording(structure):
     estimator = estimator_of()
     for _ in range(3):
