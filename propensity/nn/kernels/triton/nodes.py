@@ -164,7 +164,8 @@ def _spread(plan: Plan) -> str:
         ]
         for m in range(len(components)):
             lines += [f"        s{m}_{i} = zero" for i in range(4)]
-        for d in range(cp) if cp <= UNROLLED else ["d"]:
+        channels: list[int | str] = [*range(cp)] if cp <= UNROLLED else ["d"]
+        for d in channels:
             indent = "        "
             if d == "d":
                 lines.append("        for d in range(CP):")
