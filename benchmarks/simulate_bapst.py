@@ -16,16 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from propensity.data import open_dataset
+from propensity.plotting.style import new_figure, save_figure, styled
 from propensity.simulate import load_preset, make_engine, simulate_propensities
 from propensity.simulate.arguments import make_settings
 
 
+@styled
 def main() -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     parser = argparse.ArgumentParser()
     parser.add_argument("pickle", type=Path)
     parser.add_argument("figure", type=Path)
@@ -45,7 +42,8 @@ def main() -> None:
         simulate_propensities(settings, path, make_engine("lammps"), given=given, workers=1)
         ours, theirs = open_dataset(path)[0], given[0]
     a = ours.structure.types == 0
-    figure, axes = plt.subplots(1, len(ours.times), figsize=(3.6 * len(ours.times), 3.6), squeeze=False)
+    figure = new_figure(3.9 * len(ours.times), 3.9)
+    axes = figure.subplots(1, len(ours.times), squeeze=False)
     print("time   F_s    mean ratio  Pearson  expected from label noise (A particles)")
     for k, axis in enumerate(axes[0]):
         there = int(np.argmin(abs(np.log(theirs.times / ours.times[k]))))
@@ -57,19 +55,17 @@ def main() -> None:
             f"{ours.times[k]:<6g} {ours.fs[k]:.3f}  {y.mean() / x.mean():.4f}      {r:.3f}    {expected:.3f}"
         )
         low, high = np.percentile(np.concatenate([x, y]), [0.2, 99.8])
-        axis.hexbin(x, y, gridsize=45, extent=(low, high, low, high), bins="log", cmap="viridis", mincnt=1)
+        axis.hexbin(x, y, gridsize=45, extent=(low, high, low, high), bins="log", mincnt=1, linewidths=0.1)
         axis.plot([low, high], [low, high], color="0.3", linewidth=0.8)
         axis.set(
             xlim=(low, high),
             ylim=(low, high),
             xlabel="published propensity (σ)",
-            ylabel="ours (σ)",
+            ylabel="run again (σ)",
             aspect="equal",
+            title=f"t = {ours.times[k]:g}: ρ = {r:.3f}, noise allows {expected:.3f}",
         )
-        axis.set_title(f"t = {ours.times[k]:g}:  ρ = {r:.3f}, label noise allows {expected:.3f}", fontsize=9)
-    figure.tight_layout()
-    options.figure.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(options.figure, dpi=110)
+    save_figure(figure, options.figure)
 
 
 if __name__ == "__main__":
