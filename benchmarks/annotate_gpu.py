@@ -1,10 +1,10 @@
 """``propensity annotate`` on a GPU: frames a second beside the network's own rate, and how busy it is.
 
-    python -m benchmarks.annotate_gpu --frames 10000 --workers 8 --inputs dcd dump --formats h5 dump
+    python -m benchmarks.annotate_gpu --frames 10000 --workers 16 --ways dcd:h5 dump:dump
 
-A row for each input, output and number of processes that share the device.  ``busy`` is what NVML says of
-the device (share of the time in which a kernel ran), averaged from the first tenth of the frames to the last,
-as is the rate: starting takes seconds, whatever there is to do.  ``whole`` counts the start too.  The
+A row for each way from input to output and number of processes that share the device.  ``busy`` is what NVML
+says of the device (share of the time in which a kernel ran), from the first tenth of the frames to the last, as
+is the rate: starting takes seconds, whatever there is to do.  ``whole`` counts the start too.  The
 network's own rate is that of its recording, replayed without anything between.
 """
 
@@ -82,7 +82,7 @@ def write_dcd(path: Path, topology: Path, n_frames: int) -> None:
             stream.write(universe.atoms)
 
 
-def network_rate(predictor: Predictor, frames: list, seconds: float = 3.0) -> tuple[float, float]:
+def network_rate(predictor: Predictor, frames: list, seconds: float = 1.5) -> tuple[float, float]:
     """Frames a second of the recording alone, and of ``Predictor.predict``, on frames in memory."""
     for frame in [*frames[:3], *frames[:3]]:
         predictor.predict(frame)
@@ -109,21 +109,22 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--frames", type=int, default=2000)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--inputs", nargs="+", default=["dump", "dcd"])
-    parser.add_argument("--formats", nargs="+", default=["dump", "extxyz", "h5"])
+    parser.add_argument("--ways", nargs="+", default=["dcd:h5", "dcd:dump", "dump:dump", "dump:h5"])
     parser.add_argument("--model", default="ka-default")
     parser.add_argument("--folder", help="Where the trajectories lie meanwhile.")
     options = parser.parse_args()
     watch = Utilisation(options.device)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
-        if "dump" in options.inputs:
+        ways = [way.split(":") for way in options.ways]
+        inputs = [given for given, _ in ways]
+        if "dump" in inputs:
             write_trajectory(folder / "in.dump", options.frames, 4096)
-        if "dcd" in options.inputs:
+        if "dcd" in inputs:
             write_dcd(folder / "in.dcd", folder / "in.data", options.frames)
         predictor = Predictor(options.model, device=options.device, species_map={1: "A", 2: "B"})
         topologies = {"dump": None, "dcd": folder / "in.data"}
-        given = options.inputs[0]
+        given = inputs[0]
         opened = open_trajectory(folder / f"in.{given}", topologies[given], stop=8)
         frames = [frame.structure(predictor.species, predictor.species_map) for frame in opened]
         rate, predicted = network_rate(predictor, frames)
@@ -131,31 +132,31 @@ def main() -> None:
             f"recording alone {rate:.0f} frames/s, Predictor.predict one by one {predicted:.0f} frames/s",
             flush=True,
         )
-        for given in options.inputs:
-            topology = topologies[given]
-            for suffix in options.formats:
-                for workers in options.workers:
-                    moments: list[float] = []
-                    begin = time.perf_counter()
-                    output = folder / f"out.{suffix}"
-                    annotate(
-                        folder / f"in.{given}",
-                        output,
-                        predictor,
-                        topology,
-                        workers=workers,
-                        progress=lambda *_, moments=moments: moments.append(time.perf_counter()),
-                    )
-                    output.unlink()
-                    tenth, end = len(moments) // 10, moments[-1]
-                    steady = (len(moments) - 1 - tenth) / (end - moments[tenth])
-                    whole = len(moments) / (end - begin)
-                    print(
-                        f"| {given} | {suffix} | {workers} | {steady:.0f} frames/s | busy"
-                        f" {watch.mean(moments[tenth], end):.2f} | {steady / rate:.2f} of the recording |"
-                        f" whole {whole:.0f} frames/s in {end - begin:.0f} s |",
-                        flush=True,
-                    )
+        for given, suffix in ways:
+            source, topology, output = folder / f"in.{given}", topologies[given], folder / f"out.{suffix}"
+            annotate(source, output, predictor, topology, stop=4)  # compiles what formats and reads
+            for workers in options.workers:
+                moments: list[float] = []
+                begin = time.perf_counter()
+                annotate(
+                    source,
+                    output,
+                    predictor,
+                    topology,
+                    workers=workers,
+                    progress=lambda *_, moments=moments: moments.append(time.perf_counter()),
+                )
+                size = output.stat().st_size / 1e6
+                output.unlink()
+                tenth, end = len(moments) // 10, moments[-1]
+                steady = (len(moments) - 1 - tenth) / (end - moments[tenth])
+                whole = len(moments) / (end - begin)
+                print(
+                    f"| {given} | {suffix} | {workers} | {len(moments)} frames | {steady:.0f} frames/s | busy"
+                    f" {watch.mean(moments[tenth], end):.2f} | {steady / rate:.2f} of the recording |"
+                    f" whole {whole:.0f} frames/s in {end - begin:.0f} s | {size:.0f} MB |",
+                    flush=True,
+                )
     watch.stop()
 
 
