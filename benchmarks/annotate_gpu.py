@@ -3,7 +3,7 @@
     python -m benchmarks.annotate_gpu --frames 10000 --workers 16 --ways dcd:h5 dump:dump
 
 A row for each way from input to output and number of processes that share the device.  ``busy`` is what NVML
-says of the device (share of the time in which a kernel ran), from the first tenth of the frames to the last, as
+says of the device (share of the time in which a kernel ran), without the first tenth of the frames, as
 is the rate: starting takes seconds, whatever there is to do.  ``whole`` counts the start too.  The
 network's own rate is that of its recording, replayed without anything between.
 """
