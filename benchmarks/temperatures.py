@@ -201,7 +201,7 @@ def draw(models: dict[str, Any], path: Path) -> None:
             if k == 0:
                 panel.fill_between(row["times"], *np.transpose(row["interval"]), color="C0", alpha=0.2, lw=0)
         panel.set(xscale="log", xlabel="time $t$", title=f"T = {temperature}")
-    panels[0].set(ylabel="Pearson ρ, species A", ylim=(0.4, 0.9))
+    panels[0].set(ylabel="Pearson ρ, species A", ylim=(0.4, 0.97))
     panels[-1].legend(fontsize=7)
     save_figure(figure, path)
 

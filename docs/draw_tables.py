@@ -89,9 +89,17 @@ def draw() -> None:
 
 
 def draw_temperatures() -> None:
-    """ρ of A against time, a panel a temperature."""
+    """ρ of A against time, a panel a temperature: without cage states, and with them."""
+    page = TEMPERATURES.read_text("utf-8")
+    without, _, with_cages = page.partition("\n## With cage states")
+    temperatures.draw(_scores_of_tables(without), IMAGES / "temperatures.png")
+    temperatures.draw(_scores_of_tables(with_cages), IMAGES / "temperatures-cage.png")
+
+
+def _scores_of_tables(page: str) -> dict[str, dict[str, Any]]:
+    """Model → temperature → scores of A, from the tables of a page."""
     models: dict[str, dict[str, Any]] = {}
-    for block in re.findall(r"(?:^\|.*\n)+", TEMPERATURES.read_text("utf-8"), re.MULTILINE):
+    for block in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE):
         head, _, *rows = (
             [cell.strip() for cell in line.strip("|\n").split("|")] for line in block.splitlines()
         )
@@ -113,7 +121,7 @@ def draw_temperatures() -> None:
                         "interval": [(value - half, value + half) for _, value, half in known],
                     }
                 }
-    temperatures.draw(models, IMAGES / "temperatures.png")
+    return models
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -119,6 +120,27 @@ def test_recipe_is_that_of_the_card(name):
     done = load_card(SHIPPED / name / "model.json").training["options"]
     ours = fit.model_dump(mode="json") | {"init": done["init"]}  # given on the command line
     assert {key: ours[key] for key in done} == done
+
+
+@pytest.mark.parametrize("name", ["ka-liquid", "ka-liquid-cage"])
+def test_cards_of_several_temperatures_tell_all(name):
+    card = load_card(SHIPPED / name / "model.json")
+    assert card.conditions.temperatures.tolist() == [0.44, 0.47, 0.5, 0.56] and card.temperature is None
+    best = []
+    for point in card.conditions.state_points:
+        valid = card.metrics[f"valid T={point.temperature:g}"]
+        assert valid["times"] == pytest.approx(list(point.times))
+        for scores in valid["species"].values():
+            assert all(0.9 < slope < 1.12 for slope in scores["slope"])
+            assert scores["mean_ratio"] == pytest.approx([1] * len(point.times), abs=0.05)
+        best.append(
+            valid["species"]["A"]["pearson_pooled"][
+                np.argmin(np.abs(np.array(point.times) - point.tau_alpha))
+            ]
+        )
+    shown = CliRunner().invoke(command, []).output
+    line = next(line for line in shown.splitlines() if line.split()[:1] == [name])
+    assert f"A {min(best):.2f}–{max(best):.2f}" in line and "0.44–0.56" in line
 
 
 def test_models_are_listed():
