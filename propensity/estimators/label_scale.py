@@ -48,7 +48,7 @@ class LabelScale:
         found += self.mean.take(types, axis=0)
         if not self.known.all():
             found[~self.known[types]] = np.nan
-        return cast("np.ndarray", found)
+        return found
 
     def traced(self, standardised: torch.Tensor, types: np.ndarray) -> torch.Tensor:
         """:meth:`propensities` as autograd follows them."""

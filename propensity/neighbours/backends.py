@@ -152,7 +152,7 @@ def nearest_neighbours(
         from propensity.neighbours import triton_cells
 
         check_edges(structure, cutoff)
-        found = triton_cells.nearest(structure, cutoff, torch.device(device))
+        found = triton_cells.counted(structure, cutoff, torch.device(device))
         if found is not None and found[0].min() >= COINCIDENT**2:
             return np.sqrt(found[0]), found[1]
     return nearest_of_edges(*neighbour_list(structure, cutoff, device=device), len(structure))

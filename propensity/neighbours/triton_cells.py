@@ -53,7 +53,7 @@ def build(
     return edge_index, edge_vec
 
 
-def nearest(
+def counted(
     structure: Structure, cutoff: float, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Squared distance of the nearest neighbour of each particle (inf without one) and how many it has.

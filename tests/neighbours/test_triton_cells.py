@@ -142,12 +142,12 @@ def test_same_edges_on_a_gpu(cell, pbc, n):
 def test_nearest_neighbours_without_a_list(pbc, cutoff, device):
     """Distances and numbers are those that the list for processors finds."""
     structure = liquid(40, CELLS["triclinic"], np.array(pbc, bool))
-    squared, count = triton_cells.nearest(structure, cutoff, torch.device(device))
+    squared, count = triton_cells.counted(structure, cutoff, torch.device(device))
     expected, counts = numba_cells.nearest(structure, cutoff)
     np.testing.assert_allclose(squared, expected, rtol=1e-12)
     np.testing.assert_array_equal(count, counts)
     assert (counts == 0).any() or cutoff > 1
-    assert triton_cells.nearest(liquid(40, np.eye(3)), 0.6, torch.device(device)) is None
+    assert triton_cells.counted(liquid(40, np.eye(3)), 0.6, torch.device(device)) is None
 
 
 @pytest.mark.gpu

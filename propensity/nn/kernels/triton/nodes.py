@@ -152,8 +152,8 @@ def _spread(plan: Plan) -> str:
     for l, components in _degrees(plan):
         n = plan.quads_of(l)
         if cp <= UNROLLED:
-            for d in range(cp):
-                lines += ["    " + line for line in _channel_of_grad(components, cp, d)]
+            for own in range(cp):
+                lines += ["    " + line for line in _channel_of_grad(components, cp, own)]
         lines += [
             (
                 f"    line = out + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + row * {(2 * l + 1) * n}) *"
