@@ -25,6 +25,8 @@ COARSE, FINE = 1e-4, 1e-5
 _PARTING = 1000
 #: Systems of a batch on each device, and particles: what a kill can cost and a host's memory can hold.
 SYSTEMS, PARTICLES = 1024, 6_000_000
+#: Particle-steps of a system whose time says more about the kernels than about what comes before them.
+TRIAL = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ class GpuEngine:
     def batch_size(self) -> int:
         """Legs to receive at once."""
         return (self.batch or SYSTEMS) * (1 if self.host else max(1, len(self._numbers())))
+
+    @property
+    def trial(self) -> int:
+        """Particle-steps of a system by which the speed is measured."""
+        return 0 if self.host else TRIAL
 
     @property
     def cores(self) -> int:

@@ -30,7 +30,7 @@ from propensity.workers.opening import on_stderr, open_pool
 from propensity.workers.pool import WAIT, Pool
 from propensity.workers.remote import package_version
 
-#: Steps of the trial that measures the speed.
+#: Steps of the trial that measures the speed, at least.
 _TRIAL = 200
 #: Bytes of the frames of one call's legs.
 _MEMORY = 4_000_000_000
@@ -293,7 +293,8 @@ def _try_out(
         v = maxwell_boltzmann(
             masses, settings.temperature, model.dimension, np.random.default_rng(0), model.constants
         )
-        leg = Leg(replace(rest.microstate, velocities=v), model, "nve", _TRIAL, settings.timestep)
+        steps = max(_TRIAL, getattr(engine, "trial", 0) // settings.n_particles)
+        leg = Leg(replace(rest.microstate, velocities=v), model, "nve", steps, settings.timestep)
         # A batch as large as those to come, since an engine of many systems is slow with one.
         numbers = [
             min(_at_once(settings, engine), k) for k in (settings.structures * settings.runs, settings.chains)
@@ -301,7 +302,7 @@ def _try_out(
         seconds = [pool.call(run_legs, engine, [leg] * k)[-1].seconds for k in sorted(set(numbers))]
     except PropensityError as error:
         raise type(error)(f"the model {model.name} can't be run: {error}") from None
-    fast, slow = (_TRIAL / max(s, 1e-6) for s in (seconds[-1], seconds[0]))
+    fast, slow = (steps / max(s, 1e-6) for s in (seconds[-1], seconds[0]))
     return each, fast, slow, name
 
 
