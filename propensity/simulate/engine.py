@@ -126,6 +126,7 @@ class Engine(Protocol):
 
     # An engine whose calls of one process wait for each other, so that further threads of a worker add
     # nothing, says so with ``one_a_process = True``.
+    # One whose calls begin slowly names the particle-steps of a system that tell its speed as ``trial``.
 
     def run(self, legs: Sequence[Leg]) -> list[LegResult]:
         """Run legs, in any order or together, and return their results in the order given.
