@@ -1,8 +1,7 @@
 """Run the public structure of Bapst et al. (2020) again and compare with its published propensities; draws a
 figure.
 
-python benchmarks/simulate_bapst.py test_large.pickle docs/images/simulate_bapst.png [--runs 30] [--times
-0.132,0.435]
+    python -m benchmarks.simulate_bapst test_large.pickle docs/images/simulate_bapst.png [--runs 30]
 
 Peer: DeepMind's labels, made with their LAMMPS input, which was never published.
 """
