@@ -39,7 +39,9 @@ def command(path: str, topology: Path | None, labels: str | None, box: str | Non
     if (model or data) and box is not None:
         raise InputError(f"{path} is no trajectory: leave --box out.")
     if model:
-        _model(path, console)
+        from propensity.cli.models import show_card
+
+        show_card(console, path)
     elif data:
         _data(path, labels, console)
     else:
@@ -80,31 +82,6 @@ def _data(path: str, labels: str | None, console: Screen) -> None:
         console.print(report.overview(summary))
         console.print(report.labels(summary))
         console.print()
-
-
-def _model(path: str, console: Screen) -> None:
-    from propensity.estimators.storage import load_card, model_files
-
-    weights, description = model_files(path)
-    card = load_card(description)
-    shown = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    shown.add_column(style="bold")
-    shown.add_column(overflow="fold")
-    skipped = {"format_version", "target_mean", "target_std"}
-    for name, value in card.model_dump(mode="json").items():
-        if name not in skipped and value not in (None, "", [], {}):
-            shown.add_row(name.replace("_", " "), _text(value))
-    if weights.exists():
-        shown.add_row("weights", f"{weights.stat().st_size / 1e6:.3f} MB")
-    console.print(shown)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return "\n".join(f"{key}: {_text(item)}" for key, item in value.items())
-    if isinstance(value, list):
-        return ", ".join(_text(item) for item in value)
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _trajectory(path: Path, topology: Path | None, edges: str | None, console: Screen) -> None:

@@ -9,6 +9,9 @@ import numpy as np
 
 from propensity.cli.early import check_models
 
+#: Said of scores on structures from which those of the training were made.
+ANCESTORS = "on structures of which those of the training are descendants"
+
 
 @click.command()
 @click.argument("model", required=False)
@@ -16,7 +19,7 @@ def command(model: str | None) -> None:
     """List the installed models, or show the card of one (a name or folder)."""
     check_models(model)
     from propensity.cli.screen import Screen
-    from propensity.estimators.storage import SHIPPED, load_card, model_files, shipped_models
+    from propensity.estimators.storage import SHIPPED, load_card, shipped_models
 
     console = Screen()
     if model is None:
@@ -24,8 +27,18 @@ def command(model: str | None) -> None:
         if not names:
             click.echo("no models are installed: train one with `propensity train`.")
             return
-        console.print(_list({name: load_card(SHIPPED / name / "model.json") for name in names}))
+        cards = {name: load_card(SHIPPED / name / "model.json") for name in names}
+        console.print(_list(cards))
+        if any(map(_scored_on_ancestors, cards.values())):
+            console.print(f"* {ANCESTORS}; docs/accuracy.md has others.")
         return
+    show_card(console, model)
+
+
+def show_card(console: Any, model: str) -> None:
+    """Print what the card of a model says, by name, folder or file."""
+    from propensity.estimators.storage import load_card, model_files
+
     weights, path = model_files(model)
     card = load_card(path)
     console.print(_details(card, weights))
@@ -41,7 +54,7 @@ def _list(cards: dict[str, Any]) -> Any:
     shown = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
     for column in ("model", "kind", "positions", "species", "T", "time", "ρ there"):
         # Narrow screens take from what can be guessed, never from names and scores.
-        shown.add_column(column, no_wrap=True, min_width={"model": 14, "ρ there": 15}.get(column))
+        shown.add_column(column, no_wrap=True, min_width={"model": 14, "ρ there": 17}.get(column))
     for name, card in cards.items():
         shown.add_row(
             name,
@@ -50,7 +63,7 @@ def _list(cards: dict[str, Any]) -> Any:
             " ".join(card.trained_species or card.species),
             _temperatures(card),
             f"{card.times[card.default_time_index]:g}" if card.conditions is None else "τ_α",
-            _headline(card),
+            _headline(card) + (" *" if _scored_on_ancestors(card) else ""),
         )
     return shown
 
@@ -60,6 +73,8 @@ def _details(card: Any, weights: Any) -> Any:
     from rich.text import Text
 
     shown = Table(show_header=False, box=None, pad_edge=False)
+    shown.add_column()
+    shown.add_column(overflow="fold")
     training = card.training
     rows = {
         "name": card.name,
@@ -82,6 +97,7 @@ def _details(card: Any, weights: Any) -> Any:
             ", ".join(str(x) for x in training.get("data", training.get("sources", []))[:4])
             + (f" ({training['n_structures']} structures)" if "n_structures" in training else "")
         ),
+        "scores": ANCESTORS if _scored_on_ancestors(card) else "",
         "options": ", ".join(f"{key} {value}" for key, value in card.config.items()),
         "license": card.license,
         "citation": card.citation,
@@ -123,6 +139,11 @@ def _scores(part: str, scores: dict[str, Any]) -> Any:
                 ),
             )
     return shown
+
+
+def _scored_on_ancestors(card: Any) -> bool:
+    sources = card.training.get("sources", [])
+    return any("descendants" in str(source) for source in sources)
 
 
 def _elsewhere(one: Any) -> str:

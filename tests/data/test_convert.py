@@ -320,7 +320,7 @@ def test_info_of_every_format(data):
 def test_info_of_a_model(tiny_model):
     for path in (tiny_model, tiny_model / "model.safetensors", tiny_model / "model.json"):
         text = shown(path)
-        for part in ("kind se3gnn", "species A, B", "times 1, 10, 100", "density 1.2", "MB"):
+        for part in ("kind se3gnn", "species A B", "times 1, 10, 100", "density 1.2", "kB"):
             assert part in text, part
 
 

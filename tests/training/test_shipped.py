@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from propensity.cli.info import command as info
 from propensity.cli.models import command
 from propensity.data import open_dataset
 from propensity.estimators.storage import SHIPPED, load_card, load_model, shipped_models
@@ -150,3 +151,12 @@ def test_models_are_listed():
     assert all(name in output for name in (*MEMBERS, "ka-inherent", "ka-both"))
     for name, positions in (("ka-default", "thermal"), ("ka-inherent", "inherent"), ("ka-both", "both")):
         assert next(line for line in output.splitlines() if name in line).split()[2] == positions
+    assert "* on structures of which those of the training are descendants" in " ".join(output.split())
+
+
+@pytest.mark.parametrize("name", ["ka-default", "ka-liquid", "bapst-t044-s09"])
+def test_info_and_models_show_the_same_card(name):
+    shown = CliRunner().invoke(command, [name]).output
+    assert shown.startswith("name") and max(map(len, shown.splitlines())) <= 80
+    assert CliRunner().invoke(info, [name]).output == shown
+    assert ("descendants" in shown) == (name == "ka-default")
