@@ -287,26 +287,30 @@ def gather(
     return types.void(table, rows, types.intp, types.intp, types.intp, out, types.intp), build
 
 
-@intrinsic
-def scatter(
-    typingctx: Any, vectors: Any, at: Any, table: Any, rows: Any, first: Any, stride: Any, column: Any
-) -> Any:
-    """Write LANES vectors from ``at`` as columns ``column``.. of rows[first..] of a table."""
+def _scatter(adds: bool) -> Any:
+    @intrinsic
+    def function(
+        typingctx: Any, vectors: Any, at: Any, table: Any, rows: Any, first: Any, stride: Any, column: Any
+    ) -> Any:
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            vectors, at, table, rows, first, stride, column = args
+            kind, own = signature.args[2], signature.args[0]
+            places = [builder.add(at, ir.Constant(at.type, k * LANES)) for k in range(LANES)]
+            found = [_read(context, builder, own, vectors, place) for place in places]
+            indices = _row_indices(context, builder, signature.args[3], rows, first, stride, column)
+            for index, vector in zip(indices, _transposed(builder, found), strict=True):
+                if adds:  # one row after another, since several lanes may have the same
+                    vector = builder.fadd(_read(context, builder, kind, table, index), vector)
+                _write(context, builder, kind, table, index, vector)
+            return context.get_dummy_value()
 
-    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vectors, at, table, rows, first, stride, column = args
-        found = [
-            _read(
-                context, builder, signature.args[0], vectors, builder.add(at, ir.Constant(at.type, k * LANES))
-            )
-            for k in range(LANES)
-        ]
-        indices = _row_indices(context, builder, signature.args[3], rows, first, stride, column)
-        for index, vector in zip(indices, _transposed(builder, found), strict=True):
-            _write(context, builder, signature.args[2], table, index, vector)
-        return context.get_dummy_value()
+        return types.void(vectors, types.intp, table, rows, types.intp, types.intp, types.intp), build
 
-    return types.void(vectors, types.intp, table, rows, types.intp, types.intp, types.intp), build
+    return function
+
+
+#: Write LANES vectors from ``at`` as columns ``column``.. of rows[first..] of a table, or add them to it.
+scatter, scatter_add = _scatter(False), _scatter(True)
 
 
 @intrinsic

@@ -33,6 +33,10 @@ from propensity.nn.layout import ConvolutionLayout
 from propensity.simd import LANES
 from propensity.threads import blocks_of, share
 
+#: Most blocks of tiles going backward: each has a table of sums over the edges that leave a particle, which
+#: for thousands of particles stays in a processor's own cache, as a list of these edges would not.
+SUMS = 16
+
 
 def padded_features(hidden: torch.Tensor, scalars: torch.Tensor) -> torch.Tensor:
     """Features (N+1, F) that the loops gather: both parts padded to whole vectors, a last row for idle
@@ -163,12 +167,13 @@ class Convolve(torch.autograd.Function):
         if wants_harmonics:
             for_harmonics = _functions(layout, "harmonics", 8 * inner.element_size())
         grad_table = pad(grad, (0, padded(layout.dim_out) - layout.dim_out, 0, 1))
-        grad_edges = geometry.lent("edges", slots.n * columns).view(slots.n, columns)
         grad_units = geometry.lent("units", len(slots.live) * hidden * LANES)
         grad_harmonics = torch.zeros_like(geometry.harmonics) if wants_harmonics else empty
         grad_basis = torch.empty_like(geometry.basis) if wants_basis else empty
         sizes = [m.numel() for m in mix]
-        blocks = blocks_of(slots.tiles)
+        blocks = min(blocks_of(slots.tiles), SUMS)
+        by_source = geometry.lent("sums by source", blocks * slots.n_nodes * columns)
+        by_source = by_source.view(blocks, slots.n_nodes, columns)
         parts = [inner.new_empty(blocks, k) for k in (sum(sizes), len(outer) * (hidden + 1), 2 * hidden)]
         share(
             cpu_tiles.backward,
@@ -176,16 +181,11 @@ class Convolve(torch.autograd.Function):
             Convolution(edges, radial, product),
             Back(for_harmonics, outer.contiguous().numpy(), moments, radial.scale.dtype.type(1 / ctx.keep)),
             Passed(features.numpy(), sums.numpy(), grad_table.numpy()),
-            EdgeGradients(grad_edges.numpy(), grad_units.numpy(), grad_harmonics.view(-1).numpy()),
+            EdgeGradients(by_source.numpy(), grad_units.numpy(), grad_harmonics.view(-1).numpy()),
             ParameterGradients(*(part.numpy() for part in parts)),
         )
-        grad_features = features.new_zeros(slots.n_nodes, columns)
-        if columns:
-            blocks = blocks_of(slots.n_nodes)
-            share(
-                cpu_tiles.sum_by_source, blocks, grad_edges.numpy(), *slots.by_source, grad_features.numpy()
-            )
-        del grad_edges
+        grad_features = by_source.sum(0)
+        del by_source
         grad_mix, grad_outer, grad_norm = (part.sum(0) for part in parts)
         # What the batch's mean and variance take away from the gradient of the hidden units.
         means = grad_norm.view(2, hidden) * (1 / slots.n_edges if ctx.batch else 0)

@@ -10,7 +10,6 @@ tile      LANES particles, one a lane
 slot row  neighbour k of each particle of a tile; one slot a lane
 place     position of each particle in the order of tiles          (N,)
 count     edges of each particle that have their slot              (N,)
-offsets   where each source starts in the slots sorted by source   (N + 1,)
 ========  =======================================================  ========
 """
 
@@ -20,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -73,27 +72,6 @@ def _place(source, destination, order, degree, slots):
 
 
 @njit(nogil=True)
-def _sort_by_source(source, live, n_nodes):
-    """Slots that hold an edge, sorted by source, and where each source starts.
-
-    Reads   source (slot rows · LANES), live (slot rows,).
-    Writes  nothing; returns offsets (N + 1,) and slots (E,).
-    One call is all slots.
-    """
-    offsets = np.zeros(n_nodes + 2, np.int64)
-    for slot in range(len(source)):
-        if live[slot // LANES] >> (slot % LANES) & 1:
-            offsets[source[slot] + 2] += 1
-    offsets = np.cumsum(offsets)
-    slots = np.empty(offsets[-1], np.int32)
-    for slot in range(len(source)):
-        if live[slot // LANES] >> (slot % LANES) & 1:
-            slots[offsets[source[slot] + 1]] = slot
-            offsets[source[slot] + 1] += 1
-    return offsets[:-1], slots
-
-
-@njit(nogil=True)
 def pack_kept(first, last, blocks, words, rule, slots, kept):
     """Dropout's choices as one bit a lane.
 
@@ -134,11 +112,6 @@ class Slots:
     def tiles(self) -> int:
         """Number of tiles."""
         return len(self.start) - 1
-
-    @cached_property
-    def by_source(self) -> tuple[np.ndarray, np.ndarray]:
-        """Where each source starts in the slots sorted by source, and these."""
-        return cast("tuple[np.ndarray, np.ndarray]", _sort_by_source(self.source, self.live, self.n_nodes))
 
     def bits(self, draws: Draws | None, hidden: int) -> np.ndarray:
         """Lanes of each hidden unit that dropout keeps, flat (slot rows · hidden)."""

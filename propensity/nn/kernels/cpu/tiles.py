@@ -55,6 +55,7 @@ from propensity.simd import (
     load,
     mul,
     scatter,
+    scatter_add,
     splat,
     spread,
     store,
@@ -108,9 +109,9 @@ class Passed(NamedTuple):
 
 
 class EdgeGradients(NamedTuple):
-    """Gradients slot by slot."""
+    """Gradients slot by slot, but for those of features, which are summed where they come from."""
 
-    features: np.ndarray  # (slots, columns wanted), of h_j
+    features: np.ndarray  # (blocks, N, columns wanted), of h_j, block by block
     units: np.ndarray  # (slot rows · hidden · LANES), of the hidden units after batch norm
     harmonics: np.ndarray  # (slot rows · n_y · LANES), or empty
 
@@ -252,12 +253,12 @@ def backward(first, last, blocks, convolution, back, passed, of_edges, of_parame
     edges, radial, product = convolution
     harmonics_functions, weight, moments, keep = back
     features, sums, grad = passed
-    grad_edges, grad_units, grad_harmonics = of_edges
+    grad_features, grad_units, grad_harmonics = of_edges
     grad_mix, grad_outer, grad_norm = of_parameters
     n_f, hidden, n_comb = features.shape[1], len(radial.inner.bias), len(radial.outer.bias)
     n_y = (product.l_max + 1) ** 2
-    width, n_grad = grad.shape[1], grad_edges.shape[1]
-    flat_features, flat_grad, flat_edges = features.reshape(-1), grad.reshape(-1), grad_edges.reshape(-1)
+    width, n_grad = grad.shape[1], grad_features.shape[2]
+    flat_features, flat_grad = features.reshape(-1), grad.reshape(-1)
     to_hidden = Linear(weight, np.zeros(hidden, features.dtype))
     h, gh = scratch(ROWS * n_f, features), scratch(ROWS * n_f, features)
     x, u = scratch(ROWS * hidden, features), scratch(ROWS * hidden, features)
@@ -265,9 +266,10 @@ def backward(first, last, blocks, convolution, back, passed, of_edges, of_parame
     mixed, g = scratch(width, features), scratch(product.n_sums, features)
     total_mix, total_outer = scratch(grad_mix.shape[1], features), scratch(grad_outer.shape[1], features)
     total_norm = scratch(2 * hidden, features)
-    lanes = np.arange(LANES)
     zero = splat(features, features.dtype.type(0))
     for block in range(first, last):
+        by_source = grad_features[block].reshape(-1)
+        by_source[:] = 0
         total_mix[:] = 0
         total_outer[:] = 0
         total_norm[:] = 0
@@ -313,33 +315,10 @@ def backward(first, last, blocks, convolution, back, passed, of_edges, of_parame
                         scaled = mul(splat(v, moments[1, k]), value)
                         store(total_norm, place, fma(away, scaled, load(total_norm, place)))
                     for f in range(0, n_grad, LANES):
-                        scatter(
-                            gh,
-                            (r * n_f + f) * LANES,
-                            flat_edges,
-                            lanes,
-                            0,
-                            n_grad,
-                            (row + r) * LANES * n_grad + f,
+                        scatter_add(
+                            gh, (r * n_f + f) * LANES, by_source, edges.source, (row + r) * LANES, n_grad, f
                         )
                 add_outer(n, z, 0, n_comb, u, 0, hidden, total_outer)
         collect(total_mix, grad_mix[block])
         collect(total_outer, grad_outer[block])
         collect(total_norm, grad_norm[block])
-
-
-@njit(nogil=True)
-def sum_by_source(first, last, blocks, grad_edges, offsets, slots, grad):
-    """Sum rows that have the same source particle.
-
-    Reads   grad_edges (slots, F), offsets (N+1,) and slots by source.
-    Writes  grad (N, F).
-    One lane is one column; one call is every so-manyth block of particles.
-    """
-    width, flat, out = grad.shape[1], grad_edges.reshape(-1), grad.reshape(-1)
-    for j in range(len(grad) * first // blocks, len(grad) * last // blocks):
-        for f in range(0, width, LANES):
-            total = splat(grad, grad.dtype.type(0))
-            for k in range(offsets[j], offsets[j + 1]):
-                total = add(total, load(flat, slots[k] * width + f))
-            store(out, j * width + f, total)
