@@ -13,7 +13,7 @@ count     edges of each particle that have their slot              (N,)
 ========  =======================================================  ========
 """
 
-# mypy: disable-error-code="attr-defined"
+# mypy: disable-error-code="attr-defined, call-arg"
 
 from __future__ import annotations
 
