@@ -118,8 +118,9 @@ class _Chosen(torch.autograd.Function):
 
 def _index(n: int, places: dict[int, int], nothing: int, device: torch.device) -> torch.Tensor:
     table = torch.full((n,), nothing, dtype=torch.int64)
-    for place, held in places.items():
-        table[place] = held
+    table[torch.tensor(list(places), dtype=torch.int64)] = torch.tensor(
+        list(places.values()), dtype=torch.int64
+    )
     return table.to(device)
 
 
