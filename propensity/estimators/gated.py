@@ -283,6 +283,12 @@ def _examples(
     """Graphs with standardised labels, and with those of the auxiliary loss."""
     scale, examples = LabelScale.of(card), []
     hidden = [_hidden(sample, network.inputs if auxiliary else "cage") for sample in train]
+    widths = {vectors.shape[2] for vectors, _ in hidden}
+    if auxiliary and (len(widths) > 1 or 0 in widths):
+        raise DataError(
+            f"an auxiliary loss needs minima or cage states that inputs={network.inputs!r} don't show, in all"
+            " structures: add them by `propensity convert --quench --cage`, or set auxiliary to 0."
+        )
     vectors = np.concatenate([vectors for vectors, _ in hidden])
     vectors /= np.sqrt(np.square(vectors).mean(axis=(0, 1)))
     scalars = np.concatenate([scalars for _, scalars in hidden])
@@ -311,6 +317,7 @@ def _hidden(sample: Sample, inputs: str) -> tuple[np.ndarray, np.ndarray]:
     vectors, scalars = [np.zeros((n, 3, 0))], [np.zeros((n, 0))]
     if inputs == "thermal" and sample.inherent_positions is not None:
         offset = sample.structure.at_minimum(sample.inherent_positions).thermal_offset
+        assert offset is not None
         vectors.append(-offset[..., None])
     if inputs != "cage" and sample.cage is not None:
         square = np.trace(sample.cage.covariance, axis1=2, axis2=3).T

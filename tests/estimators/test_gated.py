@@ -78,6 +78,28 @@ def test_thermal_inputs_need_nothing_else():
     assert model.predict(caged(1).structure).shape == (120, 2)
 
 
+@pytest.mark.parametrize("inputs", ["thermal", "inherent"])
+def test_what_inputs_dont_show_can_be_learned_beside_them(inputs):
+    """The auxiliary loss changes what is learned, of structures of any sizes, and not what is needed."""
+    train = [caged(0), caged(1, n=140)]
+    few = {**FEW, "epochs": 2, "inputs": inputs}
+    alone, beside = (GatedEstimator.fit(train, **few, auxiliary=weight) for weight in (0.0, 1.0))
+    structure = caged(2).structure
+    if inputs == "inherent":
+        structure = structure.at_minimum(caged(2).inherent_positions)
+    assert np.abs(alone.predict(structure) - beside.predict(structure)).max() > 1e-4
+    assert beside.arrays().keys() == alone.arrays().keys()
+
+
+@pytest.mark.parametrize(("inputs", "cages"), [("cage", (True, True)), ("inherent", (True, False))])
+def test_nothing_to_learn_beside_is_an_error(inputs, cages):
+    from dataclasses import replace
+
+    train = [caged(k) if has else replace(caged(k), cage=None) for k, has in enumerate(cages)]
+    with pytest.raises(DataError, match="an auxiliary loss needs minima or cage states that"):
+        GatedEstimator.fit(train, **FEW, inputs=inputs, auxiliary=0.5)
+
+
 @pytest.fixture(scope="module")
 def minimum() -> Structure:
     """A small glass, shaken, with a cage state made up."""

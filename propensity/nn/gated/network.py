@@ -223,4 +223,5 @@ class GatedNetwork(nn.Module):
         hidden = self.dropout(hidden)
         one_hot = self._one_hot(types).to(raw.dtype)
         own = hidden.to(raw.dtype).view(len(raw), self.n_species, self.readout) * one_hot[..., None]
-        return (own.flatten(1) @ self.out.flatten(0, 1) + one_hot @ self.bias).to(raw.dtype)
+        answers: torch.Tensor = own.flatten(1) @ self.out.flatten(0, 1) + one_hot @ self.bias
+        return answers.to(raw.dtype)

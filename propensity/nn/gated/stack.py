@@ -98,14 +98,17 @@ class Stack:
         def some(table: torch.Tensor) -> torch.Tensor:
             return table[index].flatten(0, 1)
 
+        vectors, quadrupoles, scalars = (some(table) for table in self._inputs)
         return Labelled(
             GatedGraph(
                 some(self._types),
                 (self._neighbours[index] + first).flatten(0, 1),
                 some(self._real).to(torch.float32),
                 {view: some(table) for view, table in self._vectors.items()},
-                *(some(table) for table in self._inputs),
-                reverse=(self._reverse[index] + first * self._width).flatten(0, 1),
+                vectors,
+                quadrupoles,
+                scalars,
+                (self._reverse[index] + first * self._width).flatten(0, 1),
             ),
             *(some(table) for table in self._labels),
         )
