@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import tempfile
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from propensity.estimators.storage import save_model
 from propensity.predictor import Predictor
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _FILES = ("model.json", "model.safetensors")
 _made: dict[str, Predictor] = {}
@@ -53,3 +57,25 @@ class TravellingPredictor:
                 for name, content in model.items():
                     (paths[-1] / name).write_bytes(content)
             return Predictor(paths, **self.options)
+
+
+class Travelling:
+    """What holds a ``predictor`` and can be pickled: its models travel as bytes, loaded where they arrive.
+
+    A deep copy shares the predictor, which is never changed.
+    """
+
+    predictor: Predictor
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "predictor": TravellingPredictor.of(self.predictor)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.predictor = state["predictor"].predictor()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        found = type(self).__new__(type(self))
+        memo[id(self)] = found
+        found.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return found

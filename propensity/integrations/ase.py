@@ -21,12 +21,13 @@ from propensity.provenance import facts, of_frame, without
 from propensity.species import LABELS
 from propensity.structure import Structure
 from propensity.threads import Turns
+from propensity.travelling import Travelling
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class PropensityCalculator(Calculator):
+class PropensityCalculator(Travelling, Calculator):
     """Predict the propensity of every particle of ``ase.Atoms``.
 
     ``get_property("propensity", atoms)`` gives the propensity at the default time, shape (N,), and

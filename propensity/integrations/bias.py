@@ -15,6 +15,7 @@ from propensity.bias import Bias, Form, roughness
 from propensity.errors import InputError, PropensityWarning
 from propensity.predictor import Predictor
 from propensity.structure import Structure
+from propensity.travelling import Travelling
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from propensity.model_options import ModelOptions
 
 
-class PropensityBias(Calculator):
+class PropensityBias(Travelling, Calculator):
     """Energy U(q) and forces −∇U of a bias on the mean propensity q of a group of atoms.
 
     Add it to the calculator of the interaction by ``ase.calculators.mixing.SumCalculator``.  Forces are those
@@ -81,6 +82,7 @@ class PropensityBias(Calculator):
         if isinstance(model, Predictor) and options:
             raise InputError(f"options {sorted(options)} come with a finished predictor: give them to it.")
         self.predictor = model if isinstance(model, Predictor) else Predictor(model, **options)
+        self.form, self.time = form, time
         self.bias = Bias(self.predictor, form, time)
         if isinstance(group, str) and group not in self.predictor.species:
             raise InputError(
@@ -91,6 +93,13 @@ class PropensityBias(Calculator):
         reason = roughness(self.predictor.card)
         if reason is not None:
             warnings.warn(f"{reason}.", PropensityWarning, stacklevel=2)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "bias": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.bias = Bias(self.predictor, self.form, self.time)
 
     def structure(self, atoms: ase.Atoms) -> Structure:
         """Return what the network will read of ``atoms``; raises InputError for species it doesn't know.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import ase
@@ -14,8 +15,10 @@ from ase.calculators.emt import EMT
 from ase.md.verlet import VelocityVerlet
 
 from propensity import Predictor, PropensityCalculator, Structure
+from propensity.bias import Linear
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.integrations.ase import PropensityObserver
+from propensity.integrations.bias import PropensityBias
 from tests.conftest import make_liquid, make_tiny_model
 
 MAP = {"Ni": "A", "P": "B"}
@@ -333,3 +336,25 @@ def test_threads_that_share_a_calculator_get_the_answers_of_their_own_atoms(tiny
             np.testing.assert_allclose(atoms.arrays["propensities"], expected[k], atol=1e-6)
             np.testing.assert_array_equal(atoms.arrays["propensity"], atoms.arrays["propensities"][:, 2])
     assert copy.deepcopy(calculator._one) is not calculator._one
+
+
+@pytest.mark.filterwarnings("ignore:.*sharp cutoff:propensity.errors.PropensityWarning")
+@pytest.mark.parametrize("kind", ["propensity", "bias"])
+def test_calculators_pickle_and_copy(kind, tiny_model):
+    liquid = make_liquid(150)
+    atoms = ase.Atoms(np.array(["Ni", "P"])[liquid.types], liquid.positions, cell=liquid.cell, pbc=True)
+    options = {"species_map": {"Ni": "A", "P": "B"}, "device": "cpu"}
+    calculator = (
+        PropensityCalculator(tiny_model, **options)
+        if kind == "propensity"
+        else PropensityBias(tiny_model, Linear(2.0), group="A", **options)
+    )
+    name = "propensities" if kind == "propensity" else "energy"
+    expected = calculator.get_property(name, atoms)
+    for other in (pickle.loads(pickle.dumps(calculator)), copy.deepcopy(calculator)):
+        assert other is not calculator and type(other) is type(calculator)
+        other.reset()
+        np.testing.assert_array_equal(other.get_property(name, atoms), expected)
+    again = copy.deepcopy(calculator)
+    again.results.clear()
+    assert calculator.results
