@@ -267,8 +267,13 @@ class Predictor(Committee):
 
     def _members(self, structure: Structure, reduced: Structure) -> np.ndarray:
         with self._one_list(reduced):
+            # A recording measures what the check reads as well.
+            ready = [estimator.at_once(reduced) for estimator in self.estimators]
             reasons, found = self._check_like_training(reduced)
-            members = self._evaluated(len(structure), lambda estimator: [estimator.unchecked(reduced)])[0]
+            if any(outputs is None for outputs in ready):
+                members = self._evaluated(len(structure), lambda one: [one.unchecked(reduced)])[0]
+            else:
+                members = np.stack([outputs for outputs in ready if outputs is not None])
         odd, members = self._finished(structure, members)
         low, temperature = members.mean(axis=0), self._inferred(reduced)
         with self._warning:

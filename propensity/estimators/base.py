@@ -132,6 +132,21 @@ class Estimator(ABC):
             Once for each way in which structures differ from those of the training.
         """
 
+    def at_once(self, structure: Structure) -> np.ndarray | None:
+        """What :meth:`unchecked` gives, where that takes less than to look at the structure first.
+
+        Parameters
+        ----------
+        structure
+            As for :meth:`predict`.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            As :meth:`unchecked`; None where it must be computed.
+        """
+        return None
+
     def unchecked(self, structure: Structure) -> np.ndarray:
         """:meth:`predict` for callers that have checked the structure and check the result, as
         :class:`propensity.Predictor` does.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
+from propensity.defaults import with_own_defaults
 from propensity.errors import DataError
 from propensity.estimators.card import Card
 from propensity.estimators.features import TracedFeatures, layer_index
@@ -73,9 +74,26 @@ class SE3Estimator(NetworkEstimator[SE3GNN]):
             outputs = walk.walked(self.network, structure, inputs.scalars(structure), devices=self.devices)
             standardised = outputs.astype(np.float64)
         else:
-            found = replayed(self.network, structure, inputs.scalars)
+            found = self._replayed(structure)
             standardised = self._outputs(structure) if found is None else found
         return self._propensities(structure, standardised)
+
+    @with_own_defaults
+    @torch.no_grad()
+    def at_once(self, structure: Structure) -> np.ndarray | None:
+        """See :meth:`propensity.estimators.base.Estimator.at_once`."""
+        if self.by_domains(len(structure)) or not self.network.readout.weight.is_cuda:
+            return None
+        check_types(structure, self.card.species)
+        survive_fork()
+        Inputs(self.card).check(structure)
+        found = self._replayed(structure, only_held=True)
+        return None if found is None else self._propensities(structure, found)
+
+    def _replayed(self, structure: Structure, only_held: bool = False) -> np.ndarray | None:
+        known = self.card.training_range
+        radius = None if known is None or known.radius > self.network.cutoff else known.radius
+        return replayed(self.network, structure, Inputs(self.card).scalars, radius, only_held)
 
     @torch.no_grad()
     def unchecked_many(self, structures: Sequence[Structure]) -> list[np.ndarray]:

@@ -35,7 +35,11 @@ MARGIN = 1.1
 
 
 def replayed(
-    network: SE3GNN, structure: Structure, scalars: Callable[[Structure], np.ndarray | None] | None = None
+    network: SE3GNN,
+    structure: Structure,
+    scalars: Callable[[Structure], np.ndarray | None] | None = None,
+    radius: float | None = None,
+    only_held: bool = False,
 ) -> np.ndarray | None:
     """Outputs of ``network`` in eval mode for ``structure``, shape (N, n_outputs), or None: then call it
     itself.
@@ -52,6 +56,10 @@ def replayed(
         What it shall see; with its thermal offset, where the network reads that.
     scalars
         Measures the scalars beside the species, shape (N, n_extra), where the network reads some.
+    radius
+        Neighbourhoods within it are measured on the way, for :func:`measured`; up to the network's cutoff.
+    only_held
+        Use a recording that is there, and record nothing.
     """
     weight = network.readout.weight
     if not weight.is_cuda or len(structure) > LARGEST or not structure.pbc.all():
@@ -60,13 +68,36 @@ def replayed(
         return None
     if network.chosen_kernel().name != "triton":
         return None
-    grid = triton_cells.grid_of(structure.cell, network.cutoff, len(structure))
-    if grid is None:
+    cutoffs = [network.cutoff] if radius is None else [network.cutoff, min(radius, network.cutoff)]
+    grids = [triton_cells.grid_of(structure.cell, cutoff, len(structure)) for cutoff in cutoffs]
+    if None in grids:
+        return None
+    frames, bins = zip(*(grid for grid in grids if grid), strict=True)
+    if only_held and network not in _RECORDINGS:
         return None
     recordings = _RECORDINGS.get(network) or _RECORDINGS.setdefault(network, _Recordings(network))
     # Recordings outlive an inference mode that the caller may be in.
     with recordings.lock, torch.cuda.device(weight.device), torch.inference_mode(False), torch.no_grad():
-        return recordings.outputs(network, structure, scalars, *grid)
+        found = recordings.outputs(network, structure, scalars, np.concatenate(frames), bins, only_held)
+    if found is None:
+        return None
+    outputs, around = found
+    if around is not None and radius is not None:
+        _MEASURED[structure] = cutoffs[1], around
+    return outputs
+
+
+class Neighbourhoods(NamedTuple):
+    """Of each particle: squared distance of the nearest neighbour (inf without one), and how many it has."""
+
+    squared: np.ndarray
+    count: np.ndarray
+
+
+def measured(structure: Structure, radius: float) -> Neighbourhoods | None:
+    """What a replay measured within ``radius`` of this very structure, told once; None where none did."""
+    within, found = _MEASURED.pop(structure, (None, None))
+    return found if within == radius else None
 
 
 class _Recordings:
@@ -89,8 +120,9 @@ class _Recordings:
         structure: Structure,
         scalars: Callable[[Structure], np.ndarray | None] | None,
         frame: np.ndarray,
-        bins: tuple[int, int, int],
-    ) -> np.ndarray | None:
+        bins: tuple[tuple[int, int, int], ...],
+        only_held: bool,
+    ) -> tuple[np.ndarray, Neighbourhoods | None] | None:
         version = (
             network.kernel,
             _stamps([t for held in self.tensors for t in held.values() if t is not None]),
@@ -99,6 +131,8 @@ class _Recordings:
             self.held.clear()
             self.version, self.last = version, None
         key = (len(structure), bins)
+        if only_held and key not in self.held:
+            return None
         again, self.last = key == self.last, key
         recording = self.held.pop(key, None)
         if recording is None and (self.failed or not again):
@@ -130,15 +164,20 @@ class _Seen(NamedTuple):
 class _Recording:
     """One network for one number of particles and bins, recorded on one structure."""
 
-    def __init__(self, network: SE3GNN, seen: _Seen, frame: np.ndarray, bins: tuple[int, int, int]) -> None:
+    def __init__(
+        self, network: SE3GNN, seen: _Seen, frame: np.ndarray, bins: tuple[tuple[int, int, int], ...]
+    ) -> None:
         n, device = len(seen.structure), network.readout.weight.device
         # Positions, thermal offsets and scalars, as far as the network reads them.
         widths = (3, 3 if network.offset_scale else 0, network.n_extra)
-        # The frame comes first, of an even length, which keeps positions aligned.
-        head = triton_cells.FRAME
+        # Frames come first, of even lengths, which keeps positions aligned.
+        head = len(frame)
         self.inputs = _pinned(torch.zeros(head + n * sum(widths), dtype=torch.float64))
         self.on_device = self.inputs.to(device)
-        cell, parts = self.on_device[:head], self.on_device[head:].split([n * width for width in widths])
+        frames, parts = (
+            self.on_device[:head].view(len(bins), -1),
+            self.on_device[head:].split([n * width for width in widths]),
+        )
         positions, offset, scalars = (part.view(n, -1) if len(part) else part for part in parts)
         self.types = seen.structure.types.copy()
         self.types_on_device = torch.from_numpy(self.types).to(device)
@@ -146,7 +185,7 @@ class _Recording:
 
         def searched() -> list[triton_cells.Found]:
             there = [positions] if network.thermal is None else [positions, positions + offset]
-            return [triton_cells.search(at, cell, bins) for at in there]
+            return [triton_cells.search(at, frames[0], bins[0]) for at in there]
 
         self.rooms = [int(float(found.summary()[0]) * MARGIN) + 1024 for found in searched()]
 
@@ -164,15 +203,18 @@ class _Recording:
                 graph.thermal_offset = offset.float()
             if network.n_extra:
                 graph.scalars = scalars.float()
-            return network(graph), *summaries
+            near = [triton_cells.search(positions, frames[1], bins[1])] if len(bins) > 1 else []
+            return network(graph), *(part for n in near for part in (n.closest, n.counts)), *summaries
 
         self._replay, self.results = record(run, device)
         # What the layers keep between passes was made before, and the recording reads it where it lies.
         self.tables = _tables(network)
         self.host = [_pinned(torch.empty(t.shape, dtype=t.dtype)) for t in self.results]
 
-    def __call__(self, seen: _Seen, frame: np.ndarray) -> np.ndarray | None:
-        """Outputs, or None where the edges do not fit or particles coincide."""
+    def __call__(self, seen: _Seen, frame: np.ndarray) -> tuple[np.ndarray, Neighbourhoods | None] | None:
+        """Outputs and neighbourhoods, where they are measured; None where the edges do not fit or particles
+        coincide.
+        """
         if not np.array_equal(self.types, seen.structure.types):
             self.types = seen.structure.types.copy()
             self.types_on_device.copy_(torch.from_numpy(self.types))
@@ -182,15 +224,21 @@ class _Recording:
             host.copy_(result, non_blocking=True)
         if self.on_device.is_cuda:
             torch.cuda.current_stream().synchronize()
-        outputs, *summaries = self.host
+        outputs, *near = self.host[: len(self.host) - len(self.rooms)]
+        summaries = self.host[len(self.host) - len(self.rooms) :]
         for summary, room in zip(summaries, self.rooms, strict=True):
             n_edges, closest = summary.tolist()
             if n_edges > room or closest < COINCIDENT**2:
                 return None
-        return outputs.numpy().astype(np.float64)
+        around = None
+        if near:
+            squared, count = near[0].numpy().copy(), near[1].numpy().astype(np.int64)
+            squared[count == 0] = np.inf
+            around = Neighbourhoods(squared, count)
+        return outputs.numpy().astype(np.float64), around
 
     def _upload(self, seen: _Seen, frame: np.ndarray) -> None:
-        structure, inputs, first = seen.structure, self.inputs.numpy(), triton_cells.FRAME
+        structure, inputs, first = seen.structure, self.inputs.numpy(), len(frame)
         inputs[:first] = frame
         for part in (structure.positions, structure.thermal_offset, seen.scalars):
             if part is not None and first < len(inputs):
@@ -221,3 +269,5 @@ def _stamps(tensors: list[torch.Tensor]) -> list[tuple[int, int]]:
 
 _ONE_AT_A_TIME = threading.Lock()
 _RECORDINGS: weakref.WeakKeyDictionary[Any, _Recordings] = weakref.WeakKeyDictionary()
+#: Neighbourhoods that replays measured, with the radius, until they are asked for.
+_MEASURED: weakref.WeakKeyDictionary[Structure, tuple[float, Neighbourhoods]] = weakref.WeakKeyDictionary()

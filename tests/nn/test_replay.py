@@ -11,9 +11,10 @@ import torch
 from propensity.errors import InputError
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import Inputs
+from propensity.estimators.ranges import training_range
 from propensity.estimators.se3gnn import SE3Estimator
 from propensity.graph import Graph
-from propensity.neighbours import neighbour_list
+from propensity.neighbours import neighbour_list, numba_cells
 from propensity.nn import SE3GNN, replay
 from propensity.structure import Structure
 from tests.nn.test_cuda_graph import run_again
@@ -93,6 +94,8 @@ class Search:
         cell = frame[:9].view(3, 3).numpy()
         structure = Structure(positions.numpy().copy(), np.zeros(len(positions), int), cell)
         self.edges = neighbour_list(structure, float(frame[18]) ** 0.5)
+        closest, counts = numba_cells.nearest(structure, float(frame[18]) ** 0.5)
+        self.closest, self.counts = torch.from_numpy(np.minimum(closest, 9.0)), torch.from_numpy(counts).int()
 
     def summary(self):
         return torch.tensor([self.edges[0].shape[1], float(self.edges[1].square().sum(1).min())]).double()
@@ -131,10 +134,14 @@ def test_what_a_recording_reads_is_what_the_network_is_given(seen, monkeypatch):
         structure = frame(seed=seed, side=6.3 + 0.02 * seed)
         structure = with_offset(structure) if estimator.network.offset_scale else structure
         there = replay._Seen(structure, Inputs(estimator.card).scalars(structure))
-        grid, bins = replay.triton_cells.grid_of(structure.cell, 2.0, len(structure))
+        grids = [replay.triton_cells.grid_of(structure.cell, r, len(structure)) for r in (2.0, 1.3)]
+        frames, bins = np.concatenate([grid[0] for grid in grids]), tuple(grid[1] for grid in grids)
         with torch.no_grad():
-            recording = recording or replay._Recording(estimator.network, there, grid, bins)
-            found = recording(there, grid)
+            recording = recording or replay._Recording(estimator.network, there, frames, bins)
+            found, around = recording(there, frames)
+        squared, count = numba_cells.nearest(structure, 1.3)
+        np.testing.assert_array_equal(around.squared, squared)
+        np.testing.assert_array_equal(around.count, count)
         np.testing.assert_allclose(found, called(estimator, structure), rtol=1e-4, atol=1e-5)
 
 
@@ -155,6 +162,32 @@ def test_frames_of_a_trajectory(seen):
     again = estimator.predict(frames[0])
     assert np.array_equal(again, estimator.predict(frames[0]))
     assert np.abs(again - found).max() > 1e-3
+
+
+@gpu
+@needs_gpu
+@pytest.mark.parametrize("seen", ["thermal", "both"])
+def test_neighbourhoods_are_measured_on_the_way(seen):
+    """As on a processor, by recordings alone, and told once."""
+    estimator = estimator_of(**SEEN[seen])
+    frames = [frame(seed=seed, side=6.3 + 0.02 * seed) for seed in range(5)]
+    if estimator.network.offset_scale:
+        frames = [with_offset(structure) for structure in frames]
+    known = training_range(frames, 2)
+    estimator.card = estimator.card.model_copy(update={"training_range": known})
+    for k, structure in enumerate(frames):
+        ready = estimator.at_once(structure)
+        assert (ready is None) == (k < 2)
+        if ready is None:
+            estimator.unchecked(structure)
+            replay.measured(structure, known.radius)
+            continue
+        around = replay.measured(structure, known.radius)
+        squared, count = numba_cells.nearest(structure, known.radius)
+        np.testing.assert_allclose(around.squared, squared, rtol=1e-12)
+        np.testing.assert_array_equal(around.count, count)
+        assert replay.measured(structure, known.radius) is None
+        np.testing.assert_allclose(ready, estimator.unchecked(structure), rtol=1e-6)
 
 
 @gpu
