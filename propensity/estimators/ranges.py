@@ -61,7 +61,7 @@ class Neighbourhood:
 
 def measure(structure: Structure, radius: float, device: torch.device | str = "cpu") -> Neighbourhood:
     """Neighbourhood of each particle within ``radius``; arrays of shape (N,)."""
-    known = replay.measured(structure, radius)
+    known = replay.measured_around(structure, radius)
     if known is not None:
         return Neighbourhood(np.sqrt(known.squared), known.count)
     # There no edges are listed.

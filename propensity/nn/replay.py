@@ -57,7 +57,7 @@ def replayed(
     scalars
         Measures the scalars beside the species, shape (N, n_extra), where the network reads some.
     radius
-        Neighbourhoods within it are measured on the way, for :func:`measured`; up to the network's cutoff.
+        Neighbourhoods within it are measured on the way, for :func:`measured_around`; up to the network's cutoff.
     only_held
         Use a recording that is there, and record nothing.
     """
@@ -94,7 +94,7 @@ class Neighbourhoods(NamedTuple):
     count: np.ndarray
 
 
-def measured(structure: Structure, radius: float) -> Neighbourhoods | None:
+def measured_around(structure: Structure, radius: float) -> Neighbourhoods | None:
     """What a replay measured within ``radius`` of this very structure, told once; None where none did."""
     within, found = _MEASURED.pop(structure, (None, None))
     return found if within == radius else None

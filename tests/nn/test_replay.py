@@ -180,13 +180,13 @@ def test_neighbourhoods_are_measured_on_the_way(seen):
         assert (ready is None) == (k < 2)
         if ready is None:
             estimator.unchecked(structure)
-            replay.measured(structure, known.radius)
+            replay.measured_around(structure, known.radius)
             continue
-        around = replay.measured(structure, known.radius)
+        around = replay.measured_around(structure, known.radius)
         squared, count = numba_cells.nearest(structure, known.radius)
         np.testing.assert_allclose(around.squared, squared, rtol=1e-12)
         np.testing.assert_array_equal(around.count, count)
-        assert replay.measured(structure, known.radius) is None
+        assert replay.measured_around(structure, known.radius) is None
         np.testing.assert_allclose(ready, estimator.unchecked(structure), rtol=1e-6)
 
 
