@@ -57,7 +57,7 @@ def replayed(
     scalars
         Measures the scalars beside the species, shape (N, n_extra), where the network reads some.
     radius
-        Neighbourhoods within it are measured on the way, for :func:`measured_around`; up to the network's cutoff.
+        Neighbourhoods within it are measured on the way for :func:`measured_around`, up to the cutoff.
     only_held
         Use a recording that is there, and record nothing.
     """
