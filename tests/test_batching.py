@@ -10,7 +10,8 @@ from propensity.batching import chosen_atoms, distance_from, surroundings
 from propensity.errors import InputError
 from propensity.estimators.storage import load_model
 from propensity.neighbours import neighbour_list
-from propensity.neighbours.many import neighbour_lists
+from propensity.neighbours.many import _listed, neighbour_lists
+from propensity.neighbours.sharing import sharing_many
 from propensity.predictor import Predictor
 from propensity.structure import Structure
 from tests.conftest import make_liquid, make_tiny_model
@@ -238,3 +239,27 @@ def test_atoms_that_are_none(atoms, message, tiny_model, liquid):
 
 def test_one_index_will_do():
     assert chosen_atoms(3, 10).tolist() == [3]
+
+
+def test_a_shared_list_gives_what_each_cutoff_lists():
+    lone = Structure([[0.0, 0, 0], [2.5, 2.5, 2.5]], [0, 0], 9.0)  # without any edge, first and in between
+    structures = [lone, MANY[0], lone, MANY[2]]
+    with sharing_many(structures, 2.0, torch.device("cpu")):
+        for cutoff, dtype in ((1.5, torch.float64), (2.0, torch.float32)):
+            index, vectors, counts = neighbour_lists(structures, cutoff, dtype=dtype)
+            expected = _listed(structures, cutoff, torch.device("cpu"), dtype)
+            assert torch.equal(index, expected[0]) and torch.equal(counts, expected[2])
+            assert torch.equal(vectors, expected[1]) and vectors.dtype == dtype
+
+
+@pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")
+def test_neighbours_are_listed_once_for_checks_and_network(monkeypatch, tiny_model):
+    predictor, made = Predictor(tiny_model, device="cpu"), []
+
+    def counted(structures, cutoff, *more):
+        made.append((len(structures), cutoff))
+        return _listed(structures, cutoff, *more)
+
+    monkeypatch.setattr("propensity.neighbours.many._listed", counted)
+    predictor.predict_many(MANY[:2] * 3)
+    assert made == [(6, predictor.card.cutoff)]
