@@ -128,6 +128,44 @@ def test_dynamics_keeps_energy_momentum_and_temperature(device, name):
     assert 2 * kinetic[-40:].mean() / (d * (n - 1)) == pytest.approx(0.56, abs=0.07)
 
 
+@pytest.mark.parametrize(
+    ("n", "blocks"), [(300, 2), (600, 4), pytest.param(2100, 16, marks=pytest.mark.gpu)], ids=str
+)
+def test_blocks_that_share_a_system_change_no_bit(n, blocks):
+    """A cluster of blocks, threads of the host where there is no GPU."""
+    pairs, x, types, box = liquid("lj/cut", n)
+    velocities = np.random.default_rng(2).standard_normal((2, n, 3))
+    found = []
+    for clusters in (1, blocks):
+        if blocks == 16:
+            device = device_module.CudaDevice()
+            device.clusters = clusters
+        else:
+            device = host_device(clusters)
+        first = Batch(device, pairs, np.stack([x, x + 0.1]), types, box, grid=False)
+        assert first.variant.cluster == clusters
+        ends = first.minimise(1e-2, 25)
+        run = Batch(device, pairs, first.start + first.displacements(), types, box, velocities, grid=False)
+        seeds = np.arange(2)
+        warm = run.dynamics(90, 0.004, temperature=(1.0, 0.8), seeds=seeds, sample_every=10, frames=(7, 90))
+        free = run.dynamics(61, 0.004, sample_every=20)
+        found.append(
+            [*ends, warm.potential, warm.kinetic, warm.virial, warm.frames, free.potential, run.velocities()]
+        )
+        assert warm.rebuilds > 0
+    assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def host_device(clusters: int) -> HostDevice:
+    """With blocks that are threads."""
+    try:
+        device = HostDevice(clusters)
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+    device.multiprocessors = 2 * clusters
+    return device
+
+
 def test_results_do_not_depend_on_companions_or_chunks(device, monkeypatch):
     pairs, x, types, box, v = relaxed(device, "lj/cut", 0.8)
     options = {"frames": (30, 200), "seeds": np.array([7])}

@@ -134,7 +134,7 @@ class Batch(Systems):
         items = np.stack(np.meshgrid(np.arange(chunks), np.arange(self.s), indexing="ij"), -1)[
             ..., ::-1
         ].reshape(-1, 2)
-        if self.variant.grid:  # one system after another
+        if self.variant.grid or self.variant.cluster > 1:  # one system after another
             items = items[np.argsort(items[:, 0], kind="stable")]
         arrays = {
             **arrays,

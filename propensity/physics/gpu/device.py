@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from importlib import resources
@@ -24,6 +25,10 @@ _PARTS = ("common.cuh", "lists.cuh", "pair.cuh", "md.cuh", "fire.cuh")
 _INSTALL = "pip install 'propensity[gpu]'"
 #: Oldest architecture with the instructions that kernels use.
 _OLDEST = 70
+#: Blocks of a cluster, on the architectures from one on and before another that can.
+_CLUSTERS, _CLUSTERED, _NO_MORE = 16, 90, 110
+#: Blocks of a cluster that need leave, and the attribute of a function that gives it.
+_PORTABLE, _LEAVE = 8, 14
 
 
 class Program(Protocol):
@@ -47,6 +52,8 @@ class Device(Protocol):
     multiprocessors: int
     shared_block: int
     shared_all: int
+    #: Most blocks that can share one system.
+    clusters: int
 
     def program(self, variant: Variant) -> Program:
         """Compile a variant, or take it from the cache."""
@@ -102,6 +109,7 @@ class CudaDevice:
         self.multiprocessors = p["multiProcessorCount"]
         self.shared_block = p["sharedMemPerBlockOptin"]
         self.shared_all = p["sharedMemPerMultiprocessor"]
+        self.clusters = _CLUSTERS if _CLUSTERED <= self.capability < _NO_MORE else 1
         self._programs: dict[Variant, _CudaProgram] = {}
 
     def program(self, variant: Variant) -> Program:
@@ -138,6 +146,8 @@ class _CudaProgram:
         self.bytes = variant.shared_bytes()
         for kernel in self.kernels.values():
             kernel.max_dynamic_shared_size_bytes = self.bytes
+            if variant.cluster > _PORTABLE:
+                cupy.cuda.driver.funcSetAttribute(kernel.kernel.ptr, _LEAVE, 1)
         self.args = self.module.get_global("A")
 
     def launch(self, kernel: Literal["md", "fire"], args: np.ndarray, teams: int) -> None:
@@ -153,7 +163,12 @@ class _CudaProgram:
 
 
 class HostDevice:
-    """The kernels compiled as C++, one thread a team: slow, for tests of the very source that GPUs run.
+    """The kernels compiled as C++, one thread a block: slow, for tests of the very source that GPUs run.
+
+    Parameters
+    ----------
+    clusters
+        Most blocks that share one system.
 
     Raises
     ------
@@ -167,7 +182,8 @@ class HostDevice:
     xp: Any = np
     name = "C++ on the host"
 
-    def __init__(self) -> None:
+    def __init__(self, clusters: int = 1) -> None:
+        self.clusters = clusters
         compiler = (
             os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
         )
@@ -177,7 +193,7 @@ class HostDevice:
 
     def program(self, variant: Variant) -> Program:
         """Compile into a folder of this process."""
-        return _HostProgram(_compiled(self.compiler, source(variant, host=True)))
+        return _HostProgram(_compiled(self.compiler, source(variant, host=True)), variant.cluster)
 
     def active(self) -> AbstractContextManager[Any]:
         """Nothing to do."""
@@ -189,15 +205,21 @@ class HostDevice:
 
 
 class _HostProgram:
-    def __init__(self, path: Path) -> None:
-        self.library = ctypes.CDLL(str(path))
+    def __init__(self, path: Path, blocks: int) -> None:
+        self.library, self.blocks = ctypes.CDLL(str(path)), blocks
 
     def launch(self, kernel: Literal["md", "fire"], args: np.ndarray, teams: int) -> None:
-        """Run; the only team does all the work."""
+        """Run; the only team does all the work, each of its blocks in a thread."""
         held = np.ascontiguousarray(args)
         symbol = ctypes.c_char.in_dll(self.library, "A")
         ctypes.memmove(ctypes.addressof(symbol), held.ctypes.data, held.nbytes)
-        getattr(self.library, kernel)()
+
+        def block(number: int) -> None:
+            self.library.become(number)
+            getattr(self.library, kernel)()
+
+        with ThreadPoolExecutor(self.blocks) as pool:
+            list(pool.map(block, range(self.blocks)))
 
 
 @lru_cache(maxsize=1)

@@ -45,6 +45,7 @@ _POINTERS = (
     "gend",
     "gin",
     "gout",
+    "XB",
 )
 _INTS = (
     "nitems",
@@ -83,6 +84,7 @@ class Variant:
     threads: int
     blocks: int
     far_pads: bool
+    cluster: int = 1
 
     @property
     def macros(self) -> dict[str, int]:
@@ -99,6 +101,7 @@ class Variant:
             "NT": self.threads,
             "MINB": self.blocks,
             "PAD_FAR": int(self.far_pads),
+            "CLUSTER": self.cluster,
         }
 
     @property

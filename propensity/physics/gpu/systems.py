@@ -24,6 +24,8 @@ from propensity.physics.interaction import Interaction
 _OVERFLOW, _NO_FAR = 2, 4
 _UNIT = 2.0**32
 SKINS = Skins()
+#: Slots that are worth a block of a cluster.
+MEMBER = 128
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,9 @@ class Systems:
     velocities
         Shape (S, N, 3); zero when None.
     grid
-        Spread each system over the whole device, one after another, instead of giving it a block: True; only
-        where it doesn't fit a block: False; also where there are few systems: None.
+        Spread each system over the whole device, one after another, instead of giving it a block (or several
+        where there are few systems): True; only where it doesn't fit a block: False; also where there are few
+        systems and blocks can't share them: None.
     double
         Pair arithmetic in float64.
 
@@ -145,9 +148,10 @@ class Systems:
         )
         fits = variant.shared_bytes(self.device.warp) <= self.device.shared_block
         few = self.s * 16 < self.device.multiprocessors and self.n > 512
-        grid = grid or not fits or (grid is None and few)
+        blocks = self._blocks_of_a_system(slots)
+        grid = grid or not fits or (grid is None and few and blocks == 1)
         if self.device.warp == 1:
-            return replace(variant, grid=grid, far_pads=far and not grid)
+            return replace(variant, grid=grid, far_pads=far and not grid, cluster=1 if grid else blocks)
         if grid:
             return replace(
                 variant,
@@ -156,12 +160,22 @@ class Systems:
                 threads=threads or self._grid_threads(),
                 slots=32 * (self.n // 32 + 1),
             )
+        if blocks > 1:
+            each = 32 * -(-slots // (32 * blocks))
+            return replace(
+                variant, cluster=blocks, threads=threads or min(1024, 1 << (each - 1).bit_length())
+            )
         # Half of the multiprocessor's threads a block when two fit, so that one hides the other's barriers.
         fit = max(1, int((self.device.shared_all - 2048) // (variant.shared_bytes() + 1024)))
         most = 512 if fit >= 2 else 1024
         chosen = threads or min(most, max(64, 32 * -(-slots // (8 * 32))))
         chosen = 1 << (chosen.bit_length() - 1) if threads is None else chosen
         return replace(variant, threads=chosen, blocks=max(1, min(fit, 1024 // chosen, 16)))
+
+    def _blocks_of_a_system(self, slots: int) -> int:
+        """Blocks of a cluster, as many as give every system its own, of at least ``MEMBER`` slots each."""
+        most = min(self.device.clusters, self.device.multiprocessors // self.s, slots // MEMBER)
+        return 1 << int(max(1, most).bit_length() - 1)
 
     def _grid_threads(self) -> int:
         """Threads of a block when one system has the whole device: one a particle."""
@@ -173,7 +187,9 @@ class Systems:
         """Blocks of a launch."""
         d, v = self.device, self.variant
         if d.warp == 1:
-            return 1
+            return v.cluster
+        if v.cluster > 1:
+            return int(v.cluster * min(self.s, d.multiprocessors // v.cluster))
         return d.multiprocessors if v.grid else min(self.s, d.multiprocessors * v.blocks)
 
     def _upload(self, velocities: np.ndarray | None) -> None:
@@ -255,6 +271,11 @@ class Systems:
                 "gin": xp.zeros(w, np.uint16),
                 "gout": xp.zeros(w, np.uint16),
             }
+        else:
+            groups = self.teams // v.cluster
+            self.work["gsum"] = xp.zeros(12 * groups * (v.slots // self.device.warp), np.float64)
+            if v.cluster > 1:
+                self.work["XB"] = xp.empty((groups, 3, v.slots), np.uint32)
 
     def sort(self) -> None:
         """Order the slots of each system by species, then along a space-filling curve."""

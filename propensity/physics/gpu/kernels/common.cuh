@@ -1,18 +1,25 @@
 // What every kernel shares: layouts, fixed-point distances, and the "team" of threads that integrates one system.
 //
-// A team is one thread block (GRID 0: positions in shared memory, many systems at once) or the whole grid (GRID 1:
-// positions in global memory, one system of any size).  The host build (HOST) is a team of one thread, the same source.
+// A team is one thread block (GRID 0: positions in shared memory, many systems at once), a cluster of blocks that share
+// the slots of one system while each holds all positions (GRID 0, CLUSTER > 1: few systems), or the whole grid (GRID 1:
+// positions in global memory, one system of any size).  The host build (HOST) has blocks of one thread, the same source.
 //
 // Set by the compiler's command line (propensity/physics/gpu/device.py):
 //   NP     slots for particles, a multiple of 32 above the number of particles (equal to it only with PAD_FAR)
 //   KS     species                       DIM     2 or 3              CUBIC   1: equal edges, pair units = fixed point
 //   FORM   0: 12-6, 1: 12-6 with a force shift, 2: table in r^2     REAL64  1: pair arithmetic in double
 //   NT     threads of a block            MINB    blocks of a multiprocessor        NCELL   most cells of a system
+//   CLUSTER  blocks of a team
 //   PAD_FAR  1: exactly 4096 particles, no slot left for the dummy that pads lists, so a far particle does
 #ifdef HOST
 #define WARP 1
 #else
 #define WARP 32
+#endif
+#if CLUSTER > 1 && !defined(HOST)
+#define CLUSTERED __cluster_dims__(CLUSTER, 1, 1)
+#else
+#define CLUSTERED
 #endif
 typedef unsigned int u32;
 typedef unsigned short u16;
@@ -59,6 +66,7 @@ struct Args {
   double* stats; float* frames; const int* frame_step; const u64* seeds; const float4* table; const float4* etable;
   const u32* centre; const u32* origin; float* sums; real* fout;
   int* error; unsigned* bar; int* flag; double* gsum; int4* gx; u32* gorder; int* gend; u16* gin; u16* gout;
+  u32* XB;                                // CLUSTER > 1: positions of every other step
   int nitems, steps, step0, chunk, sample_every, nrec, nframes, cap_in, cap_out;
   int thermostat, skip, every, maxit;     // 0 none, 1 velocity rescaling, 2 Langevin
   float dt, temp0, temp1, ou, tau, ftol;
@@ -79,7 +87,7 @@ struct Shared {
   float scale;
 };
 #ifdef HOST
-static Shared host_shared;
+static PER_BLOCK Shared host_shared;
 #define SH host_shared
 #else
 extern __shared__ int4 raw_shared[];
@@ -95,9 +103,18 @@ extern __shared__ int4 raw_shared[];
 #define N_IN(k) A.gin[k]
 #define N_OUT(k) A.gout[k]
 #define TEAM 0
+#define LRANK RANK
+#define LSIZE SIZE
+#define OWN(i) true
 #else
-#define RANK ((int)threadIdx.x)
-#define SIZE NT
+#define MEMBER ((int)(blockIdx.x % CLUSTER))
+#define GROUP ((int)(blockIdx.x / CLUSTER))
+#define GROUPS ((int)(gridDim.x / CLUSTER))
+#define RANK (MEMBER * NT + (int)threadIdx.x)
+#define SIZE (CLUSTER * NT)
+#define LRANK ((int)threadIdx.x)
+#define LSIZE NT
+#define OWN(i) (CLUSTER == 1 || (i) / NT % CLUSTER == MEMBER)
 #define POS(j) SH.x[j]
 #define ORDER(k) SH.order[k]
 #define END(c) SH.end[c]
@@ -105,9 +122,16 @@ extern __shared__ int4 raw_shared[];
 #define N_OUT(k) SH.nout[k]
 #define TEAM blockIdx.x
 #endif
-// All slots, in whole warps.
+// All slots of the team, in whole warps; and all slots that this block, or the grid, must know.
 #define EACH(i) for (int i = RANK; i < NP; i += SIZE)
+#define LOCAL(i) for (int i = LRANK; i < NP; i += LSIZE)
 #define AT(a, d, i) (a)[(d) * NP + (i)]
+// What other blocks of a cluster have written lies in the cache that they share.
+#if CLUSTER > 1
+#define LATEST(a, d, i) __ldcg((a) + (d) * NP + (i))
+#else
+#define LATEST AT
+#endif
 
 __device__ __forceinline__ float as_float(int x) { return __int_as_float(x); }
 __device__ __forceinline__ real diff(int a, u32 b, int axis) {
@@ -146,11 +170,9 @@ __device__ __forceinline__ int warp_max(int v) {
 }
 
 // Team-wide barrier, or, and sums (in an order that depends on the sizes alone).
-#if GRID
 // Barriers so far with a flag and with sums: which of the rotating slots is next.
 struct Phase { int flags, sums; };
-#define PHASE Phase& phase,
-#define PH phase,
+#if GRID
 __device__ __forceinline__ void team_sync() {
   __syncthreads();
   if (threadIdx.x == 0) {
@@ -169,14 +191,56 @@ __device__ __forceinline__ bool team_or(Phase& phase, bool p) {
   phase.flags++;
   return any;
 }
+__device__ __forceinline__ void local_sync() { team_sync(); }
+__device__ __forceinline__ bool local_or(Phase& phase, bool p) { return team_or(phase, p); }
 #else
-#define PHASE
-#define PH
-__device__ __forceinline__ void team_sync() { __syncthreads(); }
-__device__ __forceinline__ bool team_or(bool p) { return __syncthreads_or(p); }
+__device__ __forceinline__ void team_sync() {
+#if CLUSTER == 1
+  __syncthreads();
+#elif defined(HOST)
+  cluster_sync();
+#else
+  asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 #endif
+}
+// Blocks of a cluster all look at the same positions, so that they decide alike by themselves.
+__device__ __forceinline__ void local_sync() { __syncthreads(); }
+__device__ __forceinline__ bool local_or(Phase&, bool p) { return __syncthreads_or(p); }
+
+// Sums over slots: each warp's own first, then those in order, so that bits do not depend on threads or blocks.
+__device__ __forceinline__ double* slot_sums(const Phase& phase) {
+  return A.gsum + ((size_t)GROUP * 2 + (CLUSTER > 1 ? phase.sums & 1 : 0)) * 6 * (NP / WARP);
+}
 template <int M>
-__device__ __forceinline__ void team_sum(PHASE double (&v)[M]) {
+__device__ __forceinline__ void add_slots(const Phase& phase, int i, double (&v)[M]) {
+  double* g = slot_sums(phase);
+#pragma unroll
+  for (int m = 0; m < M; m++) {
+    for (int d = WARP / 2; d; d >>= 1) v[m] += __shfl_xor_sync(~0u, v[m], d);
+    if (i % WARP == 0) g[m * (NP / WARP) + i / WARP] = v[m];
+  }
+}
+template <int M>
+__device__ __forceinline__ void total(Phase& phase, double (&v)[M]) {
+  const int lane = threadIdx.x % WARP, w = threadIdx.x / WARP;
+  const double* g = slot_sums(phase);
+  team_sync();
+  for (int m = w; m < M; m += NT / WARP) {
+    double s = 0;
+    for (int k = lane; k < NP / WARP; k += WARP) s += __ldcg(g + m * (NP / WARP) + k);
+    for (int d = WARP / 2; d; d >>= 1) s += __shfl_xor_sync(~0u, s, d);
+    if (lane == 0) SH.red[m][0] = s;
+  }
+  __syncthreads();
+#pragma unroll
+  for (int m = 0; m < M; m++) v[m] = SH.red[m][0];
+  __syncthreads();
+  phase.sums++;
+}
+#endif
+#if GRID
+template <int M>
+__device__ __forceinline__ void team_sum(Phase& phase, double (&v)[M]) {
   const int lane = threadIdx.x % WARP, w = threadIdx.x / WARP;
 #pragma unroll
   for (int m = 0; m < M; m++) {
@@ -187,7 +251,6 @@ __device__ __forceinline__ void team_sum(PHASE double (&v)[M]) {
 #pragma unroll
   for (int m = 0; m < M; m++) { double s = 0; for (int k = 0; k < NT / WARP; k++) s += SH.red[m][k]; v[m] = s; }
   __syncthreads();
-#if GRID
   double* g = A.gsum + (phase.sums & 1) * 8 * gridDim.x;
   if (threadIdx.x == 0) for (int m = 0; m < M; m++) g[m * gridDim.x + blockIdx.x] = v[m];
   team_sync();
@@ -202,8 +265,8 @@ __device__ __forceinline__ void team_sum(PHASE double (&v)[M]) {
   for (int m = 0; m < M; m++) v[m] = SH.red[m][0];
   __syncthreads();
   phase.sums++;
-#endif
 }
+#endif
 
 // Counter-based random numbers (Philox 4x32, 7 rounds): a function of seed, step and slot alone.
 __device__ __forceinline__ uint4 philox(uint4 c, uint2 k) {

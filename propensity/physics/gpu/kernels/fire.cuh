@@ -3,17 +3,17 @@
 // whose force exceeds the tolerance, iterations, rms force component, energy at the start, virial.
 // With maxit 0: energy and forces (fout) of the configuration alone.
 
-extern "C" __global__ void __launch_bounds__(NT, MINB) fire() {
+extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) fire() {
   quad* OUTER = A.OUTER + (size_t)TEAM * (A.cap_out + 4) * NP;
   quad* INNER = A.INNER + (size_t)TEAM * (A.cap_in + 4) * NP;
   u32* XI = A.XI + (size_t)TEAM * 3 * NP;
   u32* XO = A.XO + (size_t)TEAM * 3 * NP;
   real* F = A.F + (size_t)TEAM * 3 * NP;
-#if GRID
   Phase phase = {0, 0};
+#if GRID
   for (int sys = 0; sys < A.nitems; sys++) {
 #else
-  for (int sys = blockIdx.x; sys < A.nitems; sys += gridDim.x) {
+  for (int sys = GROUP; sys < A.nitems; sys += GROUPS) {
 #endif
     u32* X = A.X + (size_t)sys * 3 * NP;
     float* V = A.V + (size_t)sys * 3 * NP;
@@ -27,6 +27,11 @@ extern "C" __global__ void __launch_bounds__(NT, MINB) fire() {
     int downhill = 0, iter = 0;
     double s[6], start = 0;
     for (;; iter++) {
+#if CLUSTER > 1
+      u32* XW = iter & 1 ? X : A.XB + (size_t)GROUP * 3 * NP;
+#else
+      u32* XW = X;
+#endif
       real lfv = 0, lff = 0, lvv = 0, le = 0, lw = 0, lm = 0;
 #pragma unroll 1
       EACH(i) {
@@ -37,11 +42,20 @@ extern "C" __global__ void __launch_bounds__(NT, MINB) fire() {
         if (A.fout) { real* o = A.fout + (size_t)sys * 3 * NP; AT(o, 0, i) = fx; AT(o, 1, i) = fy; AT(o, 2, i) = fz; }
         const float vx = AT(V, 0, i), vy = AT(V, 1, i), vz = AT(V, 2, i);
         const real f2 = fx * fx + fy * fy + fz * fz;
-        lfv += fx * vx + fy * vy + fz * vz; lff += f2; lvv += vx * vx + vy * vy + vz * vz; le += e; lw += w;
-        lm += f2 > (real)A.ftol * (real)A.ftol;
+        const real above = f2 > (real)A.ftol * (real)A.ftol;
+#if GRID
+        lfv += fx * vx + fy * vy + fz * vz; lff += f2; lvv += vx * vx + vy * vy + vz * vz; le += e; lw += w; lm += above;
+#else
+        double own[6] = {fx * vx + fy * vy + fz * vz, f2, (real)(vx * vx + vy * vy + vz * vz), 0.5 * e, above, 0.5 * w * SH.sys.hp};
+        add_slots<6>(phase, i, own);
+#endif
       }
+#if GRID
       s[0] = lfv; s[1] = lff; s[2] = lvv; s[3] = 0.5 * le; s[4] = lm; s[5] = 0.5 * lw * SH.sys.hp;
-      team_sum<6>(PH s);
+      team_sum<6>(phase, s);
+#else
+      total<6>(phase, s);
+#endif
       if (iter == 0) start = s[3];
       // Converged when no particle's force exceeds the tolerance.
       if (s[4] == 0 || iter >= A.maxit) break;
@@ -57,18 +71,21 @@ extern "C" __global__ void __launch_bounds__(NT, MINB) fire() {
         const float sp = sqrtf(vx * vx + vy * vy + vz * vz) * dt;
         if (sp > 0.05f) { const float w = 0.05f / sp; vx *= w; vy *= w; vz *= w; }
         AT(V, 0, i) = vx; AT(V, 1, i) = vy; AT(V, 2, i) = vz;
-        AT(X, 0, i) = (u32)xi.x + (u32)__float2int_rn(vx * dt * SH.sys.hinv[0]);
-        AT(X, 1, i) = (u32)xi.y + (u32)__float2int_rn(vy * dt * SH.sys.hinv[1]);
-        AT(X, 2, i) = (u32)xi.z + (u32)__float2int_rn(vz * dt * SH.sys.hinv[2]);
+        AT(XW, 0, i) = (u32)xi.x + (u32)__float2int_rn(vx * dt * SH.sys.hinv[0]);
+        AT(XW, 1, i) = (u32)xi.y + (u32)__float2int_rn(vy * dt * SH.sys.hinv[1]);
+        AT(XW, 2, i) = (u32)xi.z + (u32)__float2int_rn(vz * dt * SH.sys.hinv[2]);
       }
       team_sync();
-      refresh(PH X, XI, XO, ACC, INNER, OUTER);
+      refresh(phase, XW, XI, XO, ACC, INNER, OUTER);
     }
     EACH(i) {
       const int4 x = POS(i);
       AT(ACC, 0, i) += (int)((u32)x.x - AT(XO, 0, i));
       AT(ACC, 1, i) += (int)((u32)x.y - AT(XO, 1, i));
       AT(ACC, 2, i) += (int)((u32)x.z - AT(XO, 2, i));
+#if CLUSTER > 1
+      AT(X, 0, i) = x.x; AT(X, 1, i) = x.y; AT(X, 2, i) = x.z;
+#endif
     }
     if (RANK == 0) {
       double* o = A.stats + (size_t)sys * 6;

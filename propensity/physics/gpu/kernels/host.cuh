@@ -17,8 +17,20 @@ struct uint4 { unsigned x, y, z, w; };
 struct float3 { float x, y, z; };
 struct float4 { float x, y, z, w; };
 struct One { int x = 0; };
-struct Grid { int x = 1; };
-static One threadIdx, blockIdx;
+struct Grid { int x = CLUSTER; };
+static One threadIdx;
+// Blocks of a cluster are threads of the host.
+#if CLUSTER > 1
+#include <pthread.h>
+#define PER_BLOCK thread_local
+struct Barrier { pthread_barrier_t at; Barrier() { pthread_barrier_init(&at, nullptr, CLUSTER); } };
+static Barrier barrier;
+inline void cluster_sync() { pthread_barrier_wait(&barrier.at); }
+#else
+#define PER_BLOCK
+#endif
+static PER_BLOCK One blockIdx;
+extern "C" void become(int block) { blockIdx.x = block; }
 static Grid gridDim;
 inline int4 make_int4(int a, int b, int c, int d) { return {a, b, c, d}; }
 inline uint2 make_uint2(unsigned a, unsigned b) { return {a, b}; }
@@ -33,6 +45,7 @@ inline float __logf(float x) { return std::log(x); }
 inline float __cosf(float x) { return std::cos(x); }
 inline void __sincosf(float x, float* s, float* c) { *s = std::sin(x); *c = std::cos(x); }
 template <class T> inline T __ldcs(const T* p) { return *p; }
+template <class T> inline T __ldcg(const T* p) { return *p; }
 template <class T> inline T __shfl_xor_sync(unsigned, T v, int) { return v; }
 template <class T> inline T __shfl_up_sync(unsigned, T v, int) { return v; }
 template <class T, class U> inline T atomicAdd(T* p, U v) { T o = *p; *p += v; return o; }

@@ -68,22 +68,22 @@ __device__ __forceinline__ void scan_cells(int cells) {
 // Slots of each cell and species, in ascending order so that sums repeat to the bit.
 __device__ __forceinline__ void sort_into_cells() {
   const int cells = KS * SH.sys.nc[0] * SH.sys.nc[1] * SH.sys.nc[2];
-  for (int c = RANK; c < cells; c += SIZE) END(c) = 0;
-  team_sync();
-  EACH(i) if (i < SH.sys.n) {
+  for (int c = LRANK; c < cells; c += LSIZE) END(c) = 0;
+  local_sync();
+  LOCAL(i) if (i < SH.sys.n) {
     const int4 x = POS(i);
     atomicAdd(&END(cell_index(species(i), cell_of(x.x, 0), cell_of(x.y, 1), cell_of(x.z, 2))), 1);
   }
-  team_sync();
+  local_sync();
   scan_cells(cells);
-  team_sync();
+  local_sync();
   // Filling moves each start to the end of its cell.
-  EACH(i) if (i < SH.sys.n) {
+  LOCAL(i) if (i < SH.sys.n) {
     const int4 x = POS(i);
     ORDER(atomicAdd(&END(cell_index(species(i), cell_of(x.x, 0), cell_of(x.y, 1), cell_of(x.z, 2))), 1)) = (index_t)i;
   }
-  team_sync();
-  for (int c = RANK; c < cells; c += SIZE) {
+  local_sync();
+  for (int c = LRANK; c < cells; c += LSIZE) {
     const int b = cell_start(c), e = END(c);
     for (int k = b + 1; k < e; k++) {
       const index_t v = ORDER(k);
@@ -92,14 +92,14 @@ __device__ __forceinline__ void sort_into_cells() {
       ORDER(m) = v;
     }
   }
-  team_sync();
+  local_sync();
 }
 
 // Outer list of every slot.  POS is current and the team synchronised, on entry and on return.
 __device__ __noinline__ void build_outer(u32* XO, i64* ACC, quad* OUTER, bool first) {
-  EACH(i) {
+  LOCAL(i) {
     const int4 x = POS(i);
-    if (!first) {
+    if (!first && OWN(i)) {
       AT(ACC, 0, i) += (int)((u32)x.x - AT(XO, 0, i));
       AT(ACC, 1, i) += (int)((u32)x.y - AT(XO, 1, i));
       AT(ACC, 2, i) += (int)((u32)x.z - AT(XO, 2, i));
@@ -142,14 +142,19 @@ __device__ __noinline__ void build_outer(u32* XO, i64* ACC, quad* OUTER, bool fi
       if (i % WARP == 0) N_OUT(i / WARP * KS + s) = (u16)m;
     }
   }
-  team_sync();
+  local_sync();
 }
 
 // Inner list from the outer one.
 __device__ __noinline__ void build_inner(u32* XI, const quad* OUTER, quad* INNER) {
+#if CLUSTER > 1
+  LOCAL(i) { const int4 x = POS(i); AT(XI, 0, i) = x.x; AT(XI, 1, i) = x.y; AT(XI, 2, i) = x.z; }
+#endif
   EACH(i) {
     const int4 xi = POS(i);
+#if CLUSTER == 1
     AT(XI, 0, i) = xi.x; AT(XI, 1, i) = xi.y; AT(XI, 2, i) = xi.z;
+#endif
     const int t = species(i);
     Writer list(INNER, i, A.cap_in);
     const quad* from = OUTER + i;
@@ -173,7 +178,7 @@ __device__ __noinline__ void build_inner(u32* XI, const quad* OUTER, quad* INNER
       if (i % WARP == 0) N_IN(i / WARP * KS + s) = (u16)filled;
     }
   }
-  team_sync();
+  local_sync();
 }
 
 // Largest squared displacement since the positions XB.
@@ -184,18 +189,18 @@ __device__ __forceinline__ float moved2(int i, const int4& x, const u32* XB) {
 
 // Puts the positions just integrated (in X) where forces read them, and renews lists as soon as any particle left its skin.
 // Returns whether the outer list was renewed.
-__device__ __forceinline__ bool refresh(PHASE const u32* X, u32* XI, u32* XO, i64* ACC, quad* INNER, quad* OUTER) {
+__device__ __forceinline__ bool refresh(Phase& phase, const u32* X, u32* XI, u32* XO, i64* ACC, quad* INNER, quad* OUTER) {
   float m = 0.f;
 #pragma unroll 4
-  EACH(i) {
-    const int4 x = make_int4((int)AT(X, 0, i), (int)AT(X, 1, i), (int)AT(X, 2, i), i < SH.sys.n ? 0 : FAR_AWAY);
+  LOCAL(i) {
+    const int4 x = make_int4((int)LATEST(X, 0, i), (int)LATEST(X, 1, i), (int)LATEST(X, 2, i), i < SH.sys.n ? 0 : FAR_AWAY);
     POS(i) = x;
     m = fmaxf(m, moved2(i, x, XI));
   }
-  if (!team_or(PH m > SH.sys.skin_in2)) return false;
+  if (!local_or(phase, m > SH.sys.skin_in2)) return false;
   m = 0.f;
-  EACH(i) m = fmaxf(m, moved2(i, POS(i), XO));
-  const bool far = team_or(PH m > SH.sys.skin_out2);
+  LOCAL(i) m = fmaxf(m, moved2(i, POS(i), XO));
+  const bool far = local_or(phase, m > SH.sys.skin_out2);
   if (far) build_outer(XO, ACC, OUTER, false);
   build_inner(XI, OUTER, INNER);
   return far;

@@ -7,7 +7,7 @@ struct Kick { float half, evk; bool drift, store; };
 // With E, sums of the potential energy, of twice the kinetic energy and of the virial of this thread's slots.
 template <bool E>
 __device__ __forceinline__ void step(u32* X, float* V, const quad* INNER, real* F, const u32* C, const Kick& k, int at,
-                                     float temperature, uint2 key, double& pe, double& ke, double& vir) {
+                                     float temperature, uint2 key, const Phase& phase, double (&sums)[3]) {
   real le = 0, lw = 0;
   float lk = 0;
 #pragma unroll 1
@@ -28,7 +28,12 @@ __device__ __forceinline__ void step(u32* X, float* V, const quad* INNER, real* 
     float vx = AT(V, 0, i), vy = AT(V, 1, i), vz = AT(V, 2, i);
     if (E) {
       const float s = k.evk * im, a = fmaf(s, fx, vx), b = fmaf(s, fy, vy), c = fmaf(s, fz, vz);
+#if GRID
       le += e; lw += w; lk += (a * a + b * b + c * c) / im;
+#else
+      double own[3] = {0.5 * e, (a * a + b * b + c * c) / im, 0.5 * w * SH.sys.hp};
+      add_slots<3>(phase, i, own);
+#endif
     }
     vx = fmaf(kick, fx, vx); vy = fmaf(kick, fy, vy); vz = fmaf(kick, fz, vz);
     if (k.store) { AT(F, 0, i) = fx; AT(F, 1, i) = fy; AT(F, 2, i) = fz; }
@@ -49,7 +54,7 @@ __device__ __forceinline__ void step(u32* X, float* V, const quad* INNER, real* 
     }
     AT(V, 0, i) = vx; AT(V, 1, i) = vy; AT(V, 2, i) = vz;
   }
-  if (E) { pe = 0.5 * le; ke = lk; vir = 0.5 * lw * SH.sys.hp; }
+  if (E) { sums[0] = 0.5 * le; sums[1] = lk; sums[2] = 0.5 * lw * SH.sys.hp; }
 }
 
 // Factor of the velocities by stochastic rescaling, Bussi, Donadio and Parrinello, JCP 126, 014101 (2007), eq. (A7).
@@ -73,29 +78,30 @@ __device__ __forceinline__ void load_system(int sys, const u32* X) {
   const int words = sizeof(System) / 4;
   for (int k = threadIdx.x; k < words; k += NT) reinterpret_cast<int*>(&SH.sys)[k] = reinterpret_cast<const int*>(A.systems + sys)[k];
   __syncthreads();
-  EACH(i) POS(i) = make_int4((int)AT(X, 0, i), (int)AT(X, 1, i), (int)AT(X, 2, i), i < SH.sys.n ? 0 : FAR_AWAY);
-  team_sync();
+  LOCAL(i) POS(i) = make_int4((int)LATEST(X, 0, i), (int)LATEST(X, 1, i), (int)LATEST(X, 2, i), i < SH.sys.n ? 0 : FAR_AWAY);
+  local_sync();
 }
 
 // Every so many steps velocities are rescaled; lists, once built, are whole for the chunk.
 #define RESCALE_EVERY 10
 
-extern "C" __global__ void __launch_bounds__(NT, MINB) md() {
+extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) md() {
   const int tid = threadIdx.x;
   quad* OUTER = A.OUTER + (size_t)TEAM * (A.cap_out + 4) * NP;
   quad* INNER = A.INNER + (size_t)TEAM * (A.cap_in + 4) * NP;
   u32* XI = A.XI + (size_t)TEAM * 3 * NP;
   u32* XO = A.XO + (size_t)TEAM * 3 * NP;
   real* F = A.F + (size_t)TEAM * 3 * NP;
-#if GRID
   Phase phase = {0, 0};
-#endif
   for (int turn = 0;; turn++) {
     __syncthreads();
-#if GRID
+#if GRID || CLUSTER > 1
     const int it = turn;
     if (it >= A.nitems) return;
     const int2 im = A.items[it];
+#if !GRID
+    if (im.x % GROUPS != GROUP) continue;
+#endif
 #else
     // Blocks take chunks from a queue; a chunk waits for the one before it.
     if (tid == 0) SH.item = atomicAdd(A.queue, 1);
@@ -121,6 +127,12 @@ extern "C" __global__ void __launch_bounds__(NT, MINB) md() {
     int nf = 0, rebuilt = 0;
     while (nf < A.nframes && A.frame_step[nf] < k0) nf++;
     for (int k = k0; k <= k1; k++) {
+#if CLUSTER > 1
+      // One barrier a step is enough when the next step writes where nobody reads any more.
+      u32* XW = (k - k0) & 1 ? X : A.XB + (size_t)GROUP * 3 * NP;
+#else
+      u32* XW = X;
+#endif
       const bool own = k < k1 || k1 == A.steps, inside = k > k0 && k < k1;
       const float temperature = A.temp0 + (A.temp1 - A.temp0) * ((float)k / (float)A.steps);
       if (A.sums && own && k >= A.skip && (k - A.skip) % A.every == 0) {
@@ -150,8 +162,12 @@ extern "C" __global__ void __launch_bounds__(NT, MINB) md() {
       if (rescale) { kick.half = 0.5f * A.dt; kick.drift = false; kick.store = true; }
       if (record || rescale) {
         double s[3];
-        step<true>(X, V, INNER, F, C, kick, k, temperature, key, s[0], s[1], s[2]);
-        team_sum<3>(PH s);
+        step<true>(XW, V, INNER, F, C, kick, k, temperature, key, phase, s);
+#if GRID
+        team_sum<3>(phase, s);
+#else
+        total<3>(phase, s);
+#endif
         if (record && RANK == 0) {
           double* o = A.stats + ((size_t)im.x * A.nrec + k / A.sample_every) * 4;
           o[0] = s[0]; o[1] = 0.5 * s[1]; o[2] = s[2]; o[3] = rebuilt;
@@ -166,18 +182,18 @@ extern "C" __global__ void __launch_bounds__(NT, MINB) md() {
             const float vx = fmaf(half, AT(F, 0, i), scale * AT(V, 0, i)), vy = fmaf(half, AT(F, 1, i), scale * AT(V, 1, i)),
                         vz = fmaf(half, AT(F, 2, i), scale * AT(V, 2, i));
             AT(V, 0, i) = vx; AT(V, 1, i) = vy; AT(V, 2, i) = vz;
-            AT(X, 0, i) = x.x + __float2int_rn(vx * A.dt * SH.sys.hinv[0]);
-            AT(X, 1, i) = x.y + __float2int_rn(vy * A.dt * SH.sys.hinv[1]);
-            AT(X, 2, i) = x.z + __float2int_rn(vz * A.dt * SH.sys.hinv[2]);
+            AT(XW, 0, i) = x.x + __float2int_rn(vx * A.dt * SH.sys.hinv[0]);
+            AT(XW, 1, i) = x.y + __float2int_rn(vy * A.dt * SH.sys.hinv[1]);
+            AT(XW, 2, i) = x.z + __float2int_rn(vz * A.dt * SH.sys.hinv[2]);
           }
         }
       } else {
-        double a, b, c;
-        step<false>(X, V, INNER, F, C, kick, k, temperature, key, a, b, c);
+        double none[3];
+        step<false>(XW, V, INNER, F, C, kick, k, temperature, key, phase, none);
       }
       if (k < k1) {
         team_sync();
-        rebuilt += refresh(PH X, XI, XO, ACC, INNER, OUTER);
+        rebuilt += refresh(phase, XW, XI, XO, ACC, INNER, OUTER);
       }
     }
     EACH(i) {
@@ -185,9 +201,12 @@ extern "C" __global__ void __launch_bounds__(NT, MINB) md() {
       AT(ACC, 0, i) += (int)((u32)x.x - AT(XO, 0, i));
       AT(ACC, 1, i) += (int)((u32)x.y - AT(XO, 1, i));
       AT(ACC, 2, i) += (int)((u32)x.z - AT(XO, 2, i));
+#if CLUSTER > 1
+      AT(X, 0, i) = x.x; AT(X, 1, i) = x.y; AT(X, 2, i) = x.z;
+#endif
     }
     team_sync();
-#if !GRID
+#if !GRID && CLUSTER == 1
     __threadfence();
     __syncthreads();
     if (tid == 0) { __threadfence(); atomicExch(A.done + im.x, im.y + 1); }
