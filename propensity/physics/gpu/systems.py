@@ -167,8 +167,10 @@ class Systems:
             )
         # Half of the multiprocessor's threads a block when two fit, so that one hides the other's barriers.
         fit = max(1, int((self.device.shared_all - 2048) // (variant.shared_bytes() + 1024)))
-        most = 512 if fit >= 2 else 1024
-        chosen = threads or min(most, max(64, 32 * -(-slots // (8 * 32))))
+        most, each = (512 if fit >= 2 else 1024), 8
+        if self.s < 1.9 * self.device.multiprocessors and not self.double:
+            most, each = 1024, 4  # there is but one
+        chosen = threads or min(most, max(64, 32 * -(-slots // (each * 32))))
         chosen = 1 << (chosen.bit_length() - 1) if threads is None else chosen
         return replace(variant, threads=chosen, blocks=max(1, min(fit, 1024 // chosen, 16)))
 
