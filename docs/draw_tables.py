@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from propensity.experiments import figures
+from propensity.plotting import SPECIES, new_figure, save_figure, styled
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -88,6 +89,53 @@ def draw() -> None:
     figures.transfer_matrix(moved, [f"T={at}" for at in CEILINGS], IMAGES / "experiment-transfer.png")
 
 
+@styled
+def dots(panels: dict[str, tuple[list[tuple[str, str]], float]], path: Path) -> None:
+    """A panel a title, a row a label: ρ pooled with its interval, in one structure (hollow), the ceiling."""
+    longest = max(len(rows) for rows, _ in panels.values())
+    figure = new_figure(3.2 * len(panels) + 2.2, 0.36 * longest + 1.2)
+    for k, (title, (rows, ceiling)) in enumerate(panels.items(), 1):
+        axis = figure.add_subplot(1, len(panels), k)
+        for y, (_, cell) in enumerate(rows):
+            pooled, low, high, within = map(float, NUMBER.match(cell).groups("nan"))
+            axis.errorbar(
+                pooled, y, xerr=[[pooled - low], [high - pooled]], fmt="o", color=SPECIES[0], capsize=2.5
+            )
+            axis.plot(within, y, "o", markerfacecolor="none", color=SPECIES[1])
+        axis.axvline(ceiling, color="0.35", linestyle="--", linewidth=1.2)
+        axis.set_yticks(range(len(rows)), [label for label, _ in rows])
+        axis.set(ylim=(len(rows) - 0.5, -0.5), title=title, xlabel=r"ρ at $\tau_\alpha$")
+    figure.axes[0].plot([], [], "o", color=SPECIES[0], label="pooled, 95 %")
+    figure.axes[0].plot([], [], "o", markerfacecolor="none", color=SPECIES[1], label="within one structure")
+    figure.axes[0].plot([], [], "--", color="0.35", linewidth=1.2, label="noise ceiling, pooled")
+    figure.legend(loc="outside lower center", ncols=3)
+    save_figure(figure, path)
+
+
+def draw_dots() -> None:
+    """Seeds, additions and kinds of model at τ_α."""
+    seeds = [(f"seed {seed}", f"{pooled} [{within}]") for seed, pooled, within in table("Seeds", "seed")]
+    dots({"A, T = 0.56": (seeds, CEILINGS["0.56"][0])}, IMAGES / "experiment-seeds.png")
+    added = [
+        (label.replace("`", "").replace("τ_α", r"$\tau_\alpha$"), of_a, of_b)
+        for label, _, of_a, of_b in table("What the second version adds", "option")
+    ]
+    dots(
+        {
+            "A, T = 0.56": ([(label, cell) for label, cell, _ in added], CEILINGS["0.56"][0]),
+            "B, T = 0.56": ([(label.removeprefix("inherent, "), b) for label, _, b in added if b], 0.916),
+        },
+        IMAGES / "experiment-additions.png",
+    )
+    panels = {}
+    for at in ("0.56", "0.44 force-shifted"):
+        *kinds, ceiling = table("All kinds of model", f"model, T = {at}")
+        for species, column in (("A", 1), ("B", 2)):
+            rows = [(kind[0], kind[column]) for kind in kinds if kind[column]]
+            panels[f"{species}, T = {at}"] = (rows, float(ceiling[column]))
+    dots({title: panels[title] for title in list(panels)[:2]}, IMAGES / "experiment-timescales.png")
+
+
 def draw_temperatures() -> None:
     """ρ of A against time, a panel a temperature: without cage states, and with them."""
     page = TEMPERATURES.read_text("utf-8")
@@ -126,4 +174,5 @@ def _scores_of_tables(page: str) -> dict[str, dict[str, Any]]:
 
 if __name__ == "__main__":
     draw()
+    draw_dots()
     draw_temperatures()
