@@ -168,11 +168,9 @@ def table(models: dict[str, Any]) -> None:
                 if temperature not in scores:
                     continue
                 row = scores[temperature][species]
-                at = dict(zip(row["times"], zip(row["pearson"], row["interval"], strict=True), strict=True))
-                cells = [
-                    f"{at[t][0]:.3f} ± {(at[t][1][1] - at[t][1][0]) / 2:.3f}" if t in at else "–"
-                    for t in first[temperature]["A"]["times"]
-                ]
+                intervals = row.get("interval") or [None] * len(row["times"])
+                at = dict(zip(row["times"], zip(row["pearson"], intervals, strict=True), strict=True))
+                cells = [_cell(*at[t]) if t in at else "–" for t in first[temperature]["A"]["times"]]
                 print(f"| {species}, {name} | " + " | ".join(cells) + " |")
     print("\n| A and B, all times | slope of true on predicted | mean predicted / mean true |\n|---|---|---|")
     for name, scores in models.items():
@@ -184,6 +182,11 @@ def table(models: dict[str, Any]) -> None:
                     for key in ("slope", "ratio")
                 ]
                 print(f"| {name} at {temperature} | " + " | ".join(ends) + " |")
+
+
+def _cell(score: float, interval: tuple[float, float] | None) -> str:
+    """A score, with half its interval where that is known."""
+    return f"{score:.3f}" + (f" ± {(interval[1] - interval[0]) / 2:.3f}" if interval else "")
 
 
 @styled

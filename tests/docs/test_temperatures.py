@@ -34,7 +34,8 @@ def test_every_option_that_the_page_names_exists():
     from propensity.cli import annotate, convert, train
     from propensity.runs.flags import flags
 
-    known = {flag for option in flags("se3gnn") for flag in option.opts}
+    options = [*flags("se3gnn"), *flags("gated")]
+    known = {flag for option in options for flag in (*option.opts, *option.secondary_opts)}
     for verb in (annotate, convert, train):
         known |= {flag for option in verb.command.params for flag in option.opts}
     named = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", PAGE))
