@@ -2,7 +2,8 @@
 
 Features of all particles are kept in main memory, (l_max+1)²·channels numbers each (256 bytes at the paper's
 sizes in float32); before each layer a domain fetches those of its halo.  So nothing is computed twice, and
-beside the features memory is that of a domain.
+beside the features memory is that of a domain.  GPUs that can hold the features keep them
+(:mod:`propensity.nn.resident`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 
 from propensity.graph import Graph
 from propensity.neighbours.domains import PER_DOMAIN, Domain, Domains
+from propensity.nn import resident
 from propensity.nn.kernels.base import Stack
 from propensity.structure import Structure
 
@@ -82,13 +84,18 @@ def _walk(
 ) -> None:
     """Add the outputs of one network, of which each device has a copy."""
     first = networks[0]
-    domains = Domains(structure, first.cutoff, per_domain)
-    dtype, order = first.readout.weight.dtype, domains.order
-    fields = {"types": torch.from_numpy(structure.types[order])}
+    dtype = first.readout.weight.dtype
+    fields = {"types": torch.from_numpy(structure.types)}
     if first.offset_scale and offset is not None:
-        fields["thermal_offset"] = torch.from_numpy(offset[order]).to(dtype)
+        fields["thermal_offset"] = torch.from_numpy(offset).to(dtype)
     if first.n_extra and scalars is not None:
-        fields["scalars"] = torch.from_numpy(scalars[order]).to(dtype)
+        fields["scalars"] = torch.from_numpy(scalars).to(dtype)
+    if resident.holds(networks, len(structure)):
+        output += resident.Resident(networks, structure, fields).run().numpy()
+        return
+    domains = Domains(structure, first.cutoff, per_domain)
+    order = torch.from_numpy(domains.order)
+    fields = {name: value[order] for name, value in fields.items()}
     n_layers = len(first.convolutions)
     hidden = torch.empty(len(structure) if n_layers > 1 else 0, first.irreps.dim, dtype=dtype)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,10 @@ import torch
 from propensity.errors import InputError
 from propensity.estimators import ranges
 from propensity.graph import build_graph
-from propensity.neighbours import neighbour_list
+from propensity.neighbours import neighbour_list, triton_cells
 from propensity.neighbours.domains import Domains
 from propensity.nn import SE3GNN, walk
+from propensity.nn.resident import Resident
 from propensity.predictor import Predictor
 from propensity.structure import Structure
 from tests.conftest import make_liquid
@@ -149,3 +152,44 @@ def test_devices_share_the_domains(tiny_model):
         alone.spread("cpu", "gpu7")
     with pytest.raises(InputError, match="a bapst model is not predicted by domains"):
         Predictor("bapst-t044-s09", device="cpu").spread("cpu")
+
+
+@pytest.mark.parametrize("pbc", [True, [True, False, True], False], ids=str)
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_features_that_stay_on_devices_give_the_same_numbers(cell, pbc, count):
+    structure = liquid_in(CELLS[cell], pbc)
+    network = network_of()
+    expected = network(build_graph(structure, network.cutoff, dtype=torch.float64)).detach()
+    copies = [copy.deepcopy(network) for _ in range(count)]
+    found = Resident(copies, structure, {"types": torch.from_numpy(structure.types)}, per_domain=120)
+    sizes = [len(part.own) for part in found.parts]
+    assert sum(sizes) == len(structure)
+    if cell == "long" and count == 2:
+        assert found.grid.shape[0] >= 4 and max(sizes) < 0.7 * len(structure)
+        assert all(len(part.order) <= len(structure) for part in found.parts)
+    assert (found.run() - expected).abs().max() < 1e-11
+    for part in found.parts:
+        part.keeps, part.graphs = False, {}
+    assert (found.run() - expected).abs().max() < 1e-11
+
+
+@pytest.mark.parametrize("cell", ["cube", "triclinic", "long"])
+def test_edges_by_the_kernels_of_a_gpu(cell):
+    pytest.importorskip("triton")
+    if not triton_cells.is_available(torch.device("cpu")):
+        pytest.skip("Triton's interpreter is off")
+    structure = liquid_in(CELLS[cell])
+    network = network_of()
+    whole = Resident([network], structure, {"types": torch.from_numpy(structure.types)}, per_domain=150)
+    part = whole.parts[0]
+    for number in list(part.numbers)[:2]:
+        own, _, graph = whole.graph(part, number)
+        _, positions = whole._halo(part, number, own)
+        index, vectors = whole.searched(positions, own.stop - own.start, number)
+        assert index.shape == graph.edge_index.shape
+        for found, edges in ((index, vectors), (graph.edge_index, graph.edge_vec)):
+            rows = np.column_stack([found.numpy().T, edges.numpy().round(9)])
+            if found is index:
+                first = rows[np.lexsort(rows.T)]
+        assert np.allclose(first, rows[np.lexsort(rows.T)], atol=1e-8)
