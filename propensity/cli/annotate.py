@@ -84,7 +84,10 @@ def parse_box(text: str | None) -> float | list[float] | None:
     help="Seconds to wait where no worker of the cluster can work.",
 )
 @click.option("--box", metavar="L,L,L", help="Edges of the periodic box, or one, for files without a box.")
-@click.option("--device", help="cpu, cuda, ...; default: CUDA where there is one.")
+@click.option(
+    "--device",
+    help="cpu, cuda, ...; several, as cuda:0,cuda:1, share each frame.  [default: CUDA where there is one]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
 def command(
@@ -131,15 +134,18 @@ def command(
     from propensity.species import parse_species_map
     from propensity.trajectory import AnnotationInterrupted, BrokenFrameError, annotate
 
+    first, *others = (device or "").split(",")
     predictor = Predictor(
         model,
-        device=device,
+        device=first or None,
         species_map=parse_species_map(species_map),
         length_scale=length_scale,
         times=times_from_text(times),
         potential=potential,
         temperature=temperature,
     )
+    if others:
+        predictor.spread(first, *others)
     try:
         with frame_progress(quiet) as progress:
             summary = annotate(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+from propensity.cli.main import main
 from propensity.errors import InputError
 from propensity.estimators import ranges
 from propensity.graph import build_graph
@@ -17,6 +20,7 @@ from propensity.nn import SE3GNN, walk
 from propensity.nn.resident import Resident
 from propensity.predictor import Predictor
 from propensity.structure import Structure
+from propensity.trajectory.annotate import _over_all_gpus
 from tests.conftest import make_liquid
 
 CELLS = {
@@ -140,6 +144,13 @@ def test_predictor_walks_above_its_bound_and_says_so(tiny_model, monkeypatch, tm
     mapped = Predictor(tiny_model, device="cpu", species_map={"H": "A", "He": "B"})
     annotate(tmp_path / "in.extxyz", tmp_path / "out.extxyz", mapped, say=said.append)
     assert said == [f"{len(structure)} particles: predicted domain by domain, so that memory is bounded"]
+    command = ["annotate", str(tmp_path / "in.extxyz"), "-o", str(tmp_path / "two.extxyz"), "-q"]
+    command += ["-m", str(tiny_model), "--species-map", "H=A,He=B", "--device", "cpu,cpu"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    one, two = (ase.io.read(tmp_path / name).arrays for name in ("out.extxyz", "two.extxyz"))
+    (column,) = [name for name in one if name.startswith("propensity") and one[name].ndim][:1]
+    assert np.allclose(one[column], two[column], atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")
@@ -148,6 +159,14 @@ def test_devices_share_the_domains(tiny_model):
     alone, shared = (Predictor(tiny_model, device="cpu", dtype="float64") for _ in range(2))
     assert shared.spread("cpu", "cpu") is shared and shared.by_domains(10)
     assert np.abs(shared.predict(structure) - alone.predict(structure)).max() < 1e-12
+    assert _over_all_gpus(alone) == 1
+    spread = []
+    two = SimpleNamespace(device=torch.device("cuda"), spread=lambda *devices: spread.extend(devices))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "device_count", lambda: 2)
+        assert _over_all_gpus(two) == 2 and spread == ["cuda:0", "cuda:1"]
+    two.device = torch.device("cuda:1")
+    assert _over_all_gpus(two) == 1
     with pytest.raises(InputError, match="'gpu7' is unknown"):
         alone.spread("cpu", "gpu7")
     with pytest.raises(InputError, match="a bapst model is not predicted by domains"):
