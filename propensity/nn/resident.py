@@ -35,9 +35,9 @@ PER_DOMAIN = 262_144
 #: Bytes of an edge that is kept, with what the kernels make of it.
 EDGE = 48
 #: Share of a device's free memory that is used.
-SHARE = 0.8
+SHARE = 0.85
 #: What a domain at work takes.
-WORKING = 6 << 30
+WORKING = 5 << 30
 
 
 @dataclass
@@ -317,7 +317,7 @@ def holds(networks: Sequence[SE3GNN], n: int) -> bool:
 
 def _bytes(network: SE3GNN, particles: float) -> float:
     """Of a stretch with the slabs beside it: positions, what sorts them, features around a layer."""
-    return float(particles * (200 + 2.5 * 4 * network.irreps.dim))
+    return float(particles * (80 + 2.1 * 4 * network.irreps.dim))
 
 
 def _fits(part: Part, edges: float) -> bool:
