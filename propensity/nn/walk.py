@@ -2,7 +2,7 @@
 
 Features of all particles are kept in main memory, (l_max+1)²·channels numbers each (256 bytes at the paper's
 sizes in float32); before each layer a domain fetches those of its halo.  So nothing is computed twice, and
-beside the features memory is that of a domain.  GPUs that can hold the features keep them
+beside the features memory is that of a domain.  Several GPUs that can hold the features keep them
 (:mod:`propensity.nn.resident`).
 """
 
@@ -90,7 +90,7 @@ def _walk(
         fields["thermal_offset"] = torch.from_numpy(offset).to(dtype)
     if first.n_extra and scalars is not None:
         fields["scalars"] = torch.from_numpy(scalars).to(dtype)
-    if resident.holds(networks, len(structure)):
+    if len(networks) > 1 and resident.holds(networks, len(structure)):
         output += resident.Resident(networks, structure, fields).run().numpy()
         return
     domains = Domains(structure, first.cutoff, per_domain)

@@ -160,9 +160,7 @@ def _annotated(
     if first is None:
         return
     if predictor.by_domains(len(first)):
-        gpus = _over_all_gpus(predictor)
-        where = f" on {gpus} GPUs" if gpus > 1 else ""
-        say(f"{len(first)} particles: predicted domain by domain{where}, so that memory is bounded")
+        say(f"{len(first)} particles: predicted domain by domain, so that memory is bounded")
     side_by_side = workers or _side_by_side(len(first), predictor)
     with threads_side_by_side(side_by_side) as submit:
         yield from in_order(
@@ -170,16 +168,6 @@ def _annotated(
             lambda frame: submit(annotate_frame, predictor, writer, frame),
             lambda: side_by_side + 2,
         )
-
-
-def _over_all_gpus(predictor: Predictor) -> int:
-    """Let all GPUs share the domains where none was chosen; how many."""
-    if predictor.device.type != "cuda" or predictor.device.index is not None:
-        return 1
-    count = torch.cuda.device_count()
-    if count > 1:
-        predictor.spread(*(f"cuda:{number}" for number in range(count)))
-    return count
 
 
 def _side_by_side(n_particles: int, predictor: Predictor) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from propensity.nn import SE3GNN, walk
 from propensity.nn.resident import Resident
 from propensity.predictor import Predictor
 from propensity.structure import Structure
-from propensity.trajectory.annotate import _over_all_gpus
 from tests.conftest import make_liquid
 
 CELLS = {
@@ -159,14 +157,6 @@ def test_devices_share_the_domains(tiny_model):
     alone, shared = (Predictor(tiny_model, device="cpu", dtype="float64") for _ in range(2))
     assert shared.spread("cpu", "cpu") is shared and shared.by_domains(10)
     assert np.abs(shared.predict(structure) - alone.predict(structure)).max() < 1e-12
-    assert _over_all_gpus(alone) == 1
-    spread = []
-    two = SimpleNamespace(device=torch.device("cuda"), spread=lambda *devices: spread.extend(devices))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.cuda, "device_count", lambda: 2)
-        assert _over_all_gpus(two) == 2 and spread == ["cuda:0", "cuda:1"]
-    two.device = torch.device("cuda:1")
-    assert _over_all_gpus(two) == 1
     with pytest.raises(InputError, match="'gpu7' is unknown"):
         alone.spread("cpu", "gpu7")
     with pytest.raises(InputError, match="a bapst model is not predicted by domains"):
