@@ -4,8 +4,6 @@ Of each pair one copy runs under the bias λ·q on the mean propensity q at τ_�
 free: how far A particles get in τ_α, and the energy of the minimum, tell whether the bias found slow ones.
 Ends with a table, after a minute or two on one core.  Two pairs show how it goes and not how large the
 effect is: thirty pairs under a longer bias are run by ``python -m benchmarks.steering`` (docs/steering.md).
-
-    python examples/steered_liquid.py
 """
 
 import argparse
