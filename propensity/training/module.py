@@ -155,10 +155,18 @@ class PropensityModule(LightningModule):
             weight_decay=config.weight_decay,
             fused=self.device.type in ("cpu", "cuda"),
         )
+        optimizer.register_step_post_hook(_written)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: rate_factor(step, config, self.steps_per_epoch)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _written(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Count a write to each weight, which the fused step doesn't: kernels keep what they derive from them."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            torch.autograd.graph.increment_version(parameter)
 
 
 class TrainingLoss(nn.Module):

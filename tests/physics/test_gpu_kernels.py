@@ -242,6 +242,13 @@ def test_moments_are_those_of_the_samples():
     assert error == pytest.approx(np.sqrt(samples.mean(1).var(0, ddof=1).sum(1) / 3))
 
 
+def test_runs_too_short_for_their_thermostat_are_refused(device):
+    pairs, x, types, box = liquid("lj/cut")
+    run = Batch(device, pairs, x[None], types, box)
+    with pytest.raises(InputError, match="8 steps at a temperature: velocities are rescaled every 10 steps"):
+        run.dynamics(8, 0.005, temperature=(1.0, 1.0), seeds=np.array([1]))
+
+
 def test_walls_keep_particles_in(device):
     pairs, x, types, box, v = relaxed(device, "lj/cut", 1.0)
     wall = Wall(x[None], 0.2, skip=0)

@@ -252,6 +252,19 @@ def test_joined_graphs_predict_as_each_alone():
     torch.testing.assert_close(together, torch.cat([network(graph) for graph in graphs]))
 
 
+def test_a_step_counts_as_a_write_to_each_weight(samples, monkeypatch):
+    seen = []
+    step = PropensityModule.training_step
+
+    def noting(self, graph, index):
+        seen.append([parameter._version for parameter in self.parameters()])
+        return step(self, graph, index)
+
+    monkeypatch.setattr(PropensityModule, "training_step", noting)
+    fit_network(samples[:2], **SMALL)
+    assert all(later > earlier for later, earlier in zip(seen[1], seen[0], strict=True))
+
+
 def test_structures_of_one_file_are_counted_together():
     sources = ["a.npz[0]", "a.npz[11]", "b.pickle (Bapst et al. 2020)", "a.npz[3], published labels", ""]
     found = sources_of([make_sample(0, source=source) for source in sources])

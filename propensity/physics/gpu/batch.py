@@ -12,6 +12,8 @@ from propensity.physics.gpu.systems import Systems
 
 #: Steps of a launch, between which particles are sorted in space again, and of a chunk within it.
 LAUNCH, CHUNK = 40_000, 2_000
+#: Steps between rescalings of the velocities (kernels/md.cuh).
+RESCALE_EVERY = 10
 
 
 @dataclass
@@ -69,7 +71,17 @@ class Batch(Systems):
             Langevin dynamics with this friction instead.
         seeds
             Of each system, shape (S,), uint64.
+
+        Raises
+        ------
+        InputError
+            For so few steps at a temperature that velocities would never be rescaled.
         """
+        if temperature is not None and friction is None and steps <= RESCALE_EVERY:
+            raise InputError(
+                f"{steps} steps at a temperature: velocities are rescaled every {RESCALE_EVERY} steps, "
+                "so take more steps in one call, or give friction=... for Langevin dynamics."
+            )
         xp = self.device.xp
         every = sample_every or 1
         piece = max(1, LAUNCH // (10 * every)) * 10 * every
