@@ -56,7 +56,7 @@ COMPONENTS = {"scalar": ("",), "vector": tuple("xyz"), "quadrupole": ("xy", "yz"
 
 
 class GatedOptions(Options):
-    """Options of :meth:`GatedEstimator.fit`; the defaults are those of ``ka-cage``."""
+    """Options of :meth:`GatedEstimator.fit`; those of ``ka-cage`` stand in its card (docs/training.md)."""
 
     inputs: Literal["thermal", "inherent", "cage"] = Field(
         "cage", description="What the network sees: thermal positions, minima too, or cage states as well."
