@@ -2,8 +2,9 @@
 
 Of each pair one copy runs under the bias λ·q on the mean propensity q at τ_α, one without. Then both run
 free: how far A particles get in τ_α, and the energy of the minimum, tell whether the bias found slow ones.
-Ends with a table, after a minute or two on one core.  Two pairs show how it goes and not how large the
-effect is: thirty pairs under a longer bias are run by ``python -m benchmarks.steering`` (docs/steering.md).
+A minute or two on one core; ``python -m benchmarks.steering`` runs enough of it (docs/steering.md).
+
+    python examples/steered_liquid.py
 """
 
 import argparse

@@ -123,7 +123,7 @@ def test_every_verb_and_option_exists(words):
     if words[1] == "train":
         kind = words[words.index("--model") + 1] if "--model" in words else "se3gnn"
         if kind != "KIND":
-            known |= {flag for option in flags(kind) for flag in option.opts}
+            known |= {flag for option in flags(kind) for flag in (*option.opts, *option.secondary_opts)}
     assert {word for word in words if word.startswith("--")} <= known
 
 
