@@ -82,3 +82,15 @@ def trainer(network, graph, capturable=False):
 def network(device, kernel, l_max=3):
     torch.manual_seed(0)
     return SE3GNN(2, 10, l_max=l_max, kernel=kernel).to(device)
+
+
+def peak(function):
+    """Memory in MB that ``function`` needs beyond what is held already."""
+    function()
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    function()
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before) / 1e6

@@ -16,7 +16,7 @@ import torch
 from e3nn import o3
 from torch import nn
 
-from benchmarks.common import cuda_graph, liquid, milliseconds
+from benchmarks.common import cuda_graph, liquid, milliseconds, peak
 from propensity.caging import CageState
 from propensity.estimators.storage import load_model
 from propensity.nn.gated import GatedNetwork, gated_graph
@@ -102,18 +102,6 @@ def structure_with_cage(n_cages):
             inherent_positions=structure.positions,
         )
     )
-
-
-def peak(function):
-    """Memory in MB that ``function`` needs beyond what is held already."""
-    function()
-    torch.cuda.synchronize()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    function()
-    torch.cuda.synchronize()
-    return (torch.cuda.max_memory_allocated() - before) / 1e6
 
 
 def main():

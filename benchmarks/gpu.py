@@ -16,25 +16,13 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.common import cuda_graph, labelled_liquid, liquid, milliseconds, network, trainer
+from benchmarks.common import cuda_graph, labelled_liquid, liquid, milliseconds, network, peak, trainer
 from benchmarks.peers import compare_peers
 from benchmarks.prediction import time_predictions
 from propensity.graph import build_graph
 from propensity.nn.cuda_graph import Recording
 from propensity.runs.curves import read_log
 from propensity.training import fit_network
-
-
-def peak(function):
-    """Memory in MB that ``function`` needs beyond what is held already."""
-    function()
-    torch.cuda.synchronize()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    function()
-    torch.cuda.synchronize()
-    return (torch.cuda.max_memory_allocated() - before) / 1e6
 
 
 def end_to_end(net, structure):

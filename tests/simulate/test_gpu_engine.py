@@ -165,7 +165,7 @@ def test_the_state_points_made_with_it(name, temperature, energy, tau):
     assert sample.temperature == temperature and sample.potential == "lj/cut"
     assert energies[0] == pytest.approx(stored["potential_energy"][0], abs=2e-4)
     assert energies[1] == pytest.approx(stored["inherent_energy"][0], abs=2e-5)
-    assert energies[0] == pytest.approx(energy, abs=0.03)
+    assert energies[0] == pytest.approx(energy, abs=0.02)
     assert sample.tau_alpha == pytest.approx(tau, abs=1)
     assert (np.diff(sample.propensities[sample.structure.types == 0].mean(0)) > 0).all()
 
