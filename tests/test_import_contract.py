@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 #: Rooms (a package or module under ``propensity``, or a top-level package) by floor, from the ground up.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "defaults", "simd", "threads", "version"),
-    ("extras", "numeric", "workers"),
+    ("extras", "interrupts", "numeric", "workers"),
     (
         "registry",
         "compiling",

@@ -71,9 +71,9 @@ def command(data: tuple[str, ...], config: str | None, resume: str | None, quiet
     propensity train --resume runs/first
     """  # noqa: D301
     from propensity.errors import InputError
+    from propensity.interrupts import ProcessLost, TrainingInterrupted
     from propensity.runs.flags import read_option_file
     from propensity.runs.run import set_up
-    from propensity.training.interrupt import ProcessLost, TrainingInterrupted
 
     if config and resume:
         raise InputError(
@@ -96,11 +96,8 @@ def command(data: tuple[str, ...], config: str | None, resume: str | None, quiet
         raise
     except TrainingInterrupted as stopped:
         if run.is_main:
-            click.echo(
-                f"propensity: {stopped}: the model so far is in {run.folder}; go on with "
-                f"`propensity train --resume {run.folder}`.",
-                err=True,
-            )
+            on = f"; go on with `propensity train --resume {run.folder}`" if run.resumable else ""
+            click.echo(f"propensity: {stopped}: the model so far is in {run.folder}{on}.", err=True)
         sys.exit(130)
     if run.is_main and not quiet:
         _report(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -27,6 +28,7 @@ from propensity.estimators.networks import NetworkEstimator
 from propensity.estimators.options import Options, read_options
 from propensity.estimators.state_points import labels_at, learn_conditions
 from propensity.estimators.training_set import training_card
+from propensity.interrupts import Interrupted, TrainingInterrupted, interruptible
 from propensity.nn.gated import (
     Course,
     GatedGraph,
@@ -123,6 +125,8 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
         ------
         DataError
             When samples lack the minima or cage states that the inputs need.
+        TrainingInterrupted
+            On Ctrl-C or SIGTERM; carries the estimator learned so far.
         """
         opts = read_options(GatedOptions, values, options)
         train = list(train)
@@ -158,18 +162,19 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
             bases = None if conditions is None else torch.from_numpy(conditions.bases()).to(device).float()
             learner = Learner(network, examples, opts.course(), bases, balanced_length(points))
             del examples  # the learner has them as one table
-            history = [
-                learner.epoch(
-                    None if conditions is None else torch.tensor(balanced_epoch(points, opts.seed, k))
-                )
-                for k in range(opts.epochs)
-            ]
+            history: list[float] = []
+            with suppress(Interrupted), interruptible():
+                for k in range(opts.epochs):
+                    order = None if conditions is None else torch.tensor(balanced_epoch(points, opts.seed, k))
+                    history.append(learner.epoch(order))
             learner.finish()
         card.config, card.cage_recipe = network.config, recipe
         card.training["history"] = history
         # What is stored is what predicts from the start.
-        fitted = cls(network.cpu(), card)
-        return cast("Self", class_for(card).restore(card, fitted.arrays()))
+        fitted = class_for(card).restore(card, cls(network.cpu(), card).arrays()).to(device)
+        if len(history) < opts.epochs:
+            raise TrainingInterrupted(f"interrupted after {len(history)} of {opts.epochs} epochs", fitted)
+        return cast("Self", fitted)
 
     @torch.no_grad()
     def predict(self, structure: Structure) -> np.ndarray:

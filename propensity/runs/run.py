@@ -38,10 +38,10 @@ from propensity.estimators.training_set import NEAR, chosen_species
 from propensity.evaluation import Evaluation, evaluate_state_points
 from propensity.evaluation.report import plot_scatter
 from propensity.files import replacing
+from propensity.interrupts import TrainingInterrupted
 from propensity.locks import FileLock
 from propensity.runs.curves import plot_learning_curve
 from propensity.runs.flags import RunOptions, expanded, parse_options, read_option_file
-from propensity.training.interrupt import TrainingInterrupted
 from propensity.version import __version__
 
 CONFIG, SPLITS = "config.yaml", "splits.json"
@@ -77,6 +77,11 @@ class Run:
     def is_main(self) -> bool:
         """False in the further processes of a training on several devices."""
         return int(os.environ.get("LOCAL_RANK", 0)) == 0
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a training of this kind goes on where it was stopped."""
+        return estimator_class(self.options.model).resumable
 
     def train(self, progress: Callable[[Sequence[Sample]], Iterable[Sample]] = iter) -> Estimator:
         """Fit, save the model, score it on validation and test, draw the figures.

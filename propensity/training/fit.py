@@ -23,12 +23,12 @@ from propensity.estimators.options import read_options
 from propensity.estimators.se3gnn import SE3Estimator
 from propensity.estimators.storage import load_model
 from propensity.estimators.training_config import TrainingConfig
+from propensity.interrupts import Interrupted, ProcessLost, TrainingInterrupted, interruptible
 from propensity.nn import SE3GNN
 from propensity.nn.kernels import get_kernel
 from propensity.training.callbacks import History, WeightAverage, apply_average
 from propensity.training.checkpoints import SafeCheckpointIO, read_checkpoint
 from propensity.training.graphs import GraphModule, labelled_graph
-from propensity.training.interrupt import Interrupted, ProcessLost, TrainingInterrupted, interruptible
 from propensity.training.lightning_quirks import FlatDDPStrategy, leave_signals_alone, lost, quiet
 from propensity.training.module import PropensityModule, label_names
 from propensity.training.network_card import network_card

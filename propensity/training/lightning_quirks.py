@@ -128,7 +128,7 @@ def lost(trainer: Trainer, error: BaseException) -> str:
 
 
 def leave_signals_alone(trainer: Trainer) -> None:
-    """Let :func:`propensity.training.interrupt.interruptible` alone handle signals.
+    """Let :func:`propensity.interrupts.interruptible` alone handle signals.
 
     Lightning's handler talks to the other processes from wherever the signal found it, which blocks for
     ever within a step; and each step of several processes would ask whether a signal has come, for which

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import numpy as np
 import pytest
 
@@ -11,6 +14,8 @@ from propensity.caging import CageState
 from propensity.errors import DataError
 from propensity.estimators.gated import GatedEstimator
 from propensity.evaluation import evaluate
+from propensity.interrupts import TrainingInterrupted
+from propensity.nn.gated import Learner
 from propensity.sample import Sample
 from propensity.structure import Structure
 from tests.conftest import make_liquid
@@ -61,6 +66,25 @@ def test_it_learns_what_the_cage_tells_and_survives_a_file(trained, tmp_path):
     structure = caged(8).structure.at_minimum(caged(8).inherent_positions).with_cage(caged(8).cage)
     np.testing.assert_allclose(again.predict(structure), trained.predict(structure), atol=2e-3)
     assert trained.card.cage_recipe == {"temperature": 0.44, "radii": [0.25, 0.45]}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_training_with_what_it_has_learned(trained, monkeypatch, number):
+    epoch = Learner.epoch
+
+    def stopped_in_the_last(learner, order=None):
+        if learner.step_number == 2 * (FEW["epochs"] - 1):
+            os.kill(os.getpid(), number)
+        return epoch(learner, order)
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(Learner, "epoch", stopped_in_the_last)
+    with pytest.raises(TrainingInterrupted, match="after 24 of 25 epochs") as stopped:
+        GatedEstimator.fit([caged(k) for k in range(4)], **FEW)
+    assert signal.getsignal(number) is before
+    model = stopped.value.estimator
+    assert len(model.card.training["history"]) == 24
+    assert evaluate(model, [caged(8), caged(9)], n_resamples=1).pooled.min() > 0.85
 
 
 def test_what_is_missing_is_named(trained, tmp_path):

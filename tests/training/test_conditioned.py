@@ -20,11 +20,11 @@ from propensity.estimators.state_points import learn_conditions
 from propensity.estimators.storage import load_card, load_model, save_model
 from propensity.evaluation import evaluate, evaluate_state_points
 from propensity.integrations.ase import PropensityCalculator
+from propensity.interrupts import TrainingInterrupted
 from propensity.provenance import facts, of_frame, state_point_in_words
 from propensity.structure import Structure
 from propensity.training import fit_network
 from propensity.training.answers import Answers
-from propensity.training.interrupt import TrainingInterrupted
 from propensity.training.readout import solve_readout
 from tests.training.conftest import SMALL, make_sample
 

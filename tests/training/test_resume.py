@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from propensity.errors import DataError
+from propensity.interrupts import TrainingInterrupted
 from propensity.training import callbacks, fit_network
 from propensity.training.checkpoints import read_checkpoint
-from propensity.training.interrupt import TrainingInterrupted
 from tests.training.conftest import SMALL
 
 

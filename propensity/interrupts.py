@@ -6,18 +6,15 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from propensity.errors import PropensityError
-
-if TYPE_CHECKING:
-    from propensity.estimators.se3gnn import SE3Estimator
 
 
 class TrainingInterrupted(PropensityError):
     """A training was stopped from outside; ``estimator`` holds what was learned so far."""
 
-    def __init__(self, message: str, estimator: SE3Estimator) -> None:
+    def __init__(self, message: str, estimator: Any) -> None:
         super().__init__(message)
         self.estimator = estimator
 
