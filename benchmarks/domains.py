@@ -62,6 +62,7 @@ def one(n: int, layers: int, whole: bool, devices: list[str], kept: str | None) 
     took = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     on_gpu = max([torch.cuda.max_memory_allocated(d) / 2**20 for d in devices if d != "cpu"], default=0.0)
+    # Not a number where there is nothing to compare with.
     values, difference = np.asarray(output), float("nan")
     if kept and Path(kept).exists():
         before = np.load(kept)
@@ -89,16 +90,19 @@ def main() -> None:
     for n in args.particles:
         with tempfile.TemporaryDirectory() as folder:
             alone = None
-            for some in (devices[:1], devices)[: len(devices)]:
+            for some in [devices[:1], devices][: len(devices)]:
                 found = _measured(n, args, some, f"{folder}/outputs.npy")
                 count, seconds, busy, peak, on_gpu, difference = found
-                alone = alone or seconds
-                print(
-                    f"{count:12,.0f} particles on {','.join(some)}  {seconds:8.1f} s ({alone / seconds:.2f}×)"
-                    f"  {1e6 * busy / count:6.1f} µs of the processor a particle  peak {peak:8.0f} MB,"
-                    f" {on_gpu:.0f} MB of a GPU  difference of outputs {difference:.1e} of their spread",
-                    flush=True,
+                line = (
+                    f"{count:12,.0f} particles on {','.join(some)}  {seconds:8.1f} s"
+                    f"  {1e6 * busy / count:6.1f} µs of the processor a particle  peak {peak:8.0f} MB"
                 )
+                if some != ["cpu"]:
+                    line += f", {on_gpu:.0f} MB of a GPU"
+                if alone:
+                    line += f"  {alone / seconds:.2f}× as fast, outputs differ by {difference:.1e} of their σ"
+                alone = alone or seconds
+                print(line, flush=True)
         rows.append((count, peak))
     if len(rows) > 1:
         (few, low), (many, high) = rows[-2:]

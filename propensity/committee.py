@@ -72,6 +72,15 @@ class Committee(Differentiation):
         """Whether so many particles are predicted domain by domain: same numbers, less memory."""
         return any(estimator.by_domains(n_particles) for estimator in self.estimators)
 
+    def shared_by(self, n_particles: int) -> Sequence[str]:
+        """Devices that share a structure of so many particles, where several do: those of :meth:`spread`, or
+        all GPUs of the host where one has not the memory and the device was not chosen by its number.
+        """
+        shares: list[Sequence[str]] = [
+            one.shared_by(n_particles) for one in self.estimators if hasattr(one, "shared_by")
+        ]
+        return max(shares, key=len, default=())
+
     def spread(self, *devices: str) -> Self:
         """Let devices of this host share the domains of every structure from now on; returns itself.
 

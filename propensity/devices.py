@@ -30,3 +30,10 @@ def chosen_device(name: str | torch.device | None) -> torch.device:
             f"device {name!r} is not available here: give cpu or install a build of torch for it."
         )
     return device
+
+
+def all_gpus(device: torch.device) -> tuple[str, ...]:
+    """All GPUs of the host for a device that says CUDA without a number; for any other none."""
+    if device.type != "cuda" or device.index is not None:
+        return ()
+    return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))

@@ -13,7 +13,7 @@ import torch
 
 from propensity.batching import chosen_atoms, numbered, surroundings
 from propensity.committee import Committee
-from propensity.devices import chosen_device
+from propensity.devices import all_gpus, chosen_device
 from propensity.errors import InputError
 from propensity.estimators.answering import answering
 from propensity.estimators.card import Card
@@ -94,6 +94,9 @@ class Predictor(Committee):
         self.species_map = species_map
         found = [answering(load_model(path), temperature, times, potential) for path in paths]
         self.estimators = [one.to(self.device, self.dtype, kernel) for one, _ in found]
+        for estimator in self.estimators:
+            if hasattr(estimator, "spare"):
+                estimator.spare = all_gpus(self.device)
         self._of_model = {topic: text for _, texts in found for topic, text in texts.items()}
         self.card: Card = self.estimators[0].card
         for path, estimator in zip(paths[1:], self.estimators[1:], strict=True):

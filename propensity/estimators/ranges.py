@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from propensity.neighbours import nearest_neighbours, nearest_of_edges
+from propensity.neighbours.backends import counts_alone
 from propensity.neighbours.many import neighbour_lists
 from propensity.nn import replay
 from propensity.structure import Structure
@@ -64,8 +65,8 @@ def measure(structure: Structure, radius: float, device: torch.device | str = "c
     known = replay.measured_around(structure, radius)
     if known is not None:
         return Neighbourhood(np.sqrt(known.squared), known.count)
-    # There no edges are listed.
-    device = "cpu" if len(structure) > LARGEST else device
+    if len(structure) > LARGEST and not counts_alone(structure, radius, device):
+        device = "cpu"  # where no edges are listed
     return Neighbourhood(*nearest_neighbours(structure, radius, device))
 
 

@@ -27,6 +27,7 @@ from propensity.graph import Graph
 from propensity.nn import walk
 from propensity.nn.network import SE3GNN
 from propensity.nn.replay import replayed
+from propensity.nn.resident import neighbours
 from propensity.structure import Structure
 from propensity.threads import survive_fork
 
@@ -47,6 +48,8 @@ class SE3Estimator(NetworkEstimator[SE3GNN]):
     resumable = True
     #: Devices that share the domains of every structure; none: the network's own, for very large ones.
     devices: Sequence[str] = ()
+    #: All GPUs of the host, which share what is too large for one of them.
+    spare: Sequence[str] = ()
 
     @classmethod
     def fit(
@@ -71,7 +74,8 @@ class SE3Estimator(NetworkEstimator[SE3GNN]):
         inputs = Inputs(self.card)
         inputs.check(structure)
         if self.by_domains(len(structure)):
-            outputs = walk.walked(self.network, structure, inputs.scalars(structure), devices=self.devices)
+            devices = self.shared_by(len(structure))
+            outputs = walk.walked(self.network, structure, inputs.scalars(structure), devices=devices)
             standardised = outputs.astype(np.float64)
         else:
             found = self._replayed(structure)
@@ -141,6 +145,11 @@ class SE3Estimator(NetworkEstimator[SE3GNN]):
     def by_domains(self, n_particles: int) -> bool:
         """Whether :func:`propensity.nn.walk.walked` predicts so many particles."""
         return bool(self.devices) or n_particles > walk.LARGEST
+
+    def shared_by(self, n_particles: int) -> Sequence[str]:
+        """Devices that share so many particles; none: the network's own."""
+        edges = self.card.mean_neighbours or neighbours(self.network.cutoff, self.card.density or 1.0)
+        return self.devices or walk.shared_by(self.network, n_particles, edges, self.spare)
 
     def _outputs(self, structure: Structure) -> np.ndarray:
         weight = self.network.readout.weight

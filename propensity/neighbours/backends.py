@@ -158,6 +158,19 @@ def nearest_neighbours(
     return nearest_of_edges(*neighbour_list(structure, cutoff, device=device), len(structure))
 
 
+def counts_alone(structure: Structure, cutoff: float, device: torch.device | str) -> bool:
+    """Whether :func:`nearest_neighbours` lists no edges on a device, which none has room for in large
+    structures.
+    """
+    if torch.device(device).type == "cpu":
+        return True
+    from propensity.neighbours import triton_cells
+
+    cell = structure.cell if structure.pbc.all() else enclosing_cell(structure, cutoff)[0]
+    found = triton_cells.grid_of(cell, cutoff, len(structure))
+    return available(device)[0] == "triton" and found is not None
+
+
 def nearest_of_edges(
     edge_index: torch.Tensor, vectors: torch.Tensor, n: int
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 Features of all particles are kept in main memory, (l_max+1)²·channels numbers each (256 bytes at the paper's
 sizes in float32); before each layer a domain fetches those of its halo.  So nothing is computed twice, and
-beside the features memory is that of a domain.  Several GPUs that can hold the features keep them
+beside the features memory is that of a domain.  GPUs that can hold the features keep them
 (:mod:`propensity.nn.resident`).
 """
 
@@ -70,6 +70,13 @@ def walked(
     return output
 
 
+def shared_by(network: SE3GNN, particles: int, edges: float, spare: Sequence[str]) -> Sequence[str]:
+    """Devices that share a structure: all of ``spare`` where that of the network has not the memory for so
+    many particles with so many edges each, else none beside it.
+    """
+    return () if len(spare) < 2 or resident.suffices(network, particles, edges) else spare
+
+
 def _copied(network: SE3GNN, device: torch.device) -> SE3GNN:
     return copy.deepcopy(network).to(device)
 
@@ -90,7 +97,7 @@ def _walk(
         fields["thermal_offset"] = torch.from_numpy(offset).to(dtype)
     if first.n_extra and scalars is not None:
         fields["scalars"] = torch.from_numpy(scalars).to(dtype)
-    if len(networks) > 1 and resident.holds(networks, len(structure)):
+    if resident.holds(networks, len(structure)):
         output += resident.Resident(networks, structure, fields).run().numpy()
         return
     domains = Domains(structure, first.cutoff, per_domain)

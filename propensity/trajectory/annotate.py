@@ -160,7 +160,9 @@ def _annotated(
     if first is None:
         return
     if predictor.by_domains(len(first)):
-        say(f"{len(first)} particles: predicted domain by domain, so that memory is bounded")
+        devices = predictor.shared_by(len(first))
+        where = f" on {', '.join(devices)}" if len(devices) > 1 else ""
+        say(f"{len(first)} particles: predicted domain by domain{where}, so that memory is bounded")
     side_by_side = workers or _side_by_side(len(first), predictor)
     with threads_side_by_side(side_by_side) as submit:
         yield from in_order(

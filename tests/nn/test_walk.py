@@ -10,12 +10,13 @@ import torch
 from click.testing import CliRunner
 
 from propensity.cli.main import main
+from propensity.devices import all_gpus
 from propensity.errors import InputError
 from propensity.estimators import ranges
 from propensity.graph import build_graph
 from propensity.neighbours import neighbour_list, triton_cells
 from propensity.neighbours.domains import Domains
-from propensity.nn import SE3GNN, walk
+from propensity.nn import SE3GNN, resident, walk
 from propensity.nn.resident import Resident
 from propensity.predictor import Predictor
 from propensity.structure import Structure
@@ -161,6 +162,41 @@ def test_devices_share_the_domains(tiny_model):
         alone.spread("cpu", "gpu7")
     with pytest.raises(InputError, match="a bapst model is not predicted by domains"):
         Predictor("bapst-t044-s09", device="cpu").spread("cpu")
+
+
+@pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")
+def test_all_gpus_share_by_themselves_what_is_too_large_for_one(tiny_model, monkeypatch, tmp_path):
+    """Two CPUs stand in for the GPUs, of which one is said to be too small."""
+    from propensity.trajectory import annotate
+
+    structure = liquid_in(CELLS["cube"])
+    alone = Predictor(tiny_model, device="cpu", dtype="float64").predict(structure)
+    monkeypatch.setattr("propensity.predictor.all_gpus", lambda device: ("cpu", "cpu"))
+    monkeypatch.setattr(walk, "LARGEST", 500)
+    found, walked = [], walk.walked
+    monkeypatch.setattr(walk, "walked", lambda *a, **k: found.append(k["devices"]) or walked(*a, **k))
+    predictor = Predictor(tiny_model, device="cpu", dtype="float64", species_map={"H": "A", "He": "B"})
+    assert np.abs(predictor.predict(structure) - alone).max() < 1e-12 and found == [()]
+    monkeypatch.setattr(resident, "suffices", lambda network, n, edges: n < 600 and edges > 0)
+    assert predictor.shared_by(500) == () and predictor.shared_by(10**8) == ("cpu", "cpu")
+    assert np.abs(predictor.predict(structure) - alone).max() < 1e-12
+    assert found == [(), ("cpu", "cpu")]
+    import ase
+    import ase.io
+
+    atoms = ase.Atoms(numbers=structure.types + 1, positions=structure.positions, cell=structure.cell, pbc=1)
+    ase.io.write(tmp_path / "in.extxyz", atoms)
+    said: list[str] = []
+    annotate(tmp_path / "in.extxyz", tmp_path / "out.extxyz", predictor, say=said.append)
+    assert said == [
+        f"{len(structure)} particles: predicted domain by domain on cpu, cpu, so that memory is bounded"
+    ]
+
+
+@pytest.mark.parametrize(("gpus", "name", "expected"), [(2, "cuda", 2), (2, "cuda:1", 0), (2, "cpu", 0)])
+def test_a_device_chosen_by_its_number_stays_alone(gpus, name, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert all_gpus(torch.device(name)) == tuple(f"cuda:{k}" for k in range(expected))
 
 
 @pytest.mark.parametrize("pbc", [True, [True, False, True], False], ids=str)
