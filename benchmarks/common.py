@@ -33,6 +33,7 @@ def labelled_liquid(seed):
     """A jittered liquid with random labels at ten times."""
     structure, random = liquid(seed=seed), np.random.default_rng(seed)
     times, labels = np.geomspace(0.1, 1e4, 10), 0.5 + 0.1 * random.normal(size=(len(structure), 10))
+    labels = np.maximum(labels, 0.0)
     return Sample(structure, times, labels, f"liquid/{seed}", temperature=0.44, tau_alpha=1e4)
 
 

@@ -24,7 +24,7 @@ def seconds_an_epoch(data, devices, options):
     """Median over the epochs after the second, when kernels are compiled and steps recorded."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "propensity.cli.main", "train", data, "--devices", str(devices)]
-        command += ["--validate-every", "1000", "--epochs", "8", "-o", folder, *options]
+        command += ["--validate-every", "1000", "--epochs", "12", "-o", folder, *options]
         subprocess.run(command, check=True, stdout=sys.stderr)
         at = read_log(Path(folder) / "log.csv")["seconds"]
     return statistics.median(at[3:] - at[2:-1])

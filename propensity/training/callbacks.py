@@ -106,7 +106,7 @@ class History(Callback):
             row["valid_pearson"] = float(trainer.callback_metrics["valid_pearson"])
             row |= dict(zip(self.names, pearson.flatten().tolist(), strict=True))  # type: ignore[operator]
             module.valid_pearson = None  # type: ignore[assignment]
-        self.rows.append({**row, "seconds": round(time.monotonic() - self._start, 2)})
+        self.rows.append({**row, "seconds": round(time.monotonic() - self._start, 3)})
         if trainer.is_global_zero:
             self._write()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -48,6 +49,7 @@ def write_checkpoint(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
     """
     tensors: dict[str, torch.Tensor] = {}
     tree = json.dumps(_packed(checkpoint, tensors)).encode()
+    tensors = _on_host(tensors)
     tensors[TREE] = torch.frombuffer(bytearray(tree), dtype=torch.uint8)
     tensors[CHECKSUM] = torch.tensor(_checksum(tensors), dtype=torch.int64)
     write_tensors(path, tensors)
@@ -88,6 +90,21 @@ def _read(path: str | Path, device: Any) -> Any:
         raise ValueError("its checksum differs")
     tree = parse_json(tensors.pop(TREE).numpy().tobytes())
     return _unpacked(tree, {name: tensor.to(device) for name, tensor in tensors.items()})
+
+
+def _on_host(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same on the CPU, in one copy for all of a type: each copy waits for the device, and a training has
+    hundreds of small tensors.
+    """
+    alike: dict[tuple[torch.device, torch.dtype], list[str]] = defaultdict(list)
+    for name, value in tensors.items():
+        alike[value.device, value.dtype].append(name)
+    found = {}
+    for names in alike.values():
+        joined = torch.cat([tensors[name].detach().flatten() for name in names]).cpu()
+        parts = joined.split([tensors[name].numel() for name in names])
+        found |= {name: part.view(tensors[name].shape) for name, part in zip(names, parts, strict=True)}
+    return found
 
 
 def _packed(value: Any, tensors: dict[str, torch.Tensor]) -> Any:

@@ -58,8 +58,11 @@ class FlatDDPStrategy(DDPStrategy):
         """Give every process the mean of the gradients."""
         module: Any = self.lightning_module
         joined = join_gradients(module) if module.joined_gradient is None else module.joined_gradient
-        distributed.all_reduce(joined)
-        joined /= self.world_size
+        if joined.is_cuda:
+            distributed.all_reduce(joined, distributed.ReduceOp.AVG)
+        else:  # gloo has no mean
+            distributed.all_reduce(joined)
+            joined /= self.world_size
 
     def _end(self, end: Callable[[], None]) -> None:
         """Have the watcher wait until this process has noticed a death by itself, as gloo has it do.

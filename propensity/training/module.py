@@ -110,9 +110,11 @@ class PropensityModule(LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Empty sums; on several devices the running batch-norm statistics become their mean first."""
         if self.trainer.world_size > 1:
-            for buffer in self.network.buffers():
-                if buffer.is_floating_point():
-                    buffer.copy_(self.trainer.strategy.reduce(buffer.clone(), reduce_op="mean"))
+            buffers = [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
+            mean = self._all(torch.cat([buffer.flatten() for buffer in buffers])).mean(dim=0)
+            parts = mean.split([buffer.numel() for buffer in buffers])
+            for buffer, part in zip(buffers, parts, strict=True):
+                buffer.copy_(part.view_as(buffer))
         self._sums: torch.Tensor | None = None
 
     def validation_step(self, graph: Graph, index: int) -> None:
