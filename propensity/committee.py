@@ -28,6 +28,7 @@ from propensity.estimators.likeness import (
     of_predictions,
 )
 from propensity.estimators.ranges import Distance, distances
+from propensity.estimators.single import in_single_precision
 from propensity.neighbours.sharing import sharing, sharing_many
 from propensity.structure import Structure
 
@@ -121,8 +122,10 @@ class Committee(Differentiation):
                 "CUDA doesn't survive a fork: start the process by multiprocessing's 'spawn', or use"
                 " device='cpu'."
             )
-        reduced = structure if self.length_scale == 1.0 else structure.scaled(1 / self.length_scale)
-        if self.potential is not None and self.card.input_positions != "thermal":
+        makes = self.potential is not None and self.card.input_positions != "thermal"
+        given = in_single_precision(structure) if makes else structure
+        reduced = given if self.length_scale == 1.0 else given.scaled(1 / self.length_scale)
+        if self.potential is not None and makes:
             if reduced.thermal_offset is None:
                 check_overlaps(self.card, reduced)
             reduced = prepared(reduced, self.card, self.potential, self.length_scale)

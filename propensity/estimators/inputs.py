@@ -11,6 +11,7 @@ import torch
 
 from propensity.errors import DataError, InputError
 from propensity.estimators.card import Card
+from propensity.estimators.single import in_single_precision
 from propensity.graph import Graph, build_graph
 from propensity.neighbours.many import neighbour_lists
 from propensity.nn.scalars import scalars_of, size_trend
@@ -233,7 +234,7 @@ def seen_structure(sample: Sample, card: Card) -> Structure:
     structure = sample.structure
     if sample.inherent_positions is not None:
         structure = structure.at_minimum(sample.inherent_positions)
-    return prepared(structure, card, sample.potential)
+    return prepared(in_single_precision(structure), card, sample.potential)
 
 
 def prepared(structure: Structure, card: Card, potential: str, length_scale: float = 1.0) -> Structure:

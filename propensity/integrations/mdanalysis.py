@@ -82,7 +82,8 @@ class PropensityAnalysis(AnalysisBase):
     Ctrl-C, ``results`` and ``frames`` hold the frames that are done, and the error says so.
 
     Workers hold the path of the model and load it when they see their first frame.  Positions in
-    MDAnalysis are float32, so values differ from those of float64 files by about 1e-6 relative.
+    MDAnalysis are float32, so values differ from those of float64 files by about 1e-6 relative; where
+    ``potential`` makes minima and cage states, every program starts from single precision.
 
     Examples
     --------

@@ -13,6 +13,7 @@ from propensity import InputError, Predictor, inherent_structure, load_model, sa
 from propensity.caging import CageState
 from propensity.errors import DataError
 from propensity.estimators.gated import GatedEstimator
+from propensity.estimators.single import in_single_precision
 from propensity.evaluation import evaluate
 from propensity.interrupts import TrainingInterrupted
 from propensity.nn.gated import Learner
@@ -127,7 +128,7 @@ def test_nothing_to_learn_beside_is_an_error(inputs, cages):
 @pytest.fixture(scope="module")
 def minimum() -> Structure:
     """A small glass, shaken, with a cage state made up."""
-    glass = inherent_structure(make_liquid(420), "lj/cut force-shifted", force=1e-2)
+    glass = in_single_precision(inherent_structure(make_liquid(420), "lj/cut force-shifted", force=1e-2))
     random = np.random.default_rng(0)
     offset = 0.03 * random.normal(size=(2, 420, 3))
     covariance = np.broadcast_to(0.005 * np.eye(3), (2, 420, 3, 3))
