@@ -18,6 +18,7 @@ from propensity.cli.convert import command as convert_command
 from propensity.data import Sample, StoreWriter, open_dataset
 from propensity.data.convert import convert
 from propensity.errors import DataError, InputError, PropensityError
+from propensity.estimators.single import in_single_precision
 from propensity.lattice import minimum_image
 from propensity.physics.interaction import CUT, EPSILON, SIGMA
 from propensity.physics.kob_andersen import SKIN, KobAndersen, local_potential_energy
@@ -133,7 +134,7 @@ def model(tmp_path) -> Path:
 
 @pytest.mark.filterwarnings("ignore:the model was trained on inherent")
 def test_predictions_see_the_minimum(model, thermal):
-    expected = Predictor(model).predict(inherent_structure(thermal, SMOOTH))
+    expected = Predictor(model).predict(inherent_structure(in_single_precision(thermal), SMOOTH))
     np.testing.assert_array_equal(Predictor(model, potential=SMOOTH).predict(thermal), expected)
     assert not np.allclose(Predictor(model).predict(thermal), expected, rtol=1e-3)
     scaled = Predictor(model, potential=SMOOTH, length_scale=2.5).predict(thermal.scaled(2.5))
