@@ -148,9 +148,10 @@ def _scored_on_ancestors(card: Any) -> bool:
 
 def _elsewhere(one: Any) -> str:
     """What is known of predictions at another temperature."""
-    low, high = one.ratio
+    (low, high), where = one.ratio, "" if one.potential is None else f" in {one.potential}"
     return (
-        f"at {one.temperature:g} ρ {one.pearson:.2f}, magnitudes {low:.2g} to {high:.2g} times the true ones"
+        f"at {one.temperature:g}{where} ρ {one.pearson:.2f},"
+        f" magnitudes {low:.2g} to {high:.2g} times the true ones"
     )
 
 

@@ -10,9 +10,12 @@ from propensity.errors import InputError
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.conditioned import ConditionedEstimator
+from propensity.estimators.conditions import StatePoint
 
 #: Difference of temperatures beyond which magnitudes are those of another liquid.
 TOLERANCE = 0.01
+#: Error of a mean displacement of which nobody is told.
+RIGHT = 0.05
 
 
 def answering(
@@ -49,11 +52,25 @@ def answering(
     point = estimator.conditions.nearest(temperature)
     texts = {"temperature": estimator.conditions.check_temperature(temperature)}
     if potential is not None and point.potential not in (None, potential):
-        texts["interaction"] = (
-            f"minima are made in {potential!r}, and at temperature {point.temperature:g} the model was"
-            f" trained on {point.potential!r}: its magnitudes are those of the latter."
-        )
+        texts["interaction"] = _in_another(estimator.card, temperature, potential, point)
     return estimator.at(temperature, wanted), {topic: text for topic, text in texts.items() if text}
+
+
+def _in_another(card: Card, temperature: float, potential: str, point: StatePoint) -> str:
+    """Doubt about a model of several temperatures in another interaction; empty where it was measured to
+    be right.
+    """
+    known = "its magnitudes are those of the latter"
+    for one in card.elsewhere:
+        if one.potential == potential and abs(one.temperature - temperature) <= TOLERANCE + 1e-9:
+            low, high = one.ratio
+            if 1 - RIGHT <= low and high <= 1 + RIGHT:
+                return ""
+            known = f"in the former its ρ is {one.pearson:.2f}, and means are {low:.2g} to {high:.2g} times the true"
+    return (
+        f"minima are made in {potential!r}, and at temperature {point.temperature:g} the model was"
+        f" trained on {point.potential!r}: {known}."
+    )
 
 
 def _other(card: Card, temperature: float | None) -> str:

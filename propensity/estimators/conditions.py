@@ -53,12 +53,13 @@ class StatePoint(BaseModel):
 
 
 class Elsewhere(BaseModel):
-    """How a model of one temperature does at another one, at the times at which motion has come as far."""
+    """How a model does at another temperature or interaction, at the times at which motion has come as far."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     temperature: float = Field(gt=0, allow_inf_nan=False, description="k_B T/ε_AA of the structures.")
     pearson: float = Field(ge=-1, le=1, description="ρ of the first species at τ_α.")
+    potential: str | None = Field(None, description="Interaction, where that is what differs.")
     ratio: tuple[float, float] = Field(
         description="Mean predicted over mean true propensity of the first species: least and largest."
     )

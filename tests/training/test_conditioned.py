@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from dataclasses import replace
@@ -14,6 +15,7 @@ from propensity import Predictor
 from propensity.data import from_samples
 from propensity.errors import DataError, InputError, PropensityWarning
 from propensity.estimators.conditioned import ConditionedEstimator
+from propensity.estimators.conditions import Elsewhere
 from propensity.estimators.inputs import Inputs, input_structure
 from propensity.estimators.se3gnn import SE3Estimator
 from propensity.estimators.state_points import learn_conditions
@@ -228,8 +230,21 @@ def test_how_far_beyond_may_be_said(model):
 
 
 def test_minima_of_another_interaction_are_doubted(model, tmp_path):
-    with pytest.warns(PropensityWarning, match="minima are made in 'lj/cut force-shifted'"):
-        Predictor(save_model(tmp_path, model), temperature=0.5, potential="lj/cut force-shifted")
+    smooth = "lj/cut force-shifted"
+    with pytest.warns(PropensityWarning, match=f"minima are made in '{smooth}'.* those of the latter"):
+        Predictor(save_model(tmp_path, model), temperature=0.5, potential=smooth)
+    at = {"temperature": 0.5, "potential": smooth, "pearson": 0.7}
+    known = copy.copy(model)
+    known.card = model.card.model_copy(update={"elsewhere": (Elsewhere(**at, ratio=(0.9, 1.02)),)})
+    with pytest.warns(PropensityWarning, match=r"the former its ρ is 0.70, and means are 0.9 to 1 times"):
+        Predictor(save_model(tmp_path / "off", known), temperature=0.5, potential=smooth)
+    known.card = model.card.model_copy(update={"elsewhere": (Elsewhere(**at, ratio=(0.97, 1.02)),)})
+    path = save_model(tmp_path / "right", known)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Predictor(path, temperature=0.5, potential=smooth)
+    with pytest.warns(PropensityWarning, match="those of the latter"):
+        Predictor(path, temperature=0.52, potential=smooth)
 
 
 def test_models_of_one_temperature_say_so(tiny_model, tmp_path, liquid):
