@@ -66,7 +66,9 @@ def _in_another(card: Card, temperature: float, potential: str, point: StatePoin
             low, high = one.ratio
             if 1 - RIGHT <= low and high <= 1 + RIGHT:
                 return ""
-            known = f"in the former its ρ is {one.pearson:.2f}, and means are {low:.2g} to {high:.2g} times the true"
+            known = (
+                f"in the former its ρ is {one.pearson:.2f}, means are {low:.2g} to {high:.2g} times the true"
+            )
     return (
         f"minima are made in {potential!r}, and at temperature {point.temperature:g} the model was"
         f" trained on {point.potential!r}: {known}."

@@ -53,7 +53,7 @@ class StatePoint(BaseModel):
 
 
 class Elsewhere(BaseModel):
-    """How a model does at another temperature or interaction, at the times at which motion has come as far."""
+    """How a model does at another temperature or interaction, at times at which motion has come as far."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

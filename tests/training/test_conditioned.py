@@ -236,7 +236,7 @@ def test_minima_of_another_interaction_are_doubted(model, tmp_path):
     at = {"temperature": 0.5, "potential": smooth, "pearson": 0.7}
     known = copy.copy(model)
     known.card = model.card.model_copy(update={"elsewhere": (Elsewhere(**at, ratio=(0.9, 1.02)),)})
-    with pytest.warns(PropensityWarning, match=r"the former its ρ is 0.70, and means are 0.9 to 1 times"):
+    with pytest.warns(PropensityWarning, match=r"the former its ρ is 0.70, means are 0.9 to 1 times"):
         Predictor(save_model(tmp_path / "off", known), temperature=0.5, potential=smooth)
     known.card = model.card.model_copy(update={"elsewhere": (Elsewhere(**at, ratio=(0.97, 1.02)),)})
     path = save_model(tmp_path / "right", known)
