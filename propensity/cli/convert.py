@@ -53,6 +53,16 @@ from propensity.cli.screen import Screen
         " particles."
     ),
 )
+@click.option(
+    "--further-runs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DATA",
+    help=(
+        "Average in the labels of further runs of the same structures, as `propensity simulate --start-from`"
+        " makes them; repeat for more."
+    ),
+)
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a CPU]")
 @click.option("--overwrite", is_flag=True, help="Replace an existing store instead of going on with it.")
 def command(
@@ -64,6 +74,7 @@ def command(
     quench: bool,
     potential: str | None,
     cage: bool,
+    further_runs: tuple[Path, ...],
     workers: int | None,
     overwrite: bool,
 ) -> None:
@@ -75,7 +86,7 @@ def command(
     Interrupted, the same command goes on where it stopped.  Positions are kept to 2e-5 σ and
     propensities to 0.05 %, far below their statistical noise.
     """
-    check_files(*sources, what="labelled data")
+    check_files(*sources, *further_runs, what="labelled data")
     from propensity.data.convert import convert
 
     if potential is not None and not (quench or cage):
@@ -97,6 +108,7 @@ def command(
             length_scale=length_scale,
             quench=potential or quench,
             cage=cage,
+            further=further_runs,
             workers=workers,
             overwrite=overwrite,
             progress=lambda done, total: bar.update(task, completed=done, total=total),

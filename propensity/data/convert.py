@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from propensity.data.entry import Entry
+from propensity.data.further import FurtherRuns
 from propensity.data.opening import open_dataset
 from propensity.data.selection import TimesSpec, pick_times
 from propensity.data.store.writer import StoreWriter
@@ -41,6 +42,7 @@ def convert(
     length_scale: float | None = None,
     quench: bool | str = False,
     cage: bool = False,
+    further: Sequence[str | os.PathLike[str]] = (),
     workers: int | None = 1,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -69,6 +71,9 @@ def convert(
     cage
         Give cage states to structures without, by :func:`propensity.physics.cage.with_cage_states`; minima
         are made first where there are none.
+    further
+        Data sets of further runs of structures with the same names, whose labels are averaged in, see
+        :class:`propensity.data.further.FurtherRuns`.
     workers
         Processes; None: one a CPU.  More than one needs ``if __name__ == "__main__":`` in a script.
     overwrite
@@ -104,6 +109,10 @@ def convert(
         job["quench"] = quench
     if cage:
         job["cage"] = True
+    more = FurtherRuns(further)
+    if further:
+        more.check(dataset.names)
+        job["further"] = [str(path) for path in further]
     if length_scale is not None:
         job["length_scale"] = length_scale
     with StoreWriter(destination, job=job, overwrite=overwrite) as writer:
@@ -114,7 +123,8 @@ def convert(
         failures: list[str] = []
         if progress:
             progress(finished, total)
-        for failure in _run(entries, _Task(writer, times, length_scale, quench or cage, cage), workers):
+        task = _Task(writer, times, length_scale, quench or cage, cage, more)
+        for failure in _run(entries, task, workers):
             finished += 1
             if failure:
                 failures.append(failure)
@@ -189,7 +199,9 @@ class _Task:
         length_scale: float | None,
         quench: bool | str,
         cage: bool,
+        more: FurtherRuns,
     ) -> None:
+        self.more = more
         self.writer, self.times, self.length_scale = writer, times, length_scale
         self.quench, self.cage = quench, cage
 
@@ -207,7 +219,7 @@ class _Task:
     def load(self, entry: Entry) -> Sample | PropensityError:
         """Read and convert; a failure is returned, not raised."""
         try:
-            sample = pick_times(entry.load(), self.times)
+            sample = pick_times(self.more.added(entry.load()), self.times)
             if self.length_scale is not None:
                 sample = sample.in_units_of(self.length_scale)
         except PropensityError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from propensity.errors import DataError
 from propensity.estimators.balance import balanced_epoch, balanced_length
@@ -39,6 +39,7 @@ from propensity.nn.gated import (
     join_gated_graphs,
     moved_graph,
 )
+from propensity.nn.gated.network import GUESSED
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ COMPONENTS = {"scalar": ("",), "vector": tuple("xyz"), "quadrupole": ("xy", "yz"
 
 
 class GatedOptions(Options):
-    """Options of :meth:`GatedEstimator.fit`; those of ``ka-cage`` stand in its card (docs/training.md)."""
+    """Options of :meth:`GatedEstimator.fit`; defaults are those of ``ka-cage`` (docs/training.md)."""
 
     inputs: Literal["thermal", "inherent", "cage"] = Field(
         "cage", description="What the network sees: thermal positions, minima too, or cage states as well."
@@ -70,13 +71,13 @@ class GatedOptions(Options):
             " for any temperature and time between."
         ),
     )
-    n_layers: int = Field(6, ge=3, description="Layers; the first two read thermal neighbours.")
+    n_layers: int = Field(7, ge=3, description="Layers; the first two read thermal neighbours.")
     cutoff: float = Field(2.0, gt=0, description="Neighbours are closer than this, in σ_AA.")
     pair_force: bool = Field(
         True, description="Lennard-Jones force and slope among the radial functions (Kob–Andersen mixtures)."
     )
     epochs: int = Field(
-        27,
+        26,
         ge=1,
         description=(
             "Passes over the training structures; with --condition over as many of each temperature as the"
@@ -85,15 +86,22 @@ class GatedOptions(Options):
     )
     batch_size: int = Field(2, ge=1, description="Structures a step.")
     learning_rate: float = Field(2e-3, gt=0, description="Highest learning rate of AdamW.")
-    weight_decay: float = Field(2e-2, ge=0, description="Weight decay of AdamW.")
+    weight_decay: float = Field(0.1, ge=0, description="Weight decay of AdamW.")
     average: float = Field(0.998, ge=0, lt=1, description="Decay of the running average of the weights.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Share of hidden units left out of each step.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Share of hidden units left out of each step.")
     auxiliary: float = Field(
         0.0,
         ge=0,
         description=(
             "Weight of an auxiliary loss: minima and cage states of the training structures, where the inputs"
             " don't show them."
+        ),
+    )
+    guess: bool = Field(
+        False,
+        description=(
+            "Guess half-way where the cages are (learned by the auxiliary loss), and let later layers see"
+            " neighbours there."
         ),
     )
     curved: bool = Field(True, description="Let harmonics of l = 2 meet vectors.")
@@ -103,6 +111,20 @@ class GatedOptions(Options):
     def course(self) -> Course:
         """How long and how fast to learn."""
         return Course(**{field.name: getattr(self, field.name) for field in fields(Course)})
+
+    def layers(self) -> list[str]:
+        """View of each layer: two of thermal neighbours, those of ``inputs``, and guessed ones at the end."""
+        n_guessed = (self.n_layers - 2 * (self.inputs != "thermal")) // 2 if self.guess else 0
+        given = ["thermal"] * 2 + [self.inputs] * (self.n_layers - 2)
+        return given[: self.n_layers - n_guessed] + [GUESSED] * n_guessed
+
+    @model_validator(mode="after")
+    def _guess_is_taught(self) -> GatedOptions:
+        if self.guess and (self.inputs == "cage" or not self.auxiliary):
+            raise ValueError(
+                "guess needs auxiliary > 0 and inputs that don't show cages: thermal or inherent"
+            )
+        return self
 
 
 class GatedEstimator(NetworkEstimator[GatedNetwork]):
@@ -148,7 +170,7 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(opts.seed)
             network = GatedNetwork(
-                ["thermal"] * 2 + [opts.inputs] * (opts.n_layers - 2),
+                opts.layers(),
                 opts.inputs,
                 n_species=len(card.species),
                 n_outputs=len(card.times) if conditions is None else conditions.n_modes,
@@ -156,6 +178,7 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
                 cutoff=opts.cutoff,
                 pair_force=opts.pair_force and len(card.species) == 2,
                 curved=opts.curved,
+                n_guessed=_hidden(train[0], opts.inputs)[0].shape[2] if opts.guess else 0,
             ).to(device)
             examples = _examples(train, network, card, positions, opts.auxiliary > 0, device)
             points = [int(example.state_points[0]) for example in examples]
@@ -216,14 +239,15 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
         network, graph = self.network, _graph(structure, self.network)
         if steps is not None:
             graph = moved_graph(graph, structure, steps)
-        raw, found = network.features_after(graph, every=layer is not None)
+        passed = network.passed(graph, every=layer is not None)
+        found = passed.features
         widths = {"scalar": network.widths.scalars, "vector": network.widths.vectors}
         widths["quadrupole"] = network.widths.quadrupoles
         if layer is None:
             names = [f"scalar {c}" for c in range(widths["scalar"])]
             names += [f"|{kind} {c}|" for kind in ("vector", "quadrupole") for c in range(widths[kind])]
-            names += [f"input {c}" for c in range(raw.shape[1])]
-            return TracedFeatures(network.invariants(raw, found[-1]), tuple(names), f"{len(names)}x0e")
+            names += [f"input {c}" for c in range(passed.raw.shape[1])]
+            return TracedFeatures(network.invariants(passed.raw, found[-1]), tuple(names), f"{len(names)}x0e")
         features = found[layer_index(layer, len(found))]
         values = [features[0], *(part.transpose(1, 2).flatten(1) for part in features[1:])]
         names = [
@@ -256,7 +280,7 @@ def _graph(structure: Structure, network: GatedNetwork) -> GatedGraph:
     return gated_graph(
         structure,
         network.cutoff,
-        network.views,
+        network.given_views,
         network.inputs,
         device=network.bias.device,
         dtype=network.bias.dtype,
@@ -295,7 +319,12 @@ def _examples(
             " structures: add them by `propensity convert --quench --cage`, or set auxiliary to 0."
         )
     vectors = np.concatenate([vectors for vectors, _ in hidden])
-    vectors /= np.sqrt(np.square(vectors).mean(axis=(0, 1)))
+    size = np.sqrt(np.square(vectors).mean(axis=(0, 1)))
+    vectors /= size
+    if network.guess is not None:
+        # From thermal positions to minima and on to the centres of the widest cages, or from minima to these.
+        size[int(network.inputs == "thermal") : -1] = 0.0
+        network.guess_scale.copy_(torch.from_numpy(size))
     scalars = np.concatenate([scalars for _, scalars in hidden])
     types = np.concatenate([sample.structure.types for sample in train])
     for s in np.unique(types):

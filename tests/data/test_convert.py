@@ -13,6 +13,7 @@ import time
 import tracemalloc
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +24,10 @@ from click.testing import CliRunner
 from propensity.cli.info import command as info
 from propensity.data import open_dataset
 from propensity.data.convert import convert
+from propensity.data.selection import pick_times
+from propensity.data.store.writer import StoreWriter
 from propensity.errors import DataError, InputError, PropensityError
+from propensity.sample import Sample
 
 from .test_store import assert_close
 
@@ -87,6 +91,47 @@ def test_choosing_times_and_labels(data, tmp_path):
     np.testing.assert_array_equal(open_dataset(path)[0].times, original.times[[4, 6]])
     path = convert([data / "ka3d_one_valid.npz"], tmp_path / "b.h5", labels="published")
     assert open_dataset(path)[0].n_runs == 32
+
+
+def write_store(path: Path, *samples: Sample) -> Path:
+    with StoreWriter(path) as writer:
+        for sample in samples:
+            writer.add(sample)
+    return path
+
+
+def test_labels_of_further_runs_are_averaged_in(data, tmp_path):
+    """Weighed by their numbers of runs, at the times that both have; the smallest number is kept."""
+    first = open_dataset(data / "ka3d_few_train.npz")[0]
+    half = first.propensities / 2
+    more = replace(pick_times(first, "#1,#0"), propensities=half[:, [1, 0]], n_runs=3 * first.n_runs)
+    again = write_store(tmp_path / "more.h5", more)
+    path = convert([data / "ka3d_few_train.npz"], tmp_path / "s.h5", further=[again])
+    found, other = open_dataset(path).by_name(first.name), open_dataset(data / "ka3d_few_train.npz")[1]
+    scale = np.ones(len(first.times))
+    scale[:2] = (1 + 3 * 0.5) / 4
+    np.testing.assert_allclose(found.propensities, first.propensities * scale, rtol=2e-3)
+    np.testing.assert_allclose(found.halves[..., 0], first.halves[..., 0], rtol=2e-3)
+    assert found.n_runs == first.n_runs
+    np.testing.assert_allclose(open_dataset(path)[1].propensities, other.propensities, rtol=1e-3)
+    whole = write_store(tmp_path / "whole.h5", replace(first, n_runs=first.n_runs + 1))
+    path = convert([whole], tmp_path / "t.h5", further=[whole, whole])
+    assert open_dataset(path)[0].n_runs == 3 * (first.n_runs + 1)
+
+
+def test_further_runs_of_something_else_are_refused(data, tmp_path):
+    first = open_dataset(data / "ka3d_few_train.npz")[0]
+    sources = [data / "ka3d_few_train.npz"]
+    structure = first.structure
+    moved = structure.with_positions(structure.positions[::-1].copy())
+    for sample, message in (
+        (replace(first, name="other"), "further runs are given of other, which is none of the structures"),
+        (replace(first, structure=moved), "further runs start from other positions"),
+        (replace(first, n_runs=None), "how many runs its labels have is unknown"),
+    ):
+        again = write_store(tmp_path / f"{len(message)}.h5", sample)
+        with pytest.raises(DataError, match=message):
+            convert(sources, tmp_path / f"to_{len(message)}.h5", further=[again])
 
 
 def test_new_files_are_added_and_old_ones_not_read_again(folder, tmp_path, data):

@@ -78,7 +78,7 @@ def test_a_temperature_gives_an_ordinary_model(model, tmp_path):
     assert type(one) is GatedEstimator and one.card.conditions is None
     assert one.card.cage_recipe == {"radii": [0.25, 0.45], "temperature": 0.47}
     c = model.conditions
-    _, features = model.network.features_after(model_graph(model, structure))
+    features = model.network.passed(model_graph(model, structure)).features
     assert len(features) == 1
     with torch.no_grad():
         modes = model.network(model_graph(model, structure)).double().numpy()

@@ -7,15 +7,18 @@ import signal
 
 import numpy as np
 import pytest
+import torch
 
 import propensity.physics.cage
 from propensity import InputError, Predictor, inherent_structure, load_model, save_model
 from propensity.caging import CageState
 from propensity.errors import DataError
-from propensity.estimators.gated import GatedEstimator
+from propensity.estimators.gated import GatedEstimator, _graph
+from propensity.estimators.inputs import input_structure
 from propensity.estimators.single import in_single_precision
 from propensity.evaluation import evaluate
 from propensity.interrupts import TrainingInterrupted
+from propensity.neighbours import neighbour_list
 from propensity.nn.gated import Learner
 from propensity.sample import Sample
 from propensity.structure import Structure
@@ -26,6 +29,7 @@ FEW = {
     "n_layers": 3,
     "learning_rate": 1e-2,
     "average": 0.8,
+    "dropout": 0.0,
     "pair_force": False,
     "device": "cpu",
 }
@@ -52,6 +56,22 @@ def caged(seed: int, n: int = 120) -> Sample:
         cage=cage,
         temperature=0.44,
         potential="lj/cut force-shifted",
+    )
+
+
+def guessable(seed: int) -> Sample:
+    """Minima and cages lie where the neighbours say: away from their sum."""
+    from dataclasses import replace
+
+    sample = caged(seed)
+    index, vectors = neighbour_list(sample.structure, 1.5)
+    pull = np.zeros((120, 3))
+    np.add.at(pull, index[1], vectors.numpy() * 0.05)
+    inherent, cage = sample.structure.positions - pull, sample.cage
+    return replace(
+        sample,
+        inherent_positions=inherent,
+        cage=replace(cage, offset=np.stack([-pull, -pull]), inherent_positions=inherent),
     )
 
 
@@ -114,6 +134,41 @@ def test_what_inputs_dont_show_can_be_learned_beside_them(inputs):
         structure = structure.at_minimum(caged(2).inherent_positions)
     assert np.abs(alone.predict(structure) - beside.predict(structure)).max() > 1e-4
     assert beside.arrays().keys() == alone.arrays().keys()
+
+
+def test_guessed_cages_are_learned_and_seen(tmp_path):
+    """They lie where the minimum is on the other side, of which a dozen steps learn most."""
+    few = {**FEW, "epochs": 12, "n_layers": 4}
+    sample = guessable(7)
+    model = GatedEstimator.fit([guessable(0)], **few, inputs="inherent", auxiliary=1.0, guess=True)
+    assert model.network.layer_views == ("thermal", "thermal", "inherent", "guessed")
+    structure = input_structure(sample, "both")
+    with torch.no_grad():
+        guess = model.network.passed(_graph(structure, model.network)).guess
+    moves = (guess @ model.network.guess_scale).numpy()
+    assert np.corrcoef(moves.ravel(), sample.cage.offset[-1].ravel())[0, 1] > 0.7
+    again = load_model(save_model(tmp_path / "model", model))
+    np.testing.assert_allclose(again.predict(structure), model.predict(structure), atol=2e-3)
+
+
+def test_thermal_positions_lead_to_minima_and_on_to_cages():
+    """One step: what is guessed has the size of both ways, and neighbours are seen there."""
+    few = {**FEW, "epochs": 1, "n_layers": 3, "inputs": "thermal", "auxiliary": 1.0}
+    model = GatedEstimator.fit([guessable(0)], **few, guess=True)
+    assert model.network.layer_views == ("thermal", "thermal", "guessed")
+    cage = guessable(0).cage.offset[1]
+    size = float(np.sqrt(np.square(cage).mean()))
+    np.testing.assert_allclose(model.network.guess_scale, [size, 0.0, size], rtol=1e-5)
+    before = model.predict(guessable(1).structure)
+    with torch.no_grad():
+        model.network.guess.weight += 1.0
+    assert np.abs(model.predict(guessable(1).structure) - before).max() > 1e-3
+
+
+def test_a_guess_must_be_taught():
+    for values in ({"inputs": "thermal"}, {"inputs": "cage", "auxiliary": 0.5}):
+        with pytest.raises(InputError, match="guess needs auxiliary > 0 and inputs that don't show cages"):
+            GatedEstimator.fit([caged(0)], **FEW, **values, guess=True)
 
 
 @pytest.mark.parametrize(("inputs", "cages"), [("cage", (True, True)), ("inherent", (True, False))])

@@ -42,11 +42,15 @@ def caged(turn: np.ndarray | None = None, order: np.ndarray | None = None) -> St
     )
 
 
-@pytest.fixture(params=[("thermal", "cage", "inherent"), ("thermal",)])
+@pytest.fixture(params=[("thermal", "cage", "inherent"), ("thermal",), ("thermal", "guessed")])
 def network(request) -> GatedNetwork:
     torch.manual_seed(0)
-    inputs = "cage" if len(request.param) > 1 else "thermal"
-    network = GatedNetwork(request.param, inputs, n_outputs=3, readout=5, widths=SMALL).double()
+    inputs, n_guessed = "cage" if "cage" in request.param else "thermal", int("guessed" in request.param)
+    sizes = {"n_outputs": 3, "readout": 5, "n_guessed": n_guessed, "widths": SMALL}
+    network = GatedNetwork(request.param, inputs, **sizes).double()
+    if network.guess is not None:
+        torch.nn.init.normal_(network.guess.weight)
+        network.guess_scale += 0.02
     for part in network.modules():
         part.measuring = True
     predicted(network, caged())
@@ -56,7 +60,7 @@ def network(request) -> GatedNetwork:
 
 
 def predicted(network: GatedNetwork, structure: Structure) -> np.ndarray:
-    graph = gated_graph(structure, 2.0, network.views, network.inputs, dtype=torch.float64)
+    graph = gated_graph(structure, 2.0, network.given_views, network.inputs, dtype=torch.float64)
     with torch.no_grad():
         return network(graph).numpy()
 

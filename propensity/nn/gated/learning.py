@@ -12,7 +12,7 @@ from torch import nn
 
 from propensity.nn.cuda_graph import record
 from propensity.nn.gated.layer import Standard
-from propensity.nn.gated.network import GatedNetwork
+from propensity.nn.gated.network import GatedNetwork, Passed
 from propensity.nn.gated.stack import Labelled, Pile, Stack
 
 log = logging.getLogger(__name__)
@@ -146,9 +146,9 @@ class Learner:
     def _run(self) -> tuple[torch.Tensor, ...]:
         batch = self.data.batch(self._index)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            raw, features = self.network.features_after(batch.graph)
-            answers = self.network.read_out(raw, features[-1], batch.graph.types)
-            extra = None if self._heads is None else self._heads(features[-1])
+            passed = self.network.passed(batch.graph)
+            answers = self.network.read_out(passed, batch.graph.types)
+            extra = None if self._heads is None else self._heads(passed)
         answers = answers.float()
         if self._bases is not None:
             answers = torch.einsum("nk,nkt->nt", answers, self._bases[batch.state_points])
@@ -180,13 +180,18 @@ class Learner:
 
 
 class _Heads(nn.Module):
-    """Linear readouts of the auxiliary labels, which are no part of the model."""
+    """Readouts of the auxiliary labels that are no part of the model; ways that it guesses are."""
 
     def __init__(self, network: GatedNetwork, example: Labelled) -> None:
         super().__init__()
-        self.vectors = nn.Linear(network.widths.vectors, example.vectors.shape[-1], bias=False)
+        self.vectors = None
+        if network.guess is None:
+            self.vectors = nn.Linear(network.widths.vectors, example.vectors.shape[-1], bias=False)
         self.scalars = nn.Linear(network.widths.scalars, example.scalars.shape[-1])
 
-    def forward(self, features: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, passed: Passed) -> tuple[torch.Tensor, torch.Tensor]:
         """Vectors (N, 3, ·) and scalars (N, ·)."""
-        return self.vectors(features[1]), self.scalars(features[0])
+        scalars, vectors, _ = passed.features[-1]
+        found = passed.guess if self.vectors is None else self.vectors(vectors)
+        assert found is not None
+        return found, self.scalars(scalars)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -19,12 +19,25 @@ from propensity.nn.gated.stack import Gather
 PAIRS = (((1.0, 1.5), (1.5, 0.5)), ((1.0, 0.8), (0.8, 0.88)))
 #: Particles that a layer treats at once: their weights and sums take 100 MB.
 BLOCK = 2048
+#: The view of neighbours at positions that the network guesses; nearer than this in it they are held, in σ.
+GUESSED, NEAREST = "guessed", 0.5
 #: How many vectors, quadrupoles and scalars each choice of inputs brings, by number of cage states.
 INPUTS = {
     "thermal": lambda r: (0, 0, 0),
     "inherent": lambda r: (1, 0, 1),
     "cage": lambda r: (1 + r, r, 1 + 4 * r),
 }
+
+
+@dataclass
+class Passed:
+    """What the layers left: standardised inputs (N, ·); scalars (N, S), vectors (N, 3, V) and quadrupoles
+    (N, 5, Q) after the last layer or after each; and guessed ways (N, 3, ·), where there are any.
+    """
+
+    raw: torch.Tensor
+    features: list[tuple[torch.Tensor, ...]]
+    guess: torch.Tensor | None = None
 
 
 class GatedNetwork(nn.Module):
@@ -37,7 +50,8 @@ class GatedNetwork(nn.Module):
     Parameters
     ----------
     layers
-        View that each layer reads: ``"thermal"``, ``"inherent"`` or ``"cage"``.
+        View that each layer reads: ``"thermal"``, ``"inherent"``, ``"cage"``, or ``"guessed"``: where the
+        network itself expects the cages, by what the layers before have found.
     inputs
         First features: ``"thermal"`` (species alone), ``"inherent"`` (the thermal offset too) or ``"cage"``
         (mean and covariance in the cage too).
@@ -55,6 +69,9 @@ class GatedNetwork(nn.Module):
         Whether l = 2 harmonics meet vectors.
     readout
         Hidden units of the readout, for each species.
+    n_guessed
+        Ways that are guessed (standardised) before the first ``"guessed"`` layer; ``guess_scale`` says how
+        much of each, in σ, leads from the positions of ``inputs`` to those that it sees.
     widths
         Fields of :class:`~propensity.nn.gated.layer.Widths`.
     """
@@ -78,19 +95,26 @@ class GatedNetwork(nn.Module):
         core: float = 0.88,
         curved: bool = True,
         readout: int = 64,
+        n_guessed: int = 0,
         widths: dict[str, int] | None = None,
     ) -> None:
         super().__init__()
-        unknown = sorted({*layers} - {*VIEWS})
+        unknown = sorted({*layers} - {*VIEWS, GUESSED})
         if unknown or not layers or inputs not in INPUTS:
             raise InputError(
-                f"layers {list(layers)} or inputs {inputs!r} are unknown: layers are among {VIEWS}, inputs"
-                f" among {tuple(INPUTS)}."
+                f"layers {list(layers)} or inputs {inputs!r} are unknown: layers are among"
+                f" {(*VIEWS, GUESSED)}, inputs among {tuple(INPUTS)}."
             )
         if pair_force and n_species != 2:
             raise InputError(f"pair_force is that of a Kob–Andersen mixture: {n_species} species have none.")
+        if (GUESSED in layers) != (n_guessed > 0) or layers[0] == GUESSED or (inputs == "cage" and n_guessed):
+            raise InputError(
+                f"layers {list(layers)} with inputs {inputs!r} and n_guessed = {n_guessed}: guess something"
+                " where a layer sees it, after the first, and where the inputs don't show cages."
+            )
         self.widths = w = Widths(**(widths or {}))
         self.layer_views, self.inputs, self.views = tuple(layers), inputs, tuple(sorted({*layers}))
+        self.given_views = tuple(sorted({*layers, inputs} - {GUESSED})) if n_guessed else self.views
         self.n_species, self.n_outputs, self.cutoff, self.n_cages = (
             n_species,
             n_outputs,
@@ -110,6 +134,7 @@ class GatedNetwork(nn.Module):
             "core": core,
             "curved": curved,
             "readout": readout,
+            "n_guessed": n_guessed,
             "widths": asdict(w),
         }
         n_vectors, n_quadrupoles, n_scalars = INPUTS[inputs](n_cages)
@@ -121,10 +146,14 @@ class GatedNetwork(nn.Module):
         self.layers = nn.ModuleList(GatedLayer(w, n_radial, curved) for _ in layers)
         n_out = w.scalars + w.vectors + w.quadrupoles + n_in
         self.standard_out = Standard(n_out)
-        self.hidden = nn.Linear(n_out, readout * n_species)
+        self.hidden = nn.Linear(n_out + n_guessed, readout * n_species)
         self.dropout = nn.Dropout(0.0)
         self.out = nn.Parameter(torch.randn(n_species, readout, n_outputs) / readout**0.5)
         self.bias = nn.Parameter(torch.zeros(n_species, n_outputs))
+        self.guess = nn.Linear(w.vectors, n_guessed, bias=False) if n_guessed else None
+        if self.guess is not None:
+            nn.init.zeros_(self.guess.weight)
+            self.register_buffer("guess_scale", torch.zeros(n_guessed))
         self.register_buffer("vector_scale", torch.ones(n_vectors))
         self.register_buffer("quadrupole_scale", torch.ones(n_quadrupoles))
         self.register_buffer("radial_scale", torch.ones(len(self.views), n_radial))
@@ -132,25 +161,26 @@ class GatedNetwork(nn.Module):
 
     def forward(self, graph: GatedGraph) -> torch.Tensor:
         """Standardised prediction for each particle, shape (N, n_outputs)."""
-        raw, features = self.features_after(graph)
-        return self.read_out(raw, features[-1], graph.types)
+        return self.read_out(self.passed(graph), graph.types)
 
-    def features_after(
-        self, graph: GatedGraph, every: bool = False
-    ) -> tuple[torch.Tensor, list[tuple[torch.Tensor, ...]]]:
-        """Standardised inputs (N, ·), and scalars (N, S), vectors (N, 3, V) and quadrupoles (N, 5, Q) after
-        the last layer, or after each.
-        """
+    def passed(self, graph: GatedGraph, every: bool = False) -> Passed:
+        """Pass a graph through the layers; features of the last one are kept, or of ``every`` one."""
         raw, features = self._first(graph)
-        found: list[tuple[torch.Tensor, ...]] = []
-        blocks = list(self._blocks(graph))
+        found = Passed(raw, [])
+        blocks, moves = list(self._blocks(graph)), None
         # The weights of a large structure are made anew for each layer rather than kept.
-        kept = [self._weights(graph, block) for block in blocks] if len(blocks) <= 4 else None
+        kept: dict[str, list[torch.Tensor]] = {}
         for name, layer in zip(self.layer_views, self.layers, strict=True):
+            if name == GUESSED and self.guess is not None and found.guess is None:
+                found.guess = self.guess(features[1]).to(raw.dtype)
+                # What later layers see teaches nothing about where neighbours are: the labels do.
+                moves = (found.guess.detach() if self.training else found.guess) @ self.guess_scale
             sent = layer.sent(features[0], features[1])
             new = []
+            if name not in kept and len(blocks) <= 4:
+                kept[name] = [self._weights(graph, block, name, moves) for block in blocks]
             for k, block in enumerate(blocks):
-                weights = kept[k][name] if kept else self._weights(graph, block, (name,))[name]
+                weights = kept[name][k] if name in kept else self._weights(graph, block, name, moves)
                 own = (features[0][block], features[1][block], features[2][block])
                 received = (
                     sent[graph.neighbours[block]]
@@ -159,8 +189,8 @@ class GatedNetwork(nn.Module):
                 )
                 new.append(layer(own, received, weights))
             features = tuple(torch.cat(part) for part in zip(*new, strict=True))
-            found = [*found, features] if every else [features]
-        return raw, found
+            found.features = [*found.features, features] if every else [features]
+        return found
 
     def invariants(self, raw: torch.Tensor, features: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Scalars, lengths of vectors and quadrupoles, and the standardised inputs: what is read out."""
@@ -192,35 +222,43 @@ class GatedNetwork(nn.Module):
         return types[:, None] == torch.arange(self.n_species, device=types.device)
 
     def _weights(
-        self, graph: GatedGraph, block: slice, views: Sequence[str] | None = None
-    ) -> dict[str, torch.Tensor]:
-        """Radial functions × harmonics of some particles, (N, 9·n_radial, K), for each view."""
-        found, pairs = {}, None
+        self, graph: GatedGraph, block: slice, name: str, moves: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Radial functions × harmonics of some particles in one view, (N, 9·n_radial, K)."""
+        pairs, real, nearest = None, graph.real[block], 1e-3
         if self.pair_force:
             here, there = graph.types[block, None], graph.types[graph.neighbours[block]]
             pairs = (self.pairs[0][here, there], self.pairs[1][here, there])
-        for name in views or self.views:
+        if name == GUESSED:
+            assert moves is not None
+            given = graph.vectors[self.inputs][block]
+            apart = (moves[graph.neighbours[block]] - moves[block, None]) * real[..., None]
+            # Neighbours are listed by where they are given, and may not appear at once.
+            inside = ((self.cutoff - torch.linalg.vector_norm(given, dim=-1)) / (0.1 * self.cutoff)).clamp(
+                0, 1
+            )
+            vectors, real, nearest = given + apart, real * inside**2 * (3 - 2 * inside), NEAREST
+        else:
             vectors = graph.vectors[name][block]
-            r = torch.linalg.vector_norm(vectors, dim=-1).clamp_min(1e-3)
-            radial = radial_functions(r, self.n_basis, self.cutoff, self.core, pairs)
-            radial = radial * graph.real[block][:, None]
-            k = self.views.index(name)
-            if self.standard_in.measuring and block.start == 0:
-                self.radial_scale[k] = (radial.square().sum((0, 2)) / len(radial)).sqrt()
-            radial = radial / self.radial_scale[k][:, None]
-            angular = harmonics(vectors / r[..., None])
-            if graph.reverse is not None and torch.is_autocast_enabled(r.device.type):
-                half = torch.get_autocast_dtype(r.device.type)
-                radial, angular = radial.to(half), angular.to(half)
-            found[name] = (angular[:, :, None] * radial[:, None]).flatten(1, 2)
-        return found
+        r = torch.linalg.vector_norm(vectors, dim=-1).clamp_min(nearest)
+        radial = radial_functions(r, self.n_basis, self.cutoff, self.core, pairs) * real[:, None]
+        k = self.views.index(name)
+        if self.standard_in.measuring and block.start == 0:
+            self.radial_scale[k] = (radial.square().sum((0, 2)) / len(radial)).sqrt()
+        radial = radial / self.radial_scale[k][:, None]
+        angular = harmonics(vectors / r[..., None])
+        if graph.reverse is not None and torch.is_autocast_enabled(r.device.type):
+            half = torch.get_autocast_dtype(r.device.type)
+            radial, angular = radial.to(half), angular.to(half)
+        return (angular[:, :, None] * radial[:, None]).flatten(1, 2)
 
-    def read_out(
-        self, raw: torch.Tensor, features: tuple[torch.Tensor, ...], types: torch.Tensor
-    ) -> torch.Tensor:
-        """Standardised prediction of each particle, (N, n_outputs), from what its layers left."""
-        hidden = nn.functional.silu(self.hidden(self.standard_out(self.invariants(raw, features))))
-        hidden = self.dropout(hidden)
+    def read_out(self, passed: Passed, types: torch.Tensor) -> torch.Tensor:
+        """Standardised prediction of each particle, (N, n_outputs), from what the layers left."""
+        raw = passed.raw
+        seen = self.standard_out(self.invariants(raw, passed.features[-1]))
+        if passed.guess is not None:
+            seen = torch.cat([seen, lengths(passed.guess)], dim=1)
+        hidden = self.dropout(nn.functional.silu(self.hidden(seen)))
         one_hot = self._one_hot(types).to(raw.dtype)
         own = hidden.to(raw.dtype).view(len(raw), self.n_species, self.readout) * one_hot[..., None]
         answers: torch.Tensor = own.flatten(1) @ self.out.flatten(0, 1) + one_hot @ self.bias
