@@ -11,31 +11,27 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from propensity.errors import DataError
 from propensity.estimators.balance import balanced_epoch, balanced_length
 from propensity.estimators.card import Card
 from propensity.estimators.features import TracedFeatures, layer_index
+from propensity.estimators.gated_examples import cage_recipe, gated_examples, gated_inputs, hidden_labels
 from propensity.estimators.inputs import (
     InputPositions,
     Inputs,
     check_types,
-    input_structure,
     small_batches,
 )
 from propensity.estimators.kinds import class_for
 from propensity.estimators.label_scale import LabelScale
 from propensity.estimators.networks import NetworkEstimator
 from propensity.estimators.options import Options, read_options
-from propensity.estimators.state_points import labels_at, learn_conditions
+from propensity.estimators.state_points import learn_conditions
 from propensity.estimators.training_set import training_card
 from propensity.interrupts import Interrupted, TrainingInterrupted, interruptible
 from propensity.nn.gated import (
     Course,
-    GatedGraph,
     GatedNetwork,
-    Labelled,
     Learner,
-    gated_graph,
     join_gated_graphs,
     moved_graph,
 )
@@ -77,7 +73,7 @@ class GatedOptions(Options):
         True, description="Lennard-Jones force and slope among the radial functions (Kob–Andersen mixtures)."
     )
     epochs: int = Field(
-        26,
+        24,
         ge=1,
         description=(
             "Passes over the training structures; with --condition over as many of each temperature as the"
@@ -154,7 +150,7 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
         train = list(train)
         positions: InputPositions = "thermal" if opts.inputs == "thermal" else "both"
         conditions = learn_conditions(train) if opts.condition else None
-        recipe = _cage_recipe(train, conditions is not None) if opts.inputs == "cage" else {}
+        recipe = cage_recipe(train, conditions is not None) if opts.inputs == "cage" else {}
         card = training_card(
             cls.kind,
             train,
@@ -178,9 +174,9 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
                 cutoff=opts.cutoff,
                 pair_force=opts.pair_force and len(card.species) == 2,
                 curved=opts.curved,
-                n_guessed=_hidden(train[0], opts.inputs)[0].shape[2] if opts.guess else 0,
+                n_guessed=hidden_labels(train[0], opts.inputs)[0].shape[2] if opts.guess else 0,
             ).to(device)
-            examples = _examples(train, network, card, positions, opts.auxiliary > 0, device)
+            examples = gated_examples(train, network, card, positions, opts.auxiliary > 0, device)
             points = [int(example.state_points[0]) for example in examples]
             bases = None if conditions is None else torch.from_numpy(conditions.bases()).to(device).float()
             learner = Learner(network, examples, opts.course(), bases, balanced_length(points))
@@ -203,7 +199,7 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
     def predict(self, structure: Structure) -> np.ndarray:
         """See :meth:`propensity.estimators.base.Estimator.predict`."""
         check_types(structure, self.card.species)
-        outputs = self.network(_graph(structure, self.network)).cpu().double().numpy()
+        outputs = self.network(gated_inputs(structure, self.network)).cpu().double().numpy()
         return self._propensities(structure, outputs)
 
     @torch.no_grad()
@@ -213,7 +209,7 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
         for batch in small_batches(structures):
             for structure in batch:
                 check_types(structure, self.card.species)
-            graph = join_gated_graphs([_graph(structure, self.network) for structure in batch])
+            graph = join_gated_graphs([gated_inputs(structure, self.network) for structure in batch])
             outputs = self.network(graph).cpu().double().numpy()
             ends = np.cumsum([len(structure) for structure in batch])
             for structure, part in zip(batch, np.split(outputs, ends[:-1]), strict=True):
@@ -230,13 +226,13 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
     def traced(self, structure: Structure, steps: torch.Tensor) -> torch.Tensor:
         """See :meth:`propensity.estimators.base.Estimator.traced`."""
         check_types(structure, self.card.species)
-        answers = self.network(moved_graph(_graph(structure, self.network), structure, steps))
+        answers = self.network(moved_graph(gated_inputs(structure, self.network), structure, steps))
         return LabelScale.of(self.card).traced(answers, structure.types)
 
     def features(self, structure: Structure, layer: int | None, steps: torch.Tensor | None) -> TracedFeatures:
         """See :meth:`propensity.estimators.base.Estimator.features`."""
         check_types(structure, self.card.species)
-        network, graph = self.network, _graph(structure, self.network)
+        network, graph = self.network, gated_inputs(structure, self.network)
         if steps is not None:
             graph = moved_graph(graph, structure, steps)
         passed = network.passed(graph, every=layer is not None)
@@ -274,87 +270,3 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
             {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
         )
         return cls(network, card)
-
-
-def _graph(structure: Structure, network: GatedNetwork) -> GatedGraph:
-    return gated_graph(
-        structure,
-        network.cutoff,
-        network.given_views,
-        network.inputs,
-        device=network.bias.device,
-        dtype=network.bias.dtype,
-    )
-
-
-def _cage_recipe(train: Sequence[Sample], several: bool) -> dict[str, Any]:
-    """How to make cage states like those of the samples, for predictions."""
-    for sample in train:
-        if sample.cage is None or sample.temperature is None:
-            raise DataError(
-                f"{sample.name} has no cage state or temperature: add cage states by `propensity convert"
-                " --cage`, or train with inputs='inherent'."
-            )
-    first = train[0]
-    assert first.cage is not None
-    radii = first.cage.radii.tolist()
-    return {"radii": radii} if several else {"temperature": first.temperature, "radii": radii}
-
-
-def _examples(
-    train: Sequence[Sample],
-    network: GatedNetwork,
-    card: Card,
-    positions: InputPositions,
-    auxiliary: bool,
-    device: torch.device,
-) -> list[Labelled]:
-    """Graphs with standardised labels, and with those of the auxiliary loss."""
-    scale, examples = LabelScale.of(card), []
-    hidden = [_hidden(sample, network.inputs if auxiliary else "cage") for sample in train]
-    widths = {vectors.shape[2] for vectors, _ in hidden}
-    if auxiliary and (len(widths) > 1 or 0 in widths):
-        raise DataError(
-            f"an auxiliary loss needs minima or cage states that inputs={network.inputs!r} don't show, in all"
-            " structures: add them by `propensity convert --quench --cage`, or set auxiliary to 0."
-        )
-    vectors = np.concatenate([vectors for vectors, _ in hidden])
-    size = np.sqrt(np.square(vectors).mean(axis=(0, 1)))
-    vectors /= size
-    if network.guess is not None:
-        # From thermal positions to minima and on to the centres of the widest cages, or from minima to these.
-        size[int(network.inputs == "thermal") : -1] = 0.0
-        network.guess_scale.copy_(torch.from_numpy(size))
-    scalars = np.concatenate([scalars for _, scalars in hidden])
-    types = np.concatenate([sample.structure.types for sample in train])
-    for s in np.unique(types):
-        scalars[types == s] -= scalars[types == s].mean(axis=0)
-        scalars[types == s] /= scalars[types == s].std(axis=0)
-    ends = np.cumsum([len(sample.structure) for sample in train])[:-1]
-    for sample, *extra in zip(train, np.split(vectors, ends), np.split(scalars, ends), strict=True):
-        structure = input_structure(sample, positions)
-        if card.conditions is None:
-            point, answers = 0, scale.standardised(sample.propensities, structure.types)
-        else:
-            point, answers = labels_at(sample, card.conditions)
-        rows = [torch.as_tensor(a, dtype=torch.float32, device=device) for a in (answers, *extra)]
-        rows.append(torch.full((len(structure),), point, device=device))
-        examples.append(Labelled(_graph(structure, network), *rows))
-    return examples
-
-
-def _hidden(sample: Sample, inputs: str) -> tuple[np.ndarray, np.ndarray]:
-    """What the inputs don't show: vectors to the minimum and from there into the cages, (N, 3, ·), and
-    logarithms of the cages' mean-square radii, (N, ·).
-    """
-    n = len(sample.structure)
-    vectors, scalars = [np.zeros((n, 3, 0))], [np.zeros((n, 0))]
-    if inputs == "thermal" and sample.inherent_positions is not None:
-        offset = sample.structure.at_minimum(sample.inherent_positions).thermal_offset
-        assert offset is not None
-        vectors.append(-offset[..., None])
-    if inputs != "cage" and sample.cage is not None:
-        square = np.trace(sample.cage.covariance, axis1=2, axis2=3).T
-        vectors.append(np.moveaxis(sample.cage.offset, 0, 2))
-        scalars.append(np.log(np.maximum(square, 1e-4)))
-    return np.concatenate(vectors, axis=2), np.concatenate(scalars, axis=1)

@@ -90,9 +90,9 @@ def test_a_temperature_gives_an_ordinary_model(model, tmp_path):
 
 
 def model_graph(model, structure):
-    from propensity.estimators.gated import _graph
+    from propensity.estimators.gated_examples import gated_inputs
 
-    return _graph(structure, model.network)
+    return gated_inputs(structure, model.network)
 
 
 def test_without_a_temperature_each_structure_tells_its_own(model):

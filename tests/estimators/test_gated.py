@@ -13,7 +13,8 @@ import propensity.physics.cage
 from propensity import InputError, Predictor, inherent_structure, load_model, save_model
 from propensity.caging import CageState
 from propensity.errors import DataError
-from propensity.estimators.gated import GatedEstimator, _graph
+from propensity.estimators.gated import GatedEstimator
+from propensity.estimators.gated_examples import gated_inputs
 from propensity.estimators.inputs import input_structure
 from propensity.estimators.single import in_single_precision
 from propensity.evaluation import evaluate
@@ -144,7 +145,7 @@ def test_guessed_cages_are_learned_and_seen(tmp_path):
     assert model.network.layer_views == ("thermal", "thermal", "inherent", "guessed")
     structure = input_structure(sample, "both")
     with torch.no_grad():
-        guess = model.network.passed(_graph(structure, model.network)).guess
+        guess = model.network.passed(gated_inputs(structure, model.network)).guess
     moves = (guess @ model.network.guess_scale).numpy()
     assert np.corrcoef(moves.ravel(), sample.cage.offset[-1].ravel())[0, 1] > 0.7
     again = load_model(save_model(tmp_path / "model", model))
