@@ -25,7 +25,7 @@ def folder() -> str:
     try:
         path = plugin_path()
         return str(path.parent if path.exists() else SOURCES)
-    except Exception:
+    except Exception:  # every start of LAMMPS asks: whatever is wrong here must not end it
         return str(SOURCES)
 
 

@@ -73,7 +73,7 @@ class _Forgiving(FunctionCache):
         """Compiled code, or None to compile again."""
         try:
             return super().load_overload(sig, target_context)
-        except Exception:
+        except Exception:  # whatever unpickling a damaged entry raises
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -86,7 +86,7 @@ class _Forgiving(FunctionCache):
             try:
                 self.flush()
                 super().save_overload(sig, data)
-            except Exception as error:
+            except Exception as error:  # beyond repair, and the code is compiled all the same
                 _say_once(type(error).__name__)
 
 

@@ -9,7 +9,7 @@ from numbers import Real
 import numpy as np
 
 from propensity.caging import CageState
-from propensity.errors import DataError
+from propensity.errors import DataError, InputError
 from propensity.structure import Structure
 
 
@@ -86,13 +86,19 @@ class Sample:
         self._check("times", (t,), 0.0)
         self._check("propensities", (n, t), 0.0)
         self._check("inherent_positions", (n, 3))
+        self._check_minimum()
         self._check("halves", (2, n, t), gaps=True)
         self._check("squared_displacement", (n, t), 0.0, gaps=True)
+        self._check_moments()
         self._check("fs", (t,), -1.0, 1.0, gaps=True)
         for name in ("n_runs", "temperature", "tau_alpha"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, Real) and 0 < float(value) < np.inf):
                 raise DataError(f"{self.name}: {name} is {value!r}: give a positive number, or None.")
+        for name in ("times", "species"):
+            values = np.asarray(getattr(self, name)).tolist()
+            if len({*values}) < len(values):
+                raise DataError(f"{self.name}: {name} are {values}: give each once.")
         if len(self.species) <= self.structure.types.max():
             raise DataError(
                 f"{self.name}: type {self.structure.types.max()} has no name among species {self.species}."
@@ -127,6 +133,28 @@ class Sample:
         if array.size and not (low <= array.min() and array.max() <= high + 1e-6):
             worst = array.min() if array.min() < low else array.max()
             raise DataError(f"{where} has the value {worst:g}, which can't be: correct or drop it.")
+
+    def _check_minimum(self) -> None:
+        """Refuse inherent positions of other particles, or of these in another order."""
+        if self.inherent_positions is not None:
+            try:
+                self.structure.offset_from(np.asarray(self.inherent_positions))
+            except InputError as error:
+                raise DataError(f"{self.name}: {error}") from None
+
+    def _check_moments(self) -> None:
+        """Refuse mean squares below the square of the mean, beyond what rounding explains."""
+        if self.squared_displacement is None:
+            return
+        square, mean = np.asarray(self.squared_displacement), np.asarray(self.propensities)
+        wrong = square < 0.95 * np.square(mean) - 1e-6
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise DataError(
+                f"{self.name}: squared_displacement of particle {row} at time {self.times[column]:g} is"
+                f" {square[row, column]:g}, below the square of its propensity {mean[row, column]:g}: give"
+                " both in the same units, of the same runs."
+            )
 
     def __len__(self) -> int:
         return len(self.structure)

@@ -156,6 +156,10 @@ def score_text(value: float, ends: np.ndarray | None = None) -> str:
     return f"{value:.3f}{spread}"
 
 
+#: Bootstrap samples below which their percentiles are no interval.
+FEWEST = 20
+
+
 def bootstrap(
     sums: np.ndarray,
     *,
@@ -186,7 +190,7 @@ def bootstrap(
     Returns
     -------
     Intervals of the pooled and of the mean per-structure ρ, each of shape (2, ...); NaN where there
-    are fewer than two groups.
+    are fewer than two groups, or fewer than 20 samples.
     """
     sums = np.asarray(sums, dtype=np.float64)
     shape = sums.shape[1:-1]
@@ -194,7 +198,7 @@ def bootstrap(
         groups = np.arange(len(sums))
     _, member = np.unique(np.asarray(groups), return_inverse=True)
     n_groups = member.max() + 1 if len(sums) else 0
-    if n_groups < 2:
+    if n_groups < 2 or n_resamples < FEWEST:
         empty = np.full((2, *shape), np.nan)
         return empty, empty.copy()
     rho = pearson_of_moments(sums)

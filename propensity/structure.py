@@ -272,6 +272,36 @@ class Structure:
             self.diameters,
         )
 
+    def offset_from(self, inherent_positions: np.ndarray) -> np.ndarray:
+        """Return the vectors from inherent positions to these thermal ones, shape (N, 3).
+
+        Parameters
+        ----------
+        inherent_positions
+            Of the same particles, in any periodic image, shape (N, 3).
+
+        Returns
+        -------
+        numpy.ndarray
+            Thermal offsets.
+
+        Raises
+        ------
+        InputError
+            When most particles lie farther from their minimum than from their neighbours.
+        """
+        step = minimum_image(self.positions - inherent_positions, self.cell, self.pbc)
+        density = self.density
+        if density is not None:
+            far, spacing = float(np.median(np.linalg.norm(step, axis=1))), density ** (-1 / self.dimension)
+            if far > spacing:
+                raise InputError(
+                    f"inherent positions lie {far:.3g} from the thermal ones in the median, farther than"
+                    f" neighbours from each other ({spacing:.3g}): give the same particles in the same order,"
+                    " in the same units and box."
+                )
+        return step
+
     def at_minimum(self, inherent_positions: Any) -> Structure:
         """Return this thermal structure at its inherent positions, shape (N, 3), with the offset back.
 
@@ -284,15 +314,19 @@ class Structure:
         -------
         Structure
             With ``thermal_offset``.
+
+        Raises
+        ------
+        InputError
+            When they can't be of these particles.
         """
         found = self.with_positions(inherent_positions)
-        step = minimum_image(self.positions - found.positions, self.cell, self.pbc)
         return Structure(
             found.positions,
             self.types,
             self.cell,
             self.pbc,
-            step,
+            self.offset_from(found.positions),
             self.dimension,
             diameters=self.diameters,
         )

@@ -84,6 +84,14 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     assert 0.87 <= inside / 200 <= 0.99
 
 
+def test_few_samples_have_no_percentiles():
+    """One sample would be an interval of no width, which looks like certainty."""
+    sums = structures(8, np.random.default_rng(4))
+    for few in (1, 19):
+        assert all(np.isnan(interval).all() for interval in bootstrap(sums, n_resamples=few))
+    assert np.isfinite(bootstrap(sums, n_resamples=20)).all()
+
+
 def test_structures_of_one_group_are_drawn_together():
     """Copies of a structure add no knowledge: the interval is that without them."""
     sums = structures(8, np.random.default_rng(4))

@@ -89,7 +89,9 @@ def command(
     from propensity.runs.run import write_json
 
     if resamples < 1:
-        raise InputError(f"--resamples is {resamples}: give a positive integer.")
+        raise InputError(f"--resamples is {resamples}: give a positive integer (intervals need 20).")
+    if seed < 0:
+        raise InputError(f"--seed is {seed}: give 0 or a positive integer.")
     estimator = load_together(model, chosen_device(device), kernel)
     everything = open_dataset(list(data), labels=labels)
     chosen, which = choose(everything, seen_by(model, estimator.card), split)

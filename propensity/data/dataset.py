@@ -161,10 +161,10 @@ class Dataset(Sequence[Sample]):
         InputError
             When no structure has it.
         """
-        try:
-            return self[self.names.index(name)]
-        except ValueError:
-            raise InputError(f"{self.source} has no structure {name!r}{suggest(name, self.names)}.") from None
+        names = self.names
+        if name not in names:
+            raise InputError(f"{self.source} has no structure {name!r}{suggest(name, names)}.")
+        return self[names.index(name)]
 
     def state_points(self) -> list[Dataset]:
         """One data set for each temperature, potential and choice of times, in order of appearance.

@@ -107,7 +107,7 @@ def _draw(
     pearson: np.ndarray,
 ) -> None:
     k = predictor.default_time_index
-    title = f"predicted from one snapshot (ρ = {pearson[0, k]:.2f} for {predictor.species[0]})"
+    title = f"predicted, one snapshot (ρ = {pearson[0, k]:.2f} for {predictor.species[0]})"
     panels = {title: predicted, "simulated, mean of 30 runs": published[:, k]}
     label = f"propensity at t = {predictor.times[k]:g} / mean of the species"
     figure = plot_propensity(demo.structure, panels, relative=True, label=label)

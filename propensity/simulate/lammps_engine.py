@@ -136,7 +136,7 @@ class LammpsEngine:
             try:
                 with processes.stoppable(lmp.force_timeout):
                     lmp.file(str(folder / "leg.in"))
-            except Exception as error:
+            except Exception as error:  # the module raises bare exceptions
                 raise _failure(str(error)) from None
             finally:
                 lmp.close()

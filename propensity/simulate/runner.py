@@ -193,7 +193,7 @@ class Runner:
             raise type(error)(f"{key}: {error}") from None
         except BrokenProcessPool:
             raise PropensityError(f"{key}: {worker_died()}") from None
-        except Exception as error:
+        except Exception as error:  # whatever came back from the worker
             text = " ".join(str(error).split())[:300]
             raise PropensityError(f"{key}: a worker failed ({type(error).__name__}: {text}).") from error
 

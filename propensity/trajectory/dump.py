@@ -17,7 +17,7 @@ import numpy as np
 from ase.geometry import complete_cell
 
 from propensity.errors import DataError
-from propensity.trajectory.frame import VECTORS, Frame, LaterFrame, naming_frame
+from propensity.trajectory.frame import VECTORS, Frame, LaterFrame, naming_frame, with_distinct_ids
 from propensity.trajectory.table import format_rows, integers_only
 from propensity.trajectory.text import Cut, Lines, at_most, floats, go_on, particle_count
 
@@ -134,11 +134,10 @@ def _parse(number: int, header: list[str], text: str, n: int) -> Frame:
     twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
     if twice is not None:
         raise DataError(f"its column {twice!r} is there twice")
-    table = _table(names, text, n)
-    step = int(_entry(header, "ITEM: TIMESTEP"))
+    table = with_distinct_ids(_table(names, text, n))
+    step = _step(_entry(header, "ITEM: TIMESTEP"))
     time = float(header[header.index("ITEM: TIME") + 1]) if "ITEM: TIME" in header else None
-    flags = [flag for flag in header[at].split()[3:] if len(flag) == 2 and set(flag) <= set("pfsm")]
-    pbc = np.array([flag == "pp" for flag in flags]) if len(flags) == 3 else np.ones(3, bool)
+    pbc = _periodic(header[at])
     labels = {key: table[key] for key in _NAMES if key in table}
     for columns, scaled in _COORDINATES:
         if all(name in table for name in columns):
@@ -156,11 +155,30 @@ def _parse(number: int, header: list[str], text: str, n: int) -> Frame:
     )
 
 
+def _step(text: str) -> int:
+    """A time step: LAMMPS counts with 64 bits."""
+    if not re.fullmatch(r"[-+]?\d+", text) or not -(2**63) <= int(text[:30]) < 2**63:
+        raise DataError(f"its time step reads {text[:40]!r}")
+    return int(text)
+
+
+def _periodic(key: str) -> np.ndarray:
+    """Periodic directions by the line above the box; all of them where it names none."""
+    flags = [word for word in key.split()[3:] if word not in ("xy", "xz", "yz", "abc", "origin")]
+    if not flags:
+        return np.ones(3, bool)
+    if len(flags) != 3 or any(not re.fullmatch("p|pp|[fsm]{1,2}", flag) for flag in flags):
+        raise DataError(f"its boundaries read {' '.join(flags)[:40]!r} instead of three such as pp, ff or fs")
+    return np.array([flag[0] == "p" for flag in flags])
+
+
 def _cell(key: str, lines: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Origin and cell vectors of an orthogonal, restricted or general triclinic box."""
     bounds = floats([line.split() for line in lines])
     if "abc origin" in key:
         return bounds[:, 3], bounds[:, :3]
+    if bounds.shape[1] != 3 and "xy xz yz" in key:
+        raise DataError("its box is triclinic and lacks the tilts")
     low, high = bounds[:, 0].copy(), bounds[:, 1].copy()
     xy, xz, yz = bounds[:, 2] if bounds.shape[1] == 3 else (0.0, 0.0, 0.0)
     # LAMMPS writes the bounding box of a triclinic cell.

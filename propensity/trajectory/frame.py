@@ -100,6 +100,26 @@ class Frame:
         )
 
 
+def with_distinct_ids(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Columns of a LAMMPS file, without ids where its atoms had none (``atom_modify id no`` writes zeros).
+
+    Raises
+    ------
+    DataError
+        When two particles share an id: which is which in another frame could not be told.
+    """
+    ids = arrays.get("id")
+    if ids is None:
+        return arrays
+    if len(ids) > 1 and not ids.any():
+        return {name: column for name, column in arrays.items() if name != "id"}
+    ordered = np.sort(ids)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(twice):
+        raise DataError(f"two particles have the id {twice[0]}")
+    return arrays
+
+
 class LaterFrame:
     """A frame that is found and not yet taken apart, which another thread, process or machine may do.
 
@@ -162,5 +182,5 @@ def naming_frame(number: int) -> Iterator[None]:
     except _NamedError:
         raise
     except Exception as error:  # ASE, gsd, zlib, ... each raise their own.
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = " ".join(str(error).split())[:160].rstrip(".") or type(error).__name__
         raise _NamedError(f"frame {number} can't be read: {reason}.") from None

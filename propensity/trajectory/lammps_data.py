@@ -15,7 +15,7 @@ from typing import TextIO
 import numpy as np
 
 from propensity.errors import DataError
-from propensity.trajectory.frame import Frame, LaterFrame
+from propensity.trajectory.frame import Frame, LaterFrame, with_distinct_ids
 from propensity.trajectory.text import Cut, Lines, floats, head, particle_count
 
 #: Columns of the section Atoms by atom style; the coordinates follow, unless named.
@@ -133,7 +133,7 @@ def _frame(
     numbers = {name: number for number, name in names.items()}
     labels = np.array([names.get(t, t) for t in column["type"]])
     types = [numbers.get(t, t) for t in column["type"]]
-    arrays: dict[str, np.ndarray] = {"id": ids}
+    arrays = with_distinct_ids({"id": ids})
     known = all(t.isdecimal() for t in types)
     if known:
         arrays["type"] = np.array(types, dtype=np.int64)

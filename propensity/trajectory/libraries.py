@@ -39,7 +39,7 @@ def open_ase(path: Path, start: int, stop: int | None, step: int) -> Frames | No
     if format == "traj":
         try:
             trajectory = Trajectory(str(path))
-        except Exception as error:
+        except Exception as error:  # ASE raises whatever its reader meets.
             raise DataError(f"{path} is not a readable ASE trajectory ({_one_line(error)}).") from None
         numbers = range(len(trajectory))[start:stop:step]
         n = len(trajectory)

@@ -152,7 +152,9 @@ class ClusterPool(Pool):
         who = self._worker_of(call)
         try:
             outcome, value = call.remote.result(timeout=60)
-        except BaseException as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # cancelled calls raise what is no Exception
             self._give(call, error=self._lost(error))
             return
         self._worked = time.monotonic()

@@ -63,7 +63,7 @@ def perform(call: bytes) -> tuple[str, Any]:
             return "done", pickle.dumps(function(*arguments))
     except PropensityError as error:
         return "failed", error
-    except Exception as error:
+    except Exception as error:  # it may be of a class that the other side can't unpickle
         return "failed", PropensityError(f"a worker failed ({type(error).__name__}: {_one_line(error)}).")
 
 

@@ -22,16 +22,17 @@ C, N, T = 2, 30, 3
 def archive(**changes) -> dict[str, np.ndarray]:
     """Arrays of a small npz set with everything that such a set may hold; None leaves one out."""
     rng = np.random.default_rng(0)
+    positions, propensity = rng.random((C, N, 3)) * 3, rng.random((C, T, N))
     arrays = {
-        "positions": rng.random((C, N, 3)) * 3,
+        "positions": positions,
         "types": np.arange(N) % 5 // 4,
         "box": np.float64(3.0),
         "times": np.array([1.0, 10.0, 100.0]),
-        "propensity": rng.random((C, T, N)),
-        "inherent_positions": rng.random((C, N, 3)) * 3,
+        "propensity": propensity,
+        "inherent_positions": positions + 0.1 * rng.random((C, N, 3)),
         "propensity_halves": rng.random((C, 2, T, N)),
         "propensity_tau_halves": rng.random((C, 2, N)),
-        "squared_displacement": rng.random((C, N)),
+        "squared_displacement": 1.2 * np.square(propensity[:, 2]),
         "published_propensity_tau": rng.random((C, N)),
         "published_tau_halves": rng.random((C, 2, N)),
         "published_n_runs": np.int64(32),

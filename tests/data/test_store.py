@@ -163,10 +163,10 @@ def test_old_formats_are_migrated_step_by_step(data, tmp_path, monkeypatch):
         return arrays, {**metadata, "source": metadata["source"] + " 3"}
 
     def to_four(arrays, metadata):
-        return {**arrays, "propensities": arrays["propensities"] * 2}, {
-            **metadata,
-            "source": metadata["source"] + " 4",
-        }
+        doubled = {"propensities": arrays["propensities"] * 2}
+        if "squared_displacement" in arrays:
+            doubled["squared_displacement"] = arrays["squared_displacement"] * 4
+        return {**arrays, **doubled}, {**metadata, "source": metadata["source"] + " 4"}
 
     for module in (record, store, writer):
         monkeypatch.setattr(module, "FORMAT_VERSION", 4)

@@ -74,6 +74,12 @@ def expected(predictor, tmp_path_factory):
         ("t.dump", "ITEM: UNITS\nlj\n" + dump()),
         ("t.dump", first_x(repr(float(ROW[2]) + 1000 * float(EDGE)))),
         ("t.dump", dump().replace(" pp pp pp", "")),
+        ("t.dump", dump().replace("pp pp pp", "p p p")),
+        (
+            "t.dump",
+            "\n".join(line if k < 9 else f"0 {line.split(None, 1)[1]}" for k, line in enumerate(LINES))
+            + "\n",
+        ),
         ("t.gro", dump()),
         ("t.xyz", xyz(f'{LATTICE} pbc="T T T"')),
         ("t.xyz", xyz(f'{LATTICE} pbc="true true true"')),
@@ -83,7 +89,7 @@ def expected(predictor, tmp_path_factory):
         ("t.xyz", xyz(LATTICE.replace('"', "'"))),
         ("t.xyz", xyz(LATTICE.replace(EDGE, f"-{EDGE}", 1))),
     ],
-    ids=range(14),
+    ids=range(16),
 )
 def test_other_ways_of_writing_the_same_change_nothing(name, text, tmp_path, predictor, expected):
     assert np.abs(read(tmp_path / name, text, predictor) - expected).max() < 1e-4
@@ -98,6 +104,12 @@ def test_other_ways_of_writing_the_same_change_nothing(name, text, tmp_path, pre
         ("t.dump", dump(5, "5 0"), "its box ends at .* and begins at"),
         ("t.dump", dump(5, "0 0"), "its box ends at"),
         ("t.dump", dump().replace("y z vx", "y z x"), "column 'x' is there twice"),
+        ("t.dump", dump(9, " ".join([LINES[10].split()[0], *ROW[1:]])), "two particles have the id"),
+        ("t.dump", dump(1, "1.5"), "its time step reads '1.5'"),
+        ("t.dump", dump(1, "1" + "0" * 30), "its time step reads"),
+        ("t.dump", dump().replace("pp pp pp", "pp pp xx"), "its boundaries read 'pp pp xx'"),
+        ("t.dump", dump().replace("pp pp pp", "pp pp"), "its boundaries read 'pp pp'"),
+        ("t.dump", dump().replace("pp pp pp", "xy xz yz pp pp pp"), "lacks the tilts"),
         ("t.dump", first_x("1,163183"), "can't be read"),
         ("t.dump", first_x("1.163183D+00"), "can't be read"),
         ("t.dump", dump().encode("utf-16"), "expected a line 'ITEM"),
@@ -107,7 +119,7 @@ def test_other_ways_of_writing_the_same_change_nothing(name, text, tmp_path, pre
         ("t.xyz", xyz('Lattice="5 0 0 0 5 0 0 0"'), "9-long"),
         ("t.xyz", xyz(LATTICE, "*"), "can't be read"),
     ],
-    ids=range(14),
+    ids=range(20),
 )
 def test_text_that_only_looks_like_a_frame_is_refused(name, text, message, tmp_path, predictor):
     with pytest.raises(DataError, match=message):
@@ -123,6 +135,7 @@ def test_numbers_of_data_files_and_their_boxes(tmp_path, predictor):
     for damaged, message in (
         (text.replace(first, first.replace(".", "_")), "is no number"),
         (text.replace("\n0 ", "\n99 ", 1), "its box ends at"),
+        (text.replace("\n3 ", "\n1 ", 1), "two particles have the id 1"),
     ):
         (tmp_path / "t.data").write_text(damaged, "utf-8")
         with pytest.raises(DataError, match=message):
@@ -177,6 +190,20 @@ def test_arrays_that_are_no_structure_are_refused(changes, message):
             Structure(
                 **{"positions": LIQUID.positions, "types": LIQUID.types, "cell": LIQUID.cell, **changes}
             )
+
+
+def test_minima_of_particles_in_another_order_are_refused():
+    assert LIQUID.at_minimum(LIQUID.positions + 5 * LIQUID.cell[0]).thermal_offset.max() < 1e-9
+    with pytest.raises(InputError, match="the same particles in the same order"):
+        LIQUID.at_minimum(LIQUID.positions[::-1])
+
+
+def test_a_particle_far_away_makes_no_plane(predictor):
+    """Unwrapped coordinates of one that has diffused for long."""
+    positions = LIQUID.positions.copy()
+    positions[0] += np.array([1e8, 0, 0]) * LIQUID.cell[0, 0]
+    found = predictor.predict(Structure(positions, LIQUID.types, LIQUID.cell))
+    assert np.abs(found - predictor.predict(LIQUID)).max() < 1e-4
 
 
 @pytest.mark.parametrize("wrong", [None, [LIQUID], LIQUID.positions, ase.Atoms("H")], ids=type)
@@ -279,8 +306,12 @@ def test_what_is_no_universe_is_refused(change, message, universe, tiny_model):
         ({"structure": None}, "give a Structure"),
         ({"temperature": "0.5"}, "give a positive number"),
         ({"n_runs": float("nan")}, "give a positive number"),
+        ({"times": np.array([1.0, 1.0])}, "give each once"),
+        ({"species": ("A", "A")}, "give each once"),
+        ({"squared_displacement": np.full((120, 2), 1e-3)}, "below the square of its propensity"),
+        ({"inherent_positions": make_liquid().positions[::-1]}, "the same particles in the same order"),
     ],
-    ids=str,
+    ids=range(10),
 )
 def test_samples_that_would_be_lost_or_misread_are_refused(changes, message):
     from tests.training.conftest import make_sample

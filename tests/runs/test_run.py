@@ -220,6 +220,7 @@ def test_errors_are_one_sentence_and_damage_nothing(
     [
         (["--match", "0"], "write pairs of indices"),
         (["--resamples", "0"], "--resamples is 0"),
+        (["--seed", "-1"], "--seed is -1"),
         (["--species", "C"], "'C' is unknown"),
         (["--device", "cuda:9"], "not available"),
     ],

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import Future
+from types import SimpleNamespace
 
 import pytest
 
 from propensity.errors import InputError, PropensityError
 from propensity.workers import cluster as module
-from propensity.workers.cluster import ClusterPool
+from propensity.workers.cluster import ClusterPool, _Call
 from propensity.workers.opening import open_pool
 from tests.workers import work
 from tests.workers.cluster import OTHER, ROOT, WITHOUT
@@ -185,3 +187,17 @@ def test_workers_beside_a_scheduler_are_refused():
     with pytest.raises(InputError, match="--workers are processes of this machine and --scheduler"):
         with open_pool(2, "tcp://127.0.0.1:1"):
             pass
+
+
+def test_an_interrupt_is_no_trouble_of_a_worker():
+    """Ctrl-C while a result comes in ends the command as anywhere else."""
+
+    def interrupted(timeout):
+        raise KeyboardInterrupt
+
+    remote = SimpleNamespace(done=lambda: True, result=interrupted)
+    call = _Call(bytes, Future(), remote, frozenset({"tcp://one"}))
+    pool = ClusterPool.__new__(ClusterPool)
+    pool._calls = {call}
+    with pytest.raises(KeyboardInterrupt):
+        pool._take(call)
