@@ -56,8 +56,11 @@ def pairs_of(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarra
             f"{longest_distance(structure):g}: give a smaller one."
         )
     cell, positions = enclosing_cell(structure, cutoff)
-    i, j, r = neighbour_list("ijd", positions=positions, cell=cell, pbc=structure.pbc, cutoff=float(cutoff))
-    once = i < j
+    # The search bins particles in cubes of this edge, of which a large cell has room for too many small ones.
+    spacing = (abs(np.linalg.det(cell)) / len(positions)) ** (1 / 3)
+    reach = max(float(cutoff), min(spacing / 2, longest_distance(structure)))
+    i, j, r = neighbour_list("ijd", positions=positions, cell=cell, pbc=structure.pbc, cutoff=reach)
+    once = (i < j) & (r < cutoff)
     return i[once], j[once], r[once]
 
 

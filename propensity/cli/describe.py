@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from propensity.cli.early import check_files, check_models
+from propensity.cli.early import check_apart, check_files, check_models
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,6 +104,7 @@ def command(
     """  # noqa: D301
     check_files(file, topology, what="a trajectory or of labelled data")
     check_models(model)
+    check_apart(output, file, topology)
     import numpy as np
     from rich.progress import track
 

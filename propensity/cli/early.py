@@ -65,3 +65,24 @@ def check_output(path: str | os.PathLike[str], overwrite: bool) -> None:
     """
     if not overwrite and Path(path).exists():
         raise InputError(f"output {path} exists: choose another name, or overwrite it (--overwrite).")
+
+
+def check_apart(output: str | os.PathLike[str] | None, *inputs: str | os.PathLike[str] | None) -> None:
+    """Refuse an output that is one of the inputs, by whatever path.
+
+    Parameters
+    ----------
+    output
+        To be written; None is passed over.
+    *inputs
+        To be read; None is passed over.
+
+    Raises
+    ------
+    InputError
+        When what is read would be replaced.
+    """
+    for path in inputs:
+        known = output is not None and path is not None and Path(output).exists() and Path(path).exists()
+        if known and Path(str(output)).samefile(str(path)):
+            raise InputError(f"output {output} is {path} itself, which is read: give another name.")

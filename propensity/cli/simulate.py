@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from propensity.cli.early import check_apart
+
 
 @click.command(name="simulate", no_args_is_help=True)
 @click.argument("model", required=False)
@@ -126,6 +128,7 @@ def command(
     propensity simulate kob-andersen --temperature 0.56 --structures 20 \\
         --runs 30 --times 0.1:200:10 -o ka_T0.56.h5
     """  # noqa: D301
+    check_apart(output, start_from)
     from propensity.simulate import simulate_propensities
     from propensity.simulate.arguments import choose_model, make_settings
     from propensity.simulate.engines import choose_engine

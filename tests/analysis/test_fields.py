@@ -20,6 +20,15 @@ def test_pairs_are_those_of_every_image(cell):
     np.testing.assert_allclose(r, expected[i, j], atol=1e-10)
 
 
+@pytest.mark.timeout(60)
+def test_few_particles_in_a_large_cell_are_searched_at_once():
+    """A search in cubes of the distance's edge would have 10²¹ of them here."""
+    positions = np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 1.0 + 5e-5], [5e4, 5e4, 5e4]])
+    i, j, r = analysis.find_pairs(positions, 1e5, 1e-4)
+    assert (i.tolist(), j.tolist()) == ([0], [1]) and r[0] == pytest.approx(5e-5, rel=1e-6)
+    assert len(analysis.find_pairs(positions[:1], CUBE, 1e-8)[0]) == 0
+
+
 def test_open_directions_have_no_images():
     positions = scattered(CUBE, 100)
     i, _, r = analysis.find_pairs(positions, CUBE, 4.0, pbc=(True, False, False))

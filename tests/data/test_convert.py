@@ -28,6 +28,7 @@ from propensity.data.selection import pick_times
 from propensity.data.store.writer import StoreWriter
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.sample import Sample
+from tests.commands import run_here
 
 from .test_store import assert_close
 
@@ -41,15 +42,6 @@ def folder(data, tmp_path) -> Path:
         for i in numbers:
             shutil.copy(data / "bapst_targets.pickle", root / part / f"aggregated_{i}.pickle")
     return root
-
-
-def cli(*arguments, cwd=None) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "propensity.cli.main", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-    )
 
 
 def assert_same_data(path, other):
@@ -74,12 +66,12 @@ def test_folder_to_store(folder, tmp_path, workers):
 
 
 def test_command_line(data, tmp_path):
-    done = cli(
-        "convert", data / "ka3d_few_train.npz", data / "bapst_small.pickle", tmp_path / "s.h5", "--workers", 1
-    )
+    words = ["convert", data / "ka3d_few_train.npz", data / "bapst_small.pickle", tmp_path / "s.h5"]
+    program = [sys.executable, "-m", "propensity.cli.main", *map(str, words), "--workers", "1"]
+    done = subprocess.run(program, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "7 structure(s)" in done.stdout and "MB each" in done.stdout
-    again = cli("convert", data / "ka3d_few_train.npz", data / "bapst_small.pickle", tmp_path / "s.h5")
+    again = run_here(*words)
     assert again.returncode == 0 and "7 structure(s)" in again.stdout
 
 
@@ -323,7 +315,7 @@ def test_ctrl_c_is_quiet_and_resumes(folder, tmp_path, n_parts):
     ],
 )
 def test_errors_are_one_line(data, tmp_path, arguments, message):
-    done = cli(*(a.format(data=data, tmp=tmp_path) for a in arguments))
+    done = run_here(*(a.format(data=data, tmp=tmp_path) for a in arguments))
     assert done.returncode != 0
     errors = [line for line in done.stderr.splitlines() if line.startswith("propensity: error:")]
     assert len(errors) == 1 and any(m in errors[0] for m in message.split("|")), done.stderr

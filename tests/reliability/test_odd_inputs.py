@@ -359,6 +359,8 @@ def test_what_is_no_sample_and_no_path(tmp_path):
         ("annotate t.dump -o a.dump --potential lammps:none.in", "neither a file nor a preset"),
         ("annotate empty.dump -o a.dump", "has no frame"),
         ("annotate many.dump -o a.h5", "59 particles and the first 60"),
+        ("describe d.npz -o d.npz", "which is read: give another name"),
+        ("simulate kob-andersen --start-from d.h5 -o d.h5", "which is read: give another name"),
         ("analyse t.dump --r-max nan", "r_max is nan"),
         ("analyse t.dump --r-max -1", "r_max is -1"),
         ("train d.h5 -o run --seed 1e30", "seed"),
@@ -377,10 +379,11 @@ def test_commands_that_cannot_mean_it_are_one_sentence(words, message, tiny_mode
     (tmp_path / "many.dump").write_text(dump() + _dump_text(59, 1), "utf-8")
     (tmp_path / "empty.dump").write_text("", "utf-8")
     (tmp_path / "link.dump").symlink_to("t.dump")
+    (tmp_path / "d.npz").touch()
     verb, *arguments = words.split()
     if verb in ("annotate", "analyse"):
         arguments += ["--species-map", "1=A,2=B", "-m", str(tiny_model)]
-    if verb == "train":
+    if verb in ("train", "simulate"):
         with StoreWriter("d.h5") as writer:
             writer.add(make_sample(0))
     result = CliRunner().invoke(main, [verb, *arguments])

@@ -13,13 +13,14 @@ from click.testing import CliRunner
 from propensity.cli.simulate import command
 from propensity.data import open_dataset
 from propensity.simulate import presets
+from tests.commands import run_here
 from tests.simulate.helpers import lammps_engine
 
 GOOD = "kob-andersen --temperature 1.5 --times 0.1:1:3 -o {out}".split()
 
 
 def call(*words, environment=None):
-    """Run the program as a user does."""
+    """Run the program as a user does, in a fresh interpreter."""
     return subprocess.run(
         [sys.executable, "-m", "propensity.cli.main", "simulate", *map(str, words)],
         capture_output=True,
@@ -52,7 +53,7 @@ def assert_one_line(result, match):
 def test_mistakes(tmp_path, extra, match):
     lammps_engine()
     words = [w.format(out=tmp_path / "a.h5") for w in GOOD]
-    assert_one_line(call(*words, "--n-particles", 64, *extra), match)
+    assert_one_line(run_here("simulate", *words, "--n-particles", 64, *extra), match)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -62,7 +63,7 @@ def test_mistakes(tmp_path, extra, match):
 )
 def test_unwritable_outputs(tmp_path, out, match):
     words = [w.format(out=out.format(tmp=tmp_path)) for w in GOOD]
-    assert_one_line(call(*words), match)
+    assert_one_line(run_here("simulate", *words), match)
 
 
 def test_lammps_is_absent(tmp_path):
@@ -84,7 +85,7 @@ def test_show_is_a_template(tmp_path, name):
 
 def test_estimate_only(tmp_path):
     lammps_engine()
-    result = call(*GOOD[:-2], "--estimate", "--n-particles", 64, "--workers", 1)
+    result = run_here("simulate", *GOOD[:-2], "--estimate", "--n-particles", 64, "--workers", 1)
     assert result.returncode == 0 and "20 structures × 30 runs to t = 1" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
