@@ -8,7 +8,7 @@ import numpy as np
 
 from propensity.errors import InputError
 
-#: Coordinates that differ by less than this share of the longest cell vector lie in one plane.
+#: Coordinates that differ by less than this share of the extent in the plane lie in one plane.
 FLAT = 1e-6
 #: Fewer particles than this lie in a plane by chance; they are planar only in a cell that is thin, too.
 FEW = 4
@@ -72,8 +72,9 @@ def out_of_plane(positions: np.ndarray, cell: np.ndarray, asked: int | None) -> 
     if asked == 3:
         return None
     spread = np.ptp(positions, axis=0)
-    # Of the cell where there is one: unwrapped particles may be anywhere along it.
-    extent = float(np.linalg.norm(cell, axis=1).max()) or float(spread.max())
+    edge, reach = float(np.linalg.norm(cell, axis=1).max()), float(spread.max())
+    # Unwrapped particles may be far away, and a drop small in its cell.
+    extent = min(edge, reach) or max(edge, reach)
     for axis in (2, 1, 0):
         if spread[axis] <= FLAT * extent:
             row = _row(cell, axis)

@@ -204,6 +204,7 @@ def test_a_particle_far_away_makes_no_plane(predictor):
     positions[0] += np.array([1e8, 0, 0]) * LIQUID.cell[0, 0]
     found = predictor.predict(Structure(positions, LIQUID.types, LIQUID.cell))
     assert np.abs(found - predictor.predict(LIQUID)).max() < 1e-4
+    assert Structure(LIQUID.positions, LIQUID.types, 1e8).dimension == 3  # a drop in a large cell
 
 
 @pytest.mark.parametrize("wrong", [None, [LIQUID], LIQUID.positions, ase.Atoms("H")], ids=type)
