@@ -40,6 +40,11 @@ def _many(structures: Sequence[Structure]) -> Callable[[Estimator], list[np.ndar
     return lambda estimator: estimator.unchecked_many(structures)
 
 
+def mean_of(members: np.ndarray) -> np.ndarray:
+    """Mean over the models, (n_models, N, n_times) to (N, n_times); of a single one it itself."""
+    return cast("np.ndarray", members[0] if len(members) == 1 else members.mean(axis=0))
+
+
 class Committee(Differentiation):
     """One model, or several that share species, times and inputs.
 
@@ -177,7 +182,10 @@ class Committee(Differentiation):
                 f"the model was trained on {list(self.card.trained_species)} only: predictions for other"
                 " species mean little.",
             )
-        return cast("np.ndarray", members.take(self._selected, axis=2) * self.length_scale)
+        every = np.array_equal(self._selected, np.arange(members.shape[2]))
+        return cast(
+            "np.ndarray", (members if every else members.take(self._selected, axis=2)) * self.length_scale
+        )
 
     def _check_like_training(self, structure: Structure) -> tuple[dict[str, str], Distance | None]:
         """Doubts about a structure in σ, warned about once each, and its distance from the training set."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from propensity.batching import chosen_atoms, numbered, surroundings
-from propensity.committee import Committee
+from propensity.committee import Committee, mean_of
 from propensity.devices import all_gpus, chosen_device
 from propensity.errors import InputError
 from propensity.estimators.answering import answering
@@ -181,7 +181,7 @@ class Predictor(Committee):
             When memory runs out, or predictions are not finite.
         """
         if atoms is None:
-            return cast("np.ndarray", self.predict_committee(structure).mean(axis=0))
+            return mean_of(self.predict_committee(structure))
         rows = chosen_atoms(atoms, len(structure))
         reduced = self._seen(structure)
         known = self.card.training_range
@@ -278,13 +278,13 @@ class Predictor(Committee):
             else:
                 members = np.stack([outputs for outputs in ready if outputs is not None])
         odd, members = self._finished(structure, members)
-        low, temperature = members.mean(axis=0), self._inferred(reduced)
+        low, temperature = mean_of(members), self._inferred(reduced)
         with self._warning:
             self._likeness[structure] = Likeness(
                 reasons | odd,
                 float("nan") if found is None else found.outside,
                 float("nan") if found is None else found.nearest,
-                int((low < 0).sum()),
+                int(np.count_nonzero(low < 0)),
                 float(np.nanmin(low, initial=np.inf)),
                 temperature,
             )

@@ -215,6 +215,8 @@ class Structure:
         Structure
             Without thermal offset and cage state.
         """
+        if self.normal is None and not is_planar(positions) and len(positions) == len(self):
+            return self._moved_to(positions)
         return Structure(
             in_space(positions),
             self.types,
@@ -223,6 +225,23 @@ class Structure:
             dimension=self.dimension,
             diameters=self.diameters,
         )
+
+    def _moved_to(self, positions: Any) -> Structure:
+        """As many particles elsewhere in three dimensions: all else is known to be right."""
+        _unmasked(positions, "positions")
+        moved = object.__new__(Structure)
+        fields = {
+            "types": self.types.copy(),
+            "cell": self.cell.copy(),
+            "pbc": self.pbc.copy(),
+            "normal": None,
+        }
+        fields |= {"thermal_offset": None, "cage": None, "positions": _vectors(positions, "positions")}
+        fields["diameters"] = None if self.diameters is None else self.diameters.copy()
+        for name, value in fields.items():
+            object.__setattr__(moved, name, value)
+        refuse_few_digits(positions, moved.positions, moved.volume, 3)
+        return moved
 
     def part(self, rows: np.ndarray) -> Structure:
         """Return some of the particles, by index, in the same box.
@@ -457,8 +476,9 @@ def _vectors(vectors: Any, what: str) -> np.ndarray:
         )
     if len(array) == 0:
         raise InputError("the structure is empty: give at least one particle.")
-    bad = ~np.isfinite(array).all(axis=1)
-    if bad.any():
+    finite = np.isfinite(array)
+    if not finite.all():
+        bad = ~finite.all(axis=1)
         first = int(np.flatnonzero(bad)[0])
         raise InputError(
             f"{what} of {int(bad.sum())} particle(s) are NaN or infinite (first: particle {first}, "

@@ -173,3 +173,18 @@ def test_shipped_models_know_their_ranges(name):
     assert card.training_range is not None and card.potential is not None
     least = 0.7 if card.input_positions == "thermal" else 0.8
     assert all(least < row[0] < row[3] < 1.2 for row in card.training_range.nearest)
+
+
+@pytest.mark.parametrize("n", [1, 63, 64, 100, 256])
+@pytest.mark.parametrize("spreads", [11.0, 13.0, -11.0, -13.0, np.nan])
+def test_one_far_prediction_among_many_is_found(n, spreads):
+    """The extremes at each time are looked at first, many particles at once: none may slip through."""
+    card = load_model("ka-default").card
+    mean, std = np.array(card.target_mean), np.array(card.target_std)
+    structure = make_liquid(n)
+    for row, time in ((0, 0), (n - 1, mean.shape[1] - 1), (n // 2, 3)):
+        found = mean[structure.types] + 0.1 * std[structure.types]
+        found[row, time] = (mean + spreads * std)[structure.types[row], time]
+        assert set(of_predictions(card, structure, found[None])) == (
+            {"predictions"} if abs(spreads) > 12 else set()
+        )

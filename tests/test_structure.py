@@ -90,3 +90,32 @@ def test_bad_input_is_refused_in_one_sentence(positions, types, cell, pbc, messa
 def test_open_directions_need_no_cell_vector():
     assert not Structure(POSITIONS, [0, 1], 0.0, False).pbc.any()
     assert Structure(POSITIONS, [0, 1], [2.0, 2.0, 0.0], [True, True, False]).volume is None
+
+
+@pytest.mark.parametrize("diameters", [None, [1.0, 0.9]])
+def test_other_positions_make_the_structure_that_the_constructor_makes(diameters):
+    given = dict(types=[0, 1], cell=[[2, 0, 0], [0.5, 2, 0], [0, 0, 3]], pbc=[True, True, False])
+    first = Structure(POSITIONS, **given, diameters=diameters, thermal_offset=0.1 * POSITIONS)
+    moved, made = first.with_positions(2 * POSITIONS), Structure(2 * POSITIONS, **given, diameters=diameters)
+    for name, value in vars(made).items():
+        other = getattr(moved, name)
+        assert (other is None and value is None) or np.array_equal(other, value), name
+    assert vars(moved).keys() == vars(made).keys()
+    moved.types[0] = 1
+    moved.cell[0, 0] = 9
+    assert first.types[0] == 0 and first.cell[0, 0] == 2
+
+
+@pytest.mark.parametrize(
+    ("positions", "words"),
+    [
+        (POSITIONS[:1], "2 particles|for 1 particles"),
+        ([[np.nan, 0, 0], [1, 1, 1]], "NaN"),
+        (np.float32([[1e9, 0, 0], [1, 1, 1]]), "last digit"),
+        (np.ma.masked_equal(POSITIONS, 1.0), "masked"),
+        ([["a", "b", "c"], ["d", "e", "f"]], "numbers"),
+    ],
+)
+def test_other_positions_are_checked(positions, words):
+    with pytest.raises(InputError, match=words):
+        Structure(POSITIONS, [0, 1], 2.0).with_positions(positions)

@@ -156,14 +156,14 @@ def _distances(
     known: TrainingRange, types: np.ndarray, found: Neighbourhood, sizes: Sequence[int]
 ) -> list[Distance]:
     """Of structures of these sizes, particle after particle."""
-    near, count = (np.array(rows)[types] for rows in (known.nearest, known.neighbours))
-    nearest = np.minimum(found.nearest, known.radius)
-    sparse, dense = found.neighbours < count[:, 0], found.neighbours > count[:, 3]
+    near, count = np.array(known.nearest), np.array(known.neighbours)
+    nearest, closest = np.minimum(found.nearest, known.radius), near[:, 0].take(types)
+    sparse, dense = (found.neighbours < count[:, 0].take(types), found.neighbours > count[:, 3].take(types))
     # Twice as far from the quantile as the extreme is: extremes depend on how many were measured.
     low, high = 2 * near[:, 0] - near[:, 1], 2 * near[:, 3] - near[:, 2]
-    outside = sparse | dense | (nearest < low) | (nearest > high)
+    outside = sparse | dense | (nearest < low.take(types)) | (nearest > high.take(types))
     first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    smallest = [np.minimum.reduceat(values, first).tolist() for values in (nearest, near[:, 0])]
+    smallest = [np.minimum.reduceat(values, first).tolist() for values in (nearest, closest)]
     shares = [np.add.reduceat(mask, first, dtype=np.int64) / sizes for mask in (outside, sparse, dense)]
     # Of n particles the next one exceeds either extreme with probability 1/(n + 1), at two extremes of
     # two quantities for each species; neighbours share their fate.

@@ -7,6 +7,7 @@ them where the sum of the counts says, sorted by destination and in the same ord
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -86,6 +87,14 @@ def grid_of(cell: np.ndarray, cutoff: float, n: int) -> tuple[np.ndarray, tuple[
 
     Bins are wider than the cutoff by more than rounding; None where there are not three along each vector.
     """
+    found = _grid_of(np.ascontiguousarray(cell, np.float64).tobytes(), cutoff, n)
+    return None if found is None else (found[0].copy(), found[1])
+
+
+@lru_cache(maxsize=64)
+def _grid_of(held: bytes, cutoff: float, n: int) -> tuple[np.ndarray, tuple[int, int, int]] | None:
+    """Kept, since frames of a trajectory share a cell."""
+    cell = np.frombuffer(held).reshape(3, 3)
     inverse = np.linalg.inv(cell)
     # Bins may be much wider where particles are few.
     bins = np.minimum(1 / np.linalg.norm(inverse, axis=0) // (cutoff * (1 + 1e-9)), 2 * n ** (1 / 3) + 1)

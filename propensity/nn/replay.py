@@ -7,6 +7,7 @@ its kernels.  The second structure in a row with as many particles is therefore 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import weakref
 from collections.abc import Callable
@@ -204,12 +205,15 @@ class _Recording:
             if network.n_extra:
                 graph.scalars = scalars.float()
             near = [triton_cells.search(positions, frames[1], bins[1])] if len(bins) > 1 else []
-            return network(graph), *(part for n in near for part in (n.closest, n.counts)), *summaries
+            found = [network(graph), *(part for k in near for part in (k.closest, k.counts)), *summaries]
+            self.shapes = [part.shape for part in found]
+            # One vector, since every copy to the host costs as much as a kernel.
+            return (torch.cat([part.double().flatten() for part in found]),)
 
-        self._replay, self.results = record(run, device)
+        self._replay, (self.result,) = record(run, device)
         # What the layers keep between passes was made before, and the recording reads it where it lies.
         self.tables = _tables(network)
-        self.host = [_pinned(torch.empty(t.shape, dtype=t.dtype)) for t in self.results]
+        self.host = _pinned(torch.empty_like(self.result, device="cpu"))
 
     def __call__(self, seen: _Seen, frame: np.ndarray) -> tuple[np.ndarray, Neighbourhoods | None] | None:
         """Outputs and neighbourhoods, where they are measured; None where the edges do not fit or particles
@@ -220,22 +224,20 @@ class _Recording:
             self.types_on_device.copy_(torch.from_numpy(self.types))
         self._upload(seen, frame)
         self._replay()
-        for host, result in zip(self.host, self.results, strict=True):
-            host.copy_(result, non_blocking=True)
+        self.host.copy_(self.result, non_blocking=True)
         if self.on_device.is_cuda:
             torch.cuda.current_stream().synchronize()
-        outputs, *near = self.host[: len(self.host) - len(self.rooms)]
-        summaries = self.host[len(self.host) - len(self.rooms) :]
-        for summary, room in zip(summaries, self.rooms, strict=True):
-            n_edges, closest = summary.tolist()
+        parts = np.split(self.host.numpy().copy(), np.cumsum([math.prod(s) for s in self.shapes])[:-1])
+        outputs, *near = parts[: len(parts) - len(self.rooms)]
+        for (n_edges, closest), room in zip(parts[len(parts) - len(self.rooms) :], self.rooms, strict=True):
             if n_edges > room or closest < COINCIDENT**2:
                 return None
         around = None
         if near:
-            squared, count = near[0].numpy().copy(), near[1].numpy().astype(np.int64)
+            squared, count = near[0], near[1].astype(np.int64)
             squared[count == 0] = np.inf
             around = Neighbourhoods(squared, count)
-        return outputs.numpy().astype(np.float64), around
+        return outputs.reshape(self.shapes[0]), around
 
     def _upload(self, seen: _Seen, frame: np.ndarray) -> None:
         structure, inputs, first = seen.structure, self.inputs.numpy(), len(frame)
