@@ -11,10 +11,11 @@ import torch
 
 from benchmarks.common import liquid, milliseconds, network
 from propensity.estimators.card import Card
+from propensity.estimators.ranges import training_range
 from propensity.estimators.se3gnn import SE3Estimator
 from propensity.estimators.storage import save_model
 from propensity.neighbours import neighbour_list
-from propensity.nn import SE3GNN
+from propensity.nn import SE3GNN, replay
 from propensity.predictor import Predictor
 
 
@@ -34,6 +35,7 @@ def predictor_of(net, kernel, device="cuda"):
         input_positions="both" if net.offset_scale else "thermal",
         target_mean=means,
         target_std=spreads,
+        training_range=training_range([liquid(), *(liquid(seed=k) for k in range(8))], 2),
     )
     with tempfile.TemporaryDirectory() as folder:
         save_model(folder, SE3Estimator(net, card))
@@ -58,6 +60,30 @@ def time_given_minima(device="cuda"):
     print(f"| minima given, two thermal layers more | a frame of a trajectory {each:.2f} ms |", flush=True)
 
 
+def time_parts(predictor, frames):
+    """What a frame of a trajectory costs, part by part, the recording of the last frame's kind given."""
+    network = predictor.estimators[0].network
+    recordings = replay._RECORDINGS[network]
+    recording = next(iter(recordings.held.values()))
+    structures = [frames[0].with_positions(frame.positions) for frame in frames]
+    one, seen = structures[0], replay._Seen(structures[0], None)
+    cutoffs = 2.0, predictor.card.training_range.radius
+    grids = [replay.triton_cells.grid_of(one.cell, cutoff, len(one)) for cutoff in cutoffs]
+    frame = np.concatenate([grid[0] for grid in grids])
+    parts = {
+        "a Structure of other positions": partial(frames[0].with_positions, frames[1].positions),
+        "checks before": partial(predictor._seen, one),
+        "copies in": partial(recording._upload, seen, frame),
+        "recording alone": recording._replay,
+        "recording with copies in and out": partial(recording, seen, frame),
+        "recording, found and looked after": partial(predictor.estimators[0].at_once, one),
+        "prediction": partial(predictor.predict, one),
+    }
+    with torch.no_grad():
+        for name, part in parts.items():
+            print(f"| part | {name} | {milliseconds(part, 100, warm=5):.3f} ms |", flush=True)
+
+
 def time_predictions():
     """Positions on the host → propensity on the host through ``Predictor.predict``, as in a trajectory."""
     frames = [liquid(seed=k) for k in range(8)]
@@ -80,6 +106,7 @@ def time_predictions():
         )
         estimator = predictor.estimators[0]
         if kernel == "triton":
+            time_parts(predictor, frames)
             with torch.no_grad():
                 alone = milliseconds(partial(estimator._outputs, frames[0]), 30)
                 lists = {
