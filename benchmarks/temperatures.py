@@ -200,9 +200,9 @@ def draw(models: dict[str, Any], path: Path) -> None:
             if temperature not in scores:
                 continue
             row = scores[temperature]["A"]
-            panel.plot(row["times"], row["pearson"], "o-", ms=3, lw=1.3, color=f"C{k}", label=name)
-            if k == 0:
-                panel.fill_between(row["times"], *np.transpose(row["interval"]), color="C0", alpha=0.2, lw=0)
+            times = np.array(row["times"]) * 1.05 ** (k - (len(models) - 1) / 2)  # beside each other
+            away = np.abs(np.transpose(row["interval"]) - row["pearson"])
+            panel.errorbar(times, row["pearson"], away, fmt="o-", ms=3, lw=1.2, color=f"C{k}", label=name)
         panel.set(xscale="log", xlabel="time $t$", title=f"T = {temperature}")
     panels[0].set(ylabel="Pearson ρ, species A", ylim=(0.4, 0.97))
     panels[-1].legend(fontsize=7)
