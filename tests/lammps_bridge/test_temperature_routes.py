@@ -1,4 +1,4 @@
-"""Temperature and times in every program: for the same real frame the same numbers of a model of the liquid."""
+"""Temperature and times in every program: for the same real frame the same numbers of models of the liquid."""
 
 from __future__ import annotations
 
