@@ -1,4 +1,4 @@
-"""Temperature and times in every program: for the same real frame the same numbers of models of the liquid."""
+"""Temperature and times in every program: for the same real frame the same numbers of one model."""
 
 from __future__ import annotations
 
