@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from propensity.physics.interaction import ROWS, Interaction, rows_of
 
 #: Slots that 16-bit byte offsets reach.
 _OFFSETS = 4096
+#: Rows of cells that a particle searches at most: cells are at least half the reach wide.
+_ROWS = 25
+#: 16-byte words of positions that shared memory gives at once.
+BANKS = 8
 _PAIR = ("rc2", "ri2", "ro2", "s2", "c1", "c2", "fs", "e4", "esh", "fe")
 _POINTERS = (
     "X",
@@ -119,7 +124,9 @@ class Variant:
                 ("n", "i4"),
                 ("first", "i4", (k + 1,)),
                 ("nc", "i4", (3,)),
-                ("reach", "i4", (3,)),
+                ("reach", "i4"),
+                ("rows", "i4"),
+                ("row", "i4", (_ROWS, 2)),
                 ("h", self.real, (3,)),
                 ("hinv", "f4", (3,)),
                 ("hp", "f4"),
@@ -168,6 +175,24 @@ def cell_grid(box: np.ndarray, reach: float, dimension: int) -> tuple[np.ndarray
     return count, np.ceil(reach / (box / count) - 1e-9).astype(int)
 
 
+def bank_of(y: Any, z: Any) -> Any:
+    """Bank of shared memory for particles of the row of cells (y, z), also of a step from one row to another.
+
+    Slots are dealt so that lanes which read together belong to different rows (``Systems.sort``); as long as
+    all of them read from the row at the same step from their own, they meet in no bank.
+    """
+    return (y + 4 * z) % BANKS
+
+
+def search_rows(cells: np.ndarray, reach: np.ndarray) -> list[tuple[int, int]]:
+    """Steps along y and z to the rows of cells within reach, those of one bank together."""
+    y, z = (
+        range(-r, r + 1) if 2 * r + 1 < n else range(n)
+        for n, r in zip(cells[1:].tolist(), reach[1:].tolist(), strict=True)
+    )
+    return sorted(((a, b) for b in z for a in y), key=lambda row: int(bank_of(*row)))
+
+
 def capacities(interaction: Interaction, densities: np.ndarray, skins: Skins) -> tuple[int, int]:
     """Quads that the inner and outer lists of a particle may need, from the density of each species."""
     out = []
@@ -211,7 +236,10 @@ def system_record(
     hp = unit[0] if variant.cubic else 1.0
     s["n"] = n
     s["first"] = np.concatenate([[0], np.cumsum(counts)])
-    s["nc"], s["reach"] = cell_grid(box, float(interaction.cutoff.max()) + skins.outer, interaction.dimension)
+    cells, reach = cell_grid(box, float(interaction.cutoff.max()) + skins.outer, interaction.dimension)
+    rows = search_rows(cells, reach)
+    s["nc"], s["reach"], s["rows"] = cells, reach[0], len(rows)
+    s["row"][: len(rows)] = rows
     s["h"], s["hinv"], s["hp"] = unit, 1 / unit, hp
     if interaction.dimension == 2:
         s["hinv"][2] = 0.0

@@ -51,7 +51,8 @@ struct Pair {
   real e4, esh, fe;    // 12-6: 4 eps, energy at the cutoff, its slope; table: last row of the pair, -, -
 };
 struct System {
-  int n, first[KS + 1], nc[3], reach[3];      // particles; slots where species begin; cells; cells on each side to search
+  int n, first[KS + 1], nc[3], reach;         // particles; slots where species begin; cells; cells on each side along x
+  int rows, row[25][2];                       // rows of cells to search, as steps along y and z, in the order of lists
   real h[3];                                  // sigma per unit of each axis
   float hinv[3], hp, skin_in2, skin_out2;     // its inverse; sigma per pair unit; squared
   float inv_mass[KS];                         //   displacements that end the inner and the outer list

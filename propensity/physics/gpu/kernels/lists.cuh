@@ -107,36 +107,34 @@ __device__ __noinline__ void build_outer(u32* XO, i64* ACC, quad* OUTER, bool fi
     AT(XO, 0, i) = x.x; AT(XO, 1, i) = x.y; AT(XO, 2, i) = x.z;
   }
   sort_into_cells();
-  const int nx = SH.sys.nc[0], ny = SH.sys.nc[1], nz = SH.sys.nc[2];
-  const int rx = SH.sys.reach[0], ry = SH.sys.reach[1], rz = SH.sys.reach[2];
-  const bool all_x = 2 * rx + 1 >= nx, all_y = 2 * ry + 1 >= ny, all_z = 2 * rz + 1 >= nz;
+  const int nx = SH.sys.nc[0], ny = SH.sys.nc[1], nz = SH.sys.nc[2], rx = SH.sys.reach;
+  const bool all_x = 2 * rx + 1 >= nx;
   EACH(i) {
     const int4 xi = POS(i);
     const int t = species(i), cx = cell_of(xi.x, 0), cy = cell_of(xi.y, 1), cz = cell_of(xi.z, 2);
+    const int lo = all_x ? 0 : cx - rx, hi = all_x ? nx - 1 : cx + rx;
     Writer list(OUTER, i, A.cap_out);
     for (int s = 0; s < KS; s++) {
       const real ro2 = SH.sys.pair[t * KS + s].ro2;
       u32 pad = PAD_FAR ? i : SH.sys.n;
-      if (i < SH.sys.n)
-        for (int dz = all_z ? 0 : -rz; dz <= (all_z ? nz - 1 : rz); dz++) {
-          int z = all_z ? dz : cz + dz; z += z < 0 ? nz : 0; z -= z >= nz ? nz : 0;
-          for (int dy = all_y ? 0 : -ry; dy <= (all_y ? ny - 1 : ry); dy++) {
-            int y = all_y ? dy : cy + dy; y += y < 0 ? ny : 0; y -= y >= ny ? ny : 0;
-            // The cells of a row along x that are near, in one or two pieces.
-            const int row = cell_index(s, 0, y, z), lo = all_x ? 0 : cx - rx, hi = all_x ? nx - 1 : cx + rx;
-            for (int piece = 0; piece < (lo < 0 || hi >= nx ? 2 : 1); piece++) {
-              const int a = piece ? (lo < 0 ? lo + nx : 0) : (lo < 0 ? 0 : lo);
-              const int b = piece ? (lo < 0 ? nx - 1 : hi - nx) : (hi >= nx ? nx - 1 : hi);
-              const int k1 = END(row + b);
-              for (int k = cell_start(row + a); k < k1; k++) {
-                const u32 j = ORDER(k);
-                real x, yy, zz;
-                if (distance2(xi, POS(j), x, yy, zz) >= ro2) { if (PAD_FAR) pad = j; }
-                else if (j != (u32)i) list.push(j << SHIFT);
-              }
-            }
+      const int rows = i < SH.sys.n ? SH.sys.rows : 0;
+      for (int r = 0; r < rows; r++) {
+        int y = cy + SH.sys.row[r][0]; y += y < 0 ? ny : 0; y -= y >= ny ? ny : 0;
+        int z = cz + SH.sys.row[r][1]; z += z < 0 ? nz : 0; z -= z >= nz ? nz : 0;
+        // The cells of a row along x that are near, in one or two pieces.
+        const int row = cell_index(s, 0, y, z);
+        for (int piece = 0; piece < (lo < 0 || hi >= nx ? 2 : 1); piece++) {
+          const int a = piece ? (lo < 0 ? lo + nx : 0) : (lo < 0 ? 0 : lo);
+          const int b = piece ? (lo < 0 ? nx - 1 : hi - nx) : (hi >= nx ? nx - 1 : hi);
+          const int k1 = END(row + b);
+          for (int k = cell_start(row + a); k < k1; k++) {
+            const u32 j = ORDER(k);
+            real x, yy, zz;
+            if (distance2(xi, POS(j), x, yy, zz) >= ro2) { if (PAD_FAR) pad = j; }
+            else if (j != (u32)i) list.push(j << SHIFT);
           }
         }
+      }
       if (PAD_FAR && pad == (u32)i) *A.error |= 4;
       const int m = list.pad(pad << SHIFT);
       if (i % WARP == 0) N_OUT(i / WARP * KS + s) = (u16)m;
