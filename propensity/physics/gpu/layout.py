@@ -90,6 +90,7 @@ class Variant:
     blocks: int
     far_pads: bool
     cluster: int = 1
+    inner: int = 0
 
     @property
     def macros(self) -> dict[str, int]:
@@ -107,6 +108,7 @@ class Variant:
             "MINB": self.blocks,
             "PAD_FAR": int(self.far_pads),
             "CLUSTER": self.cluster,
+            "INNER_CAP": self.inner,
         }
 
     @property
@@ -146,7 +148,9 @@ class Variant:
         if self.grid:
             return small
         lists = 2 * 2 * (self.slots // warp) * self.species
-        return self.slots * (16 + 2) + (self.species * self.cells + 1) * 4 + lists + small
+        each = self.threads * -(-self.slots // (self.threads * self.cluster))
+        inner = 8 * (self.inner + 4) * each if self.inner else 0
+        return self.slots * (16 + 2) + (self.species * self.cells + 1) * 4 + lists + inner + small
 
 
 def slots_for(n: int) -> int:

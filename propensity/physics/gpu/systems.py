@@ -103,12 +103,12 @@ class Systems:
         self.types = np.broadcast_to(np.asarray(types, np.int64), (self.s, self.n))
         self._check()
         self.tables = tables_of(interaction)
-        self.variant = self._choose(grid, threads)
         d = interaction.dimension
         volume = np.prod(self.boxes[:, :d], axis=1)
         counts = np.stack([(self.types == k).sum(axis=1) for k in range(interaction.n_species)], axis=1)
         self.counts = counts
         self.caps = capacities(interaction, (counts / volume[:, None]).max(axis=0), skins)
+        self.variant = self._choose(grid, threads)
         self._upload(velocities)
 
     def _check(self) -> None:
@@ -153,7 +153,8 @@ class Systems:
         blocks = self._blocks_of_a_system(slots)
         grid = grid or not fits or (grid is None and few and blocks == 1)
         if self.device.warp == 1:
-            return replace(variant, grid=grid, far_pads=far and not grid, cluster=1 if grid else blocks)
+            shared = replace(variant, grid=grid, far_pads=far and not grid, cluster=1 if grid else blocks)
+            return self._with_lists(shared)
         if grid:
             return replace(
                 variant,
@@ -164,9 +165,8 @@ class Systems:
             )
         if blocks > 1:
             each = 32 * -(-slots // (32 * blocks))
-            return replace(
-                variant, cluster=blocks, threads=threads or min(1024, 1 << (each - 1).bit_length())
-            )
+            chosen = threads or min(1024, 1 << (each - 1).bit_length())
+            return self._with_lists(replace(variant, cluster=blocks, threads=chosen))
         # Half of the multiprocessor's threads a block when two fit, so that one hides the other's barriers.
         fit = max(1, int((self.device.shared_all - 2048) // (variant.shared_bytes() + 1024)))
         most, each = (512 if fit >= 2 else 1024), 8
@@ -175,6 +175,11 @@ class Systems:
         chosen = threads or min(most, max(64, 32 * -(-slots // (each * 32))))
         chosen = 1 << (chosen.bit_length() - 1) if threads is None else chosen
         return replace(variant, threads=chosen, blocks=max(1, min(fit, 1024 // chosen, 16)))
+
+    def _with_lists(self, variant: Variant) -> Variant:
+        """Inner lists in shared memory where blocks that share a system have room for them."""
+        lists = replace(variant, inner=self.caps[0] if variant.cluster > 1 else 0)
+        return lists if lists.shared_bytes(self.device.warp) <= self.device.shared_block else variant
 
     def _blocks_of_a_system(self, slots: int) -> int:
         """Blocks of a cluster, as many as give every system its own, of at least ``MEMBER`` slots each."""
@@ -279,7 +284,8 @@ class Systems:
             groups = self.teams // v.cluster
             self.work["gsum"] = xp.zeros(12 * groups * (v.slots // self.device.warp), np.float64)
             if v.cluster > 1:
-                self.work["XB"] = xp.empty((groups, 3, v.slots), np.uint32)
+                self.work["XB"] = xp.empty((groups, 2, v.slots, 4), np.int32)
+                self.work["flag"] = xp.zeros(4 * groups, np.int32)
 
     def sort(self) -> None:
         """Order the slots of each system by species, then along a space-filling curve.
@@ -392,12 +398,14 @@ class Systems:
                 raise PropensityError("the box is too small for 4096 particles in one block: report this.")
             # Particles bunched beyond what their density lets expect.
             self.caps = (2 * self.caps[0], 2 * self.caps[1])
+            self.variant = self._with_lists(replace(self.variant, inner=0))
+            program = self.device.program(self.variant)
             self.scratch()
         raise PropensityError("neighbour lists overflow: particles lie on top of each other.")
 
 
 def _ranks(xp: Any, group: Any, groups: int, place: Any) -> tuple[Any, Any]:
-    """Rank of every slot by place within its group of its system, (S, slots), and sizes of groups, (S, groups)."""
+    """Rank by place within the group of a system, shape (S, slots), and sizes of groups, (S, groups)."""
     systems = xp.arange(len(group))[:, None]
     sizes = xp.bincount((systems * groups + group).ravel(), minlength=len(group) * groups).reshape(-1, groups)
     order = xp.argsort((group << 48) + place, axis=1)

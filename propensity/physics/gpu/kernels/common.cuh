@@ -9,7 +9,7 @@
 //   KS     species                       DIM     2 or 3              CUBIC   1: equal edges, pair units = fixed point
 //   FORM   0: 12-6, 1: 12-6 with a force shift, 2: table in r^2     REAL64  1: pair arithmetic in double
 //   NT     threads of a block            MINB    blocks of a multiprocessor        NCELL   most cells of a system
-//   CLUSTER  blocks of a team
+//   CLUSTER  blocks of a team                           INNER_CAP  quads of inner lists in shared memory; 0: in global memory
 //   PAD_FAR  1: exactly 4096 particles, no slot left for the dummy that pads lists, so a far particle does
 #ifdef HOST
 #define WARP 1
@@ -67,19 +67,25 @@ struct Args {
   double* stats; float* frames; const int* frame_step; const u64* seeds; const float4* table; const float4* etable;
   const u32* centre; const u32* origin; float* sums; real* fout;
   int* error; unsigned* bar; int* flag; double* gsum; int4* gx; u32* gorder; int* gend; u16* gin; u16* gout;
-  u32* XB;                                // CLUSTER > 1: positions of every other step
+  int4* XB;                               // CLUSTER > 1: positions that its blocks exchange, [2][NP], every other step the other
   int nitems, steps, step0, chunk, sample_every, nrec, nframes, cap_in, cap_out;
   int thermostat, skip, every, maxit;     // 0 none, 1 velocity rescaling, 2 Langevin
   float dt, temp0, temp1, ou, tau, ftol;
 };
 __constant__ Args A;
 
+#if !GRID
+#define SIZE (CLUSTER * NT)
+#endif
 struct Shared {
 #if !GRID
   int4 x[NP];
   int end[KS * NCELL + 1];
   u16 nin[NP / WARP * KS], nout[NP / WARP * KS];
   index_t order[NP];
+#if INNER_CAP
+  quad inner[(INNER_CAP + 4) * ((NP + SIZE - 1) / SIZE) * NT];
+#endif
 #endif
   System sys;
   double red[6][32];
@@ -112,7 +118,6 @@ extern __shared__ int4 raw_shared[];
 #define GROUP ((int)(blockIdx.x / CLUSTER))
 #define GROUPS ((int)(gridDim.x / CLUSTER))
 #define RANK (MEMBER * NT + (int)threadIdx.x)
-#define SIZE (CLUSTER * NT)
 #define LRANK ((int)threadIdx.x)
 #define LSIZE NT
 #define OWN(i) (CLUSTER == 1 || (i) / NT % CLUSTER == MEMBER)
@@ -122,6 +127,16 @@ extern __shared__ int4 raw_shared[];
 #define N_IN(k) SH.nin[k]
 #define N_OUT(k) SH.nout[k]
 #define TEAM blockIdx.x
+#endif
+// Where the inner list of a slot begins, and how far apart its quads are.
+#if INNER_CAP
+#define INNER_OF(list, i) (SH.inner + (i) / SIZE * NT + (int)threadIdx.x)
+#define INNER_STRIDE ((NP + SIZE - 1) / SIZE * NT)
+#define INNER_LOAD(p) (*(p))
+#else
+#define INNER_OF(list, i) ((list) + (i))
+#define INNER_STRIDE NP
+#define INNER_LOAD(p) __ldcs(p)
 #endif
 // All slots of the team, in whole warps; and all slots that this block, or the grid, must know.
 #define EACH(i) for (int i = RANK; i < NP; i += SIZE)
@@ -204,6 +219,17 @@ __device__ __forceinline__ void team_sync() {
   asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 #endif
 }
+#if CLUSTER > 1
+__device__ __forceinline__ bool team_or(Phase& phase, bool p) {
+  int* flag = A.flag + 4 * GROUP;
+  if (p) *(volatile int*)(flag + (phase.flags & 3)) = 1;
+  team_sync();
+  const bool any = __ldcg(flag + (phase.flags & 3));
+  if (RANK == 0) *(volatile int*)(flag + ((phase.flags + 2) & 3)) = 0;
+  phase.flags++;
+  return any;
+}
+#endif
 // Blocks of a cluster all look at the same positions, so that they decide alike by themselves.
 __device__ __forceinline__ void local_sync() { __syncthreads(); }
 __device__ __forceinline__ bool local_or(Phase&, bool p) { return __syncthreads_or(p); }

@@ -27,11 +27,8 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) fire() {
     int downhill = 0, iter = 0;
     double s[6], start = 0;
     for (;; iter++) {
-#if CLUSTER > 1
-      u32* XW = iter & 1 ? X : A.XB + (size_t)GROUP * 3 * NP;
-#else
-      u32* XW = X;
-#endif
+      next_t* next = NEXT(iter);
+      float moved = 0.f;
       real lfv = 0, lff = 0, lvv = 0, le = 0, lw = 0, lm = 0;
 #pragma unroll 1
       EACH(i) {
@@ -71,12 +68,10 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) fire() {
         const float sp = sqrtf(vx * vx + vy * vy + vz * vz) * dt;
         if (sp > 0.05f) { const float w = 0.05f / sp; vx *= w; vy *= w; vz *= w; }
         AT(V, 0, i) = vx; AT(V, 1, i) = vy; AT(V, 2, i) = vz;
-        AT(XW, 0, i) = (u32)xi.x + (u32)__float2int_rn(vx * dt * SH.sys.hinv[0]);
-        AT(XW, 1, i) = (u32)xi.y + (u32)__float2int_rn(vy * dt * SH.sys.hinv[1]);
-        AT(XW, 2, i) = (u32)xi.z + (u32)__float2int_rn(vz * dt * SH.sys.hinv[2]);
+        move(next, i, xi.x + __float2int_rn(vx * dt * SH.sys.hinv[0]), xi.y + __float2int_rn(vy * dt * SH.sys.hinv[1]),
+             xi.z + __float2int_rn(vz * dt * SH.sys.hinv[2]), XI, moved);
       }
-      team_sync();
-      refresh(phase, XW, XI, XO, ACC, INNER, OUTER);
+      refresh(phase, next, moved, XI, XO, ACC, INNER, OUTER);
     }
     EACH(i) {
       const int4 x = POS(i);

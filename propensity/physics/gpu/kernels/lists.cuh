@@ -27,11 +27,11 @@ struct Quads { // the last four neighbours appended
 
 // Appends to the list of one slot; keeps count and reports overflow.
 struct Writer {
-  quad* to; Quads q; int n, used, cap;
-  __device__ __forceinline__ Writer(quad* list, int i, int cap_) : to(list + i), n(0), used(0), cap(cap_) { q = Quads(); }
+  quad* to; Quads q; int n, used, cap, stride;
+  __device__ __forceinline__ Writer(quad* first, int stride_, int cap_) : to(first), n(0), used(0), cap(cap_), stride(stride_) { q = Quads(); }
   __device__ __forceinline__ void push(u32 o) {
     q.push(o);
-    if ((++n & 3) == 0) { if (used + (n >> 2) <= cap) { *to = q.get(); to += NP; } else *A.error |= 2; }
+    if ((++n & 3) == 0) { if (used + (n >> 2) <= cap) { *to = q.get(); to += stride; } else *A.error |= 2; }
   }
   // Closes the segment of a species; returns its quads, the most of the warp, and after an overflow those that were kept.
   __device__ __forceinline__ int pad(u32 o) {
@@ -113,7 +113,7 @@ __device__ __noinline__ void build_outer(u32* XO, i64* ACC, quad* OUTER, bool fi
     const int4 xi = POS(i);
     const int t = species(i), cx = cell_of(xi.x, 0), cy = cell_of(xi.y, 1), cz = cell_of(xi.z, 2);
     const int lo = all_x ? 0 : cx - rx, hi = all_x ? nx - 1 : cx + rx;
-    Writer list(OUTER, i, A.cap_out);
+    Writer list(OUTER + i, NP, A.cap_out);
     for (int s = 0; s < KS; s++) {
       const real ro2 = SH.sys.pair[t * KS + s].ro2;
       u32 pad = PAD_FAR ? i : SH.sys.n;
@@ -145,24 +145,21 @@ __device__ __noinline__ void build_outer(u32* XO, i64* ACC, quad* OUTER, bool fi
 
 // Inner list from the outer one.
 __device__ __noinline__ void build_inner(u32* XI, const quad* OUTER, quad* INNER) {
-#if CLUSTER > 1
-  LOCAL(i) { const int4 x = POS(i); AT(XI, 0, i) = x.x; AT(XI, 1, i) = x.y; AT(XI, 2, i) = x.z; }
-#endif
   EACH(i) {
     const int4 xi = POS(i);
-#if CLUSTER == 1
     AT(XI, 0, i) = xi.x; AT(XI, 1, i) = xi.y; AT(XI, 2, i) = xi.z;
-#endif
     const int t = species(i);
-    Writer list(INNER, i, A.cap_in);
+    Writer list(INNER_OF(INNER, i), INNER_STRIDE, A.cap_in);
     const quad* from = OUTER + i;
+    quad q = __ldcs(from), next = __ldcs(from + NP);  // two ahead, as forces do
+    from += 2 * NP;
     for (int s = 0; s < KS; s++) {
       const real ri2 = SH.sys.pair[t * KS + s].ri2;
       const int m = N_OUT(i / WARP * KS + s);
       u32 pad = PAD_FAR ? (u32)i << SHIFT : (u32)SH.sys.n << SHIFT;
 #pragma unroll 2
       for (int k = 0; k < m; k++) {
-        const quad q = __ldcs(from); from += NP;
+        const quad after = __ldcs(from); from += NP;
 #pragma unroll
         for (int c = 0; c < 4; c++) {
           const u32 o = UNPACK(q, c);
@@ -170,6 +167,7 @@ __device__ __noinline__ void build_inner(u32* XI, const quad* OUTER, quad* INNER
           if (distance2(xi, AT_OFFSET(o), x, y, z) < ri2) list.push(o);
           else if (PAD_FAR) pad = o;
         }
+        q = next; next = after;
       }
       if (PAD_FAR && m && pad == (u32)i << SHIFT) *A.error |= 4;
       const int filled = list.pad(pad);
@@ -185,17 +183,44 @@ __device__ __forceinline__ float moved2(int i, const int4& x, const u32* XB) {
   return fmaf(dx, dx, fmaf(dy, dy, dz * dz));
 }
 
-// Puts the positions just integrated (in X) where forces read them, and renews lists as soon as any particle left its skin.
+// Where a slot goes next: kept for the other blocks (CLUSTER > 1) or in X.  m: largest squared displacement of the thread's slots.
+#if CLUSTER > 1
+#define NEXT(k) (A.XB + ((size_t)GROUP * 2 + ((k) & 1)) * NP)
+typedef int4 next_t;
+#else
+#define NEXT(k) X
+typedef u32 next_t;
+#endif
+__device__ __forceinline__ void move(next_t* to, int i, int x, int y, int z, const u32* XI, float& m) {
+#if CLUSTER > 1
+  const int4 at = make_int4(x, y, z, i < SH.sys.n ? 0 : FAR_AWAY);
+  to[i] = at;
+  m = fmaxf(m, moved2(i, at, XI));
+#else
+  AT(to, 0, i) = x; AT(to, 1, i) = y; AT(to, 2, i) = z;
+#endif
+}
+
+// Puts the positions just integrated where forces read them, and renews lists as soon as any particle left its skin.
 // Returns whether the outer list was renewed.
-__device__ __forceinline__ bool refresh(Phase& phase, const u32* X, u32* XI, u32* XO, i64* ACC, quad* INNER, quad* OUTER) {
-  float m = 0.f;
+__device__ __forceinline__ bool refresh(Phase& phase, const next_t* X, float m, u32* XI, u32* XO, i64* ACC, quad* INNER, quad* OUTER) {
+#if CLUSTER > 1
+  // One barrier: the next step writes where nobody reads any more.
+  const bool near = team_or(phase, m > SH.sys.skin_in2);
+#pragma unroll 16
+  LOCAL(i) POS(i) = __ldcg(X + i);
+  __syncthreads();
+#else
+  team_sync();
 #pragma unroll 4
   LOCAL(i) {
-    const int4 x = make_int4((int)LATEST(X, 0, i), (int)LATEST(X, 1, i), (int)LATEST(X, 2, i), i < SH.sys.n ? 0 : FAR_AWAY);
+    const int4 x = make_int4((int)AT(X, 0, i), (int)AT(X, 1, i), (int)AT(X, 2, i), i < SH.sys.n ? 0 : FAR_AWAY);
     POS(i) = x;
     m = fmaxf(m, moved2(i, x, XI));
   }
-  if (!local_or(phase, m > SH.sys.skin_in2)) return false;
+  const bool near = local_or(phase, m > SH.sys.skin_in2);
+#endif
+  if (!near) return false;
   m = 0.f;
   LOCAL(i) m = fmaxf(m, moved2(i, POS(i), XO));
   const bool far = local_or(phase, m > SH.sys.skin_out2);

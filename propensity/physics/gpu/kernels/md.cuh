@@ -6,7 +6,7 @@ struct Kick { float half, evk; bool drift, store; };
 // One force evaluation of all slots and what follows from it: kick by k.half*F, then drift.
 // With E, sums of the potential energy, of twice the kinetic energy and of the virial of this thread's slots.
 template <bool E>
-__device__ __forceinline__ void step(u32* X, float* V, const quad* INNER, real* F, const u32* C, const Kick& k, int at,
+__device__ __forceinline__ void step(next_t* X, float* V, const u32* XI, float& m, const quad* INNER, real* F, const u32* C, const Kick& k, int at,
                                      float temperature, uint2 key, const Phase& phase, double (&sums)[3]) {
   real le = 0, lw = 0;
   float lk = 0;
@@ -14,7 +14,13 @@ __device__ __forceinline__ void step(u32* X, float* V, const quad* INNER, real* 
   EACH(i) {
     const int4 xi = POS(i);
     real fx, fy, fz, e, w;
+#if CLUSTER > 1
+    float vx = AT(V, 0, i), vy = AT(V, 1, i), vz = AT(V, 2, i);  // they come while forces are summed
     force_on<E>(i, xi, INNER, fx, fy, fz, e, w);
+#else
+    force_on<E>(i, xi, INNER, fx, fy, fz, e, w);
+    float vx = AT(V, 0, i), vy = AT(V, 1, i), vz = AT(V, 2, i);
+#endif
     if (C) {
       // Flat-bottomed harmonic wall about the particle's own centre.
       const real rx = diff(xi.x, AT(C, 0, i), 0), ry = diff(xi.y, AT(C, 1, i), 1), rz = diff(xi.z, AT(C, 2, i), 2);
@@ -25,7 +31,6 @@ __device__ __forceinline__ void step(u32* X, float* V, const quad* INNER, real* 
       }
     }
     const float im = SH.sys.inv_mass[species(i)], kick = k.half * im;
-    float vx = AT(V, 0, i), vy = AT(V, 1, i), vz = AT(V, 2, i);
     if (E) {
       const float s = k.evk * im, a = fmaf(s, fx, vx), b = fmaf(s, fy, vy), c = fmaf(s, fz, vz);
 #if GRID
@@ -50,7 +55,7 @@ __device__ __forceinline__ void step(u32* X, float* V, const quad* INNER, real* 
       } else {
         x += __float2int_rn(vx * ax); y += __float2int_rn(vy * ay); z += __float2int_rn(vz * az);
       }
-      AT(X, 0, i) = x; AT(X, 1, i) = y; AT(X, 2, i) = z;
+      move(X, i, x, y, z, XI, m);
     }
     AT(V, 0, i) = vx; AT(V, 1, i) = vy; AT(V, 2, i) = vz;
   }
@@ -127,12 +132,8 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) md() {
     int nf = 0, rebuilt = 0;
     while (nf < A.nframes && A.frame_step[nf] < k0) nf++;
     for (int k = k0; k <= k1; k++) {
-#if CLUSTER > 1
-      // One barrier a step is enough when the next step writes where nobody reads any more.
-      u32* XW = (k - k0) & 1 ? X : A.XB + (size_t)GROUP * 3 * NP;
-#else
-      u32* XW = X;
-#endif
+      next_t* next = NEXT(k);
+      float moved = 0.f;
       const bool own = k < k1 || k1 == A.steps, inside = k > k0 && k < k1;
       const float temperature = A.temp0 + (A.temp1 - A.temp0) * ((float)k / (float)A.steps);
       if (A.sums && own && k >= A.skip && (k - A.skip) % A.every == 0) {
@@ -162,7 +163,7 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) md() {
       if (rescale) { kick.half = 0.5f * A.dt; kick.drift = false; kick.store = true; }
       if (record || rescale) {
         double s[3];
-        step<true>(XW, V, INNER, F, C, kick, k, temperature, key, phase, s);
+        step<true>(next, V, XI, moved, INNER, F, C, kick, k, temperature, key, phase, s);
 #if GRID
         team_sum<3>(phase, s);
 #else
@@ -182,19 +183,15 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) md() {
             const float vx = fmaf(half, AT(F, 0, i), scale * AT(V, 0, i)), vy = fmaf(half, AT(F, 1, i), scale * AT(V, 1, i)),
                         vz = fmaf(half, AT(F, 2, i), scale * AT(V, 2, i));
             AT(V, 0, i) = vx; AT(V, 1, i) = vy; AT(V, 2, i) = vz;
-            AT(XW, 0, i) = x.x + __float2int_rn(vx * A.dt * SH.sys.hinv[0]);
-            AT(XW, 1, i) = x.y + __float2int_rn(vy * A.dt * SH.sys.hinv[1]);
-            AT(XW, 2, i) = x.z + __float2int_rn(vz * A.dt * SH.sys.hinv[2]);
+            move(next, i, x.x + __float2int_rn(vx * A.dt * SH.sys.hinv[0]), x.y + __float2int_rn(vy * A.dt * SH.sys.hinv[1]),
+                 x.z + __float2int_rn(vz * A.dt * SH.sys.hinv[2]), XI, moved);
           }
         }
       } else {
         double none[3];
-        step<false>(XW, V, INNER, F, C, kick, k, temperature, key, phase, none);
+        step<false>(next, V, XI, moved, INNER, F, C, kick, k, temperature, key, phase, none);
       }
-      if (k < k1) {
-        team_sync();
-        rebuilt += refresh(phase, XW, XI, XO, ACC, INNER, OUTER);
-      }
+      if (k < k1) rebuilt += refresh(phase, next, moved, XI, XO, ACC, INNER, OUTER);
     }
     EACH(i) {
       const int4 x = POS(i);

@@ -49,16 +49,16 @@ __device__ __forceinline__ void force_on(int i, const int4& xi, const quad* INNE
   fx = fy = fz = e = w = 0;
   const int t = species(i);
   // Two quads ahead; the last reads go past the end of the list into its margin.
-  const quad* from = INNER + i;
-  quad q = __ldcs(from), next = __ldcs(from + NP);
-  from += 2 * NP;
+  const quad* from = INNER_OF(INNER, i);
+  quad q = INNER_LOAD(from), next = INNER_LOAD(from + INNER_STRIDE);
+  from += 2 * INNER_STRIDE;
 #pragma unroll
   for (int s = 0; s < KS; s++) {
     const Pair c = SH.sys.pair[t * KS + s];
     const int n = N_IN(i / WARP * KS + s);
 #pragma unroll 2
     for (int k = 0; k < n; k++) {
-      const quad after = __ldcs(from); from += NP;
+      const quad after = INNER_LOAD(from); from += INNER_STRIDE;
       add_pair<E>(xi, AT_OFFSET(UNPACK(q, 0)), c, fx, fy, fz, e, w);
       add_pair<E>(xi, AT_OFFSET(UNPACK(q, 1)), c, fx, fy, fz, e, w);
       add_pair<E>(xi, AT_OFFSET(UNPACK(q, 2)), c, fx, fy, fz, e, w);
