@@ -134,6 +134,8 @@ class Variant:
                 ("hp", "f4"),
                 ("skin_in2", "f4"),
                 ("skin_out2", "f4"),
+                ("chords", "i4"),
+                ("edge", "f4", (3,)),
                 ("inv_mass", "f4", (k,)),
                 ("wall", "f4"),
                 ("stiff", "f4"),
@@ -191,7 +193,7 @@ def bank_of(y: Any, z: Any) -> Any:
 def search_rows(cells: np.ndarray, reach: np.ndarray) -> list[tuple[int, int]]:
     """Steps along y and z to the rows of cells within reach, those of one bank together."""
     y, z = (
-        range(-r, r + 1) if 2 * r + 1 < n else range(n)
+        range(-r, r + 1) if 2 * r + 1 <= n else range(n)
         for n, r in zip(cells[1:].tolist(), reach[1:].tolist(), strict=True)
     )
     return sorted(((a, b) for b in z for a in y), key=lambda row: int(bank_of(*row)))
@@ -244,6 +246,8 @@ def system_record(
     rows = search_rows(cells, reach)
     s["nc"], s["reach"], s["rows"] = cells, reach[0], len(rows)
     s["row"][: len(rows)] = rows
+    d = interaction.dimension
+    s["chords"], s["edge"] = (2 * reach + 1 <= cells)[:d].all(), box / cells / hp
     s["h"], s["hinv"], s["hp"] = unit, 1 / unit, hp
     if interaction.dimension == 2:
         s["hinv"][2] = 0.0

@@ -55,6 +55,7 @@ struct System {
   int rows, row[25][2];                       // rows of cells to search, as steps along y and z, in the order of lists
   real h[3];                                  // sigma per unit of each axis
   float hinv[3], hp, skin_in2, skin_out2;     // its inverse; sigma per pair unit; squared
+  int chords; float edge[3];                  // whether rows of cells are cut to what is in reach; edges of a cell, pair units
   float inv_mass[KS];                         //   displacements that end the inner and the outer list
   float wall, stiff;                          // radius (pair units) and constant (per pair unit) of the restraint
   Pair pair[KS * KS];

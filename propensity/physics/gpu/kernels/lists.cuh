@@ -25,24 +25,28 @@ struct Quads { // the last four neighbours appended
 #endif
 #endif
 
-// Appends to the list of one slot; keeps count and reports overflow.
+// Appends to the list of one slot without a branch.
 struct Writer {
-  quad* to; Quads q; int n, used, cap, stride;
-  __device__ __forceinline__ Writer(quad* first, int stride_, int cap_) : to(first), n(0), used(0), cap(cap_), stride(stride_) { q = Quads(); }
-  __device__ __forceinline__ void push(u32 o) {
-    q.push(o);
-    if ((++n & 3) == 0) { if (used + (n >> 2) <= cap) { *to = q.get(); to += stride; } else *A.error |= 2; }
+  quad* to; Quads q; int n, most, stride;  // entries of this segment so far, and how many fit
+  __device__ __forceinline__ Writer(quad* first, int stride_, int cap) : to(first), n(0), most(4 * cap), stride(stride_) { q = Quads(); }
+  __device__ __forceinline__ void offer(bool keep, u32 o) {
+    if (keep) { q.push(o); n++; }
+    if (keep && (n & 3) == 0 && n <= most) { *to = q.get(); to += stride; }
   }
   // Closes the segment of a species; returns its quads, the most of the warp, and after an overflow those that were kept.
   __device__ __forceinline__ int pad(u32 o) {
-    const int m = min((warp_max(n) + 3) >> 2, cap - used);
-    while (n < 4 * m) push(o);
-    used += m; n = 0;
+    const int m = min((warp_max(n) + 3) >> 2, most >> 2);
+    if (n > most) *A.error |= 2;
+    while (n < 4 * m) offer(true, o);
+    most -= 4 * m; n = 0;
     return m;
   }
 };
 
 __device__ __forceinline__ int cell_of(u32 x, int axis) { return (int)__umulhi(x, (u32)SH.sys.nc[axis]); }
+__device__ __forceinline__ float cell_fraction(u32 x, int axis) { return (float)(x * (u32)SH.sys.nc[axis]) * 2.3283064e-10f; }
+// Cells between a point (a fraction of its cell) and the nearest side of the row this many steps away.
+__device__ __forceinline__ float row_gap(int steps, float at) { return fmaxf(fmaxf(steps - at, at - steps - 1.f), 0.f); }
 __device__ __forceinline__ int cell_index(int s, int cx, int cy, int cz) {
   return ((s * SH.sys.nc[2] + cz) * SH.sys.nc[1] + cy) * SH.sys.nc[0] + cx;
 }
@@ -108,17 +112,28 @@ __device__ __noinline__ void build_outer(u32* XO, i64* ACC, quad* OUTER, bool fi
   }
   sort_into_cells();
   const int nx = SH.sys.nc[0], ny = SH.sys.nc[1], nz = SH.sys.nc[2], rx = SH.sys.reach;
-  const bool all_x = 2 * rx + 1 >= nx;
+  const bool all_x = 2 * rx + 1 > nx;
   EACH(i) {
     const int4 xi = POS(i);
     const int t = species(i), cx = cell_of(xi.x, 0), cy = cell_of(xi.y, 1), cz = cell_of(xi.z, 2);
-    const int lo = all_x ? 0 : cx - rx, hi = all_x ? nx - 1 : cx + rx;
+    // Where in its cell, in cells.
+    const float fx = cell_fraction(xi.x, 0), fy = cell_fraction(xi.y, 1), fz = cell_fraction(xi.z, 2);
     Writer list(OUTER + i, NP, A.cap_out);
     for (int s = 0; s < KS; s++) {
       const real ro2 = SH.sys.pair[t * KS + s].ro2;
       u32 pad = PAD_FAR ? i : SH.sys.n;
       const int rows = i < SH.sys.n ? SH.sys.rows : 0;
       for (int r = 0; r < rows; r++) {
+        int lo = all_x ? 0 : cx - rx, hi = all_x ? nx - 1 : cx + rx;
+        if (SH.sys.chords) {
+          // The chord of the row within reach, a little longer than rounding needs.
+          const float gy = row_gap(SH.sys.row[r][0], fy) * SH.sys.edge[1], gz = row_gap(SH.sys.row[r][1], fz) * SH.sys.edge[2];
+          const float half2 = fmaf(-gy, gy, fmaf(-gz, gz, (float)ro2 * 1.0001f));
+          if (half2 <= 0.f) continue;
+          const float half = sqrtf(half2) / SH.sys.edge[0] + 1e-4f;
+          lo = max(lo, cx + (int)floorf(fx - half));
+          hi = min(hi, cx + (int)floorf(fx + half));
+        }
         int y = cy + SH.sys.row[r][0]; y += y < 0 ? ny : 0; y -= y >= ny ? ny : 0;
         int z = cz + SH.sys.row[r][1]; z += z < 0 ? nz : 0; z -= z >= nz ? nz : 0;
         // The cells of a row along x that are near, in one or two pieces.
@@ -130,8 +145,9 @@ __device__ __noinline__ void build_outer(u32* XO, i64* ACC, quad* OUTER, bool fi
           for (int k = cell_start(row + a); k < k1; k++) {
             const u32 j = ORDER(k);
             real x, yy, zz;
-            if (distance2(xi, POS(j), x, yy, zz) >= ro2) { if (PAD_FAR) pad = j; }
-            else if (j != (u32)i) list.push(j << SHIFT);
+            const bool near = distance2(xi, POS(j), x, yy, zz) < ro2;
+            if (PAD_FAR && !near) pad = j;
+            list.offer(near && j != (u32)i, j << SHIFT);
           }
         }
       }
@@ -144,7 +160,7 @@ __device__ __noinline__ void build_outer(u32* XO, i64* ACC, quad* OUTER, bool fi
 }
 
 // Inner list from the outer one.
-__device__ __noinline__ void build_inner(u32* XI, const quad* OUTER, quad* INNER) {
+__device__ __forceinline__ void build_inner(u32* XI, const quad* OUTER, quad* INNER) {
   EACH(i) {
     const int4 xi = POS(i);
     AT(XI, 0, i) = xi.x; AT(XI, 1, i) = xi.y; AT(XI, 2, i) = xi.z;
@@ -164,8 +180,9 @@ __device__ __noinline__ void build_inner(u32* XI, const quad* OUTER, quad* INNER
         for (int c = 0; c < 4; c++) {
           const u32 o = UNPACK(q, c);
           real x, y, z;
-          if (distance2(xi, AT_OFFSET(o), x, y, z) < ri2) list.push(o);
-          else if (PAD_FAR) pad = o;
+          const bool near = distance2(xi, AT_OFFSET(o), x, y, z) < ri2;
+          if (PAD_FAR && !near) pad = o;
+          list.offer(near, o);
         }
         q = next; next = after;
       }
