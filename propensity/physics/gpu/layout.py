@@ -17,7 +17,7 @@ _OFFSETS = 4096
 _ROWS = 25
 #: 16-byte words of positions that shared memory gives at once.
 BANKS = 8
-_PAIR = ("rc2", "ri2", "ro2", "s2", "c1", "c2", "fs", "e4", "esh", "fe")
+_PAIR = ("rc2", "ri2", "ro2", "rc", "s2", "c1", "c2", "fs", "e4", "esh", "fe")
 _POINTERS = (
     "X",
     "V",
@@ -136,6 +136,10 @@ class Variant:
                 ("skin_out2", "f4"),
                 ("chords", "i4"),
                 ("edge", "f4", (3,)),
+                ("share", "f4"),
+                ("margin", "f4"),
+                ("most", "f4"),
+                ("half_out", "f4"),
                 ("inv_mass", "f4", (k,)),
                 ("wall", "f4"),
                 ("stiff", "f4"),
@@ -162,10 +166,15 @@ def slots_for(n: int) -> int:
 
 @dataclass(frozen=True)
 class Skins:
-    """Reach of the inner and of the outer list beyond the cutoff, in σ."""
+    """Reach of the inner and of the outer list beyond the cutoff, in σ.
+
+    A block that has a system to itself gives fast particles more of the inner skin and slow ones less, at least
+    ``margin`` of it.
+    """
 
     inner: float = 0.25
     outer: float = 1.1
+    margin: float = 0.24
 
     def __post_init__(self) -> None:
         if not 0 < self.inner < self.outer:
@@ -253,6 +262,8 @@ def system_record(
         s["hinv"][2] = 0.0
     s["skin_in2"] = (0.5 * skins.inner / hp) ** 2
     s["skin_out2"] = (0.5 * (skins.outer - skins.inner) / hp) ** 2
+    s["share"], s["half_out"] = 0.5 * skins.inner / hp, 0.5 * skins.outer / hp
+    s["margin"], s["most"] = skins.margin * skins.inner / hp, 0.25 * skins.outer / hp
     s["inv_mass"] = 1 / interaction.masses
     s["wall"], s["stiff"] = wall / hp, stiffness * hp
     for a in range(interaction.n_species):
@@ -267,7 +278,7 @@ def _pair(
     variant: Variant, interaction: Interaction, skins: Skins, a: int, b: int, hp: float, where: np.ndarray
 ) -> tuple[float, ...]:
     cut = float(interaction.cutoff[a, b])
-    radii = (cut / hp) ** 2, ((cut + skins.inner) / hp) ** 2, ((cut + skins.outer) / hp) ** 2
+    radii = *(((cut + skin) / hp) ** 2 for skin in (0.0, skins.inner, skins.outer)), cut / hp
     if variant.form == 2:
         first, spacing, row = where
         return (*radii, first / hp**2, hp**2 / spacing, hp, row, ROWS - 1, 0.0, 0.0)

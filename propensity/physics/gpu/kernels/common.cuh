@@ -32,6 +32,11 @@ typedef float real;
 #endif
 #define FAR_AWAY 0x7149f2ca /* bits of 1e30f: the fourth word of slots without a particle is added to their r^2 */
 
+// A block that has a system to itself gives every particle its own share of the inner skin, by where its velocity and force
+// take it.  The fourth word of its position is that share, in pair units times SHARE: far too little to change r^2.
+#define SHARES (!GRID && CLUSTER == 1)
+#define SHARE (REAL64 ? (CUBIC ? 1e-7f : 1e-16f) : (CUBIC ? 1.f : 1e-9f))
+
 // Four neighbours.  16-bit byte offsets (up to 4096 slots) or indices in shared memory, 32-bit indices in global memory.
 #if GRID
 typedef uint4 quad;
@@ -45,7 +50,7 @@ typedef u16 index_t;
 
 // Constants of a pair of species, in pair units (CUBIC: fixed point; else sigma).
 struct Pair {
-  real rc2, ri2, ro2;  // squared cutoff, radii of the inner and of the outer list
+  real rc2, ri2, ro2, rc;  // squared cutoff, radii of the inner and of the outer list; cutoff
   real s2, c1, c2, fs; // 12-6: sigma^2, 24 eps/sigma^2, 48 eps/sigma^2, minus force at the cutoff (all with the unit's factor)
                        // table: first r^2, 1/spacing, factor of F/r, number of the first row
   real e4, esh, fe;    // 12-6: 4 eps, energy at the cutoff, its slope; table: last row of the pair, -, -
@@ -56,6 +61,7 @@ struct System {
   real h[3];                                  // sigma per unit of each axis
   float hinv[3], hp, skin_in2, skin_out2;     // its inverse; sigma per pair unit; squared
   int chords; float edge[3];                  // whether rows of cells are cut to what is in reach; edges of a cell, pair units
+  float share, margin, most, half_out;        // of the inner skin: equal shares, least and largest; half the outer skin; pair units
   float inv_mass[KS];                         //   displacements that end the inner and the outer list
   float wall, stiff;                          // radius (pair units) and constant (per pair unit) of the restraint
   Pair pair[KS * KS];
@@ -151,6 +157,11 @@ extern __shared__ int4 raw_shared[];
 #endif
 
 __device__ __forceinline__ float as_float(int x) { return __int_as_float(x); }
+// The fourth word of a position until shares are dealt.
+__device__ __forceinline__ int fourth(int i) {
+  return i < SH.sys.n ? (SHARES ? __float_as_int(SH.sys.share * SHARE) : 0) : FAR_AWAY;
+}
+__device__ __forceinline__ float share_of(const int4& x) { return as_float(x.w) * (1.f / SHARE); }
 __device__ __forceinline__ real diff(int a, u32 b, int axis) {
 #if CUBIC
   return (real)(int)((u32)a - b);

@@ -71,7 +71,7 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) fire() {
         move(next, i, xi.x + __float2int_rn(vx * dt * SH.sys.hinv[0]), xi.y + __float2int_rn(vy * dt * SH.sys.hinv[1]),
              xi.z + __float2int_rn(vz * dt * SH.sys.hinv[2]), XI, moved);
       }
-      refresh(phase, next, moved, XI, XO, ACC, INNER, OUTER);
+      refresh(phase, next, moved, XI, XO, ACC, INNER, OUTER, nullptr, nullptr);
     }
     EACH(i) {
       const int4 x = POS(i);

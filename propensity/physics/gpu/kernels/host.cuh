@@ -37,6 +37,7 @@ inline uint2 make_uint2(unsigned a, unsigned b) { return {a, b}; }
 inline uint4 make_uint4(unsigned a, unsigned b, unsigned c, unsigned d) { return {a, b, c, d}; }
 inline float3 make_float3(float a, float b, float c) { return {a, b, c}; }
 inline float __int_as_float(int x) { float y; std::memcpy(&y, &x, 4); return y; }
+inline int __float_as_int(float x) { int y; std::memcpy(&y, &x, 4); return y; }
 inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)(((unsigned long long)a * b) >> 32); }
 inline unsigned __funnelshift_r(unsigned lo, unsigned hi, int k) { return (unsigned)((((unsigned long long)hi << 32) | lo) >> k); }
 inline int __float2int_rn(float x) { return (int)std::lrintf(x); }

@@ -170,17 +170,30 @@ __device__ __forceinline__ void build_inner(u32* XI, const quad* OUTER, quad* IN
     quad q = __ldcs(from), next = __ldcs(from + NP);  // two ahead, as forces do
     from += 2 * NP;
     for (int s = 0; s < KS; s++) {
-      const real ri2 = SH.sys.pair[t * KS + s].ri2;
+      const Pair& c = SH.sys.pair[t * KS + s];
+#if SHARES
+      const real own = c.rc + share_of(xi), longest = c.rc + 2 * SH.sys.most;
+#else
+      const real ri2 = c.ri2;
+#endif
       const int m = N_OUT(i / WARP * KS + s);
       u32 pad = PAD_FAR ? (u32)i << SHIFT : (u32)SH.sys.n << SHIFT;
 #pragma unroll 2
       for (int k = 0; k < m; k++) {
         const quad after = __ldcs(from); from += NP;
 #pragma unroll
-        for (int c = 0; c < 4; c++) {
-          const u32 o = UNPACK(q, c);
+        for (int b = 0; b < 4; b++) {
+          const u32 o = UNPACK(q, b);
+          const int4 xj = AT_OFFSET(o);
           real x, y, z;
-          const bool near = distance2(xi, AT_OFFSET(o), x, y, z) < ri2;
+          const real r2 = distance2(xi, xj, x, y, z);
+#if SHARES
+          real both = own + share_of(xj);
+          if (!PAD_FAR) both = both < longest ? both : longest;  // the share of the dummy has no bound
+          const bool near = r2 < both * both;
+#else
+          const bool near = r2 < ri2;
+#endif
           if (PAD_FAR && !near) pad = o;
           list.offer(near, o);
         }
@@ -210,7 +223,7 @@ typedef u32 next_t;
 #endif
 __device__ __forceinline__ void move(next_t* to, int i, int x, int y, int z, const u32* XI, float& m) {
 #if CLUSTER > 1
-  const int4 at = make_int4(x, y, z, i < SH.sys.n ? 0 : FAR_AWAY);
+  const int4 at = make_int4(x, y, z, fourth(i));
   to[i] = at;
   m = fmaxf(m, moved2(i, at, XI));
 #else
@@ -218,9 +231,35 @@ __device__ __forceinline__ void move(next_t* to, int i, int x, int y, int z, con
 #endif
 }
 
+#if SHARES
+// Shares of the inner skin: where a particle goes with its velocity and force while the fastest crosses an equal share.
+__device__ __noinline__ void deal_shares(const float* V, const real* F) {
+  int fastest = 0;
+  LOCAL(i) {
+    const float vx = AT(V, 0, i), vy = AT(V, 1, i), vz = AT(V, 2, i);
+    fastest = max(fastest, __float_as_int(fmaf(vx, vx, fmaf(vy, vy, vz * vz))));
+  }
+  fastest = warp_max(fastest);
+  if (threadIdx.x % WARP == 0) SH.scan[threadIdx.x / WARP] = fastest;
+  __syncthreads();
+  for (int k = 0; k < NT / WARP; k++) fastest = max(fastest, SH.scan[k]);
+  const float time = SH.sys.share * SH.sys.hp / sqrtf(fmaxf(as_float(fastest), 1e-12f));
+  LOCAL(i) if (i < SH.sys.n) {
+    const float f = 0.5f * time * time * SH.sys.inv_mass[species(i)];
+    const float vx = AT(V, 0, i) * time, vy = AT(V, 1, i) * time, vz = AT(V, 2, i) * time;
+    const float fx = f * (float)AT(F, 0, i), fy = f * (float)AT(F, 1, i), fz = f * (float)AT(F, 2, i);
+    const float x = vx + fx, y = vy + fy, z = vz + fz;
+    const float a = fmaf(.5f, fx, vx), b = fmaf(.5f, fy, vy), c = fmaf(.5f, fz, vz);  // twice the way at half the time
+    const float way = sqrtf(fmaxf(fmaf(x, x, fmaf(y, y, z * z)), .25f * fmaf(a, a, fmaf(b, b, c * c)))) / SH.sys.hp;
+    POS(i).w = __float_as_int(fminf(SH.sys.margin + way, SH.sys.most) * SHARE);
+  }
+}
+#endif
+
 // Puts the positions just integrated where forces read them, and renews lists as soon as any particle left its skin.
 // Returns whether the outer list was renewed.
-__device__ __forceinline__ bool refresh(Phase& phase, const next_t* X, float m, u32* XI, u32* XO, i64* ACC, quad* INNER, quad* OUTER) {
+__device__ __forceinline__ bool refresh(Phase& phase, const next_t* X, float m, u32* XI, u32* XO, i64* ACC, quad* INNER, quad* OUTER,
+                                        const float* V, const real* F) {
 #if CLUSTER > 1
   // One barrier: the next step writes where nobody reads any more.
   const bool near = team_or(phase, m > SH.sys.skin_in2);
@@ -229,18 +268,33 @@ __device__ __forceinline__ bool refresh(Phase& phase, const next_t* X, float m, 
   __syncthreads();
 #else
   team_sync();
+  bool left = false;
 #pragma unroll 4
   LOCAL(i) {
-    const int4 x = make_int4((int)AT(X, 0, i), (int)AT(X, 1, i), (int)AT(X, 2, i), i < SH.sys.n ? 0 : FAR_AWAY);
+#if SHARES
+    const int4 x = make_int4((int)AT(X, 0, i), (int)AT(X, 1, i), (int)AT(X, 2, i), POS(i).w);
+    const float share = share_of(x);
+    left |= moved2(i, x, XI) > share * share;
+#else
+    const int4 x = make_int4((int)AT(X, 0, i), (int)AT(X, 1, i), (int)AT(X, 2, i), fourth(i));
+    left |= moved2(i, x, XI) > SH.sys.skin_in2;
+#endif
     POS(i) = x;
-    m = fmaxf(m, moved2(i, x, XI));
   }
-  const bool near = local_or(phase, m > SH.sys.skin_in2);
+  const bool near = local_or(phase, left);
 #endif
   if (!near) return false;
-  m = 0.f;
-  LOCAL(i) m = fmaxf(m, moved2(i, POS(i), XO));
-  const bool far = local_or(phase, m > SH.sys.skin_out2);
+  bool gone = false;
+#if SHARES
+  if (V) deal_shares(V, F);
+  LOCAL(i) if (i < SH.sys.n) {
+    const int4 x = POS(i);
+    gone |= sqrtf(moved2(i, x, XO)) + share_of(x) > SH.sys.half_out;
+  }
+#else
+  LOCAL(i) gone |= moved2(i, POS(i), XO) > SH.sys.skin_out2;
+#endif
+  const bool far = local_or(phase, gone);
   if (far) build_outer(XO, ACC, OUTER, false);
   build_inner(XI, OUTER, INNER);
   return far;

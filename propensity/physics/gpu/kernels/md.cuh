@@ -41,7 +41,7 @@ __device__ __forceinline__ void step(next_t* X, float* V, const u32* XI, float& 
 #endif
     }
     vx = fmaf(kick, fx, vx); vy = fmaf(kick, fy, vy); vz = fmaf(kick, fz, vz);
-    if (k.store) { AT(F, 0, i) = fx; AT(F, 1, i) = fy; AT(F, 2, i) = fz; }
+    if (SHARES || k.store) { AT(F, 0, i) = fx; AT(F, 1, i) = fy; AT(F, 2, i) = fz; }
     if (k.drift) {
       const float ax = A.dt * SH.sys.hinv[0], ay = A.dt * SH.sys.hinv[1], az = A.dt * SH.sys.hinv[2];
       int x = xi.x, y = xi.y, z = xi.z;
@@ -83,7 +83,7 @@ __device__ __forceinline__ void load_system(int sys, const u32* X) {
   const int words = sizeof(System) / 4;
   for (int k = threadIdx.x; k < words; k += NT) reinterpret_cast<int*>(&SH.sys)[k] = reinterpret_cast<const int*>(A.systems + sys)[k];
   __syncthreads();
-  LOCAL(i) POS(i) = make_int4((int)LATEST(X, 0, i), (int)LATEST(X, 1, i), (int)LATEST(X, 2, i), i < SH.sys.n ? 0 : FAR_AWAY);
+  LOCAL(i) POS(i) = make_int4((int)LATEST(X, 0, i), (int)LATEST(X, 1, i), (int)LATEST(X, 2, i), fourth(i));
   local_sync();
 }
 
@@ -191,7 +191,7 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) md() {
         double none[3];
         step<false>(next, V, XI, moved, INNER, F, C, kick, k, temperature, key, phase, none);
       }
-      if (k < k1) rebuilt += refresh(phase, next, moved, XI, XO, ACC, INNER, OUTER);
+      if (k < k1) rebuilt += refresh(phase, next, moved, XI, XO, ACC, INNER, OUTER, V, F);
     }
     EACH(i) {
       const int4 x = POS(i);
