@@ -21,7 +21,8 @@ __device__ __forceinline__ void add_pair(const int4& xi, const int4& xj, const P
 #endif
   g = r2 < c.rc2 ? g : (real)0;
   if (E) {
-    e += r2 < c.rc2 ? fma(c.e4, fma(u3, u3, -u3), fma(-c.fe, sqrt(r2), -c.esh)) : (real)0;
+    const real edge = FORM == 1 ? fma(-c.fe, sqrt(r2), -c.esh) : -c.esh;
+    e += r2 < c.rc2 ? fma(c.e4, fma(u3, u3, -u3), edge) : (real)0;
     w = fma(g, r2, w);
   }
 #else
