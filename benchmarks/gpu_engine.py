@@ -10,7 +10,11 @@ The liquid is the Kob-Andersen mixture at T = 0.5 and density 1.2, melted here.
 from __future__ import annotations
 
 import argparse
+import os
 import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
 
 import numpy as np
 
@@ -108,23 +112,39 @@ def engines(
         for a, t, w in zip(x, types, v, strict=True)
     ]
     bare, _ = rate(Batch(cuda_device(), pairs, x, types, box, v, grid=False), steps)
-    speeds = {}
-    for count in sorted({1, options.devices}):
-        engine, work = GpuEngine(devices=tuple(range(count))), legs * count
-        engine.run([legs[0]] * count)
-        began = time.perf_counter()
-        engine.run(work)
-        speeds[count] = len(work) * N * steps / (time.perf_counter() - began)
+    speeds: dict[int, list[float]] = {count: [] for count in sorted({1, options.devices})}
+    brief = [replace(leg, steps=20, frames=(20,)) for leg in legs]
+    for count in speeds:  # kernels are compiled
+        GpuEngine(devices=tuple(range(count))).run(brief * count)
+    for _ in range(3):  # in turn
+        for count, found in speeds.items():
+            engine, work = GpuEngine(devices=tuple(range(count))), legs * count
+            began = time.perf_counter()
+            engine.run(work)
+            found.append(len(work) * N * steps / (time.perf_counter() - began))
+    one = float(np.median(speeds[1]))
+    for count, found in speeds.items():
         print(
-            f"engine on {count} device(s): {speeds[count]:.3e}, {speeds[count] / speeds[1]:.2f} of one device"
+            f"engine on {count} device(s), {len(legs) * count} systems: {np.median(found):.3e}, "
+            f"{np.median(found) / one:.2f} of one device; in turn {' '.join(f'{v:.3e}' for v in found)}"
         )
-    print(f"kernels over engine, {steps} steps: {bare / speeds[1]:.3f}")
+    print(f"kernels over engine, {steps} steps: {bare / one:.3f}")
     if options.lammps:
-        from propensity.simulate.lammps_engine import LammpsEngine
+        lammps_beside([replace(legs[0], steps=400, frames=())] * (os.cpu_count() or 1))
 
-        leg = Leg(legs[0].microstate, model, "nve", 200, 0.005)
-        (result,) = LammpsEngine().run([leg])
-        print(f"LAMMPS on one core: {N * 200 / result.seconds:.3e}")
+
+def lammps_beside(legs: list[Leg]) -> None:
+    """One system on one core by LAMMPS, then one on each core at once."""
+    from propensity.simulate.lammps_engine import LammpsEngine
+
+    engine = LammpsEngine()
+    print(engine.describe())
+    (result,) = engine.run(legs[:1])
+    print(f"LAMMPS on one core: {N * legs[0].steps / result.seconds:.3e}")
+    with ProcessPoolExecutor(len(legs), mp_context=get_context("spawn")) as pool:
+        results = [r for (r,) in pool.map(engine.run, [[leg] for leg in legs])]
+    rates = [N * leg.steps / r.seconds for leg, r in zip(legs, results, strict=True)]
+    print(f"LAMMPS on {len(legs)} cores at once, one system on each: {sum(rates):.3e}")
 
 
 if __name__ == "__main__":

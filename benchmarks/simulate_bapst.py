@@ -1,9 +1,9 @@
 """Run the public structure of Bapst et al. (2020) again and compare with its published propensities; draws a
 figure.
 
-    python -m benchmarks.simulate_bapst test_large.pickle docs/images/simulate_bapst.png [--runs 30]
+    python -m benchmarks.simulate_bapst test_large.pickle FIGURE [--engine gpu --runs 264]
 
-Peer: DeepMind's labels, made with their LAMMPS input, which was never published.
+Peer: DeepMind's labels (30 runs), made with their LAMMPS input, which was never published.
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ from propensity.simulate import load_preset, make_engine, simulate_propensities
 from propensity.simulate.arguments import make_settings
 
 
+def reliability(correlation: float, of: float, wanted: float) -> float:
+    """Correlation of two means over ``wanted`` runs, from that of means over ``of`` runs (Spearman-Brown)."""
+    single = correlation / (of - (of - 1) * correlation)
+    return wanted * single / (1 + (wanted - 1) * single)
+
+
 @styled
 def main() -> None:
     parser = argparse.ArgumentParser()
@@ -27,6 +33,7 @@ def main() -> None:
     parser.add_argument("figure", type=Path)
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--times", default="0.132,0.435")
+    parser.add_argument("--engine", default="lammps")
     options = parser.parse_args()
     settings, given = make_settings(
         load_preset("kob-andersen"),
@@ -38,7 +45,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "again.h5"
-        simulate_propensities(settings, path, make_engine("lammps"), given=given, workers=1)
+        simulate_propensities(settings, path, make_engine(options.engine), given=given, workers=1)
         ours, theirs = open_dataset(path)[0], given[0]
     a = ours.structure.types == 0
     figure = new_figure(3.9 * len(ours.times), 3.9)
@@ -49,7 +56,9 @@ def main() -> None:
         x, y = theirs.propensities[a, there], ours.propensities[a, k]
         r = np.corrcoef(x, y)[0, 1]
         half = np.corrcoef(ours.halves[:, a, k])[0, 1]
-        expected = 2 * half / (1 + half)
+        expected = np.sqrt(
+            reliability(half, options.runs / 2, options.runs) * reliability(half, options.runs / 2, 30)
+        )
         print(
             f"{ours.times[k]:<6g} {ours.fs[k]:.3f}  {y.mean() / x.mean():.4f}      {r:.3f}    {expected:.3f}"
         )
