@@ -130,7 +130,7 @@ def engines(
         )
     print(f"kernels over engine, {steps} steps: {bare / one:.3f}")
     if options.lammps:
-        lammps_beside([replace(legs[0], steps=400, frames=())] * (os.cpu_count() or 1))
+        lammps_beside([replace(legs[0], steps=400, frames=())] * len(os.sched_getaffinity(0)))
 
 
 def lammps_beside(legs: list[Leg]) -> None:
