@@ -168,8 +168,7 @@ def slots_for(n: int) -> int:
 class Skins:
     """Reach of the inner and of the outer list beyond the cutoff, in σ.
 
-    A block that has a system to itself gives fast particles more of the inner skin and slow ones less, at
-    least ``margin`` of it.
+    Blocks give fast particles more of the inner skin and slow ones less, at least ``margin`` of it.
     """
 
     inner: float = 0.25

@@ -32,9 +32,8 @@ typedef float real;
 #endif
 #define FAR_AWAY 0x7149f2ca /* bits of 1e30f: the fourth word of slots without a particle is added to their r^2 */
 
-// A block that has a system to itself gives every particle its own share of the inner skin, by where its velocity and force
-// take it.  The fourth word of its position is that share, in pair units times SHARE: far too little to change r^2.
-#define SHARES (!GRID && CLUSTER == 1)
+// Blocks give every particle its own share of the inner skin, by where its velocity and force take it.  The fourth word of its position is that share, in pair units times SHARE: far too little to change r^2.
+#define SHARES (!GRID)
 #define SHARE (REAL64 ? (CUBIC ? 1e-7f : 1e-16f) : (CUBIC ? 1.f : 1e-9f))
 
 // Four neighbours.  16-bit byte offsets (up to 4096 slots) or indices in shared memory, 32-bit indices in global memory.
@@ -135,6 +134,7 @@ extern __shared__ int4 raw_shared[];
 #define N_OUT(k) SH.nout[k]
 #define TEAM blockIdx.x
 #endif
+#define FORCES (A.F + (size_t)(TEAM - TEAM % CLUSTER) * 3 * NP)  // of the team
 // Where the inner list of a slot begins, and how far apart its quads are.
 #if INNER_CAP
 #define INNER_OF(list, i) (SH.inner + (i) / SIZE * NT + (int)threadIdx.x)

@@ -8,7 +8,7 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) fire() {
   quad* INNER = A.INNER + (size_t)TEAM * (A.cap_in + 4) * NP;
   u32* XI = A.XI + (size_t)TEAM * 3 * NP;
   u32* XO = A.XO + (size_t)TEAM * 3 * NP;
-  real* F = A.F + (size_t)TEAM * 3 * NP;
+  real* F = FORCES;
   Phase phase = {0, 0};
 #if GRID
   for (int sys = 0; sys < A.nitems; sys++) {

@@ -213,7 +213,7 @@ __device__ __forceinline__ float moved2(int i, const int4& x, const u32* XB) {
   return fmaf(dx, dx, fmaf(dy, dy, dz * dz));
 }
 
-// Where a slot goes next: kept for the other blocks (CLUSTER > 1) or in X.  m: largest squared displacement of the thread's slots.
+// Where a slot goes next: kept for the other blocks (CLUSTER > 1) or in X.  m: how far the thread's slots are beyond their shares.
 #if CLUSTER > 1
 #define NEXT(k) (A.XB + ((size_t)GROUP * 2 + ((k) & 1)) * NP)
 typedef int4 next_t;
@@ -223,9 +223,10 @@ typedef u32 next_t;
 #endif
 __device__ __forceinline__ void move(next_t* to, int i, int x, int y, int z, const u32* XI, float& m) {
 #if CLUSTER > 1
-  const int4 at = make_int4(x, y, z, fourth(i));
+  const int4 at = make_int4(x, y, z, POS(i).w);
+  const float share = share_of(at);
   to[i] = at;
-  m = fmaxf(m, moved2(i, at, XI));
+  m = fmaxf(m, moved2(i, at, XI) - share * share);
 #else
   AT(to, 0, i) = x; AT(to, 1, i) = y; AT(to, 2, i) = z;
 #endif
@@ -236,7 +237,7 @@ __device__ __forceinline__ void move(next_t* to, int i, int x, int y, int z, con
 __device__ __noinline__ void deal_shares(const float* V, const real* F) {
   int fastest = 0;
   LOCAL(i) {
-    const float vx = AT(V, 0, i), vy = AT(V, 1, i), vz = AT(V, 2, i);
+    const float vx = LATEST(V, 0, i), vy = LATEST(V, 1, i), vz = LATEST(V, 2, i);
     fastest = max(fastest, __float_as_int(fmaf(vx, vx, fmaf(vy, vy, vz * vz))));
   }
   fastest = warp_max(fastest);
@@ -246,8 +247,8 @@ __device__ __noinline__ void deal_shares(const float* V, const real* F) {
   const float time = SH.sys.share * SH.sys.hp / sqrtf(fmaxf(as_float(fastest), 1e-12f));
   LOCAL(i) if (i < SH.sys.n) {
     const float f = 0.5f * time * time * SH.sys.inv_mass[species(i)];
-    const float vx = AT(V, 0, i) * time, vy = AT(V, 1, i) * time, vz = AT(V, 2, i) * time;
-    const float fx = f * (float)AT(F, 0, i), fy = f * (float)AT(F, 1, i), fz = f * (float)AT(F, 2, i);
+    const float vx = LATEST(V, 0, i) * time, vy = LATEST(V, 1, i) * time, vz = LATEST(V, 2, i) * time;
+    const float fx = f * (float)LATEST(F, 0, i), fy = f * (float)LATEST(F, 1, i), fz = f * (float)LATEST(F, 2, i);
     const float x = vx + fx, y = vy + fy, z = vz + fz;
     const float a = fmaf(.5f, fx, vx), b = fmaf(.5f, fy, vy), c = fmaf(.5f, fz, vz);  // twice the way at half the time
     const float way = sqrtf(fmaxf(fmaf(x, x, fmaf(y, y, z * z)), .25f * fmaf(a, a, fmaf(b, b, c * c)))) / SH.sys.hp;
@@ -262,7 +263,7 @@ __device__ __forceinline__ bool refresh(Phase& phase, const next_t* X, float m, 
                                         const float* V, const real* F) {
 #if CLUSTER > 1
   // One barrier: the next step writes where nobody reads any more.
-  const bool near = team_or(phase, m > SH.sys.skin_in2);
+  const bool near = team_or(phase, m > 0.f);
 #pragma unroll 16
   LOCAL(i) POS(i) = __ldcg(X + i);
   __syncthreads();
@@ -286,7 +287,10 @@ __device__ __forceinline__ bool refresh(Phase& phase, const next_t* X, float m, 
   if (!near) return false;
   bool gone = false;
 #if SHARES
-  if (V) deal_shares(V, F);
+  if (V) {
+    deal_shares(V, F);
+    if (CLUSTER > 1) team_sync();  // before another block writes velocities
+  }
   LOCAL(i) if (i < SH.sys.n) {
     const int4 x = POS(i);
     gone |= sqrtf(moved2(i, x, XO)) + share_of(x) > SH.sys.half_out;
