@@ -17,6 +17,7 @@ from propensity.physics.gpu import device as device_module
 from propensity.physics.gpu.batch import Batch
 from propensity.physics.gpu.cage import cage_states, position_moments
 from propensity.physics.gpu.device import HostDevice, gpu_available
+from propensity.physics.gpu.layout import BANKS, Skins, bank_of
 from propensity.physics.gpu.quench import inherent_structures
 from propensity.physics.gpu.systems import Wall
 from propensity.physics.interaction import (
@@ -179,6 +180,39 @@ def test_results_do_not_depend_on_companions_or_chunks(device, monkeypatch):
     assert chunked.frames[0, 0] == pytest.approx(alone.frames[0, 0], abs=1e-5)
     spread = Batch(device, pairs, x[None], types, box, v[None], grid=True).dynamics(200, 0.005, **options)
     assert spread.frames[0, 0] == pytest.approx(alone.frames[0, 0], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "n"), [pytest.param("lj/cut", 1400, marks=pytest.mark.slow), ("lj/cut 2d", 200)], ids=str
+)
+def test_lists_leave_nobody_out(device, name, n):
+    """In boxes where rows of cells are cut to chords; lists of another reach give the same motion."""
+    pairs, x, types, box = liquid(name, n, noise=0.03)
+    v = np.random.default_rng(3).standard_normal((n, 3)) * [1, 1, pairs.dimension == 3]
+    ends, rebuilds = [], []
+    for skins in (Skins(), Skins(0.1, 0.5, 0.1)):
+        run = Batch(device, pairs, x[None], types, box, v[None], skins=skins, grid=False)
+        assert (run.cells[0, : pairs.dimension] >= 5).all()
+        expected = energy_and_forces(pairs, x, types, box)
+        assert np.linalg.norm(run.evaluate()[1][0] - expected[1]) < 2e-6 * np.linalg.norm(expected[1])
+        rebuilds.append(run.dynamics(60, 0.004, sample_every=60).rebuilds)
+        ends.append(run.displacements()[0])
+    assert rebuilds[1] > rebuilds[0] > 0
+    assert ends[1] == pytest.approx(ends[0], abs=2e-5)
+
+
+def test_slots_are_dealt_to_the_banks_of_their_rows(device):
+    pairs, x, types, box = liquid("lj/cut", 4000)
+    systems = Batch(device, pairs, np.stack([x, x + 0.4]), types, box, grid=False)
+    cells, slots, kind, ids = (
+        np.asarray(a if isinstance(a, np.ndarray) else a.get())
+        for a in (systems.cells, systems.x, systems.kind, systems.ids)
+    )
+    assert (np.sort(ids, axis=1) == np.arange(systems.variant.slots)).all()
+    assert (np.diff(kind, axis=1) >= 0).all()
+    y, z = ((slots[:, d].astype(np.int64) * cells[:, d, None]) >> 32 for d in (1, 2))
+    dealt = bank_of(y, z) == np.arange(systems.variant.slots) % BANKS
+    assert dealt[:, :4000].mean() > 0.9
 
 
 def test_overflowing_lists_are_made_longer(device):
