@@ -171,7 +171,7 @@ class Skins:
     Blocks give fast particles more of the inner skin and slow ones less, at least ``margin`` of it.
     """
 
-    inner: float = 0.25
+    inner: float = 0.2
     outer: float = 1.1
     margin: float = 0.24
 
