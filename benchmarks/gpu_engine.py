@@ -73,7 +73,8 @@ def main() -> None:
     x, types, box, v = melt(options.systems)
     for skins in (Skins(), Skins(0.15), Skins(0.25), Skins(0.2, 0.9), Skins(0.2, 1.3), Skins(margin=0.16)):
         speed, drift = rate(Batch(device, pairs, x, types, box, v, skins=skins, grid=False), options.steps)
-        print(f"{options.systems} systems, skins {skins.inner} {skins.outer} margin {skins.margin}: {speed:.3e}, drift {drift:.1e}")
+        reach = f"{skins.inner} {skins.outer}, margin {skins.margin}"
+        print(f"{options.systems} systems, skins {reach}: {speed:.3e}, drift {drift:.1e}")
     speed, drift = rate(Batch(device, pairs, x[:1], types[:1], box, v[:1], grid=True), options.steps)
     print(f"one system of {N}, whole device: {speed:.3e}, drift {drift:.1e}")
     tile = np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), -1).reshape(-1, 1, 3) * box

@@ -11,16 +11,15 @@ from propensity.errors import InputError, PropensityError
 from propensity.physics.gpu.device import Device, out_of_memory
 from propensity.physics.gpu.layout import (
     ARGS,
-    BANKS,
     Skins,
     Variant,
-    bank_of,
     capacities,
     cell_grid,
     slots_for,
     system_record,
     tables_of,
 )
+from propensity.physics.gpu.slots import along_curve, dealt_to_banks
 from propensity.physics.interaction import Interaction
 
 _OVERFLOW, _NO_FAR = 2, 4
@@ -288,13 +287,12 @@ class Systems:
                 self.work["flag"] = xp.zeros(4 * groups, np.int32)
 
     def sort(self) -> None:
-        """Order the slots of each system by species, then along a space-filling curve.
-
-        Where positions lie in shared memory, eight slots in a row then belong to eight rows of cells, each in
-        the bank of its row (:func:`layout.bank_of`), so that lanes which read together meet in few banks.
-        """
-        order = self._along_curve() if self.variant.grid else self._dealt_to_banks()
+        """Order the slots of each system by species, then so that what is read together lies well."""
         xp = self.device.xp
+        if self.variant.grid:
+            order = along_curve(xp, self.x, self.kind, self.ids, self.interaction.dimension)
+        else:
+            order = dealt_to_banks(xp, self.x, self.kind, self.ids, self.cells, self.counts)
         self.kind = xp.take_along_axis(self.kind, order, axis=1)
         self.ids = xp.take_along_axis(self.ids, order, axis=1)
         for name in ("x", "v", "acc", "centre", "origin"):
@@ -303,49 +301,6 @@ class Systems:
                 setattr(
                     self, name, xp.ascontiguousarray(xp.take_along_axis(array, order[:, None, :], axis=2))
                 )
-
-    def _along_curve(self) -> Any:
-        xp = self.device.xp
-        code = xp.zeros((self.s, self.variant.slots), np.int64)
-        for bit in range(4):
-            for d in range(self.interaction.dimension):
-                code = 2 * code + ((self.x[:, d] >> np.uint32(31 - bit)) & np.uint32(1)).astype(np.int64)
-        return xp.argsort(((self.kind << 16) + code) * self.variant.slots + self.ids, axis=1)
-
-    def _dealt_to_banks(self) -> Any:
-        xp, kinds = self.device.xp, self.kind
-        species, systems = self.interaction.n_species + 1, xp.arange(self.s)[:, None]
-        row = [(self.x[:, d].astype(np.int64) * self.cells[:, d, None]) >> 32 for d in (1, 2)]
-        bank = bank_of(*row)
-        # Tubes along x of eight rows, one after another, each from one end to the other.
-        tube = (row[0] // 4) * 512 + row[1] // 2
-        place = (
-            (tube << 16) + (self.x[:, 0] >> np.uint32(16)).astype(np.int64)
-        ) * self.variant.slots + self.ids
-        edges = np.zeros((self.s, species + 1), np.int64)
-        edges[:, 1:species], edges[:, species] = self.counts.cumsum(axis=1), self.variant.slots
-        below = (
-            edges[..., None] - np.arange(BANKS) + BANKS - 1
-        ) // BANKS  # slots of each bank before an edge
-        room = xp.asarray(np.diff(below, axis=1))
-        group = BANKS * kinds + bank
-        rank, held = _ranks(xp, group, BANKS * species, place)
-        held = held.reshape(room.shape)
-        # Those too many for their bank move to where there is room, evenly along the tubes.
-        surplus = xp.maximum(held - room, 0)[systems, kinds, bank]
-        members = held[systems, kinds, bank]
-        moves = (rank + 1) * surplus // members > rank * surplus // members
-        turn, _ = _ranks(xp, 2 * kinds + moves, 2 * species, place)
-        filled = xp.maximum(room - held, 0).cumsum(axis=2)
-        taken = (turn[..., None] >= filled[systems, kinds]).sum(axis=2)
-        bank = xp.where(moves, taken, bank)
-        rank, _ = _ranks(xp, BANKS * kinds + bank, BANKS * species, place)
-        first = xp.asarray(edges)[systems, kinds]
-        order = xp.empty_like(kinds)
-        order[systems, first + (bank - first) % BANKS + BANKS * rank] = xp.broadcast_to(
-            xp.arange(self.variant.slots), kinds.shape
-        )
-        return order
 
     def displacements(self) -> np.ndarray:
         """Since loading, shape (S, N, 3), float64."""
@@ -402,15 +357,3 @@ class Systems:
             program = self.device.program(self.variant)
             self.scratch()
         raise PropensityError("neighbour lists overflow: particles lie on top of each other.")
-
-
-def _ranks(xp: Any, group: Any, groups: int, place: Any) -> tuple[Any, Any]:
-    """Rank by place within the group of a system, shape (S, slots), and sizes of groups, (S, groups)."""
-    systems = xp.arange(len(group))[:, None]
-    sizes = xp.bincount((systems * groups + group).ravel(), minlength=len(group) * groups).reshape(-1, groups)
-    order = xp.argsort((group << 48) + place, axis=1)
-    rank = xp.empty_like(group)
-    rank[systems, order] = (
-        xp.arange(group.shape[1]) - (sizes.cumsum(axis=1) - sizes)[systems, group[systems, order]]
-    )
-    return rank, sizes
