@@ -12,6 +12,7 @@ import pytest
 from propensity.bias import Bias, Harmonic, Linear
 from propensity.predictor import Predictor
 from tests.conftest import make_tiny_model
+from tests.estimators.test_gradients import gated
 from tests.lammps_bridge.support import CASES, SPECIES_MAP, Case, read_dump, run, system, write_data
 
 pytestmark = pytest.mark.filterwarnings("ignore:(number density|composition|the structure is open)")
@@ -68,6 +69,27 @@ def test_fix_adds_energy_and_forces(
     scale = np.abs(expected.forces).max()
     assert np.abs(frame.values - plain.values - expected.forces).max() < 1e-4 * scale
     assert scale > 0.1
+
+
+@pytest.mark.slow
+def test_energy_is_conserved(ranks: int, lmp: Callable, server: str, tmp_path: Path) -> None:
+    """The total energy, by ``fix_modify energy yes``, strays by a quarter at half the timestep, and by a
+    fraction of what the bias gives and takes.
+    """
+    model, away = gated(tmp_path / "smooth"), []
+    for timestep in (0.002, 0.001):
+        text = (
+            "unfix nve\npair_style lj/smooth/linear 2.5\npair_coeff 1 1 1.0 1.0 2.5\n"
+            "pair_coeff 1 2 1.5 0.8 2.0\npair_coeff 2 2 0.5 0.88 2.2\nminimize 0 1 100 1000\n"
+            f"reset_timestep 0\ntimestep {timestep}\nfix nve all nve\ngroup big type 1\n"
+            f"fix p big propensity 1 species A B model {model} server {server} bias linear 30000\n"
+            "fix_modify p energy yes\nthermo_style custom step etotal f_p f_p[1]\n"
+            f"thermo_modify format float %.12g norm no\nthermo 1\nrun {round(0.04 / timestep)}"
+        )
+        _, total, given, _ = table(lmp(text, ranks))[-round(0.04 / timestep) - 1 :].T
+        assert np.ptp(total) < 0.02 * np.ptp(given)
+        away.append(np.sqrt(np.mean((total - total[0]) ** 2)))
+    assert 3.6 < away[0] / away[1] < 4.4
 
 
 def test_fix_acts_in_impulses(lmp: Callable, server: str, soft: Path, tmp_path: Path) -> None:
