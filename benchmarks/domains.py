@@ -4,7 +4,8 @@
 with a network of random weights at the paper's sizes (l_max 3, 4 channels; ``--layers`` of them), above a
 bound of 50,000 particles, so that all walk; the slope of the peak of the last two projects it to 10⁷.
 ``--whole`` predicts in one pass, for comparison; ``--devices cuda:0,cuda:1`` walks on GPUs, each size on the
-first alone and on all of them, and compares the outputs.
+first alone and on all of them, and compares the outputs; ``--network`` times the network alone, positions
+and outputs on the host, in the second of two runs.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import warnings
 from pathlib import Path
 
 
-def one(n: int, layers: int, whole: bool, devices: list[str], kept: str | None) -> None:
-    """Predict n particles here; prints time, processor time and peak."""
+def one(n: int, layers: int, whole: bool, alone: bool, devices: list[str], kept: str | None) -> None:
+    """Predict n particles here, or run the network alone; prints time, processor time and peak."""
     import numpy as np
     import torch
 
@@ -31,6 +32,7 @@ def one(n: int, layers: int, whole: bool, devices: list[str], kept: str | None) 
     from propensity.estimators.storage import save_model
     from propensity.nn import SE3GNN, walk
     from propensity.predictor import Predictor
+    from propensity.structure import Structure
 
     warnings.simplefilter("ignore")
     walk.LARGEST = ranges.LARGEST = 10**12 if whole else 50_000
@@ -51,13 +53,22 @@ def one(n: int, layers: int, whole: bool, devices: list[str], kept: str | None) 
         predictor = Predictor(save_model(folder, SE3Estimator(network, card)), device=devices[0])
     if len(devices) > 1 or devices != ["cpu"]:
         predictor.spread(*devices)
-    predictor.predict(liquid())
+    network = network.eval().to(devices[0])
+
+    def predicted(structure: Structure) -> np.ndarray:
+        if alone:
+            return walk.walked(network, structure, devices=devices)
+        return predictor.predict(structure)
+
+    predicted(liquid())
     copies = [1, 1, 1]
     while 4096 * np.prod(copies) < n:
         copies[int(np.argmin(copies))] += 1
     structure = liquid(tuple(copies), seed=1)
+    if alone:
+        predicted(structure)
     start, busy = time.perf_counter(), time.process_time()
-    output = predictor.predict(structure)
+    output = predicted(structure)
     busy = time.process_time() - busy
     took = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -78,13 +89,14 @@ def main() -> None:
     parser.add_argument("particles", type=int, nargs="+")
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--network", action="store_true")
     parser.add_argument("--devices", default="cpu")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--kept", help=argparse.SUPPRESS)
     args = parser.parse_args()
     devices = args.devices.split(",")
     if args.here:
-        one(args.particles[0], args.layers, args.whole, devices, args.kept)
+        one(args.particles[0], args.layers, args.whole, args.network, devices, args.kept)
         return
     rows = []
     for n in args.particles:
@@ -114,6 +126,7 @@ def _measured(n: int, args: argparse.Namespace, devices: list[str], kept: str) -
     """One size in a process of its own."""
     words = [sys.executable, "-m", "benchmarks.domains", str(n), "--here", "--layers", str(args.layers)]
     words += ["--devices", ",".join(devices), "--kept", kept] + ["--whole"] * args.whole
+    words += ["--network"] * args.network
     done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
     return [float(word) for word in done.stdout.split()]
 

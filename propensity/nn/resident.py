@@ -30,14 +30,15 @@ from propensity.structure import Structure
 if TYPE_CHECKING:
     from propensity.nn.network import SE3GNN
 
-#: Particles of a domain: its edges and the sums of a layer take some 3 GB.
-PER_DOMAIN = 262_144
+#: Particles of a domain: few enough that what a layer needs beside features and edges is small, many enough
+#: that the processor, which works for all devices, is always ahead of them.
+PER_DOMAIN = 1 << 20
 #: Bytes of an edge that is kept, with what the kernels make of it.
 EDGE = 48
 #: Share of a device's free memory that is used.
 SHARE = 0.85
-#: What a domain at work takes.
-WORKING = 5 << 30
+#: What a domain at work takes: candidates of its halo, sums of a layer.
+WORKING = 8 << 30
 
 
 @dataclass
@@ -327,7 +328,7 @@ def suffices(network: SE3GNN, particles: int, edges: float) -> bool:
 
 def _bytes(network: SE3GNN, particles: float) -> float:
     """Of a stretch with the slabs beside it: positions, what sorts them, features around a layer."""
-    return float(particles * (80 + 2.1 * 4 * network.irreps.dim))
+    return float(particles * (80 + 2.1 * network.readout.weight.element_size() * network.irreps.dim))
 
 
 def _fits(part: Part, edges: float) -> bool:
