@@ -247,8 +247,8 @@ def plot_propensity(
         mappable = draw_slab(axes, structure, values, norm=norm, **options)
         axes.set_title(title)
         axes.set_xlabel(f"{first} ({unit})")
-        # The last tick of a panel stays clear of the first one of the next.
-        axes.xaxis.set_major_locator(MaxNLocator("auto", prune="upper" if axes is not row[-1] else None))
+        # Few and short, so that the last of a panel stays clear of the first of the next.
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     row[0].set_ylabel(f"{second} ({unit})")
     bar = figure.colorbar(mappable, ax=list(row), shrink=0.86, pad=0.015, extend="both", aspect=28)
     bar.set_label(label)
