@@ -128,7 +128,7 @@ def test_a_thermal_network_beside_it_learns_from_thermal_neighbours():
         sample, rng = make_sample(seed), np.random.default_rng(seed)
         moved = 0.3 * rng.normal(size=(len(sample), 3))
         samples.append(replace(sample, inherent_positions=sample.structure.positions - moved))
-    options = {**BOTH, "epochs": 60, "dropout": 0.0, "schedule": "cosine", "learning_rate": 2e-2}
+    options = {**BOTH, "epochs": 25, "dropout": 0.0, "schedule": "cosine", "learning_rate": 4e-2}
     trained = [fit_network(samples[:6], **options, thermal_layers=n) for n in (0, 1)]
     blind, seeing = (evaluate(network, samples[6:], n_resamples=1).pooled[0, 0] for network in trained)
     assert seeing > 0.6 > 0.3 > blind
