@@ -140,7 +140,7 @@ class Systems:
             i.dimension,
             bool(np.ptp(edges, axis=1).max() < 1e-9 * edges.max()),
             form,
-            64 * (cells // 64 + 1),
+            64 * -(-cells // 64),
             False,
             self.double,
             1,
@@ -153,7 +153,7 @@ class Systems:
         grid = grid or not fits or (grid is None and few and blocks == 1)
         if self.device.warp == 1:
             shared = replace(variant, grid=grid, far_pads=far and not grid, cluster=1 if grid else blocks)
-            return self._with_lists(shared)
+            return shared if grid else self._with_lists(shared)
         if grid:
             return replace(
                 variant,
@@ -167,18 +167,30 @@ class Systems:
             chosen = threads or min(1024, 1 << (each - 1).bit_length())
             return self._with_lists(replace(variant, cluster=blocks, threads=chosen))
         # Half of the multiprocessor's threads a block when two fit, so that one hides the other's barriers.
-        fit = max(1, int((self.device.shared_all - 2048) // (variant.shared_bytes() + 1024)))
+        fit = self._fit(variant)
         most, each = (512 if fit >= 2 else 1024), 8
         if self.s < 1.9 * self.device.multiprocessors and not self.double:
             most, each = 1024, 4  # there is but one
         chosen = threads or min(most, max(64, 32 * -(-slots // (each * 32))))
         chosen = 1 << (chosen.bit_length() - 1) if threads is None else chosen
-        return replace(variant, threads=chosen, blocks=max(1, min(fit, 1024 // chosen, 16)))
+        variant = replace(variant, threads=chosen, blocks=max(1, min(fit, 1024 // chosen, 16)))
+        brief = replace(variant, brief=not self.double)
+        return brief if self._fit(brief) >= variant.blocks else variant
+
+    def _fit(self, variant: Variant) -> int:
+        """Blocks of a multiprocessor."""
+        return max(1, int((self.device.shared_all - 2048) // (variant.shared_bytes() + 1024)))
 
     def _with_lists(self, variant: Variant) -> Variant:
-        """Inner lists in shared memory where blocks that share a system have room for them."""
-        lists = replace(variant, inner=self.caps[0] if variant.cluster > 1 else 0)
-        return lists if lists.shared_bytes(self.device.warp) <= self.device.shared_block else variant
+        """Inner lists, and brief positions, in shared memory where blocks that share a system have room."""
+        lists = self.caps[0] if variant.cluster > 1 else 0
+        choices = (
+            replace(variant, inner=inner, brief=brief and not self.double)
+            for inner in (lists, 0)
+            for brief in (True, False)
+        )
+        room, warp = self.device.shared_block, self.device.warp
+        return next((v for v in choices if v.shared_bytes(warp) <= room), variant)
 
     def _blocks_of_a_system(self, slots: int) -> int:
         """Blocks of a cluster, as many as give every system its own, of at least ``MEMBER`` slots each."""
@@ -353,7 +365,9 @@ class Systems:
                 raise PropensityError("the box is too small for 4096 particles in one block: report this.")
             # Particles bunched beyond what their density lets expect.
             self.caps = (2 * self.caps[0], 2 * self.caps[1])
-            self.variant = self._with_lists(replace(self.variant, inner=0))
+            self.variant = (
+                self._with_lists(replace(self.variant, inner=0)) if self.variant.cluster > 1 else self.variant
+            )
             program = self.device.program(self.variant)
             self.scratch()
         raise PropensityError("neighbour lists overflow: particles lie on top of each other.")
