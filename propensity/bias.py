@@ -180,7 +180,8 @@ def roughness(card: Card) -> str | None:
     if card.kind == "bapst" or (card.kind == "se3gnn" and not card.config.get("envelope")):
         return (
             f"the model {card.name} has a sharp cutoff, at which the energy of a bias jumps: train one with"
-            " --envelope or --model gated --inputs thermal where energy must be conserved"
+            " --envelope, or better --model gated --inputs thermal --no-pair-force, where energy must be"
+            " conserved"
         )
     return None
 

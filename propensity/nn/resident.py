@@ -94,7 +94,7 @@ class Resident:
     fields
         Tensors of its graph beside types and edges, by name, in the order of the structure.
     per_domain
-        Particles of a domain, about.
+        Particles of a domain, about; None: as many as a GPU likes.
     """
 
     def __init__(
@@ -102,9 +102,9 @@ class Resident:
         networks: Sequence[SE3GNN],
         structure: Structure,
         fields: dict[str, torch.Tensor],
-        per_domain: int = PER_DOMAIN,
+        per_domain: int | None = None,
     ) -> None:
-        first = networks[0]
+        first, per_domain = networks[0], per_domain or PER_DOMAIN
         self.cutoff, self.dimension, self.n = first.cutoff, structure.dimension, len(structure)
         weight, n = first.readout.weight, self.n
         self.dtype, device = weight.dtype, weight.device

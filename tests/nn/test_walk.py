@@ -240,3 +240,21 @@ def test_edges_by_the_kernels_of_a_gpu(cell):
         found = np.column_stack([index.numpy().T, vectors.numpy().round(9)])
         rows.append(found[np.lexsort(found.T)])
     assert len(rows[0]) > 50 and np.allclose(*rows, atol=1e-8)
+
+
+@pytest.mark.gpu
+def test_all_gpus_give_the_numbers_of_one_pass(monkeypatch):
+    """By the kernels; and by way of main memory, as where the features have no room."""
+    structure, network = make_liquid(20_000), network_of(torch.float32, kernel="auto").to("cuda:0")
+    with torch.no_grad():
+        expected = network(build_graph(structure, network.cutoff, device="cuda:0")).cpu().numpy()
+    devices = [f"cuda:{k}" for k in range(torch.cuda.device_count())]
+    scale = np.abs(expected).max()
+    monkeypatch.setattr(resident, "PER_DOMAIN", 3000)
+    for some in (devices[:1], devices):
+        assert resident.holds([network], len(structure))
+        assert np.abs(walk.walked(network, structure, devices=some) - expected).max() < 1e-5 * scale
+    monkeypatch.setattr(resident, "holds", lambda networks, n: False)
+    assert np.abs(walk.walked(network, structure, per_domain=3000, devices=devices) - expected).max() < (
+        1e-5 * scale
+    )
