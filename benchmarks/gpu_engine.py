@@ -75,8 +75,11 @@ def main() -> None:
         speed, drift = rate(Batch(device, pairs, x, types, box, v, skins=skins, grid=False), options.steps)
         reach = f"{skins.inner} {skins.outer}, margin {skins.margin}"
         print(f"{options.systems} systems, skins {reach}: {speed:.3e}, drift {drift:.1e}")
-    speed, drift = rate(Batch(device, pairs, x[:1], types[:1], box, v[:1], grid=True), options.steps)
-    print(f"one system of {N}, whole device: {speed:.3e}, drift {drift:.1e}")
+    for few, grid in ((20, False), (1, False), (1, True)):
+        batch = Batch(device, pairs, x[:few], types[:few], box, v[:few], grid=grid)
+        speed, drift = rate(batch, 2 * options.steps)
+        how = "on the whole device" if grid else f"on {batch.variant.cluster} blocks each"
+        print(f"{few} system(s) of {N} {how}: {speed:.3e}, drift {drift:.1e}")
     tile = np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), -1).reshape(-1, 1, 3) * box
     large = (x[:1] + tile).reshape(1, -1, 3)
     kinds, speeds = np.tile(types[:1], (1, 27)), np.tile(v[:1], (1, 27, 1))
