@@ -19,7 +19,7 @@ from propensity.physics.gpu.cage import cage_states, position_moments
 from propensity.physics.gpu.device import HostDevice, gpu_available
 from propensity.physics.gpu.layout import BANKS, Skins, bank_of
 from propensity.physics.gpu.quench import inherent_structures
-from propensity.physics.gpu.systems import Wall
+from propensity.physics.gpu.systems import Systems, Wall
 from propensity.physics.interaction import (
     Interaction,
     energy_and_forces,
@@ -213,6 +213,23 @@ def test_slots_are_dealt_to_the_banks_of_their_rows(device):
     y, z = ((slots[:, d].astype(np.int64) * cells[:, d, None]) >> 32 for d in (1, 2))
     dealt = bank_of(y, z) == np.arange(systems.variant.slots) % BANKS
     assert dealt[:, :4000].mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("kilobytes", "brief", "blocks"), [((227, 228), True, 2), ((163, 164), False, 2), ((99, 100), False, 1)]
+)
+def test_shared_memory_decides_what_a_block_holds(kilobytes, brief, blocks):
+    """Of an H100, an A100 and a card for desktops, with 4096 particles."""
+    device = host_device(1)
+    device.warp, device.multiprocessors = 32, 132
+    device.shared_block, device.shared_all = (1024 * k for k in kilobytes)
+    pairs, x, types, box = liquid("lj/cut", 4096)
+    many = Systems(device, pairs, np.stack([x] * 260), types, box)
+    assert (many.variant.brief, many.variant.blocks, many.variant.grid) == (brief, blocks, False)
+    assert many.variant.shared_bytes() <= device.shared_block
+    assert blocks * (many.variant.shared_bytes() + 1024) <= device.shared_all
+    large = Systems(device, pairs, np.stack([x] * 2), types, box)  # the last resort of such a device
+    assert large.variant.grid
 
 
 def test_overflowing_lists_are_made_longer(device):

@@ -178,7 +178,9 @@ class Systems:
         return brief if self._fit(brief) >= variant.blocks else variant
 
     def _fit(self, variant: Variant) -> int:
-        """Blocks of a multiprocessor."""
+        """Blocks of a multiprocessor; 0 where not even one fits."""
+        if variant.shared_bytes() > self.device.shared_block:
+            return 0
         return max(1, int((self.device.shared_all - 2048) // (variant.shared_bytes() + 1024)))
 
     def _with_lists(self, variant: Variant) -> Variant:
