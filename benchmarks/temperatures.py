@@ -204,7 +204,8 @@ def draw(models: dict[str, Any], path: Path) -> None:
             away = np.abs(np.transpose(row["interval"]) - row["pearson"])
             panel.errorbar(times, row["pearson"], away, fmt="o-", ms=3, lw=1.2, color=f"C{k}", label=name)
         panel.set(xscale="log", xlabel="time $t$", title=f"T = {temperature}")
-    panels[0].set(ylabel="Pearson ρ, species A", ylim=(0.4, 0.97))
+    lowest = min(min(row["A"]["pearson"]) for scores in models.values() for row in scores.values())
+    panels[0].set(ylabel="Pearson ρ, species A", ylim=(min(0.4, lowest - 0.03), 0.97))
     panels[-1].legend(fontsize=7)
     save_figure(figure, path)
 

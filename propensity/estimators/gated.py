@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, cast
+from warnings import warn
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
 
+from propensity.errors import PropensityWarning
 from propensity.estimators.balance import balanced_epoch, balanced_length
 from propensity.estimators.card import Card
 from propensity.estimators.features import TracedFeatures, layer_index
@@ -123,6 +125,22 @@ class GatedOptions(Options):
         return self
 
 
+#: Steps after which a network has learned something or never will, and the share of the variance left then.
+KNOWN_BY, DEAD = 150, 0.97
+
+
+def _warn_if_dead(error: float, variance: float) -> None:
+    """Say that a network has run away in its first steps, where no gradient leads back."""
+    if error > DEAD * variance:
+        warn(
+            f"after {KNOWN_BY} steps the mean squared error is {error:.3g}, that of the means is"
+            f" {variance:.3g}: the network may have died; start again with another --seed or a lower"
+            " --learning-rate.",
+            PropensityWarning,
+            stacklevel=3,
+        )
+
+
 class GatedEstimator(NetworkEstimator[GatedNetwork]):
     """Network, card and the constants that turn its outputs into propensities."""
 
@@ -186,6 +204,8 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
                 for k in range(opts.epochs):
                     order = None if conditions is None else torch.tensor(balanced_epoch(points, opts.seed, k))
                     history.append(learner.epoch(order))
+                    if learner.step_number >= KNOWN_BY > learner.step_number - learner.steps // opts.epochs:
+                        _warn_if_dead(history[-1], learner.variance)
             learner.finish()
         card.config, card.cage_recipe = network.config, recipe
         card.training["history"] = history

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 
 import numpy as np
 import pytest
@@ -107,6 +108,15 @@ def test_a_signal_ends_a_training_with_what_it_has_learned(trained, monkeypatch,
     model = stopped.value.estimator
     assert len(model.card.training["history"]) == 24
     assert evaluate(model, [caged(8), caged(9)], n_resamples=1).pooled.min() > 0.85
+
+
+@pytest.mark.parametrize(("rate", "said"), [(1e-9, 1), (1e-2, 0)])
+def test_a_network_that_learns_nothing_is_told_early(monkeypatch, rate, said):
+    monkeypatch.setattr("propensity.estimators.gated.KNOWN_BY", 30)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        GatedEstimator.fit([caged(0), caged(1)], **{**FEW, "epochs": 31, "learning_rate": rate})
+    assert len([w for w in heard if "after 30 steps the mean squared error is" in str(w.message)]) == said
 
 
 def test_what_is_missing_is_named(trained, tmp_path):

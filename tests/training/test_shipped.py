@@ -114,7 +114,7 @@ def test_model_scores_what_its_card_says(name, shared):
         )
 
 
-@pytest.mark.parametrize("name", ["ka-default", "ka-inherent", "ka-both", "ka-liquid"])
+@pytest.mark.parametrize("name", ["ka-default", "ka-inherent", "ka-both", "ka-liquid", "ka-liquid-cage"])
 def test_recipe_is_that_of_the_card(name):
     recipe = read_option_file(SHIPPED / name / "recipe.yaml")
     _, fit = parse_options(recipe)

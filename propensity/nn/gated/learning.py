@@ -73,6 +73,8 @@ class Learner:
             some = [*examples[middle:], *examples[:middle]][:: max(1, len(examples) // 8)]
         fix_scales(network, some)
         self._bases, self._per_epoch = bases, per_epoch or len(examples)
+        #: Mean squared error of one who has learned nothing but the means.
+        self.variance = float(torch.stack([example.labels.square().mean() for example in examples]).mean())
         equal = len({len(example.labels) for example in examples}) == 1
         self.data = Stack(examples) if equal else Pile(examples)
         self.network, self.course, self.step_number = network.train(), course, 0
