@@ -130,7 +130,8 @@ def test_end_to_end(tmp_path):
 
     assert build_graph(sample.structure, 2.0).edge_index.shape[1] > 64 * 6
     again = tmp_path / "b.h5"
-    result = call(
+    result = run_here(
+        "simulate",
         "--input",
         tmp_path / "my.in",
         "--temperature",
