@@ -140,6 +140,8 @@ def _from_gsd(snapshot: Any, number: int, boxed: bool) -> Frame:
     flat = snapshot.configuration.dimensions == 2
     lz = lz or 1.0
     cell = np.array([[lx, 0, 0], [xy * ly, ly, 0], [xz * lz, yz * lz, lz]])
+    if (particles.typeid >= len(particles.types)).any():
+        raise DataError(f"its typeid {particles.typeid.max()} has no name among types {particles.types}")
     names = np.array(particles.types, dtype=object)[particles.typeid]
     arrays = {
         "type": particles.typeid.astype(np.int64) + 1,

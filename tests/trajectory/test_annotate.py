@@ -429,6 +429,11 @@ def test_types_of_gsd_are_those_of_each_frame(tmp_path, tiny_model, frames):
     first, second = open_trajectory(path)
     assert first.structure(("A", "B")).types.tolist() == frames[0].types.tolist()
     assert second.structure(("A", "B")).types.tolist() == np.roll(frames[0].types, 1).tolist()
+    snapshot.particles.typeid[5] = 7
+    with hoomd.open(str(path), "w") as file:
+        file.append(snapshot)
+    with pytest.raises(DataError, match=r"frame 0 can't be read: its typeid 7 has no name among types"):
+        list(open_trajectory(path))
 
 
 @pytest.mark.parametrize("suffix", ["dump", "extxyz", "h5", "traj"])
