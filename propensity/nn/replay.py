@@ -205,10 +205,10 @@ class _Recording:
             if network.n_extra:
                 graph.scalars = scalars.float()
             near = [triton_cells.search(positions, frames[1], bins[1])] if len(bins) > 1 else []
-            found = [network(graph), *(part for k in near for part in (k.closest, k.counts)), *summaries]
-            self.shapes = [part.shape for part in found]
+            outputs = [network(graph), *(part for k in near for part in (k.closest, k.counts)), *summaries]
+            self.shapes = [part.shape for part in outputs]
             # One vector, since every copy to the host costs as much as a kernel.
-            return (torch.cat([part.double().flatten() for part in found]),)
+            return (torch.cat([part.double().flatten() for part in outputs]),)
 
         self._replay, (self.result,) = record(run, device)
         # What the layers keep between passes was made before, and the recording reads it where it lies.

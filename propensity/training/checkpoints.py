@@ -99,7 +99,7 @@ def _on_host(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     alike: dict[tuple[torch.device, torch.dtype], list[str]] = defaultdict(list)
     for name, value in tensors.items():
         alike[value.device, value.dtype].append(name)
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for names in alike.values():
         joined = torch.cat([tensors[name].detach().flatten() for name in names]).cpu()
         parts = joined.split([tensors[name].numel() for name in names])

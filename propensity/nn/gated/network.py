@@ -76,6 +76,7 @@ class GatedNetwork(nn.Module):
         Fields of :class:`~propensity.nn.gated.layer.Widths`.
     """
 
+    guess_scale: torch.Tensor
     vector_scale: torch.Tensor
     quadrupole_scale: torch.Tensor
     radial_scale: torch.Tensor
