@@ -215,21 +215,19 @@ def test_slots_are_dealt_to_the_banks_of_their_rows(device):
     assert dealt[:, :4000].mean() > 0.9
 
 
-@pytest.mark.parametrize(
-    ("kilobytes", "brief", "blocks"), [((227, 228), True, 2), ((163, 164), False, 2), ((99, 100), False, 1)]
-)
-def test_shared_memory_decides_what_a_block_holds(kilobytes, brief, blocks):
+@pytest.mark.parametrize(("kilobytes", "blocks"), [((227, 228), 2), ((163, 164), 2), ((99, 100), 1)])
+def test_shared_memory_decides_what_a_block_holds(kilobytes, blocks):
     """Of an H100, an A100 and a card for desktops, with 4096 particles."""
     device = host_device(1)
     device.warp, device.multiprocessors = 32, 132
     device.shared_block, device.shared_all = (1024 * k for k in kilobytes)
     pairs, x, types, box = liquid("lj/cut", 4096)
     many = Systems(device, pairs, np.stack([x] * 260), types, box)
-    assert (many.variant.brief, many.variant.blocks, many.variant.grid) == (brief, blocks, False)
+    assert (many.variant.blocks, many.variant.grid, many.skins.inner) == (blocks, False, 0.2)
     assert many.variant.shared_bytes() <= device.shared_block
     assert blocks * (many.variant.shared_bytes() + 1024) <= device.shared_all
-    large = Systems(device, pairs, np.stack([x] * 2), types, box)  # the last resort of such a device
-    assert large.variant.grid
+    large = Systems(device, pairs, np.stack([x] * 2), types, box)  # its blocks can't share a system
+    assert (large.variant.grid, large.skins.inner) == (True, 0.25)
 
 
 def test_overflowing_lists_are_made_longer(device):

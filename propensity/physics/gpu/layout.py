@@ -13,13 +13,11 @@ from propensity.physics.interaction import ROWS, Interaction, rows_of
 
 #: Slots that 16-bit byte offsets reach.
 _OFFSETS = 4096
-#: Lengths of a box that brief positions of kernels/common.cuh tell apart, less one bit for what lies below.
-_BRIEF = 2.0**17
 #: Rows of cells that a particle searches at most: cells are at least half the reach wide.
 _ROWS = 25
 #: 16-byte words of positions that shared memory gives at once.
 BANKS = 8
-_PAIR = ("rc2", "ri2", "ro2", "rc", "s2", "c1", "c2", "fs", "e4", "esh", "fe", "spare")
+_PAIR = ("rc2", "ri2", "ro2", "rc", "s2", "c1", "c2", "fs", "e4", "esh", "fe")
 _POINTERS = (
     "X",
     "V",
@@ -93,7 +91,6 @@ class Variant:
     far_pads: bool
     cluster: int = 1
     inner: int = 0
-    brief: bool = False
 
     @property
     def macros(self) -> dict[str, int]:
@@ -112,7 +109,6 @@ class Variant:
             "PAD_FAR": int(self.far_pads),
             "CLUSTER": self.cluster,
             "INNER_CAP": self.inner,
-            "BRIEF": int(self.brief),
         }
 
     @property
@@ -125,31 +121,32 @@ class Variant:
         """``System`` of common.cuh."""
         k = self.species
         pair = np.dtype([(name, self.real) for name in _PAIR], align=True)
-        fields = [
-            ("n", "i4"),
-            ("first", "i4", (k + 1,)),
-            ("nc", "i4", (3,)),
-            ("reach", "i4"),
-            ("rows", "i4"),
-            ("row", "i4", (_ROWS, 2)),
-            ("h", self.real, (3,)),
-            ("hinv", "f4", (3,)),
-            ("hp", "f4"),
-            ("skin_in2", "f4"),
-            ("skin_out2", "f4"),
-            ("chords", "i4"),
-            ("edge", "f4", (3,)),
-            ("share", "f4"),
-            ("margin", "f4"),
-            ("unit", "f4"),
-            ("slack", "f4"),
-            ("half_out", "f4"),
-            ("inv_mass", "f4", (k,)),
-            ("wall", "f4"),
-            ("stiff", "f4"),
-        ]
-        gap = -np.dtype(fields, align=True).itemsize % 16 // 4
-        return np.dtype([*fields, ("gap", "i4", (gap,)), ("pair", pair, (k * k,))], align=True)
+        return np.dtype(
+            [
+                ("n", "i4"),
+                ("first", "i4", (k + 1,)),
+                ("nc", "i4", (3,)),
+                ("reach", "i4"),
+                ("rows", "i4"),
+                ("row", "i4", (_ROWS, 2)),
+                ("h", self.real, (3,)),
+                ("hinv", "f4", (3,)),
+                ("hp", "f4"),
+                ("skin_in2", "f4"),
+                ("skin_out2", "f4"),
+                ("chords", "i4"),
+                ("edge", "f4", (3,)),
+                ("share", "f4"),
+                ("margin", "f4"),
+                ("most", "f4"),
+                ("half_out", "f4"),
+                ("inv_mass", "f4", (k,)),
+                ("wall", "f4"),
+                ("stiff", "f4"),
+                ("pair", pair, (k * k,)),
+            ],
+            align=True,
+        )
 
     def shared_bytes(self, warp: int = 32) -> int:
         """Shared memory of a block: ``Shared`` of common.cuh, with room for its alignment."""
@@ -159,13 +156,7 @@ class Variant:
         lists = 2 * 2 * (self.slots // warp) * self.species
         each = self.threads * -(-self.slots // (self.threads * self.cluster))
         inner = 8 * (self.inner + 4) * each if self.inner else 0
-        return (
-            self.slots * (16 + 2 + 8 * self.brief)
-            + (self.species * self.cells + 1) * 4
-            + lists
-            + inner
-            + small
-        )
+        return self.slots * (16 + 2) + (self.species * self.cells + 1) * 4 + lists + inner + small
 
 
 def slots_for(n: int) -> int:
@@ -257,7 +248,6 @@ def system_record(
     s = np.zeros((), variant.system)
     unit = box / 2.0**32
     hp = unit[0] if variant.cubic else 1.0
-    slack = 2 * float(box.max()) / _BRIEF if variant.brief else 0.0
     s["n"] = n
     s["first"] = np.concatenate([[0], np.cumsum(counts)])
     cells, reach = cell_grid(box, float(interaction.cutoff.max()) + skins.outer, interaction.dimension)
@@ -271,35 +261,26 @@ def system_record(
         s["hinv"][2] = 0.0
     s["skin_in2"] = (0.5 * skins.inner / hp) ** 2
     s["skin_out2"] = (0.5 * (skins.outer - skins.inner) / hp) ** 2
-    most = 0.25 * skins.outer
-    s["unit"], s["half_out"] = most / 255 / hp, 0.5 * skins.outer / hp
-    s["share"] = np.ceil(255 * 0.5 * skins.inner / most) * s["unit"]
-    s["margin"], s["slack"] = skins.margin * skins.inner / hp, slack / hp
+    s["share"], s["half_out"] = 0.5 * skins.inner / hp, 0.5 * skins.outer / hp
+    s["margin"], s["most"] = skins.margin * skins.inner / hp, 0.25 * skins.outer / hp
     s["inv_mass"] = 1 / interaction.masses
     s["wall"], s["stiff"] = wall / hp, stiffness * hp
     for a in range(interaction.n_species):
         for b in range(interaction.n_species):
             s["pair"][a * interaction.n_species + b] = _pair(
-                variant, interaction, skins, slack, a, b, hp, where[a, b]
+                variant, interaction, skins, a, b, hp, where[a, b]
             )
     return s
 
 
 def _pair(
-    variant: Variant,
-    interaction: Interaction,
-    skins: Skins,
-    slack: float,
-    a: int,
-    b: int,
-    hp: float,
-    where: np.ndarray,
+    variant: Variant, interaction: Interaction, skins: Skins, a: int, b: int, hp: float, where: np.ndarray
 ) -> tuple[float, ...]:
     cut = float(interaction.cutoff[a, b])
-    radii = *(((cut + skin) / hp) ** 2 for skin in (0.0, skins.inner, skins.outer + slack)), cut / hp
+    radii = *(((cut + skin) / hp) ** 2 for skin in (0.0, skins.inner, skins.outer)), cut / hp
     if variant.form == 2:
         first, spacing, row = where
-        return (*radii, first / hp**2, hp**2 / spacing, hp, row, ROWS - 1, 0.0, 0.0, 0.0)
+        return (*radii, first / hp**2, hp**2 / spacing, hp, row, ROWS - 1, 0.0, 0.0)
     assert interaction.epsilon is not None and interaction.sigma is not None
     e, s = float(interaction.epsilon[a, b]), float(interaction.sigma[a, b])
     c3 = (s / cut) ** 6
@@ -314,5 +295,4 @@ def _pair(
         4 * e,
         edge + pull * cut,
         -pull * hp,
-        0.0,
     )

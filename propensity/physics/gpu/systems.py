@@ -24,7 +24,8 @@ from propensity.physics.interaction import Interaction
 
 _OVERFLOW, _NO_FAR = 2, 4
 _UNIT = 2.0**32
-SKINS = Skins()
+#: Where blocks deal the inner skin by need, and where the whole device gives everyone as much.
+SKINS, EQUAL = Skins(), Skins(inner=0.25)
 #: Slots that are worth a block of a cluster.
 MEMBER = 128
 
@@ -61,6 +62,8 @@ class Systems:
         Shapes (S, N, 3), (S, N), (S, 3); positions may lie outside the box.
     velocities
         Shape (S, N, 3); zero when None.
+    skins
+        Of the lists; None chooses.
     grid
         Spread each system over the whole device, one after another, instead of giving it a block (or several
         where there are few systems): True; only where it doesn't fit a block: False; also where there are few
@@ -83,19 +86,13 @@ class Systems:
         boxes: np.ndarray,
         velocities: np.ndarray | None = None,
         *,
-        skins: Skins = SKINS,
+        skins: Skins | None = None,
         grid: bool | None = None,
         double: bool = False,
         threads: int | None = None,
         wall: Wall | None = None,
     ) -> None:
-        self.device, self.interaction, self.skins, self.double, self.wall = (
-            device,
-            interaction,
-            skins,
-            double,
-            wall,
-        )
+        self.device, self.interaction, self.double, self.wall = device, interaction, double, wall
         self.start = np.asarray(positions, np.float64)
         self.s, self.n = self.start.shape[:2]
         self.boxes = np.broadcast_to(np.asarray(boxes, np.float64), (self.s, 3))
@@ -106,8 +103,13 @@ class Systems:
         volume = np.prod(self.boxes[:, :d], axis=1)
         counts = np.stack([(self.types == k).sum(axis=1) for k in range(interaction.n_species)], axis=1)
         self.counts = counts
-        self.caps = capacities(interaction, (counts / volume[:, None]).max(axis=0), skins)
+        densities = (counts / volume[:, None]).max(axis=0)
+        self.skins = skins or SKINS
+        self.caps = capacities(interaction, densities, self.skins)
         self.variant = self._choose(grid, threads)
+        if skins is None and self.variant.grid:
+            self.skins = EQUAL
+            self.caps = capacities(interaction, densities, self.skins)
         self._upload(velocities)
 
     def _check(self) -> None:
@@ -140,7 +142,7 @@ class Systems:
             i.dimension,
             bool(np.ptp(edges, axis=1).max() < 1e-9 * edges.max()),
             form,
-            64 * -(-cells // 64),
+            64 * (cells // 64 + 1),
             False,
             self.double,
             1,
@@ -153,7 +155,7 @@ class Systems:
         grid = grid or not fits or (grid is None and few and blocks == 1)
         if self.device.warp == 1:
             shared = replace(variant, grid=grid, far_pads=far and not grid, cluster=1 if grid else blocks)
-            return shared if grid else self._with_lists(shared)
+            return self._with_lists(shared)
         if grid:
             return replace(
                 variant,
@@ -167,32 +169,18 @@ class Systems:
             chosen = threads or min(1024, 1 << (each - 1).bit_length())
             return self._with_lists(replace(variant, cluster=blocks, threads=chosen))
         # Half of the multiprocessor's threads a block when two fit, so that one hides the other's barriers.
-        fit = self._fit(variant)
+        fit = max(1, int((self.device.shared_all - 2048) // (variant.shared_bytes() + 1024)))
         most, each = (512 if fit >= 2 else 1024), 8
         if self.s < 1.9 * self.device.multiprocessors and not self.double:
             most, each = 1024, 4  # there is but one
         chosen = threads or min(most, max(64, 32 * -(-slots // (each * 32))))
         chosen = 1 << (chosen.bit_length() - 1) if threads is None else chosen
-        variant = replace(variant, threads=chosen, blocks=max(1, min(fit, 1024 // chosen, 16)))
-        brief = replace(variant, brief=not self.double)
-        return brief if self._fit(brief) >= variant.blocks else variant
-
-    def _fit(self, variant: Variant) -> int:
-        """Blocks of a multiprocessor; 0 where not even one fits."""
-        if variant.shared_bytes() > self.device.shared_block:
-            return 0
-        return max(1, int((self.device.shared_all - 2048) // (variant.shared_bytes() + 1024)))
+        return replace(variant, threads=chosen, blocks=max(1, min(fit, 1024 // chosen, 16)))
 
     def _with_lists(self, variant: Variant) -> Variant:
-        """Inner lists, and brief positions, in shared memory where blocks that share a system have room."""
-        lists = self.caps[0] if variant.cluster > 1 else 0
-        choices = (
-            replace(variant, inner=inner, brief=brief and not self.double)
-            for inner in (lists, 0)
-            for brief in (True, False)
-        )
-        room, warp = self.device.shared_block, self.device.warp
-        return next((v for v in choices if v.shared_bytes(warp) <= room), variant)
+        """Inner lists in shared memory where blocks that share a system have room for them."""
+        lists = replace(variant, inner=self.caps[0] if variant.cluster > 1 else 0)
+        return lists if lists.shared_bytes(self.device.warp) <= self.device.shared_block else variant
 
     def _blocks_of_a_system(self, slots: int) -> int:
         """Blocks of a cluster, as many as give every system its own, of at least ``MEMBER`` slots each."""
@@ -367,9 +355,7 @@ class Systems:
                 raise PropensityError("the box is too small for 4096 particles in one block: report this.")
             # Particles bunched beyond what their density lets expect.
             self.caps = (2 * self.caps[0], 2 * self.caps[1])
-            self.variant = (
-                self._with_lists(replace(self.variant, inner=0)) if self.variant.cluster > 1 else self.variant
-            )
+            self.variant = self._with_lists(replace(self.variant, inner=0))
             program = self.device.program(self.variant)
             self.scratch()
         raise PropensityError("neighbour lists overflow: particles lie on top of each other.")

@@ -10,7 +10,6 @@
 //   FORM   0: 12-6, 1: 12-6 with a force shift, 2: table in r^2     REAL64  1: pair arithmetic in double
 //   NT     threads of a block            MINB    blocks of a multiprocessor        NCELL   most cells of a system
 //   CLUSTER  blocks of a team                           INNER_CAP  quads of inner lists in shared memory; 0: in global memory
-//   BRIEF  1: lists are made from positions in 8 bytes
 //   PAD_FAR  1: exactly 4096 particles, no slot left for the dummy that pads lists, so a far particle does
 #ifdef HOST
 #define WARP 1
@@ -49,12 +48,11 @@ typedef u16 index_t;
 #endif
 
 // Constants of a pair of species, in pair units (CUBIC: fixed point; else sigma).
-struct alignas(16) Pair {
+struct Pair {
   real rc2, ri2, ro2, rc;  // squared cutoff, radii of the inner and of the outer list; cutoff
   real s2, c1, c2, fs; // 12-6: sigma^2, 24 eps/sigma^2, 48 eps/sigma^2, minus force at the cutoff (all with the unit's factor)
                        // table: first r^2, 1/spacing, factor of F/r, number of the first row
   real e4, esh, fe;    // 12-6: 4 eps, energy at the cutoff, its slope; table: last row of the pair, -, -
-  real spare;          // reads of 16 bytes
 };
 struct System {
   int n, first[KS + 1], nc[3], reach;         // particles; slots where species begin; cells; cells on each side along x
@@ -62,8 +60,7 @@ struct System {
   real h[3];                                  // sigma per unit of each axis
   float hinv[3], hp, skin_in2, skin_out2;     // its inverse; sigma per pair unit; squared
   int chords; float edge[3];                  // whether rows of cells are cut to what is in reach; edges of a cell, pair units
-  float share, margin, unit, slack, half_out; // of the inner skin: equal shares, least, 1/255 of the largest; error of a brief
-                                              //   position; half the outer skin; pair units
+  float share, margin, most, half_out;        // of the inner skin: equal shares, least and largest; half the outer skin; pair units
   float inv_mass[KS];                         //   displacements that end the inner and the outer list
   float wall, stiff;                          // radius (pair units) and constant (per pair unit) of the restraint
   Pair pair[KS * KS];
@@ -89,9 +86,6 @@ __constant__ Args A;
 struct Shared {
 #if !GRID
   int4 x[NP];
-#if BRIEF
-  uint2 brief[NP];
-#endif
   int end[KS * NCELL + 1];
   u16 nin[NP / WARP * KS], nout[NP / WARP * KS];
   index_t order[NP];
@@ -173,20 +167,6 @@ __device__ __forceinline__ real diff(int a, u32 b, int axis) {
   return (real)(int)((u32)a - b);
 #else
   return (real)(int)((u32)a - b) * SH.sys.h[axis];
-#endif
-}
-// A position and its share in 8 bytes, for lists: 19 bits of x and y, over others that don't matter, 18 of z, 8 of the share.
-__device__ __forceinline__ uint2 brief(const int4& x) {
-  const u32 z = (u32)x.z, share = x.w == FAR_AWAY ? 0 : __float2int_rn(share_of(x) / SH.sys.unit);
-  return make_uint2(((u32)x.x & 0xffffe000u) | (z >> 19), ((u32)x.y & 0xffffe000u) | ((z >> 6) & 0x1f00u) | share);
-}
-__device__ __forceinline__ real brief_distance2(const int4& a, const uint2& b) {
-  const real x = diff(a.x, b.x, 0), y = diff(a.y, b.y, 1);
-#if DIM == 3
-  const real z = diff(a.z, (b.x << 19) | ((b.y & 0x1f00u) << 6), 2);
-  return fma(x, x, fma(y, y, z * z));
-#else
-  return fma(x, x, y * y);
 #endif
 }
 // Squared distance of the nearest images; infinite for a slot without a particle.

@@ -20,11 +20,8 @@ struct Quads { // the last four neighbours appended
 #define UNPACK(q, m) ((m) == 0 ? (q).x & 0xffffu : (m) == 1 ? (q).x >> 16 : (m) == 2 ? (q).y & 0xffffu : (q).y >> 16)
 #if NP <= 4096
 #define AT_OFFSET(o) (*reinterpret_cast<const int4*>(reinterpret_cast<const char*>(SH.x) + (o)))
-#define HALF_OFFSET(q, m) ((m) == 0 ? (q).x >> 1 & 0x7ff8u : (m) == 1 ? (q).x >> 17 : (m) == 2 ? (q).y >> 1 & 0x7ff8u : (q).y >> 17)
-#define BRIEF_OFFSET(q, m) (*reinterpret_cast<const uint2*>(reinterpret_cast<const char*>(SH.brief) + HALF_OFFSET(q, m)))
 #else
 #define AT_OFFSET(o) SH.x[o]
-#define BRIEF_OFFSET(q, m) SH.brief[UNPACK(q, m)]
 #endif
 #endif
 
@@ -102,21 +99,6 @@ __device__ __forceinline__ void sort_into_cells() {
   local_sync();
 }
 
-// A slot beyond this distance of slot i to pad its lists with: the dummy, or a particle on the other side of the box, the
-// same for the whole warp where it can be.
-__device__ __forceinline__ u32 far_slot(int i, const int4& xi, real r2) {
-  if (!PAD_FAR) return SH.sys.n;
-  const u32 half = 0x80000000u;
-  const int4 first = POS(i / WARP * WARP);
-  const int cell = cell_index(0, cell_of(first.x + half, 0), cell_of(first.y + half, 1), cell_of(first.z + half, 2));
-  u32 j = ORDER(min(cell_start(cell), SH.sys.n - 1));
-  real x, y, z;
-  if (distance2(xi, POS(j), x, y, z) >= r2) return j;
-  for (j = 0; j < (u32)SH.sys.n; j++) if (distance2(xi, POS(j), x, y, z) >= r2) return j;
-  *A.error |= 4;
-  return i;
-}
-
 // Outer list of every slot.  POS is current and the team synchronised, on entry and on return.
 __device__ __noinline__ void build_outer(u32* XO, i64* ACC, quad* OUTER, bool first) {
   LOCAL(i) {
@@ -127,9 +109,6 @@ __device__ __noinline__ void build_outer(u32* XO, i64* ACC, quad* OUTER, bool fi
       AT(ACC, 2, i) += (int)((u32)x.z - AT(XO, 2, i));
     }
     AT(XO, 0, i) = x.x; AT(XO, 1, i) = x.y; AT(XO, 2, i) = x.z;
-#if BRIEF
-    SH.brief[i] = brief(x);
-#endif
   }
   sort_into_cells();
   const int nx = SH.sys.nc[0], ny = SH.sys.nc[1], nz = SH.sys.nc[2], rx = SH.sys.reach;
@@ -142,6 +121,7 @@ __device__ __noinline__ void build_outer(u32* XO, i64* ACC, quad* OUTER, bool fi
     Writer list(OUTER + i, NP, A.cap_out);
     for (int s = 0; s < KS; s++) {
       const real ro2 = SH.sys.pair[t * KS + s].ro2;
+      u32 pad = PAD_FAR ? i : SH.sys.n;
       const int rows = i < SH.sys.n ? SH.sys.rows : 0;
       for (int r = 0; r < rows; r++) {
         int lo = all_x ? 0 : cx - rx, hi = all_x ? nx - 1 : cx + rx;
@@ -164,17 +144,15 @@ __device__ __noinline__ void build_outer(u32* XO, i64* ACC, quad* OUTER, bool fi
           const int k1 = END(row + b);
           for (int k = cell_start(row + a); k < k1; k++) {
             const u32 j = ORDER(k);
-#if BRIEF
-            const bool near = brief_distance2(xi, SH.brief[j]) < ro2;
-#else
             real x, yy, zz;
             const bool near = distance2(xi, POS(j), x, yy, zz) < ro2;
-#endif
+            if (PAD_FAR && !near) pad = j;
             list.offer(near && j != (u32)i, j << SHIFT);
           }
         }
       }
-      const int m = list.pad(far_slot(i, xi, ro2) << SHIFT);
+      if (PAD_FAR && pad == (u32)i) *A.error |= 4;
+      const int m = list.pad(pad << SHIFT);
       if (i % WARP == 0) N_OUT(i / WARP * KS + s) = (u16)m;
     }
   }
@@ -194,22 +172,18 @@ __device__ __forceinline__ void build_inner(u32* XI, const quad* OUTER, quad* IN
     for (int s = 0; s < KS; s++) {
       const Pair& c = SH.sys.pair[t * KS + s];
 #if SHARES
-      const real own = c.rc + share_of(xi) + SH.sys.slack, longest = c.rc + 510 * SH.sys.unit + SH.sys.slack;
+      const real own = c.rc + share_of(xi), longest = c.rc + 2 * SH.sys.most;
 #else
       const real ri2 = c.ri2;
 #endif
       const int m = N_OUT(i / WARP * KS + s);
+      u32 pad = PAD_FAR ? (u32)i << SHIFT : (u32)SH.sys.n << SHIFT;
 #pragma unroll 2
       for (int k = 0; k < m; k++) {
         const quad after = __ldcs(from); from += NP;
 #pragma unroll
         for (int b = 0; b < 4; b++) {
           const u32 o = UNPACK(q, b);
-#if BRIEF
-          const uint2 xj = BRIEF_OFFSET(q, b);
-          const real both = own + (real)(xj.y & 255u) * SH.sys.unit;
-          const bool near = brief_distance2(xi, xj) < both * both && (PAD_FAR || o != (u32)SH.sys.n << SHIFT);
-#else
           const int4 xj = AT_OFFSET(o);
           real x, y, z;
           const real r2 = distance2(xi, xj, x, y, z);
@@ -220,16 +194,13 @@ __device__ __forceinline__ void build_inner(u32* XI, const quad* OUTER, quad* IN
 #else
           const bool near = r2 < ri2;
 #endif
-#endif
+          if (PAD_FAR && !near) pad = o;
           list.offer(near, o);
         }
         q = next; next = after;
       }
-#if SHARES
-      const int filled = list.pad(far_slot(i, xi, longest * longest) << SHIFT);
-#else
-      const int filled = list.pad((u32)SH.sys.n << SHIFT);
-#endif
+      if (PAD_FAR && m && pad == (u32)i << SHIFT) *A.error |= 4;
+      const int filled = list.pad(pad);
       if (i % WARP == 0) N_IN(i / WARP * KS + s) = (u16)filled;
     }
   }
@@ -281,7 +252,7 @@ __device__ __noinline__ void deal_shares(const float* V, const real* F) {
     const float x = vx + fx, y = vy + fy, z = vz + fz;
     const float a = fmaf(.5f, fx, vx), b = fmaf(.5f, fy, vy), c = fmaf(.5f, fz, vz);  // twice the way at half the time
     const float way = sqrtf(fmaxf(fmaf(x, x, fmaf(y, y, z * z)), .25f * fmaf(a, a, fmaf(b, b, c * c)))) / SH.sys.hp;
-    POS(i).w = __float_as_int(fminf(ceilf((SH.sys.margin + way) / SH.sys.unit), 255.f) * SH.sys.unit * SHARE);
+    POS(i).w = __float_as_int(fminf(SH.sys.margin + way, SH.sys.most) * SHARE);
   }
 }
 #endif
@@ -320,12 +291,9 @@ __device__ __forceinline__ bool refresh(Phase& phase, const next_t* X, float m, 
     deal_shares(V, F);
     if (CLUSTER > 1) team_sync();  // before another block writes velocities
   }
-  LOCAL(i) {
+  LOCAL(i) if (i < SH.sys.n) {
     const int4 x = POS(i);
-    gone |= i < SH.sys.n && sqrtf(moved2(i, x, XO)) + share_of(x) > SH.sys.half_out;
-#if BRIEF
-    SH.brief[i] = brief(x);
-#endif
+    gone |= sqrtf(moved2(i, x, XO)) + share_of(x) > SH.sys.half_out;
   }
 #else
   LOCAL(i) gone |= moved2(i, POS(i), XO) > SH.sys.skin_out2;
