@@ -23,30 +23,34 @@ def needs(kernel, dtype):
         pytest.skip(f"kernel {kernel!r} cannot run here (Triton needs TRITON_INTERPRET=1 without a GPU)")
 
 
-def passes(network, kernel, graph, train):
-    """Output and gradients with respect to positions and every parameter, and what training leaves behind."""
+def passes(network, kernel, graph, train, moved=True):
+    """Output and gradients with respect to positions and every parameter, and what training leaves behind;
+    without those of positions as in a training, unless they are ``moved``.
+    """
     network = copy.deepcopy(network).train(train)
     network.kernel = kernel
     graph = copy.copy(graph)
-    graph.edge_vec = graph.edge_vec.clone().requires_grad_()
-    graph.thermal_edge_vec = graph.thermal_edge_vec.clone().requires_grad_()
-    graph.thermal_offset = graph.thermal_offset.clone().requires_grad_()
+    graph.edge_vec = graph.edge_vec.clone().requires_grad_(moved)
+    graph.thermal_edge_vec = graph.thermal_edge_vec.clone().requires_grad_(moved)
+    graph.thermal_offset = graph.thermal_offset.clone().requires_grad_(moved)
     torch.manual_seed(5)
     output = network(graph)
     torch.sum(output * torch.linspace(-1, 2, output.numel()).to(output).view_as(output)).backward()
-    found = {"output": output.detach(), "positions": graph.edge_vec.grad}
-    if network.offset_scale:
+    found = {"output": output.detach()}
+    if moved:
+        found["positions"] = graph.edge_vec.grad
+    if moved and network.offset_scale:
         found["thermal_offset"] = graph.thermal_offset.grad
-    if network.thermal is not None:
+    if moved and network.thermal is not None:
         found["thermal positions"] = graph.thermal_edge_vec.grad
     found |= {f"gradient of {name}": value.grad for name, value in network.named_parameters()}
     return found | {name: value.double() for name, value in network.named_buffers()}
 
 
-def compare(network, kernel, graph, train=True):
+def compare(network, kernel, graph, train=True, moved=True):
     dtype = graph.edge_vec.dtype
     network = network.to(dtype)
-    expected, found = passes(network, "reference", graph, train), passes(network, kernel, graph, train)
+    expected, found = (passes(network, name, graph, train, moved) for name in ("reference", kernel))
     for name, value in expected.items():
         near, far = TOLERANCE[dtype]
         tolerance = near if name == "output" else far
@@ -72,6 +76,14 @@ def test_graphs(kernel, dtype, graph, train):
     # Particles that are all alike leave the batch norm nothing but rounding to normalise.
     train = train and (len(graph.edge_vec) > 1 or (dtype == torch.float64 and len(graph.types) > 1))
     compare(network_of(), kernel, graph, train)
+
+
+@pytest.mark.parametrize("channels", [3, 4, 8])
+@pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize(("kernel", "dtype"), KERNELS)
+def test_a_training_asks_for_no_gradients_of_positions(kernel, dtype, train, channels):
+    needs(kernel, dtype)
+    compare(network_of(channels=channels), kernel, random_graph(9, 30, dtype=dtype), train, moved=False)
 
 
 @pytest.mark.parametrize("l_max", range(5))
@@ -175,9 +187,11 @@ def test_gradients_of_earlier_layers(kernel):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("moved", [True, False], ids=["positions", "training"])
 @pytest.mark.parametrize("l_max", range(6))
-def test_every_l_max_on_a_gpu(l_max):
-    compare(network_of(l_max).cuda(), "triton", random_graph(300, 6000, dtype=torch.float32).to("cuda"))
+def test_every_l_max_on_a_gpu(l_max, moved):
+    graph = random_graph(300, 6000, dtype=torch.float32).to("cuda")
+    compare(network_of(l_max).cuda(), "triton", graph, moved=moved)
 
 
 @pytest.mark.gpu

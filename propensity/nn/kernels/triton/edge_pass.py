@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 SUM_THREADS = 32
 #: The same for gradients, one thread for each edge and channel.
 EDGE_THREADS = 128
+#: Registers of a thread that makes radial weights as well: more warps at a time are worth a few spills.
+REGISTERS = 168
 #: Numbers that a program of ``sum_by_source`` adds at a time.
 COLUMNS = 512
 
@@ -24,11 +26,13 @@ def convolve(
     geometry: TritonGeometry,
     before: torch.Tensor,
     scalars: torch.Tensor,
-    radial: torch.Tensor,
+    radial: torch.Tensor | tuple[torch.Tensor, ...],
     table: bool,
     part: slice,
 ) -> torch.Tensor:
-    """Sums of the particles in ``part``."""
+    """Sums of the particles in ``part``; ``radial`` is a table, radial weights of each edge, or what makes them:
+    hidden units, ``affine``, weight as halves and bias.
+    """
     n = part.stop - part.start
     sums = scalars.new_empty(n * shapes.sums)
     block = max(SUM_THREADS // shapes.cp, 1)
@@ -41,6 +45,7 @@ def convolve(
         part.start,
         n,
         TABLE=table,
+        MADE=isinstance(radial, tuple),
         B=block,
         CP=shapes.cp,
         DQ=shapes.dq,
@@ -59,9 +64,12 @@ def edge_gradients(
     weights: torch.Tensor,
     grad_sums: torch.Tensor,
     wants_harmonics: bool,
+    makers: tuple[torch.Tensor, ...] = (),
+    grad_units: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Gradients of the features that each edge read, (E, width), and of its harmonics, where they are wanted;
-    those of ``weights`` take their place.
+    those of ``weights`` take their place.  ``makers`` are what makes the weights where ``weights`` has none yet:
+    hidden units, ``affine``, weight as halves, bias and ``weight_back`` in two parts; the hidden units' gradients go to ``grad_units``.
     """
     n_edges = len(geometry.edges)
     has_hidden = bool(shapes.layout.channels_in)
@@ -72,10 +80,14 @@ def edge_gradients(
         shapes.kernels.backward[(-(-n_edges // block),)](
             (before, scalars),
             geometry.edges,
-            weights,
+            (*makers, weights) if makers else weights,
             (geometry.source, geometry.destination),
             grad_sums,
-            (grad_edges, before if grad_harmonics is None else grad_harmonics),
+            (
+                grad_edges,
+                before if grad_harmonics is None else grad_harmonics,
+                before if grad_units is None else grad_units,
+            ),
             geometry.count,
             geometry.n,
             HARMONICS=wants_harmonics,
@@ -85,7 +97,9 @@ def edge_gradients(
             PQ=shapes.pq,
             NQ=shapes.nq,
             EB=shapes.warp,
+            MADE=bool(makers),
             num_warps=max(block * shapes.cp // 32, 1),
+            **({"maxnreg": REGISTERS} if makers and torch.version.hip is None else {}),
         )
     return grad_edges, grad_harmonics
 

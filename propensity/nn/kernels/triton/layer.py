@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch.autograd.function import once_differentiable
 
+from propensity.nn.kernels.triton.ahead import compile_ahead
 from propensity.nn.kernels.triton.edge_pass import convolve, edge_gradients, sum_by_source
 from propensity.nn.kernels.triton.nodes import mixing_shares
 from propensity.nn.kernels.triton.parameters import Gradients, Packing, Values, packing_of, stack_parameters
@@ -57,6 +58,19 @@ class Layers(torch.autograd.Function):
         ]
         if counters:
             torch._foreach_add_(counters, 1)
+        wants = ctx.needs_input_grad[4:6]
+        modules = list(stack)
+
+        def dry(number: int, shapes: Shapes) -> None:
+            convolution, norm = modules[number]
+            layer = LayerPass(shapes, geometry, ctx.packing, number)
+            before = scalars.new_empty(geometry.n, shapes.width) if number else first
+            after, saved = layer.forward(convolution.radial, norm, packed, before, scalars, basis)
+            room = packed.new_empty(ctx.packing.length)
+            layer.backward(after, packed, before, scalars, basis, saved, room, wants)
+
+        key = layouts, device, wants, stack.training, radial.n_basis, radial.linear_in.out_features
+        compile_ahead(key, stack, device, dry)
         ctx.layers, kept, features, before = [], [], [], first
         for k, (convolution, norm) in enumerate(stack):
             layer = LayerPass(shapes_of(convolution.layout, device), geometry, ctx.packing, k)
@@ -126,10 +140,14 @@ class LayerPass:
         values: Values = self.packing.values(packed, self.number)
         n = geometry.n
         self.radial = RadialPass(shapes, radial, basis, geometry.count, self.packing)
-        mask, affine = self.radial.statistics(radial, basis, values)
-        weights = self.radial.output(basis, mask, affine, values, 1)
+        mask, affine, x = self.radial.statistics(radial, basis, values)
+        weights: Any
+        if x is not None:
+            weights = x, affine, self.packing.parts(packed, self.number)[0], values.bias
+        else:
+            weights = self.radial.output(basis, mask, affine, values, 1)
         sums = convolve(shapes, geometry, before, scalars, weights, False, slice(0, n))
-        del weights
+        del weights, x
         mixed = scalars.new_empty(n, shapes.width)
         blocks = -(-n // shapes.block)
         partial = scalars.new_empty(blocks, shapes.kinds, shapes.cp)
@@ -201,16 +219,25 @@ class LayerPass:
             launch(shapes, "normalise", n, grad, scale, torch.zeros_like(mean), grad_mixed, n)
         grad_sums = torch.empty_like(sums)
         launch(shapes, "spread", n, grad_mixed, values.mix_backward, grad_sums, n)
-        weights = self.radial.output(basis, mask, affine, values, shapes.warp)
+        made, makers, grad_units = None, (), None
+        if self.radial.in_matrix_units:
+            x = self.radial.units(basis, mask, affine, values)
+            weights = basis.new_empty(-(-len(basis) // shapes.warp) * shapes.warp, self.radial.width)
+            weight, *back = self.packing.parts(packed, self.number)
+            makers = x, affine, weight, values.bias, *back
+            grad_units = torch.empty_like(x)
+            made = x, grad_units
+        else:
+            weights = self.radial.output(basis, mask, affine, values, shapes.warp)
         grad_edges, grad_harmonics = edge_gradients(
-            shapes, geometry, before, scalars, weights, grad_sums, wants_harmonics
+            shapes, geometry, before, scalars, weights, grad_sums, wants_harmonics, makers, grad_units
         )
         del grad_sums
         grad_before = sum_by_source(shapes, geometry, grad_edges, grad_mixed) if self.has_hidden else None
         del grad_edges
         partial = self.radial.partial(self.packing.sizes[self.number])
         grad_basis = self.radial.backward(
-            basis, mask, affine, values, weights, shapes.warp, partial, wanted, wants_basis
+            basis, mask, affine, values, weights, shapes.warp, partial, wanted, wants_basis, made
         )
         shapes.kernels.mix_gradient[(len(partial), shapes.layout.l_max + 1, mixing_shares(shapes.plan))](
             sums,

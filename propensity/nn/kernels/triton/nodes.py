@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 
 from propensity.nn.kernels.triton.plan import Plan
-from propensity.nn.kernels.triton.source import described_inside
+from propensity.nn.kernels.triton.writer import described_inside
 
 #: Channels up to which loops over them are written out, which keeps what they read in registers.
 UNROLLED = 8

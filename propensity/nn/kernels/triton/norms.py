@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from propensity.nn.kernels.triton.nodes import _PROLOGUE, _degrees, _load, _store
 from propensity.nn.kernels.triton.plan import Plan
-from propensity.nn.kernels.triton.source import described_inside
+from propensity.nn.kernels.triton.writer import described_inside
 
 
 def source(plan: Plan) -> str:

@@ -31,6 +31,9 @@ class Values(NamedTuple):
     norm_bias: torch.Tensor
     mix_forward: torch.Tensor
     mix_backward: torch.Tensor
+    weight_back: (
+        torch.Tensor
+    )  # ``weight`` as matrix units want it going backward; empty where they are not used
 
 
 class Gradients(NamedTuple):
@@ -98,13 +101,29 @@ class Packing:
         self._back, self._back_scale = torch.cat(back).to(device), torch.cat(back_scale).to(device)
 
     def pack(self, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
-        """All values in one vector."""
+        """All values in one row; three more with their parts, for matrix units: rounded to TF32 and the rest, and
+        four numbers in half precision before 2048 times what that leaves of them.
+        """
         flat = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
-        return flat.index_select(0, self._index).mul_(self._scale)
+        packed = flat.new_empty(4, len(self._index))
+        torch.mul(flat.index_select(0, self._index), self._scale, out=packed[0])
+        bits = packed.view(torch.int32)
+        torch.bitwise_and(bits[0] + 4096, -8192, out=bits[1])
+        torch.sub(packed[0], packed[1], out=packed[2])
+        fours = packed[0].view(-1, 4)
+        halves = packed[3].view(torch.float16).view(-1, 8)
+        halves[:, :4] = fours
+        halves[:, 4:] = (fours - halves[:, :4]) * 2048
+        return packed
 
     def values(self, packed: torch.Tensor, layer: int) -> Values:
         """Views of the values of one layer."""
-        return Values(*(packed.narrow(0, *part) for part in self._values[layer]))
+        return Values(*(packed[0].narrow(0, *part) for part in self._values[layer]))
+
+    def parts(self, packed: torch.Tensor, layer: int) -> tuple[torch.Tensor, ...]:
+        """Views of parts of the values of one layer: weight as halves, weight_back rounded, and its rest."""
+        weight, back = (self._values[layer][Values._fields.index(name)] for name in ("weight", "weight_back"))
+        return packed[3].narrow(0, *weight), packed[1].narrow(0, *back), packed[2].narrow(0, *back)
 
     def gradients(self, packed: torch.Tensor, layer: int) -> Gradients:
         """Views to write the gradients of one layer to."""
@@ -151,7 +170,11 @@ def _values(
     plain = [torch.arange(lengths[k]) + starts[k] for k in (0, 1, 2, 3, 6, 7)]
     places = [*plain[:4], weight, order + starts[5], *plain[4:], *(place for place, _ in mixes)]
     ones = [torch.ones(len(place)) for place in plain]
-    scales = [*ones[:4], held.repeat_interleave(hidden), held, *ones[4:], *(factor for _, factor in mixes)]
+    held_weight = held.repeat_interleave(hidden)
+    scales = [*ones[:4], held_weight, held, *ones[4:], *(factor for _, factor in mixes)]
+    back = shapes.weight_back(hidden)
+    places.append(weight[back])
+    scales.append(held_weight[back])
     return places, scales, lengths
 
 

@@ -42,6 +42,13 @@ class Plan:
         return 1 << (self.layout.channels - 1).bit_length()
 
     @property
+    def in_matrix_units(self) -> bool:
+        """Whether training makes radial weights in the kernels that read them, by products of matrix units, whose
+        operands lie as those kernels' threads do where there are four channels.
+        """
+        return self.padded_channels == 4
+
+    @property
     def scalar_blocks(self) -> int:
         """Blocks of CP scalars."""
         return -(-self.layout.n_scalars // self.padded_channels)

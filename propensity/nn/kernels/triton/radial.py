@@ -27,7 +27,7 @@ STRIDE   numbers that a program leaves in ``partial``
 from __future__ import annotations
 
 from propensity.nn.kernels.triton.plan import Plan, quads
-from propensity.nn.kernels.triton.source import described_inside, template
+from propensity.nn.kernels.triton.writer import described_inside, template
 
 #: Columns of the last layer that one program makes, and whose gradients it sums in its registers.
 SPAN = 160
@@ -58,6 +58,7 @@ def source(plan: Plan, ptx: bool) -> str:
     return (
         template("radial")
         + "\n\n"
+        + ("\n\n".join([template("fragments"), template("units"), ""]) if plan.in_matrix_units else "")
         + _output(width, plan.padded_channels)
         + "\n\n"
         + _gradient(width, plan.padded_channels, ptx)

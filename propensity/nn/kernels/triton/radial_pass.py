@@ -12,6 +12,10 @@ from propensity.nn.kernels.triton.shapes import Shapes
 
 #: Edges that a program takes at a time: for statistics, weights, their gradient, and that of the first layer.
 STATISTICS_BLOCK, OUTPUT_BLOCK, GRADIENT_BLOCK, INPUT_BLOCK = 256, 64, 32, 64
+#: The same for hidden units, four threads an edge.
+UNITS_BLOCK = 64
+#: Warps of a program of the gradients whose operands stay in registers, and programs for the last layer.
+WARPS, OUTER = 4, 132
 #: Programs that share a reduction: over the wide last layer (two fill a multiprocessor), and over all else.
 FEW, MANY = 264, 528
 
@@ -30,13 +34,14 @@ class RadialPass:
         self.constants = {"NB": radial.n_basis, "NBP": packing.nbp, "H": self.hidden, "HP": self.hp}
         self.many = max(min(-(-self.n // INPUT_BLOCK), MANY), 1)
         #: Rows of ``partial`` that the gradient of the last layer fills.
-        self.few = min(self.many, FEW)
+        self.pq, self.in_matrix_units = shapes.pq, shapes.in_matrix_units(self.hidden)
+        self.few = min(self.many, OUTER if self.in_matrix_units else FEW)
 
     def statistics(
         self, radial: Any, basis: torch.Tensor, values: Values
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Dropout's choices, a bit for every hidden unit; mean, 1/σ, scale and shift of the batch norm, shape
-        (4, HP).
+        (4, HP); and where matrix units make radial weights, what :meth:`units` gives.
 
         Updates the running statistics.
         """
@@ -46,7 +51,23 @@ class RadialPass:
         mask = torch.empty(self.n, self.hp // 8, dtype=torch.uint8, device=basis.device)
         blocks = -(-self.n // STATISTICS_BLOCK)
         partial = basis.new_empty(blocks, 2, self.hp)
-        if self.n:
+        x = basis.new_empty(self.n, self.hp) if self.in_matrix_units else None
+        if self.n and x is not None:
+            self.kernels.radial_hidden[(blocks,)](
+                basis,
+                kept.view(torch.int32),
+                mask,
+                values.weight_in,
+                values.bias_in,
+                partial,
+                x,
+                self.count,
+                B=STATISTICS_BLOCK,
+                NB=self.constants["NB"],
+                HP=self.hp,
+                num_warps=STATISTICS_BLOCK // 8,
+            )
+        elif self.n:
             self.kernels.radial_sums[(blocks,)](
                 basis,
                 kept,
@@ -82,7 +103,7 @@ class RadialPass:
             affine[:, : self.hidden] = torch.stack(
                 [norm.running_mean, inverse, scale / self.keep, shift / self.keep]
             )
-        return mask, affine
+        return mask, affine, x
 
     def output(
         self, basis: torch.Tensor, mask: torch.Tensor, affine: torch.Tensor, values: Values, block: int
@@ -102,6 +123,21 @@ class RadialPass:
             )
         return out
 
+    def units(
+        self, basis: torch.Tensor, mask: torch.Tensor, affine: torch.Tensor, values: Values
+    ) -> torch.Tensor:
+        """Hidden units before batch norm, (E, HP), with a minus sign where dropout leaves them out."""
+        out = basis.new_empty(self.n, self.hp)
+        if self.n:
+            self.kernels.radial_units[(-(-self.n // UNITS_BLOCK),)](
+                (basis, mask, values.weight_in, values.bias_in, affine),
+                out,
+                self.count,
+                B=UNITS_BLOCK,
+                **self.constants,
+            )
+        return out
+
     def partial(self, sizes: Sizes) -> torch.Tensor:
         """Room for what each program adds to the gradients of the parameters; the first have all of it."""
         return torch.empty(self.many, sum(sizes), device=self.count.device)
@@ -117,28 +153,68 @@ class RadialPass:
         partial: torch.Tensor,
         wanted: Gradients,
         wants_basis: bool,
+        made: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> torch.Tensor | None:
-        """Gradient of the basis; those of the parameters go to the columns of ``partial``."""
-        groups = spans(self.width)
-        grad_units = basis.new_empty(self.n, groups, self.hp)
+        """Gradient of the basis; those of the parameters go to the columns of ``partial``.  ``made``: what
+        :meth:`units` gave, and the gradient of the hidden units after dropout, if they are known.
+        """
+        groups = 1 if made else spans(self.width)
         sums = basis.new_empty(self.few * groups, 2 * self.hp)
         units = basis, mask, values.weight_in, values.bias_in, affine
         stride = partial.shape[1]
-        self.kernels.radial_gradient[(self.few, groups)](
-            units,
-            values.weight,
-            grad,
-            grad_units,
-            sums,
-            partial,
-            self.count,
-            self.keep,
-            EB=block,
-            B=GRADIENT_BLOCK,
-            STRIDE=stride,
-            **self.constants,
-        )
+        if made:
+            x, grad_units = made
+            self.kernels.radial_outer[(self.few, -(-self.pq // 2) + 1)](
+                x,
+                affine,
+                grad,
+                grad_units,
+                sums,
+                partial,
+                self.count,
+                self.keep,
+                PQ=self.pq,
+                HP=self.hp,
+                STRIDE=stride,
+                WARPS=WARPS,
+                num_warps=WARPS,
+            )
+        else:
+            grad_units = basis.new_empty(self.n, groups, self.hp)
+            self.kernels.radial_gradient[(self.few, groups)](
+                units,
+                values.weight,
+                grad,
+                grad_units,
+                sums,
+                partial,
+                self.count,
+                self.keep,
+                EB=block,
+                B=GRADIENT_BLOCK,
+                STRIDE=stride,
+                **self.constants,
+            )
         total(self, sums, wanted.units)
+        if made and not wants_basis and self.constants["NBP"] == 16:
+            self.kernels.radial_inner[(self.many,)](
+                x,
+                basis,
+                affine,
+                grad_units,
+                wanted.units,
+                partial,
+                self.count,
+                self.keep,
+                BATCH=self.batch,
+                NB=self.constants["NB"],
+                HP=self.hp,
+                START=self.width * (self.hp + 1),
+                STRIDE=stride,
+                WARPS=WARPS,
+                num_warps=WARPS,
+            )
+            return None
         grad_basis = torch.empty_like(basis) if wants_basis else None
         self.kernels.radial_input[(self.many,)](
             units,

@@ -56,6 +56,20 @@ class Shapes:
         self.weights_back = _inverse(weights, device)
         self._mixing(device)
 
+    def weight_back(self, hidden: int) -> torch.Tensor:
+        """Places in the last radial layer's (width, hidden) of what each thread of a warp reads for a product with
+        a pair of paths (see templates/fragments.py): four numbers, of both paths' columns and two hidden units.
+        """
+        if not self.in_matrix_units(hidden):
+            return torch.zeros(0, dtype=torch.int64)
+        pair, thread, path, half = torch.meshgrid(*map(torch.arange, (2 * self.pq, 32, 2, 2)), indexing="ij")
+        column = pair // 2 * 16 + thread % 4 * 4 + pair % 2 * 2 + path
+        return (column * hidden + thread // 4 + 8 * half).flatten()
+
+    def in_matrix_units(self, hidden: int) -> bool:
+        """Whether kernels make radial weights themselves: see :attr:`Plan.in_matrix_units`."""
+        return self.plan.in_matrix_units and hidden == 16
+
     def _mixing(self, device: torch.device) -> None:
         plan, cp, channels = self.plan, self.cp, self.layout.channels
         total = plan.first_mixing(self.layout.l_max + 1)

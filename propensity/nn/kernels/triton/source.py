@@ -32,13 +32,14 @@ k       neighbour number of a particle
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import torch
 from e3nn.o3 import spherical_harmonics
 
 from propensity.nn.kernels.clebsch import terms
+from propensity.nn.kernels.triton.fragments import add_fragments, add_hidden_units, add_made_quad
 from propensity.nn.kernels.triton.plan import KernelPath, Plan, quads
+from propensity.nn.kernels.triton.writer import Writer, template
 
 
 def source(plan: Plan, ptx: bool) -> str:
@@ -49,56 +50,18 @@ def source(plan: Plan, ptx: bool) -> str:
     return "\n\n".join([loads, _forward(plan), _backward(plan), template("sums")])
 
 
-def template(name: str) -> str:
-    """Kernels of a file in ``templates``, without its head."""
-    text = (Path(__file__).parent / "templates" / f"{name}.py").read_text("utf-8")
-    return text.partition("import triton.language as tl\n")[2].strip("\n") + "\n"
-
-
-def described(what: str, reads: str, writes: str, thread: str) -> list[str]:
-    """Lines of the docstring that every kernel has."""
-    return [f'"""{what}', "", f"Reads   {reads}", f"Writes  {writes}", f"One thread is one {thread}", '"""']
-
-
-def described_inside(what: str, reads: str, writes: str, thread: str) -> list[str]:
-    """The same, indented as within the function."""
-    return ["    " + line if line else "" for line in described(what, reads, writes, thread)]
-
-
-class _Writer:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.depth = 0
-
-    def add(self, line: str) -> None:
-        self.lines.append("    " * self.depth + line)
-
-    def describe(self, what: str, reads: str, writes: str, thread: str) -> None:
-        """The kernel's docstring."""
-        for line in described(what, reads, writes, thread):
-            self.lines.append("    " * self.depth + line if line else "")
-
-    def load_quads(self, name: str, wanted: set[int], pointer: str, quad_stride: str, live: str) -> None:
-        """Load the quads that hold the ``wanted`` numbers into name0, name1, …"""
-        for q in sorted({k // 4 for k in wanted}):
-            names = ", ".join(f"{name}{4 * q + i}" for i in range(4))
-            self.add(f"{names} = _quad({pointer} + {q} * {quad_stride}, {live})")
-
-    def text(self) -> str:
-        return "\n".join(self.lines) + "\n"
-
-
 def _forward(plan: Plan) -> str:
-    w = _Writer()
+    w = Writer()
     w.add("@triton.jit")
     w.add(
-        "def forward(features, edges, radial, lists, sums, first, n_nodes, TABLE: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr, PQ: tl.constexpr, NQ:"
-        " tl.constexpr):"
+        "def forward(features, edges, radial, lists, sums, first, n_nodes, TABLE: tl.constexpr, MADE: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr,"
+        " PQ: tl.constexpr, NQ: tl.constexpr):"
     )
     w.depth = 1
     w.describe(
         "Σ_j relu(φ) · (Y ⊗ h_j) for the particles of ``order``.",
-        "features: hidden and scalars; edges; radial (a table with TABLE); lists: order (N,), rows (N+1,), source (E,).",
+        "features: hidden and scalars; edges; radial (a table with TABLE, or with MADE x, affine, weight as halves and bias, of"
+        " which they are made); lists: order (N,), rows (N+1,), source (E,).",
         "sums.",
         "(particle, channel); program_id(1) is a group of paths.",
     )
@@ -122,13 +85,20 @@ def _forward(plan: Plan) -> str:
     return w.text()
 
 
-def _forward_group(plan: Plan, group: tuple[KernelPath, ...], w: _Writer) -> None:
+def _forward_group(plan: Plan, group: tuple[KernelPath, ...], w: Writer) -> None:
     for path in group:
         for m in range(2 * path.l_out + 1):
             w.add(f"s{path.index}_{m} = zero")
     w.add("k = 0")
     # The source is known one edge ahead, so that reading it and then its features does not wait twice.
     w.add("following = _index(source + begin, begin < end)")
+    made = plan.in_matrix_units
+    if made:
+        w.add("if MADE:")
+        w.depth += 1
+        add_fragments(w, "units, affine, weight, bias = radial")
+        w.add("n0, n1, n2, n3 = _quad(units + begin.to(tl.int64) * 16 + ci, begin < end)")
+        w.depth -= 1
     w.add("while k < steps:")
     w.depth += 1
     w.add("edge = begin + k")
@@ -156,6 +126,14 @@ def _forward_group(plan: Plan, group: tuple[KernelPath, ...], w: _Writer) -> Non
         for name, upper in zip(names, uppers, strict=True):
             w.add(f"{name} = {name} + part * ({upper} - {name})")
     w.depth -= 1
+    if made:
+        w.add("elif MADE:")
+        w.depth += 1
+        add_hidden_units(w, "n")
+        w.add("n0, n1, n2, n3 = _quad(units + (at + 1) * 16 + ci, edge + 1 < end)")
+        for q in sorted({k // 4 for k in weights}):
+            add_made_quad(w, q, {k % 4 // 2 for k in weights if k // 4 == q})
+        w.depth -= 1
     w.add("else:")
     w.depth += 1
     w.load_quads("w", weights, "radial + at * (PQ * CP * 4) + ci", "(CP * 4)", "live")
@@ -188,7 +166,7 @@ def _forward_group(plan: Plan, group: tuple[KernelPath, ...], w: _Writer) -> Non
             w.add(f"_store_quad(target + {plan.sum_quad(start, m)} * (CP * 4), inside, {four})")
 
 
-def _harmonics(l_max: int, w: _Writer) -> None:
+def _harmonics(l_max: int, w: Writer) -> None:
     """Y_l from Y_(l−1) and Y_1 by Clebsch–Gordan coupling, component normalised; zero where not live."""
     w.add("vx, vy, vz, place = _quad(edges + at * 4, live)")
     w.add("y0 = tl.where(live, 1.0, 0.0)")
@@ -226,22 +204,24 @@ def _by_input(group: tuple[KernelPath, ...]) -> dict[tuple[int, int, int], list[
 
 
 def _backward(plan: Plan) -> str:
-    w = _Writer()
+    w = Writer()
     w.add("@triton.jit")
     w.add(
         "def backward(features, edges, radial, ends, grad, gradients, count, n_nodes, HARMONICS: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr, PQ:"
-        " tl.constexpr, NQ: tl.constexpr, EB: tl.constexpr):"
+        " tl.constexpr, NQ: tl.constexpr, EB: tl.constexpr, MADE: tl.constexpr):"
     )
     w.depth = 1
     w.describe(
         "Gradients of f·Σ C·y·h·g with respect to w, h and y, edge by edge.",
-        "features: hidden and scalars; edges; radial; ends: source (E,), destination (E,); grad (as sums); count (1,).",
-        "radial, in place; gradients: of hidden (E, DQ, CP, 4) and, if HARMONICS, of harmonics (E, (l_max+1)²).",
+        "features: hidden and scalars; edges; radial (with MADE also x, affine, weight as halves, bias and weight_back in two parts, of which"
+        " it is made); ends: source (E,), destination (E,); grad (as sums); count (1,).",
+        "radial, in place; gradients: of hidden (E, DQ, CP, 4) and, if HARMONICS, of harmonics (E, (l_max+1)²); with"
+        " MADE those of the hidden units (E, 16) too.",
         "(edge, channel).",
     )
     w.add("hidden, scalars = features")
     w.add("source, destination = ends")
-    w.add("grad_hidden, grad_harmonics = gradients")
+    w.add("grad_hidden, grad_harmonics, grad_units = gradients")
     w.add("n_edges = tl.load(count)")
     w.add("thread = tl.arange(0, B * CP)")
     w.add("edge = tl.program_id(0) * B + thread // CP")
@@ -265,19 +245,64 @@ def _backward(plan: Plan) -> str:
     for k in range(plan.harmonics):
         w.add(f"dy{k} = zero")
     w.depth -= 1
+    made = plan.in_matrix_units
+    if made:
+        w.add("if MADE:")
+        w.depth += 1
+        add_fragments(w, "units, affine, weight, bias, back, back_rest, radial = radial")
+        w.add("n0, n1, n2, n3 = _quad(units + at * 16 + ci, live)")
+        add_hidden_units(w, "n")
+        w.add("back_of, back_rest_of = back + thread % 32 * 4, back_rest + thread % 32 * 4")
+        w.add("u0, u1, u2, u3 = zero, zero, zero, zero")
+        w.depth -= 1
     w.add("weights = radial + (at // EB * (PQ * EB * CP * 4) + at % EB * (CP * 4)) + ci")
     # Each quad of paths is loaded before the one ahead of it is used, to hide the wait for memory.
     n = quads(len(plan.paths))
+    if made:
+        w.add("if not MADE:")
+        w.depth += 1
     _load_ahead(plan, 0, w)
+    if made:
+        w.depth -= 1
     for q in range(n):
+        if made:
+            w.add("if MADE:")
+            w.depth += 1
+            add_made_quad(w, q, {0, 1})
+            _load_gradients(plan, q, w)
+            w.depth -= 1
         if q + 1 < n:
+            if made:
+                w.add("else:")
+                w.depth += 1
             _load_ahead(plan, q + 1, w)
+            if made:
+                w.depth -= 1
         for slot in range(4):
             w.add(f"dw{slot} = zero")
         for path in plan.paths[4 * q : 4 * q + 4]:
             _backward_path(path, w)
-        masked = ", ".join(f"tl.where(w{4 * q + slot} > 0.0, dw{slot}, 0.0)" for slot in range(4))
-        w.add(f"_store_quad(weights + {q} * (EB * CP * 4), live, {masked})")
+        for slot in range(4):
+            w.add(f"dw{slot} = tl.where(w{4 * q + slot} > 0.0, dw{slot}, 0.0)")
+        w.add(f"_store_quad(weights + {q} * (EB * CP * 4), live, dw0, dw1, dw2, dw3)")
+        if made:
+            w.add("if MADE:")
+            w.depth += 1
+            for a in (0, 2):
+                place = (2 * q + a // 2) * 128
+                w.add(
+                    f"u0, u1, u2, u3 = _back(back_of + {place}, back_rest_of + {place}, dw{a}, dw{a + 1},"
+                    " (u0, u1, u2, u3))"
+                )
+            w.depth -= 1
+    if made:
+        w.add("if MADE:")
+        w.depth += 1
+        w.add("first = tl.program_id(0) * B + thread // 32 * 8 + thread % 4 * 2")
+        w.add("target = grad_units + first.to(tl.int64) * 16 + i")
+        for k, place in enumerate((0, 16, 8, 24)):
+            w.add(f"_store(target + {place}, first{' + 1' if k % 2 else ''} < n_edges, u{k})")
+        w.depth -= 1
     if has_hidden:
         for q in range(quads(plan.harmonics)):
             names = ", ".join(f"dh{4 * q + i}" for i in range(4))
@@ -294,9 +319,13 @@ def _backward(plan: Plan) -> str:
     return w.text()
 
 
-def _load_ahead(plan: Plan, q: int, w: _Writer) -> None:
+def _load_ahead(plan: Plan, q: int, w: Writer) -> None:
     """Radial weights of a quad of paths, and the sums' gradients of the quads of sums that begin in it."""
     w.load_quads("w", {4 * q}, "weights", "(EB * CP * 4)", "live")
+    _load_gradients(plan, q, w)
+
+
+def _load_gradients(plan: Plan, q: int, w: Writer) -> None:
     for path in plan.paths[4 * q : 4 * q + 4]:
         if path.rank % 4 == 0:
             l, rows = path.l_out, (2 * path.l_out + 1) * plan.quads_of(path.l_out)
@@ -306,7 +335,7 @@ def _load_ahead(plan: Plan, q: int, w: _Writer) -> None:
                 w.add(f"{names} = _quad(sums + {plan.sum_quad(path, m)} * (CP * 4), live)")
 
 
-def _backward_path(path: KernelPath, w: _Writer) -> None:
+def _backward_path(path: KernelPath, w: Writer) -> None:
     """Gradients of φ·Σ C·Y·h·g with respect to φ, h and Y."""
     slot, grad = path.index % 4, f"g{path.l_out}_{path.rank}"
     found = terms(path.l_in, path.l_filter, path.l_out)

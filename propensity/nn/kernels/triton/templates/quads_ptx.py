@@ -63,3 +63,63 @@ def _store_quad(pointer, live, x0, x1, x2, x3):
         is_pure=False,
         pack=1,
     )
+
+
+@triton.jit
+def _mma(a, b, c):
+    """Product of 16×8 by 8×8 TF32 numbers by each warp, as ``fragments.py`` says, plus c."""
+    return tl.inline_asm_elementwise(
+        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+        "{$0, $1, $2, $3}, {$4, $5, $6, $7}, {$8, $9}, {$10, $11, $12, $13};",
+        "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f",
+        [
+            _bits(a[0]),
+            _bits(a[1]),
+            _bits(a[2]),
+            _bits(a[3]),
+            _bits(b[0]),
+            _bits(b[1]),
+            c[0],
+            c[1],
+            c[2],
+            c[3],
+        ],
+        dtype=(tl.float32, tl.float32, tl.float32, tl.float32),
+        is_pure=True,
+        pack=1,
+    )
+
+
+@triton.jit
+def _mma_halves(a, b, c):
+    """Product of 16×16 by 16×8 numbers in half precision by each warp, as ``fragments.py`` says, plus c."""
+    return tl.inline_asm_elementwise(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+        "{$0, $1, $2, $3}, {$4, $5, $6, $7}, {$8, $9}, {$10, $11, $12, $13};",
+        "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f",
+        [a[0], a[1], a[2], a[3], b[0], b[1], c[0], c[1], c[2], c[3]],
+        dtype=(tl.float32, tl.float32, tl.float32, tl.float32),
+        is_pure=True,
+        pack=1,
+    )
+
+
+@triton.jit
+def _halves(x0, x1):
+    """Both numbers in half precision in one 32-bit number, the first below, and 2048 times what that leaves."""
+    return tl.inline_asm_elementwise(
+        "{ .reg .b16 l, u; .reg .f32 f, g; cvt.rn.f16x2.f32 $0, $3, $2; mov.b32 {l, u}, $0; "
+        "cvt.f32.f16 f, l; cvt.f32.f16 g, u; sub.f32 f, $2, f; sub.f32 g, $3, g; "
+        "mul.f32 f, f, 0f45000000; mul.f32 g, g, 0f45000000; cvt.rn.f16x2.f32 $1, g, f; }",
+        "=&r,=&r,f,f",
+        [x0, x1],
+        dtype=(tl.int32, tl.int32),
+        is_pure=True,
+        pack=1,
+    )
+
+
+@triton.jit
+def _bits(x):
+    """The same bits as an integer."""
+    return x.to(tl.int32, bitcast=True)
