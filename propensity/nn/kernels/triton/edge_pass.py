@@ -18,7 +18,7 @@ EDGE_THREADS = 128
 #: Registers of a thread that makes radial weights as well: more warps at a time are worth a few spills.
 REGISTERS = 168
 #: Numbers that a program of ``sum_by_source`` adds at a time.
-COLUMNS = 512
+COLUMNS = 128
 
 
 def convolve(
@@ -124,6 +124,6 @@ def sum_by_source(
         B=block,
         W=columns,
         WIDTH=shapes.width,
-        num_warps=4,
+        num_warps=max(min(block * columns // 128, 4), 1),
     )
     return found

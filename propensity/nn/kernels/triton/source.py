@@ -138,6 +138,8 @@ def _forward_group(plan: Plan, group: tuple[KernelPath, ...], w: Writer) -> None
     w.depth += 1
     w.load_quads("w", weights, "radial + at * (PQ * CP * 4) + ci", "(CP * 4)", "live")
     w.depth -= 1
+    # Sums leave out the coefficient of their first term until they are stored.
+    scale: dict[tuple[int, int], float] = {}
     for (l_in, scalar, l_filter), paths in _by_input(group).items():
         products: dict[tuple[int, int], str] = {}
         for path in paths:
@@ -145,12 +147,16 @@ def _forward_group(plan: Plan, group: tuple[KernelPath, ...], w: Writer) -> None
             found = terms(l_in, l_filter, path.l_out)
             for t in found:
                 key = (t.m_in, t.m_filter)
-                if key not in products:
+                source_name = f"x{scalar}" if scalar >= 0 else f"h{l_in**2 + t.m_in}"
+                if key not in products and l_filter:
                     products[key] = f"p{t.m_in}_{t.m_filter}"
-                    source_name = f"x{scalar}" if scalar >= 0 else f"h{l_in**2 + t.m_in}"
                     w.add(f"{products[key]} = {source_name} * y{l_filter**2 + t.m_filter}")
+                products.setdefault(key, source_name)  # Y_0 = 1
             for m in range(2 * path.l_out + 1):
-                summands = [f"{products[t.m_in, t.m_filter]} * {t.value!r}" for t in found if t.m_out == m]
+                of_m = [t for t in found if t.m_out == m]
+                first = scale[path.index, m] = of_m[0].value
+                summands = [f"{products[t.m_in, t.m_filter]} * {t.value / first!r}" for t in of_m[1:]]
+                summands.insert(0, products[of_m[0].m_in, of_m[0].m_filter])
                 w.add(f"s{path.index}_{m} += f * ({' + '.join(summands)})")
     w.depth -= 1
     w.add("row = (node - first).to(tl.int64)")
@@ -161,7 +167,11 @@ def _forward_group(plan: Plan, group: tuple[KernelPath, ...], w: Writer) -> None
             " 4) + ci"
         )
         for m in range(2 * start.l_out + 1):
-            held = {path.rank: f"s{path.index}_{m}" for path in group if path.l_out == start.l_out}
+            held = {
+                path.rank: f"s{path.index}_{m} * {scale[path.index, m]!r}"
+                for path in group
+                if path.l_out == start.l_out
+            }
             four = ", ".join(held.get(start.rank + k, "zero") for k in range(4))
             w.add(f"_store_quad(target + {plan.sum_quad(start, m)} * (CP * 4), inside, {four})")
 
