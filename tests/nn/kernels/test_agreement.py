@@ -11,6 +11,7 @@ from propensity.errors import InputError
 from propensity.graph import build_graph
 from propensity.nn import SE3GNN
 from propensity.nn.kernels import available_kernels
+from propensity.nn.kernels.triton import plan
 from tests.conftest import make_liquid
 from tests.nn.kernels.graphs import GRAPHS, random_graph
 
@@ -84,6 +85,15 @@ def test_graphs(kernel, dtype, graph, train):
 def test_a_training_asks_for_no_gradients_of_positions(kernel, dtype, train, channels):
     needs(kernel, dtype)
     compare(network_of(channels=channels), kernel, random_graph(9, 30, dtype=dtype), train, moved=False)
+
+
+def test_sums_shared_between_programs(monkeypatch):
+    """As for large l_max: paths whose sums lie together are summed by different programs."""
+    needs("triton", torch.float32)
+    monkeypatch.setattr(plan, "MAX_SUMS", 6)
+    network = network_of(channels=2, radial_hidden=12)
+    assert len(plan.Plan(network.convolutions[-1].layout).groups) > 2
+    compare(network, "triton", random_graph(6, 20, dtype=torch.float32))
 
 
 @pytest.mark.parametrize("l_max", range(5))

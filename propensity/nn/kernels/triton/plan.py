@@ -8,7 +8,7 @@ from functools import cached_property
 from propensity.nn.layout import ConvolutionLayout
 
 #: Accumulators one thread may hold; more are split between programs.
-MAX_SUMS = 90
+MAX_SUMS = 72
 
 
 def quads(n: int) -> int:
@@ -98,18 +98,24 @@ class Plan:
 
     @cached_property
     def groups(self) -> tuple[tuple[KernelPath, ...], ...]:
-        """Paths that one program sums, whole quads together, largest l_out first."""
+        """Paths that one program sums: those that read the same features, as many as it has room for."""
+        by_input: dict[tuple[int, int], list[KernelPath]] = {}
+        for path in self.paths:
+            by_input.setdefault((-path.l_in, path.scalar), []).append(path)
         groups: list[list[KernelPath]] = []
-        for l_out in reversed(range(self.layout.l_max + 1)):
-            paths = [path for path in self.paths if path.l_out == l_out]
-            size = max(MAX_SUMS // (2 * l_out + 1) // 4, 1) * 4
-            for start in range(0, len(paths), size):
-                part = paths[start : start + size]
-                if groups and start == 0 and _sums(groups[-1]) + _sums(part) <= MAX_SUMS:
-                    groups[-1] += part
-                else:
-                    groups.append(part)
+        for _, paths in sorted(by_input.items()):
+            if not groups or _sums(groups[-1]) + _sums(paths) > MAX_SUMS:
+                groups.append([])
+            for path in sorted(paths, key=lambda p: (p.l_filter, p.l_out)):
+                if groups[-1] and _sums([*groups[-1], path]) > MAX_SUMS:
+                    groups.append([])
+                groups[-1].append(path)
         return tuple(tuple(group) for group in groups)
+
+    def quad_of_sums(self, path: KernelPath) -> tuple[KernelPath | None, ...]:
+        """The four paths whose sums lie together with those of a path, None where there is none."""
+        held = {p.rank: p for p in self.paths if p.l_out == path.l_out}
+        return tuple(held.get(path.rank // 4 * 4 + slot) for slot in range(4))
 
 
 def _sums(paths: list[KernelPath]) -> int:

@@ -166,14 +166,18 @@ def _forward_group(plan: Plan, group: tuple[KernelPath, ...], w: Writer) -> None
             f"target = sums + (n_nodes.to(tl.int64) * {plan.first_sum(start.l_out)} + row * {rows}) * (CP *"
             " 4) + ci"
         )
+        four = plan.quad_of_sums(start)
+        others = any(path not in group for path in four if path)
         for m in range(2 * start.l_out + 1):
-            held = {
-                path.rank: f"s{path.index}_{m} * {scale[path.index, m]!r}"
-                for path in group
-                if path.l_out == start.l_out
-            }
-            four = ", ".join(held.get(start.rank + k, "zero") for k in range(4))
-            w.add(f"_store_quad(target + {plan.sum_quad(start, m)} * (CP * 4), inside, {four})")
+            held = [f"s{p.index}_{m} * {scale[p.index, m]!r}" if p in group else "zero" for p in four]
+            place = f"target + {plan.sum_quad(start, m)} * (CP * 4)"
+            if not others:
+                w.add(f"_store_quad({place}, inside, {', '.join(held)})")
+                continue
+            # Who has the first path fills the places that no path has.
+            own = [k for k, path in enumerate(four) if path in group or (path is None and four[0] in group)]
+            for k in own:
+                w.add(f"_store({place} + {k}, inside, {held[k]})")
 
 
 def _harmonics(l_max: int, w: Writer) -> None:
