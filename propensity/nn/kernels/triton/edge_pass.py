@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 SUM_THREADS = 32
 #: The same for gradients, one thread for each edge and channel.
 EDGE_THREADS = 128
-#: Registers of a thread that makes radial weights as well: more warps at a time are worth a few spills.
-REGISTERS = 168
+#: The same where it makes radial weights as well, and its registers: more warps are worth a few spills.
+MADE_THREADS, REGISTERS = 32, 168
 #: Numbers that a program of ``sum_by_source`` adds at a time.
 COLUMNS = 128
 
@@ -76,7 +76,7 @@ def edge_gradients(
     grad_edges = weights.new_empty(n_edges, shapes.width) if has_hidden else before
     grad_harmonics = weights.new_empty(n_edges, shapes.plan.harmonics) if wants_harmonics else None
     if n_edges:
-        block = max(EDGE_THREADS // shapes.cp, 1)
+        block = max((MADE_THREADS if makers else EDGE_THREADS) // shapes.cp, 1)
         shapes.kernels.backward[(-(-n_edges // block),)](
             (before, scalars),
             geometry.edges,

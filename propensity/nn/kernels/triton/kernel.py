@@ -2,7 +2,8 @@
 
 Harmonics are recomputed where they are needed and messages never leave registers.  At inference the
 radial MLP is a table over r, read with linear interpolation; in training its output exists for one
-layer at a time, and only tensors of particles are kept for the backward pass.
+layer at a time, or, with four channels, in registers alone, and only tensors of particles are kept for
+the backward pass.
 """
 
 from __future__ import annotations

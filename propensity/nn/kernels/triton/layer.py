@@ -140,14 +140,16 @@ class LayerPass:
         values: Values = self.packing.values(packed, self.number)
         n = geometry.n
         self.radial = RadialPass(shapes, radial, basis, geometry.count, self.packing)
-        mask, affine, x = self.radial.statistics(radial, basis, values)
+        mask, affine = self.radial.statistics(radial, basis, values)
         weights: Any
-        if x is not None:
+        if self.radial.in_matrix_units:
+            x = self.radial.units(basis, mask, affine, values)
             weights = x, affine, self.packing.parts(packed, self.number)[0], values.bias
+            del x
         else:
             weights = self.radial.output(basis, mask, affine, values, 1)
         sums = convolve(shapes, geometry, before, scalars, weights, False, slice(0, n))
-        del weights, x
+        del weights
         mixed = scalars.new_empty(n, shapes.width)
         blocks = -(-n // shapes.block)
         partial = scalars.new_empty(blocks, shapes.kinds, shapes.cp)

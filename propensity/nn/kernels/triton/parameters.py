@@ -103,6 +103,8 @@ class Packing:
     def pack(self, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
         """All values in one row; three more with their parts, for matrix units: rounded to TF32 and the rest, and
         four numbers in half precision before 2048 times what that leaves of them.
+
+        Weights beyond 65504, which half precision has no room for, make radial weights NaN.
         """
         flat = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
         packed = flat.new_empty(4, len(self._index))

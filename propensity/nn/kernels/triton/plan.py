@@ -8,7 +8,7 @@ from functools import cached_property
 from propensity.nn.layout import ConvolutionLayout
 
 #: Accumulators one thread may hold; more are split between programs.
-MAX_SUMS = 72
+MAX_SUMS = 105
 
 
 def quads(n: int) -> int:

@@ -51,8 +51,8 @@ def spans(width: int) -> int:
 
 
 def source(plan: Plan, ptx: bool) -> str:
-    """Kernels ``radial_sums``, ``_statistics``, ``_output`` forward and ``radial_gradient``, ``_input``
-    back.
+    """Kernels ``radial_sums``, ``_statistics``, ``_output`` forward and ``radial_gradient``, ``_input`` back; where
+    matrix units make radial weights ``_units`` for ``_output``, ``_outer`` and ``_inner`` for the last two.
     """
     width = quads(len(plan.paths)) * plan.padded_channels * 4
     return (

@@ -39,9 +39,9 @@ class RadialPass:
 
     def statistics(
         self, radial: Any, basis: torch.Tensor, values: Values
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Dropout's choices, a bit for every hidden unit; mean, 1/σ, scale and shift of the batch norm, shape
-        (4, HP); and where matrix units make radial weights, what :meth:`units` gives.
+        (4, HP).
 
         Updates the running statistics.
         """
@@ -51,23 +51,7 @@ class RadialPass:
         mask = torch.empty(self.n, self.hp // 8, dtype=torch.uint8, device=basis.device)
         blocks = -(-self.n // STATISTICS_BLOCK)
         partial = basis.new_empty(blocks, 2, self.hp)
-        x = basis.new_empty(self.n, self.hp) if self.in_matrix_units else None
-        if self.n and x is not None:
-            self.kernels.radial_hidden[(blocks,)](
-                basis,
-                kept.view(torch.int32),
-                mask,
-                values.weight_in,
-                values.bias_in,
-                partial,
-                x,
-                self.count,
-                B=STATISTICS_BLOCK,
-                NB=self.constants["NB"],
-                HP=self.hp,
-                num_warps=STATISTICS_BLOCK // 8,
-            )
-        elif self.n:
+        if self.n:
             self.kernels.radial_sums[(blocks,)](
                 basis,
                 kept,
@@ -103,7 +87,7 @@ class RadialPass:
             affine[:, : self.hidden] = torch.stack(
                 [norm.running_mean, inverse, scale / self.keep, shift / self.keep]
             )
-        return mask, affine, x
+        return mask, affine
 
     def output(
         self, basis: torch.Tensor, mask: torch.Tensor, affine: torch.Tensor, values: Values, block: int

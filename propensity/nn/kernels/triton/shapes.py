@@ -29,6 +29,10 @@ class Shapes:
         self.width = self.dq * cp * 4
         self.sums = plan.first_sum(layout.l_max + 1) * cp * 4
         self.kinds = layout.l_max + 2
+        # Of NVIDIA's, from Ampere on; the interpreter on a CPU does as they do.
+        self._has_matrix_units = device.type == "cpu" or (
+            torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
+        )
         #: Edges of a warp, which lie together in the radial weights.
         self.warp = max(32 // cp, 1)
         #: Particles of a program with one thread for each particle and channel.
@@ -68,7 +72,7 @@ class Shapes:
 
     def in_matrix_units(self, hidden: int) -> bool:
         """Whether kernels make radial weights themselves: see :attr:`Plan.in_matrix_units`."""
-        return self.plan.in_matrix_units and hidden == 16
+        return self.plan.in_matrix_units and hidden == 16 and self._has_matrix_units
 
     def _mixing(self, device: torch.device) -> None:
         plan, cp, channels = self.plan, self.cp, self.layout.channels

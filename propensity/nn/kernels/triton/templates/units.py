@@ -34,48 +34,6 @@ def radial_units(
 
 
 @triton.jit
-def radial_hidden(
-    basis,
-    kept,
-    mask,
-    weight_in,
-    bias_in,
-    partial,
-    out,
-    count,
-    B: tl.constexpr,
-    NB: tl.constexpr,
-    HP: tl.constexpr,
-):
-    """As radial_units, with dropout's choices to be packed into bits, and as radial_sums.
-
-    Reads   basis (E, NB), kept (E, HP/4): four bytes each, weight_in (HP, NB), bias_in (HP,), count (1,).
-    Writes  out (E, HP); mask (E, HP/8) of bits; partial (blocks, 2, HP): mean and Σ (x − mean)² of B edges.
-    One thread is four hidden units of an edge.
-    """
-    n_edges = tl.load(count)
-    thread = tl.arange(0, B * 4)
-    edge = tl.program_id(0) * B + thread // 4
-    live = edge < n_edges
-    at = edge.to(tl.int64)
-    h = thread % 4 * 4
-    x0, x1, x2, x3 = _first_layer(basis, weight_in, bias_in, at, h, live, NB)
-    four = tl.load(kept + at * 4 + thread % 4, mask=live, other=0)
-    bits = (four & 1) | (four >> 7 & 2) | (four >> 14 & 4) | (four >> 21 & 8)
-    _store_signed(out + at * HP + h, live, x0, x1, x2, x3, bits)
-    byte = tl.sum(tl.reshape(bits << (thread % 2 * 4), [B * 2, 2]), axis=1)
-    place = tl.program_id(0).to(tl.int64) * (B * 2) + tl.arange(0, B * 2)
-    tl.store(mask + place, byte.to(tl.uint8), mask=place < n_edges.to(tl.int64) * 2)
-    x = tl.reshape(tl.join(tl.join(x0, x2), tl.join(x1, x3)), [B, HP])
-    there = (tl.program_id(0) * B + tl.arange(0, B) < n_edges)[:, None]
-    mean = tl.sum(x, axis=0) / tl.maximum(tl.minimum(n_edges - tl.program_id(0) * B, B), 1).to(tl.float32)
-    away = tl.where(there, x - mean[None, :], 0.0)
-    target = partial + tl.program_id(0) * (2 * HP) + tl.arange(0, HP)
-    tl.store(target, mean)
-    tl.store(target + HP, tl.sum(away * away, axis=0))
-
-
-@triton.jit
 def _first_layer(basis, weight_in, bias_in, at, h, live, NB: tl.constexpr):
     """relu(W·basis + b) of hidden units h to h + 3 of an edge, 0 where it is not live."""
     x0, x1, x2, x3 = _quad(bias_in + h, live)
