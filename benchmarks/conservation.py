@@ -1,4 +1,4 @@
-"""Energy of a biased liquid at constant energy: 500 Kob–Andersen particles, velocity Verlet.
+"""Energy of a biased liquid at constant energy: 265 Kob–Andersen particles, velocity Verlet.
 
     OMP_NUM_THREADS=1 python -m benchmarks.conservation --model MODEL --timestep 0.005 0.0025 0.00125
     OMP_NUM_THREADS=1 python -m benchmarks.conservation --model MODEL --engine lammps
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 MODEL = Path(__file__).parents[1] / "examples" / "ka_T0.56_smooth"
-TEMPERATURE, EDGE = 0.56, 7.5
+TEMPERATURE, EDGE = 0.56, 6.0
 #: Positions and velocities of a start.
 State = tuple[np.ndarray, np.ndarray]
 

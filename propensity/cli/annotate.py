@@ -86,8 +86,8 @@ def parse_box(text: str | None) -> float | list[float] | None:
 @click.option("--box", metavar="L,L,L", help="Edges of the periodic box, or one, for files without a box.")
 @click.option(
     "--device",
-    help="cpu, cuda, ...; several, as cuda:0,cuda:1, share each frame.  [default: CUDA where there is one, all"
-    " GPUs of the host for frames that are too large for it]",
+    help="cpu, cuda, ...; several, as cuda:0,cuda:1, share each frame.  [default: CUDA where there is one,"
+    " all GPUs of the host for frames that are too large for it]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
