@@ -132,6 +132,26 @@ def test_two_processes_take_the_mean_of_their_gradients(tmp_path, recorded):
         torch.testing.assert_close(moment["exp_avg"] / 0.05, parameter.grad, rtol=1e-3, atol=1e-5, msg=name)
 
 
+@pytest.mark.slow
+def test_two_processes_learn_as_one_does_from_two_structures_a_step(tmp_path):
+    """The same curve but for batch norm, whose statistics are those of each structure."""
+    double = read_log(train_on_two_processes(tmp_path, "01234567", 8, 5e-3, "89") / "log.csv")
+    options = {
+        **OPTIONS,
+        "dropout": 0.0,
+        "epochs": 8,
+        "milestones": (),
+        "learning_rate": 5e-3,
+        "batch_size": 2,
+    }
+    train, valid = ([make_sample(seed) for seed in seeds] for seeds in (range(8), (8, 9)))
+    fit_network(train, valid, folder=tmp_path / "single", **options)
+    single = read_log(tmp_path / "single" / "log.csv")
+    assert np.array_equal(single["step"], double["step"]) and single["loss"][-1] < 0.5 * single["loss"][0]
+    np.testing.assert_allclose(double["loss"], single["loss"], rtol=0.05)
+    np.testing.assert_allclose(double["valid_pearson"], single["valid_pearson"], atol=0.03)
+
+
 def test_a_step_of_two_processes_is_one_exchange(tmp_path):
     """Four structures more are two steps more: two sums of gradients, and nothing that would wait for a
     device."""
