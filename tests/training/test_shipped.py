@@ -37,7 +37,7 @@ def test_card_is_complete(name):
     assert valid["n_structures"] == 10 and valid["species"]["A"]["noise_ceiling_pooled"][-1] > 0.85
 
 
-@pytest.mark.parametrize("name", [n for n in shipped_models() if n.startswith("ka-cage")])
+@pytest.mark.parametrize("name", [n for n in shipped_models() if n.startswith(("ka-cage", "ka-thermal"))])
 def test_cards_of_cage_models_tell_every_time(name):
     card = load_card(SHIPPED / name / "model.json")
     valid = card.metrics["valid"]
@@ -72,11 +72,26 @@ def test_the_committee_scores_from_thermal_positions():
         load_together("ka-cage", "cpu"), [replace(sample, inherent_positions=None)], n_resamples=1
     )
     expected = [
-        [0.926, 0.854, 0.882, 0.820, 0.766, 0.736, 0.655],
-        [0.890, 0.870, 0.887, 0.822, 0.803, 0.777, 0.689],
+        [0.926, 0.852, 0.882, 0.820, 0.768, 0.735, 0.648],
+        [0.892, 0.868, 0.887, 0.826, 0.805, 0.780, 0.686],
     ]
     assert score.per_structure[0] == pytest.approx(expected[0], abs=0.03)
     assert score.per_structure[1] == pytest.approx(expected[1], abs=0.03)
+
+
+@pytest.mark.slow
+def test_thermal_positions_alone_score_what_the_card_says():
+    """Structure 1 again: the mean of the network that guesses cages and ``ka-default``."""
+    from propensity.estimators.mean import load_together
+
+    data = open_dataset(Path(__file__).parents[1] / "fixtures/ka3d_one_valid.npz")
+    score = evaluate(load_together("ka-thermal", "cpu"), data, n_resamples=1)
+    assert score.per_structure[0] == pytest.approx(
+        [0.910, 0.699, 0.680, 0.664, 0.642, 0.654, 0.601], abs=5e-3
+    )
+    assert score.per_structure[1] == pytest.approx(
+        [0.871, 0.743, 0.715, 0.710, 0.712, 0.699, 0.620], abs=5e-3
+    )
 
 
 @pytest.mark.parametrize(
