@@ -450,7 +450,7 @@ def test_what_annotate_writes_every_verb_reads(suffix, tmp_path, tiny_model):
     assert "frames     3" in said and "particles  120" in said
     for command, extra in ((view, mapped), (report, mapped), (analyse, [])):
         arguments = [output, *extra] + (["-o", str(tmp_path / "page.html")] if command is report else [])
-        arguments += ["-o", str(tmp_path / "picture.png")] if command is view else []
+        arguments += ["-o", str(tmp_path / "picture.png"), "--slab", "0"] if command is view else []
         assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
     again = tmp_path / "again.dump"
     annotate(
