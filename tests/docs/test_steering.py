@@ -38,5 +38,5 @@ def test_options_exist():
 
     assert {"model", "layer"} <= {parameter.name for parameter in describe.command.params}
     for option in re.findall(r"--([a-z-]+)", " ".join(re.findall(r"propensity train .*", PAGE))):
-        name = option.replace("-", "_")
+        name = option.removeprefix("no-").replace("-", "_")
         assert name == "model" or name in TrainingConfig.model_fields or name in GatedOptions.model_fields
