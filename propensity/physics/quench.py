@@ -96,8 +96,9 @@ def mean_inherent_structure(
 ) -> Structure:
     """Average of the minima that are reached from about where the particles are.
 
-    One minimum of a hot structure depends on the minimiser, above all in the plain ``"lj/cut"``; the average
-    repeats better (``python -m benchmarks.minima``), and is itself no minimum.
+    One minimum of a hot structure depends on the minimiser, above all in the plain ``"lj/cut"``.  The average
+    is itself no minimum, and where minima differ by a rearrangement it can put particles on top of each
+    other, which models refuse.
 
     Parameters
     ----------
