@@ -30,6 +30,7 @@ SMALL: dict[str, Any] = {
 def make_sample(seed: int, **changes: Any) -> Sample:
     """Propensities at two times: the number of near neighbours, with and without noise."""
     structure = make_liquid(seed=seed)
+    shown = changes.get("structure", structure)  # whose minimum it is
     rng = np.random.default_rng(seed)
     graph = build_graph(structure, 1.3)
     degree = np.bincount(graph.edge_index[1].numpy(), minlength=len(structure)).astype(float)
@@ -40,7 +41,7 @@ def make_sample(seed: int, **changes: Any) -> Sample:
         "times": np.array([1.0, 10.0]),
         "propensities": labels,
         "name": f"toy/{seed}",
-        "inherent_positions": structure.positions + 0.02 * rng.normal(size=(len(structure), 3)),
+        "inherent_positions": shown.positions + 0.02 * rng.normal(size=(len(shown), 3)),
         "halves": labels + 0.02 * rng.normal(size=(2, *labels.shape)),
         "temperature": 0.5,
         "tau_alpha": 10.0,

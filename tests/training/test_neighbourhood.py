@@ -19,7 +19,8 @@ from tests.training.conftest import SMALL, make_sample
 
 
 def in_other_units(sample, factor):
-    return replace(sample, structure=sample.structure.scaled(factor))
+    inherent = np.asarray(sample.inherent_positions) * factor
+    return replace(sample, structure=sample.structure.scaled(factor), inherent_positions=inherent)
 
 
 @pytest.mark.parametrize("kind", ["se3gnn", "ridge", "softness", "bapst"])
