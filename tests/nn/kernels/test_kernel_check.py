@@ -23,10 +23,13 @@ from propensity.nn.kernels.cpu.kernel import KERNEL as CPU
     ],
     ids=["plain", "scalars", "offset", "thermal"],
 )
-def test_right_kernels_pass_and_nothing_changes(kernel, options):
+def test_right_kernels_pass_and_nothing_changes(kernel, options, monkeypatch):
     if kernel not in available_kernels("cpu"):
         pytest.skip(f"kernel {kernel!r} cannot run here (Triton needs TRITON_INTERPRET=1 without a GPU)")
-    n_layers = 1 if kernel == "triton" else 2  # its interpreter is slow
+    n_layers = 1 if kernel == "triton" else 2
+    if kernel == "triton":  # its interpreter is slow
+        monkeypatch.setattr(agreement, "PARTICLES", 12)
+        monkeypatch.setattr(agreement, "NEIGHBOURS", 6)
     network = SE3GNN(2, 3, l_max=1, n_layers=n_layers, kernel=kernel, **options)
     before, state = copy.deepcopy(network.state_dict()), torch.get_rng_state()
     assert agreement.agrees(network)
