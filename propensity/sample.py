@@ -12,6 +12,10 @@ from propensity.caging import CageState
 from propensity.errors import DataError, InputError
 from propensity.structure import Structure
 
+#: Displacements over this many sizes of the box are none.  A diffusing liquid needs 10⁸ τ_α for them, while
+#: numbers by which other formats mark a gap (10²⁰, 9.97·10³⁶) and damaged bytes lie far beyond.
+MAX_BOXES = 1000.0
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -84,11 +88,12 @@ class Sample:
             raise DataError(f"{self.name}: structure is a {type(self.structure).__name__}: give a Structure.")
         n, t = len(self.structure), len(self.times)
         self._check("times", (t,), 0.0)
-        self._check("propensities", (n, t), 0.0)
+        far = self._farthest()
+        self._check("propensities", (n, t), 0.0, far)
         self._check("inherent_positions", (n, 3))
         self._check_minimum()
-        self._check("halves", (2, n, t), gaps=True)
-        self._check("squared_displacement", (n, t), 0.0, gaps=True)
+        self._check("halves", (2, n, t), -far, far, gaps=True)
+        self._check("squared_displacement", (n, t), 0.0, far**2, gaps=True)
         self._check_moments()
         self._check("fs", (t,), -1.0, 1.0, gaps=True)
         for name in ("n_runs", "temperature", "tau_alpha"):
@@ -132,7 +137,15 @@ class Sample:
             raise DataError(f"{where} has NaN or infinite entries: drop this structure or those times.")
         if array.size and not (low <= array.min() and array.max() <= high + 1e-6):
             worst = array.min() if array.min() < low else array.max()
-            raise DataError(f"{where} has the value {worst:g}, which can't be: correct or drop it.")
+            raise DataError(
+                f"{where} has the value {worst:g}, which can't be ({low:g} to {high:g}): correct or drop it."
+            )
+
+    def _farthest(self) -> float:
+        """Displacement that no run explains; unbounded for one particle without a box."""
+        s = self.structure
+        size = max(float(np.linalg.norm(s.cell, axis=1).max()), float(np.ptp(s.positions, axis=0).max()))
+        return MAX_BOXES * size if size else np.inf
 
     def _check_minimum(self) -> None:
         """Refuse inherent positions of other particles, or of these in another order."""

@@ -24,8 +24,8 @@ SIX = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 class GatedGraph:
     """N particles with up to K neighbours each, those within the cutoff in any of the views.
 
-    Fields
-    ------
+    Attributes
+    ----------
     types : int64, (N,)
     neighbours : int64, (N, K); a particle itself where there are fewer
     real : float, (N, K): 1 where there is a neighbour

@@ -14,8 +14,8 @@ from propensity.nn.gated.graph import GatedGraph, join_gated_graphs
 class Labelled:
     """A graph and what is to be learned of its particles.
 
-    Fields
-    ------
+    Attributes
+    ----------
     labels : float, (N, n_outputs), standardised
     vectors, scalars : float, (N, 3, ·) and (N, ·), labels of the auxiliary loss, standardised
     state_points : integer, (N,), that of the structure, where there are several
