@@ -106,13 +106,13 @@ def main() -> None:
                 found = _measured(n, args, some, f"{folder}/outputs.npy")
                 count, seconds, busy, peak, on_gpu, difference = found
                 line = (
-                    f"{count:12,.0f} particles on {','.join(some)}  {seconds:8.1f} s"
+                    f"{count:12,.0f} particles on {','.join(some)}  {seconds:8.2f} s"
                     f"  {1e6 * busy / count:6.1f} µs of the processor a particle  peak {peak:8.0f} MB"
                 )
                 if some != ["cpu"]:
                     line += f", {on_gpu:.0f} MB of a GPU"
                 if alone:
-                    line += f"  {alone / seconds:.2f}× as fast, outputs differ by {difference:.1e} of their σ"
+                    line += f"  {alone / seconds:.3f}× as fast, outputs differ by {difference:.1e} of their σ"
                 alone = alone or seconds
                 print(line, flush=True)
         rows.append((count, peak))

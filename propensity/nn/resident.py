@@ -24,6 +24,7 @@ from propensity.neighbours import triton_cells
 from propensity.neighbours.cell import enclosing_cell
 from propensity.neighbours.coincidence import COINCIDENT, refuse_coincident
 from propensity.neighbours.domains import Grid, edges_of_own
+from propensity.nn.host_copies import fetched, sent
 from propensity.nn.kernels.base import Stack
 from propensity.structure import Structure
 
@@ -110,12 +111,12 @@ class Resident:
         self.dtype, device = weight.dtype, weight.device
         if structure.pbc.all():
             cell = reduced_cell(structure.cell, structure.pbc)
-            positions = torch.from_numpy(structure.positions).to(device)
+            positions = sent(torch.from_numpy(structure.positions), device)
             images = torch.floor(positions @ _on(np.linalg.inv(cell), device))
             positions = positions - images @ _on(cell, device)
         else:
             cell, inside = enclosing_cell(structure, self.cutoff)
-            positions = torch.from_numpy(inside).to(device)
+            positions = sent(torch.from_numpy(inside), device)
         self.grid = Grid.of(cell, structure.pbc, self.cutoff, per_domain / n, len(networks))
         shape = torch.tensor(self.grid.shape, device=device)
         place = (positions @ _on(self.grid.inverse, device) * shape).long()
@@ -127,7 +128,7 @@ class Resident:
         order = torch.sort(number.int(), stable=True)[1]
         del number
         positions = positions[order]
-        fields = {name: value.to(device) for name, value in fields.items()}
+        fields = {name: sent(value, device) for name, value in fields.items()}
         self.parts = [
             self._part(network, numbers, order, positions, fields)
             for network, numbers in zip(networks, self._stretches(len(networks)), strict=True)
@@ -182,7 +183,7 @@ class Resident:
         for part in parts:
             rows = (torch.arange(part.own.start, part.own.stop, device=part.device) - part.first) % self.n
             output[part.order[rows].to(output.device)] = part.after.to(output.device)
-        return output.cpu()
+        return fetched(output)
 
     def _layer(self, k: int, layers: int, part: Part) -> None:
         """Features of a part's own particles after a layer, or the outputs, into ``part.after``."""

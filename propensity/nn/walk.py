@@ -58,15 +58,14 @@ def walked(
     places = [torch.device(d) for d in devices or [weight.device]]
     networks = [network if places[0] == weight.device else _copied(network, places[0])]
     networks += [_copied(network, place) for place in places[1:]]
-    output = np.zeros((len(structure), network.n_outputs), dtype=np.dtype(str(weight.dtype).split(".")[1]))
-    _walk(networks, structure, structure.thermal_offset, scalars, per_domain, output)
+    output = _walk(networks, structure, structure.thermal_offset, scalars, per_domain)
     if network.thermal is not None:
         assert structure.thermal_offset is not None
         moved = structure.with_positions(structure.positions + structure.thermal_offset)
         kernel, seconds = network.kernel, [cast("SE3GNN", other.thermal) for other in networks]
         for second in seconds:
             second.kernel = kernel
-        _walk(seconds, moved, None, scalars, per_domain, output)
+        output += _walk(seconds, moved, None, scalars, per_domain)
     return output
 
 
@@ -87,9 +86,8 @@ def _walk(
     offset: np.ndarray | None,
     scalars: np.ndarray | None,
     per_domain: int,
-    output: np.ndarray,
-) -> None:
-    """Add the outputs of one network, of which each device has a copy."""
+) -> np.ndarray:
+    """Outputs of one network, of which each device has a copy."""
     first = networks[0]
     dtype = first.readout.weight.dtype
     fields = {"types": torch.from_numpy(structure.types)}
@@ -98,13 +96,13 @@ def _walk(
     if first.n_extra and scalars is not None:
         fields["scalars"] = torch.from_numpy(scalars).to(dtype)
     if resident.holds(networks, len(structure)):
-        output += resident.Resident(networks, structure, fields).run().numpy()
-        return
+        return resident.Resident(networks, structure, fields).run().numpy()
     domains = Domains(structure, first.cutoff, per_domain)
     order = torch.from_numpy(domains.order)
     fields = {name: value[order] for name, value in fields.items()}
     n_layers = len(first.convolutions)
     hidden = torch.empty(len(structure) if n_layers > 1 else 0, first.irreps.dim, dtype=dtype)
+    output = np.zeros((len(structure), first.n_outputs), dtype=np.dtype(str(dtype).split(".")[1]))
 
     def seen(network: SE3GNN, domain: Domain, places: np.ndarray | slice) -> Graph:
         device = network.readout.weight.device
@@ -131,13 +129,14 @@ def _walk(
                 after[domain.own.start - start : domain.own.stop - start] = own
                 return
             found = network.read_out(own, seen(network, domain, domain.own))
-            output[domains.order[domain.own]] += found.cpu().numpy()
+            output[domains.order[domain.own]] = found.cpu().numpy()
 
     with ThreadPoolExecutor(len(networks)) as pool:
         for k in range(n_layers - 1):
             _new_features(domains, hidden, partial(_by_devices, pool, networks, partial(layer, k)))
         for slab in domains.slabs:
             _by_devices(pool, networks, partial(layer, n_layers - 1), slab, None, 0)
+    return output
 
 
 def _new_features(
