@@ -14,13 +14,30 @@ from propensity.estimators.card import Card
 from propensity.estimators.ranges import training_range
 from propensity.estimators.se3gnn import SE3Estimator
 from propensity.estimators.storage import save_model
+from propensity.graph import build_graph
 from propensity.neighbours import neighbour_list
 from propensity.nn import SE3GNN, replay
 from propensity.predictor import Predictor
 
 
+def settle(net, device):
+    """Let the batch norms of a network of random weights have seen what they will see."""
+    net.to(device).train()
+    kernel, net.kernel = net.kernel, "cpu" if device == "cpu" else "reference"
+    graph = build_graph(liquid(), net.cutoff, device=device)
+    if net.offset_scale:
+        graph.thermal_offset = torch.zeros(graph.num_nodes, 3, device=device).normal_(0, net.offset_scale)
+        graph.thermal_edge_index, graph.thermal_edge_vec = graph.edge_index, graph.edge_vec
+    with torch.no_grad():
+        for _ in range(8):
+            net(graph)
+    net.kernel = kernel
+    net.to("cpu").eval()
+
+
 def predictor_of(net, kernel, device="cuda"):
     """What a user has, around a network of random weights."""
+    settle(net, device)
     means, spreads = [[0.0] * net.n_outputs] * 2, [[1.0] * net.n_outputs] * 2
     card = Card(
         kind="se3gnn",
@@ -67,16 +84,27 @@ def time_parts(predictor, frames):
     recording = next(iter(recordings.held.values()))
     structures = [frames[0].with_positions(frame.positions) for frame in frames]
     one, seen = structures[0], replay._Seen(structures[0], None)
-    cutoffs = 2.0, predictor.card.training_range.radius
-    grids = [replay.triton_cells.grid_of(one.cell, cutoff, len(one)) for cutoff in cutoffs]
-    frame = np.concatenate([grid[0] for grid in grids])
+    radius = predictor.card.training_range.radius
+    frame, _ = replay.triton_cells.grid_of(one.cell, 2.0, len(one), radius)
+    estimator, answer = predictor.estimators[0], recording(seen, frame)
+    found = np.stack([estimator._propensities(one, answer.outputs)])
+
+    def compared():
+        replay._MEASURED[one] = radius, answer.around
+        predictor._check_like_training(one, {})
+
     parts = {
         "a Structure of other positions": partial(frames[0].with_positions, frames[1].positions),
         "checks before": partial(predictor._seen, one),
         "copies in": partial(recording._upload, seen, frame),
         "recording alone": recording._replay,
         "recording with copies in and out": partial(recording, seen, frame),
-        "recording, found and looked after": partial(predictor.estimators[0].at_once, one),
+        "meanwhile: whether it is out of date": partial(recordings._is_current, network),
+        "meanwhile: density, composition, boundaries": partial(predictor._unlike, one),
+        "in σ": partial(estimator._propensities, one, answer.outputs),
+        "neighbourhoods compared": compared,
+        "finite, near the labels": partial(predictor._finished, one, found),
+        "recording, found and in σ": partial(estimator.at_once, one),
         "prediction": partial(predictor.predict, one),
     }
     with torch.no_grad():

@@ -20,11 +20,13 @@ from propensity.estimators.conditioned import ConditionedEstimator
 from propensity.estimators.differentiation import Differentiation, enough_memory
 from propensity.estimators.inputs import check_dimension, prepared, small_batches
 from propensity.estimators.likeness import (
+    Extremes,
     check_finite,
     check_overlaps,
     checked,
     doubts,
     measured,
+    of_neighbourhoods,
     of_predictions,
 )
 from propensity.estimators.ranges import Distance, distances
@@ -168,14 +170,19 @@ class Committee(Differentiation):
             results = [evaluate(estimator) for estimator in self.estimators]
         return [np.stack(members) for members in zip(*results, strict=True)]
 
-    def _finished(self, structure: Structure, members: np.ndarray) -> tuple[dict[str, str], np.ndarray]:
-        """Doubts about outputs, and those at the chosen times in the units of the structure."""
-        members_in_units = self._in_units(structure.types, members)
-        return of_predictions(self.card, structure, members), members_in_units
+    def _finished(
+        self, structure: Structure, members: np.ndarray
+    ) -> tuple[dict[str, str], np.ndarray, Extremes]:
+        """Doubts about outputs; those at the chosen times in the units of the structure; extremes of all."""
+        extremes = Extremes.of(members)
+        members_in_units = self._in_units(structure.types, members, extremes)
+        return of_predictions(self.card, structure, members, extremes), members_in_units, extremes
 
-    def _in_units(self, types: np.ndarray, members: np.ndarray) -> np.ndarray:
+    def _in_units(
+        self, types: np.ndarray, members: np.ndarray, extremes: Extremes | None = None
+    ) -> np.ndarray:
         """Outputs (n_models, N, all times) at the chosen times in the units of the structure, if finite."""
-        untrained = check_finite(self.card, types, members)
+        untrained = check_finite(self.card, types, members, extremes)
         if untrained.any() and np.isfinite(members[:, untrained[types]]).any():
             self._warn_once(
                 "species",
@@ -183,33 +190,46 @@ class Committee(Differentiation):
                 " species mean little.",
             )
         every = np.array_equal(self._selected, np.arange(members.shape[2]))
-        return cast(
-            "np.ndarray", (members if every else members.take(self._selected, axis=2)) * self.length_scale
-        )
+        chosen = members if every else members.take(self._selected, axis=2)
+        return chosen if self.length_scale == 1.0 else cast("np.ndarray", chosen * self.length_scale)
 
-    def _check_like_training(self, structure: Structure) -> tuple[dict[str, str], Distance | None]:
-        """Doubts about a structure in σ, warned about once each, and its distance from the training set."""
+    def _check_like_training(
+        self, structure: Structure, known: dict[str, str] | None = None
+    ) -> tuple[dict[str, str], Distance | None]:
+        """Doubts about a structure in σ, warned about once each, and its distance from the training set;
+        ``known`` are those that :meth:`_unlike` gave.
+        """
         found = measured(self.card, structure, str(self.device))
-        return self._doubts(structure, found), found
+        return self._doubts(structure, found, known=known), found
 
-    def _doubts(self, structure: Structure, found: Distance | None, forces: bool = True) -> dict[str, str]:
+    def _doubts(
+        self,
+        structure: Structure,
+        found: Distance | None,
+        forces: bool = True,
+        known: dict[str, str] | None = None,
+    ) -> dict[str, str]:
         """Doubts about a structure in σ, warned about once each."""
-        if forces:
-            with self._warning:  # for the first structure alone: forces cost as much as a small network
-                forces = "forces" not in self._warned
-                self._warned.add("forces")
-        reasons = doubts(
-            self.card,
-            structure,
-            length_scale=self.length_scale,
-            minimised=self.potential is not None,
-            found=found,
-            forces=forces,
-        )
+        reasons = self._unlike(structure, forces) if known is None else known
+        reasons = reasons | of_neighbourhoods(found)
         for topic, message in reasons.items():
             self._warn_once(topic, message)
         self._inferred(structure)
         return reasons | self._of_model
+
+    def _unlike(self, structure: Structure, forces: bool = True) -> dict[str, str]:
+        """Doubts about a structure in σ that need no neighbours."""
+        if forces:
+            with self._warning:  # for the first structure alone: forces cost as much as a small network
+                forces = "forces" not in self._warned
+                self._warned.add("forces")
+        return doubts(
+            self.card,
+            structure,
+            length_scale=self.length_scale,
+            minimised=self.potential is not None,
+            forces=forces,
+        )
 
     def _inferred(self, structure: Structure) -> float:
         """Temperature that a conditioned model reads from a structure, with a word to the user; or NaN."""

@@ -269,23 +269,34 @@ class Predictor(Committee):
         return self._members(structure, self._seen(structure))
 
     def _members(self, structure: Structure, reduced: Structure) -> np.ndarray:
+        unlike: dict[str, str] | None = None
+
+        def look() -> None:
+            nonlocal unlike
+            unlike = self._unlike(reduced) if unlike is None else unlike
+
         with self._one_list(reduced):
-            # A recording measures what the check reads as well.
-            ready = [estimator.at_once(reduced) for estimator in self.estimators]
-            reasons, found = self._check_like_training(reduced)
-            if any(outputs is None for outputs in ready):
+            # A recording measures what the check reads as well, and leaves time for the others.
+            answers = [estimator.at_once(reduced, look) for estimator in self.estimators]
+            ready = [outputs for outputs in answers if outputs is not None]
+            reasons, found = self._check_like_training(reduced, unlike)
+            if len(ready) < len(answers):
                 members = self._evaluated(len(structure), lambda one: [one.unchecked(reduced)])[0]
             else:
-                members = np.stack([outputs for outputs in ready if outputs is not None])
-        odd, members = self._finished(structure, members)
+                members = ready[0][None] if len(ready) == 1 else np.stack(ready)
+        odd, members, extremes = self._finished(structure, members)
         low, temperature = mean_of(members), self._inferred(reduced)
+        if len(members) == 1 and extremes.are_finite:
+            least = float(extremes.low[self._selected].min()) * self.length_scale
+        else:
+            least = float(np.nanmin(low, initial=np.inf))
         with self._warning:
             self._likeness[structure] = Likeness(
                 reasons | odd,
                 float("nan") if found is None else found.outside,
                 float("nan") if found is None else found.nearest,
-                int(np.count_nonzero(low < 0)),
-                float(np.nanmin(low, initial=np.inf)),
+                int(np.count_nonzero(low < 0)) if least < 0 else 0,
+                least,
                 temperature,
             )
         return members

@@ -132,13 +132,17 @@ class Estimator(ABC):
             Once for each way in which structures differ from those of the training.
         """
 
-    def at_once(self, structure: Structure) -> np.ndarray | None:
+    def at_once(
+        self, structure: Structure, meanwhile: Callable[[], None] = lambda: None
+    ) -> np.ndarray | None:
         """What :meth:`unchecked` gives, where that takes less than to look at the structure first.
 
         Parameters
         ----------
         structure
             As for :meth:`predict`.
+        meanwhile
+            May be called while a device computes.
 
         Returns
         -------

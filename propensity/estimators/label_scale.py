@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from propensity.errors import DataError
 from propensity.estimators.card import Card
 
 if TYPE_CHECKING:
@@ -42,10 +43,16 @@ class LabelScale:
         return cast("np.ndarray", (propensities - self.mean[types]) / self.std[types])
 
     def propensities(self, standardised: np.ndarray, types: np.ndarray) -> np.ndarray:
-        """Propensities in σ from what a network says, both (N, n_times)."""
-        found = self.std.take(types, axis=0)
-        found *= standardised
-        found += self.mean.take(types, axis=0)
+        """Propensities in σ, float64, from what a network says, both (N, n_times)."""
+        from propensity.estimators.passes import unscaled  # numba: only where it is needed
+
+        if standardised.shape[1:] != self.mean.shape[1:] or types.max() >= len(self.mean):
+            raise DataError(
+                f"the card has means of shape {self.mean.shape}, and outputs are {standardised.shape} for"
+                f" types up to {types.max()}."
+            )
+        found = np.empty(standardised.shape)
+        unscaled(np.ascontiguousarray(standardised), types, self.mean, self.std, found)
         if not self.known.all():
             found[~self.known[types]] = np.nan
         return found

@@ -30,6 +30,8 @@ OVERLAP, OVERLAP_UNKNOWN = 0.6, 0.2
 AT_REST = 1.0
 #: Deviation of a prediction from the mean label, in their standard deviations, that no label has.
 FAR = 12.0
+#: Particles whose predictions are looked at side by side.
+WIDE = 64
 #: Spread of a committee, in standard deviations of the labels, beyond which its models disagree.
 DISAGREE = 1.0
 
@@ -177,19 +179,20 @@ def doubts(
     """
     texts = {
         "positions": _positions(card, structure, minimised, length_scale, forces),
-        "neighbourhood": _neighbourhood(found),
         "boundaries": _boundaries(card, structure),
         "density": _density(card, structure, length_scale),
         "composition": _composition(card, structure),
         "interaction": _interaction(card, potential),
     }
-    return {topic: text for topic, text in texts.items() if text}
+    return {topic: text for topic, text in texts.items() if text} | of_neighbourhoods(found)
 
 
-def of_predictions(card: Card, structure: Structure, members: np.ndarray) -> dict[str, str]:
+def of_predictions(
+    card: Card, structure: Structure, members: np.ndarray, extremes: Extremes | None = None
+) -> dict[str, str]:
     """Doubts about predictions in σ at all times of the model, shape (n_models, N, n_times)."""
     mean, std = (np.array(x) for x in (card.target_mean, card.target_std))
-    if mean.size == 0 or (len(members) == 1 and _surely_near(mean, std, members[0])):
+    if mean.size == 0 or (len(members) == 1 and (extremes or Extremes.of(members)).are_near(mean, std)):
         return {}
     away, spreads, found = 0.0, np.zeros(2), {}
     with np.errstate(invalid="ignore"):
@@ -215,19 +218,39 @@ def of_predictions(card: Card, structure: Structure, members: np.ndarray) -> dic
     return found
 
 
-def _surely_near(mean: np.ndarray, std: np.ndarray, found: np.ndarray) -> bool:
-    """Whether even the extremes at each time are near the labels of every species: quick, and mostly so."""
-    if len(found) < 64:
-        return False
-    # Rows side by side, since numpy is slow along short ones; the last may be looked at twice.
-    wide, last = found[: len(found) // 64 * 64].reshape(-1, 64 * found.shape[1]), found[-64:].ravel()
-    high = np.maximum(wide.max(axis=0), last).reshape(64, -1).max(axis=0)
-    low = np.minimum(wide.min(axis=0), last).reshape(64, -1).min(axis=0)
-    away = np.maximum(high - mean.min(axis=0), mean.max(axis=0) - low)
-    return bool((away <= FAR * std.min(axis=0)).all())
+@dataclass(frozen=True, eq=False)
+class Extremes:
+    """Smallest and largest of predictions at each time, shape (n_times,); NaN where one of them is."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def of(cls, predictions: np.ndarray) -> Extremes:
+        """Of shape (..., N, n_times)."""
+        found = predictions.reshape(-1, predictions.shape[-1])
+        rows = len(found) // WIDE
+        if not rows:
+            return cls(found.min(axis=0), found.max(axis=0))
+        # Rows side by side, since numpy is slow along short ones; the last may be looked at twice.
+        wide, last = found[: rows * WIDE].reshape(rows, -1), found[-WIDE:].ravel()
+        low, high = np.minimum(wide.min(axis=0), last), np.maximum(wide.max(axis=0), last)
+        return cls(low.reshape(WIDE, -1).min(axis=0), high.reshape(WIDE, -1).max(axis=0))
+
+    @property
+    def are_finite(self) -> bool:
+        """Whether all predictions are."""
+        return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
+
+    def are_near(self, mean: np.ndarray, std: np.ndarray) -> bool:
+        """Whether even these are near the labels of every species: if so, all predictions are."""
+        away = np.maximum(self.high - mean.min(axis=0), mean.max(axis=0) - self.low)
+        return bool((away <= FAR * std.min(axis=0)).all())
 
 
-def check_finite(card: Card, types: np.ndarray, propensities: np.ndarray) -> np.ndarray:
+def check_finite(
+    card: Card, types: np.ndarray, propensities: np.ndarray, extremes: Extremes | None = None
+) -> np.ndarray:
     """Refuse predictions that are NaN or infinite; gives the species without training, whose may be.
 
     Parameters
@@ -238,6 +261,8 @@ def check_finite(card: Card, types: np.ndarray, propensities: np.ndarray) -> np.
         Of the particles that were predicted, shape (N,).
     propensities
         Shape (..., N, n_times).
+    extremes
+        Theirs, where they are known.
 
     Returns
     -------
@@ -248,8 +273,9 @@ def check_finite(card: Card, types: np.ndarray, propensities: np.ndarray) -> np.
     PropensityError
         With the fraction of them.
     """
-    untrained = np.isin(card.species, card.trained_species, invert=True) & bool(card.trained_species)
-    if np.isfinite(propensities).all():
+    trained = card.trained_species or card.species
+    untrained = np.array([name not in trained for name in card.species])
+    if (extremes or Extremes.of(propensities)).are_finite:
         return untrained
     bad = total = 0
     for rows in blocks_of_rows(len(types)):
@@ -263,17 +289,19 @@ def check_finite(card: Card, types: np.ndarray, propensities: np.ndarray) -> np.
     return untrained
 
 
-def _neighbourhood(found: Distance | None) -> str:
+def of_neighbourhoods(found: Distance | None) -> dict[str, str]:
+    """Doubt about a structure at a distance from the training set, as :func:`doubts`."""
     if found is None or (
         found.outside <= DOUBTFUL + found.by_chance and found.nearest >= NEAR * found.closest_known
     ):
-        return ""
-    return (
+        return {}
+    text = (
         f"{found.outside:.1%} of the particles have neighbourhoods that no training particle had (first shell"
         f" too empty: {found.sparse:.1%}, too full: {found.dense:.1%}; two particles as near as"
         f" {found.nearest:.3g} σ, {found.closest_known:.3g} in training): predictions may mislead (is the"
         " state point that of the training, and are positions, box and species right?)."
     )
+    return {"neighbourhood": text}
 
 
 def _force(card: Card, structure: Structure) -> float | None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from propensity.errors import DataError
 from propensity.neighbours import nearest_neighbours, nearest_of_edges
 from propensity.neighbours.backends import counts_alone
 from propensity.neighbours.many import neighbour_lists
@@ -156,17 +157,22 @@ def _distances(
     known: TrainingRange, types: np.ndarray, found: Neighbourhood, sizes: Sequence[int]
 ) -> list[Distance]:
     """Of structures of these sizes, particle after particle."""
+    from propensity.estimators.passes import Limits, strays  # numba: only where it is needed
+
     near, count = np.array(known.nearest), np.array(known.neighbours)
-    nearest, closest = np.minimum(found.nearest, known.radius), near[:, 0].take(types)
-    sparse, dense = (found.neighbours < count[:, 0].take(types), found.neighbours > count[:, 3].take(types))
     # Twice as far from the quantile as the extreme is: extremes depend on how many were measured.
     low, high = 2 * near[:, 0] - near[:, 1], 2 * near[:, 3] - near[:, 2]
-    outside = sparse | dense | (nearest < low.take(types)) | (nearest > high.take(types))
-    first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    smallest = [np.minimum.reduceat(values, first).tolist() for values in (nearest, closest)]
-    shares = [np.add.reduceat(mask, first, dtype=np.int64) / sizes for mask in (outside, sparse, dense)]
+    limits = Limits(near[:, 0].copy(), low, high, count[:, 0].copy(), count[:, 3].copy())
     # Of n particles the next one exceeds either extreme with probability 1/(n + 1), at two extremes of
     # two quantities for each species; neighbours share their fate.
     by_chance = CLUSTERED * 4 * len(known.nearest) / known.particles if known.particles else 0.0
-    rows = zip(*smallest, *(share.tolist() for share in shares), strict=True)
-    return [Distance(a, b, c, d, e, by_chance) for a, b, c, d, e in rows]
+    if types.max() >= min(len(near), len(count)):
+        raise DataError(f"the card has ranges of {len(near)} species, and the structure type {types.max()}.")
+    shortest, many = found.nearest.astype(np.float64, copy=False), found.neighbours
+    rows, first = [], 0
+    for size in sizes:
+        here = slice(first, first := first + size)
+        *numbers, nearest, closest = strays(shortest[here], many[here], types[here], limits, known.radius)
+        outside, sparse, dense = (number / size for number in numbers)
+        rows.append(Distance(nearest, closest, outside, sparse, dense, by_chance))
+    return rows

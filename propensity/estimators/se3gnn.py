@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
-from propensity.defaults import with_own_defaults
 from propensity.errors import DataError
 from propensity.estimators.card import Card
 from propensity.estimators.features import TracedFeatures, layer_index
 from propensity.estimators.inputs import (
     Inputs,
-    blocks_of_rows,
     check_outputs,
     check_types,
     in_parts,
@@ -75,29 +73,34 @@ class SE3Estimator(NetworkEstimator[SE3GNN]):
         inputs.check(structure)
         if self.by_domains(len(structure)):
             devices = self.shared_by(len(structure))
-            outputs = walk.walked(self.network, structure, inputs.scalars(structure), devices=devices)
-            standardised = outputs.astype(np.float64)
+            standardised = walk.walked(self.network, structure, inputs.scalars(structure), devices=devices)
         else:
             found = self._replayed(structure)
             standardised = self._outputs(structure) if found is None else found
         return self._propensities(structure, standardised)
 
-    @with_own_defaults
     @torch.no_grad()
-    def at_once(self, structure: Structure) -> np.ndarray | None:
+    def at_once(
+        self, structure: Structure, meanwhile: Callable[[], None] = lambda: None
+    ) -> np.ndarray | None:
         """See :meth:`propensity.estimators.base.Estimator.at_once`."""
         if self.by_domains(len(structure)) or not self.network.readout.weight.is_cuda:
             return None
         check_types(structure, self.card.species)
         survive_fork()
         Inputs(self.card).check(structure)
-        found = self._replayed(structure, only_held=True)
+        found = self._replayed(structure, True, meanwhile)
         return None if found is None else self._propensities(structure, found)
 
-    def _replayed(self, structure: Structure, only_held: bool = False) -> np.ndarray | None:
+    def _replayed(
+        self,
+        structure: Structure,
+        only_held: bool = False,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> np.ndarray | None:
         known = self.card.training_range
         radius = None if known is None or known.radius > self.network.cutoff else known.radius
-        return replayed(self.network, structure, Inputs(self.card).scalars, radius, only_held)
+        return replayed(self.network, structure, Inputs(self.card).scalars, radius, only_held, meanwhile)
 
     @torch.no_grad()
     def unchecked_many(self, structures: Sequence[Structure]) -> list[np.ndarray]:
@@ -111,7 +114,7 @@ class SE3Estimator(NetworkEstimator[SE3GNN]):
             for structure in batch:
                 check_types(structure, self.card.species)
             graph = inputs.joined_graph(batch, device=weight.device, dtype=weight.dtype)
-            found += self._propensities_of_many(batch, self.network(graph).cpu().double().numpy())
+            found += self._propensities_of_many(batch, self.network(graph).cpu().numpy())
         return found
 
     def reach(self, structure: Structure) -> float | None:
@@ -131,11 +134,10 @@ class SE3Estimator(NetworkEstimator[SE3GNN]):
         return in_parts(found, structures)
 
     def _propensities(self, structure: Structure, standardised: np.ndarray) -> np.ndarray:
-        scale = LabelScale.of(self.card)
-        standardised += Inputs(self.card).trend(structure)
-        for rows in blocks_of_rows(len(structure)):
-            standardised[rows] = scale.propensities(standardised[rows], structure.types[rows])
-        return standardised
+        trend = Inputs(self.card).trend(structure)
+        if not isinstance(trend, float):
+            standardised = standardised + trend
+        return LabelScale.of(self.card).propensities(standardised, structure.types)
 
     @property
     def listed_to(self) -> float:
@@ -154,7 +156,7 @@ class SE3Estimator(NetworkEstimator[SE3GNN]):
     def _outputs(self, structure: Structure) -> np.ndarray:
         weight = self.network.readout.weight
         graph = Inputs(self.card).graph(structure, device=weight.device, dtype=weight.dtype)
-        return cast("np.ndarray", self.network(graph).cpu().double().numpy())
+        return cast("np.ndarray", self.network(graph).cpu().numpy())
 
     def traced(self, structure: Structure, steps: torch.Tensor) -> torch.Tensor:
         """See :meth:`propensity.estimators.base.Estimator.traced`."""

@@ -1,8 +1,8 @@
 """Triton kernels of the cell list, in float64: which pairs lie within the cutoff is decided as on a CPU.
 
-``frame`` holds the cell (9 numbers, rows are vectors), its inverse (9), the squared cutoff and the numbers of
-bins (3).  These are at least three along each vector and each wider than the cutoff, so that a particle's
-neighbours lie in the 27 bins around it, each in one image.
+``frame`` holds the cell (9 numbers, rows are vectors), its inverse (9), the squared cutoff, the numbers of
+bins (3), the square of a radius up to the cutoff and a zero.  Bins are at least three along each vector and
+each wider than the cutoff, so that a particle's neighbours lie in the 27 bins around it, each in one image.
 
 Symbols
 -------
@@ -29,7 +29,7 @@ _SIZES = ["n", "room"]
 def place(positions, frame, wrapped, bin_of, n, B: tl.constexpr):
     """Positions wrapped into the cell, and the bin of each.
 
-    Reads   positions (n, 3), frame (22,).
+    Reads   positions (n, 3), frame (24,).
     Writes  wrapped (n, 3), bin_of (n,).
     One thread is one particle.
     """
@@ -56,28 +56,33 @@ def place(positions, frame, wrapped, bin_of, n, B: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=_SIZES)
-def count(positions, particles, starts, frame, counts, closest, W: tl.constexpr):
-    """Number of neighbours of one particle and the least squared distance.
+def count(positions, particles, starts, frame, counts, within, closest, W: tl.constexpr):
+    """Number of neighbours of one particle, how many of them lie within the radius, and the least squared
+    distance.
 
     Reads   positions (n, 3) and particles (2, n), bin and number of each, sorted by bin; starts (bins + 1,),
-            frame (22,).
-    Writes  counts and closest (n,).
+            frame (24,).
+    Writes  counts, within and closest (n,).
     One program is one particle, one element a bin around it and a candidate.
     """
     slot = tl.program_id(0).to(tl.int64)
     begin, end, dx, dy, dz = _around(tl.load(particles + slot), starts, frame)
     cutoff2 = tl.load(frame + 18)
     most = tl.max(end - begin, axis=0)
+    radius2 = tl.load(frame + 22)
     total = 0
+    inner = 0
     least = cutoff2
     k = 0
     while k < most:
         close, _, squared, _, _, _ = _pairs(positions, slot, begin + k, end, dx, dy, dz, cutoff2, W)
         total += tl.sum(tl.sum(close.to(tl.int32), axis=1), axis=0)
+        inner += tl.sum(tl.sum((close & (squared < radius2)).to(tl.int32), axis=1), axis=0)
         least = tl.minimum(least, tl.min(tl.min(tl.where(close, squared, cutoff2), axis=1), axis=0))
         k += W
     node = tl.load(particles + tl.num_programs(0) + slot)
     tl.store(counts + node, total)
+    tl.store(within + node, inner)
     tl.store(closest + node, least)
 
 

@@ -23,8 +23,6 @@ CHECKS_COINCIDENCE = True
 WIDTH, WARPS = 8, 1
 #: Particles that a program puts into bins.
 BLOCK = 128
-#: Numbers by which the kernels know cell, cutoff and bins.
-FRAME = 22
 
 
 def is_available(device: torch.device) -> bool:
@@ -81,18 +79,25 @@ def _searched(structure: Structure, cutoff: float, device: torch.device) -> Foun
     return search(torch.from_numpy(positions).to(device), torch.from_numpy(frame).to(device), bins)
 
 
-def grid_of(cell: np.ndarray, cutoff: float, n: int) -> tuple[np.ndarray, tuple[int, int, int]] | None:
-    """What the kernels know (cell vectors, their inverse, the squared cutoff and the numbers of bins, shape
-    (22,)), and these bins.
+def grid_of(
+    cell: np.ndarray, cutoff: float, n: int, radius: float | None = None
+) -> tuple[np.ndarray, tuple[int, int, int]] | None:
+    """What the kernels know (cell vectors, their inverse, the squared cutoff, the numbers of bins and the
+    squared radius within which neighbours are counted too, with a zero behind it, shape (24,)), and these
+    bins.
 
     Bins are wider than the cutoff by more than rounding; None where there are not three along each vector.
+    Without a radius it is the cutoff.
     """
-    found = _grid_of(np.ascontiguousarray(cell, np.float64).tobytes(), cutoff, n)
+    radius = cutoff if radius is None else radius
+    found = _grid_of(np.ascontiguousarray(cell, np.float64).tobytes(), cutoff, n, radius)
     return None if found is None else (found[0].copy(), found[1])
 
 
 @lru_cache(maxsize=64)
-def _grid_of(held: bytes, cutoff: float, n: int) -> tuple[np.ndarray, tuple[int, int, int]] | None:
+def _grid_of(
+    held: bytes, cutoff: float, n: int, radius: float
+) -> tuple[np.ndarray, tuple[int, int, int]] | None:
     """Kept, since frames of a trajectory share a cell."""
     cell = np.frombuffer(held).reshape(3, 3)
     inverse = np.linalg.inv(cell)
@@ -100,7 +105,8 @@ def _grid_of(held: bytes, cutoff: float, n: int) -> tuple[np.ndarray, tuple[int,
     bins = np.minimum(1 / np.linalg.norm(inverse, axis=0) // (cutoff * (1 + 1e-9)), 2 * n ** (1 / 3) + 1)
     if bins.min() < 3:
         return None
-    frame = np.concatenate([cell.ravel(), inverse.ravel(), [cutoff * cutoff], np.trunc(bins)])
+    lengths = [cutoff * cutoff], np.trunc(bins), [radius * radius, 0.0]
+    frame = np.concatenate([cell.ravel(), inverse.ravel(), *lengths])
     return frame, (int(bins[0]), int(bins[1]), int(bins[2]))
 
 
@@ -111,8 +117,9 @@ class Found:
     positions: torch.Tensor  # (N, 3), float64, wrapped into the cell
     particles: torch.Tensor  # (2, N), bin and number of each
     starts: torch.Tensor  # (bins + 1,), first particle of each bin
-    frame: torch.Tensor  # (22,), see grid_of
+    frame: torch.Tensor  # (24,), see grid_of
     counts: torch.Tensor  # (N,), neighbours of each particle, in the structure's order
+    within: torch.Tensor  # (N,), those within the radius
     closest: torch.Tensor  # (N,), least squared distance, or the squared cutoff
 
     def summary(self) -> torch.Tensor:
@@ -167,6 +174,9 @@ def search(positions: torch.Tensor, frame: torch.Tensor, bins: tuple[int, int, i
     starts = torch.searchsorted(particles[0], every, out_int32=True)
     positions = wrapped[order]
     counts = torch.empty(n, dtype=torch.int32, device=device)
+    within = torch.empty_like(counts)
     closest = torch.empty(n, dtype=torch.float64, device=device)
-    cell_kernels.count[(n,)](positions, particles, starts, frame, counts, closest, W=WIDTH, num_warps=WARPS)
-    return Found(positions, particles, starts, frame, counts, closest)
+    cell_kernels.count[(n,)](
+        positions, particles, starts, frame, counts, within, closest, W=WIDTH, num_warps=WARPS
+    )
+    return Found(positions, particles, starts, frame, counts, within, closest)

@@ -7,7 +7,7 @@ its kernels.  The second structure in a row with as many particles is therefore 
 from __future__ import annotations
 
 import logging
-import math
+import operator
 import threading
 import weakref
 from collections.abc import Callable
@@ -41,9 +41,10 @@ def replayed(
     scalars: Callable[[Structure], np.ndarray | None] | None = None,
     radius: float | None = None,
     only_held: bool = False,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> np.ndarray | None:
-    """Outputs of ``network`` in eval mode for ``structure``, shape (N, n_outputs), or None: then call it
-    itself.
+    """Outputs of ``network`` in eval mode for ``structure``, float32, shape (N, n_outputs), or None: then
+    call it itself.
 
     None comes back for the first structure of a size, those that are not worth a recording or cannot have
     one (above ``LARGEST`` particles, open boundaries, small cells, kernels other than Triton), for more edges
@@ -61,6 +62,8 @@ def replayed(
         Neighbourhoods within it are measured on the way for :func:`measured_around`, up to the cutoff.
     only_held
         Use a recording that is there, and record nothing.
+    meanwhile
+        Is called while the device computes; not where nothing is replayed.
     """
     weight = network.readout.weight
     if not weight.is_cuda or len(structure) > LARGEST or not structure.pbc.all():
@@ -69,23 +72,21 @@ def replayed(
         return None
     if network.chosen_kernel().name != "triton":
         return None
-    cutoffs = [network.cutoff] if radius is None else [network.cutoff, min(radius, network.cutoff)]
-    grids = [triton_cells.grid_of(structure.cell, cutoff, len(structure)) for cutoff in cutoffs]
-    if None in grids:
+    within = network.cutoff if radius is None else min(radius, network.cutoff)
+    grid = triton_cells.grid_of(structure.cell, network.cutoff, len(structure), within)
+    if grid is None:
         return None
-    frames, bins = zip(*(grid for grid in grids if grid), strict=True)
     if only_held and network not in _RECORDINGS:
         return None
     recordings = _RECORDINGS.get(network) or _RECORDINGS.setdefault(network, _Recordings(network))
     # Recordings outlive an inference mode that the caller may be in.
     with recordings.lock, torch.cuda.device(weight.device), torch.inference_mode(False), torch.no_grad():
-        found = recordings.outputs(network, structure, scalars, np.concatenate(frames), bins, only_held)
+        found = recordings.outputs(network, structure, scalars, grid, only_held, meanwhile)
     if found is None:
         return None
-    outputs, around = found
-    if around is not None and radius is not None:
-        _MEASURED[structure] = cutoffs[1], around
-    return outputs
+    if radius is not None:
+        _MEASURED[structure] = within, found.around
+    return found.outputs
 
 
 class Neighbourhoods(NamedTuple):
@@ -99,6 +100,13 @@ def measured_around(structure: Structure, radius: float) -> Neighbourhoods | Non
     """What a replay measured within ``radius`` of this very structure, told once; None where none did."""
     within, found = _MEASURED.pop(structure, (None, None))
     return found if within == radius else None
+
+
+class _Answer(NamedTuple):
+    """Outputs, shape (N, n_outputs), and neighbourhoods."""
+
+    outputs: np.ndarray
+    around: Neighbourhoods
 
 
 class _Recordings:
@@ -120,39 +128,58 @@ class _Recordings:
         network: SE3GNN,
         structure: Structure,
         scalars: Callable[[Structure], np.ndarray | None] | None,
-        frame: np.ndarray,
-        bins: tuple[tuple[int, int, int], ...],
+        grid: tuple[np.ndarray, tuple[int, int, int]],
         only_held: bool,
-    ) -> tuple[np.ndarray, Neighbourhoods | None] | None:
-        version = (
-            network.kernel,
-            _stamps([t for held in self.tensors for t in held.values() if t is not None]),
-        )
-        if version != self.version:
-            self.held.clear()
-            self.version, self.last = version, None
+        meanwhile: Callable[[], None],
+    ) -> _Answer | None:
+        frame, bins = grid
         key = (len(structure), bins)
         if only_held and key not in self.held:
             return None
         again, self.last = key == self.last, key
-        recording = self.held.pop(key, None)
-        if recording is None and (self.failed or not again):
+        seen = None
+        if key in self.held:
+            seen = _seen(network, structure, scalars)
+            recording, current = self.held[key], False
+
+            def look() -> None:
+                nonlocal current
+                current = self._is_current(network)
+                if current:
+                    meanwhile()
+
+            # Whether it is out of date is found while the device computes; then nobody hears of what it says.
+            found = recording(seen, frame, look)
+            if current:
+                del self.held[key]
+                if found is not None:
+                    self.held[key] = recording  # as the latest
+                return found
+        if not self._is_current(network):
+            self.held.clear()
+            self.version, again = self._version(network), False
+        if only_held or self.failed or not again:
             return None
-        seen = _Seen(structure, scalars(structure) if network.n_extra and scalars else None)
-        if recording is None:
-            while len(self.held) >= KEPT:
-                del self.held[next(iter(self.held))]
-            try:
-                with _ONE_AT_A_TIME:
-                    recording = _Recording(network, seen, frame, bins)
-            except RuntimeError as error:
-                log.warning("predictions go on without CUDA graphs, which failed: %s", error)
-                self.failed = True
-                return None
-        found = recording(seen, frame)
+        while len(self.held) >= KEPT:
+            del self.held[next(iter(self.held))]
+        seen = seen or _seen(network, structure, scalars)
+        try:
+            with _ONE_AT_A_TIME:
+                recording = _Recording(network, seen, grid)
+        except RuntimeError as error:
+            log.warning("predictions go on without CUDA graphs, which failed: %s", error)
+            self.failed = True
+            return None
+        found = recording(seen, frame, meanwhile)
         if found is not None:
             self.held[key] = recording
         return found
+
+    def _version(self, network: SE3GNN) -> tuple[str, list[tuple[int, int]]]:
+        return network.kernel, _stamps([t for held in self.tensors for t in held.values() if t is not None])
+
+    def _is_current(self, network: SE3GNN) -> bool:
+        return bool(self.version == self._version(network))
 
 
 class _Seen(NamedTuple):
@@ -162,62 +189,67 @@ class _Seen(NamedTuple):
     scalars: np.ndarray | None
 
 
+def _seen(
+    network: SE3GNN, structure: Structure, scalars: Callable[[Structure], np.ndarray | None] | None
+) -> _Seen:
+    return _Seen(structure, scalars(structure) if network.n_extra and scalars else None)
+
+
 class _Recording:
     """One network for one number of particles and bins, recorded on one structure."""
 
-    def __init__(
-        self, network: SE3GNN, seen: _Seen, frame: np.ndarray, bins: tuple[tuple[int, int, int], ...]
-    ) -> None:
+    def __init__(self, network: SE3GNN, seen: _Seen, grid: tuple[np.ndarray, tuple[int, int, int]]) -> None:
+        frame, bins = grid
         n, device = len(seen.structure), network.readout.weight.device
         # Positions, thermal offsets and scalars, as far as the network reads them.
         widths = (3, 3 if network.offset_scale else 0, network.n_extra)
-        # Frames come first, of even lengths, which keeps positions aligned.
-        head = len(frame)
-        self.inputs = _pinned(torch.zeros(head + n * sum(widths), dtype=torch.float64))
+        # The frame comes first, of even length, which keeps positions aligned.
+        self.inputs = _pinned(torch.zeros(len(frame) + n * sum(widths), dtype=torch.float64))
         self.on_device = self.inputs.to(device)
-        frames, parts = (
-            self.on_device[:head].view(len(bins), -1),
-            self.on_device[head:].split([n * width for width in widths]),
-        )
+        frame_there, *parts = self.on_device.split([len(frame), *(n * width for width in widths)])
         positions, offset, scalars = (part.view(n, -1) if len(part) else part for part in parts)
         self.types = seen.structure.types.copy()
         self.types_on_device = torch.from_numpy(self.types).to(device)
+        # Replays read them where they lay, whether or not they are the network's still.
+        self.weights = [t.detach() for t in (*network.parameters(), *network.buffers())]
         self._upload(seen, frame)
 
         def searched() -> list[triton_cells.Found]:
             there = [positions] if network.thermal is None else [positions, positions + offset]
-            return [triton_cells.search(at, frames[0], bins[0]) for at in there]
+            return [triton_cells.search(at, frame_there, bins) for at in there]
 
-        self.rooms = [int(float(found.summary()[0]) * MARGIN) + 1024 for found in searched()]
+        self.rooms = [int(float(found.counts.sum()) * MARGIN) + 1024 for found in searched()]
 
         def run() -> tuple[torch.Tensor, ...]:
-            edges, summaries = [], []
-            for found, room in zip(searched(), self.rooms, strict=True):
+            edges, lists = [], searched()
+            for found, room in zip(lists, self.rooms, strict=True):
                 # Edges beyond those found lead to particle n, which does not exist.
                 edges.append(torch.full((2, room), n, dtype=torch.int64, device=device))
                 edges.append(torch.ones(room, 3, device=device))
                 found.fill(edges[-2], edges[-1])
-                summaries.append(found.summary())
             names = ("edge_index", "edge_vec", "thermal_edge_index", "thermal_edge_vec")
             graph = Graph(types=self.types_on_device, **dict(zip(names, edges, strict=False)))
             if network.offset_scale:
                 graph.thermal_offset = offset.float()
             if network.n_extra:
                 graph.scalars = scalars.float()
-            near = [triton_cells.search(positions, frames[1], bins[1])] if len(bins) > 1 else []
-            outputs = [network(graph), *(part for k in near for part in (k.closest, k.counts)), *summaries]
-            self.shapes = [part.shape for part in outputs]
+            # Numbers of eight bytes come first.
+            parts = [lists[0].closest, *(found.closest.min() for found in lists)]
+            parts += [*(found.counts.sum() for found in lists), network(graph), lists[0].within]
+            self.parts = [(part.shape, part.dtype) for part in parts]
             # One vector, since every copy to the host costs as much as a kernel.
-            return (torch.cat([part.double().flatten() for part in outputs]),)
+            return (torch.cat([part.contiguous().view(-1).view(torch.int32) for part in parts]),)
 
         self._replay, (self.result,) = record(run, device)
         # What the layers keep between passes was made before, and the recording reads it where it lies.
         self.tables = _tables(network)
         self.host = _pinned(torch.empty_like(self.result, device="cpu"))
 
-    def __call__(self, seen: _Seen, frame: np.ndarray) -> tuple[np.ndarray, Neighbourhoods | None] | None:
-        """Outputs and neighbourhoods, where they are measured; None where the edges do not fit or particles
-        coincide.
+    def __call__(
+        self, seen: _Seen, frame: np.ndarray, meanwhile: Callable[[], None] = lambda: None
+    ) -> _Answer | None:
+        """What the network says, ``meanwhile`` called as the device computes; None where the edges do not fit
+        or particles coincide.
         """
         if not np.array_equal(self.types, seen.structure.types):
             self.types = seen.structure.types.copy()
@@ -225,19 +257,22 @@ class _Recording:
         self._upload(seen, frame)
         self._replay()
         self.host.copy_(self.result, non_blocking=True)
-        if self.on_device.is_cuda:
-            torch.cuda.current_stream().synchronize()
-        parts = np.split(self.host.numpy().copy(), np.cumsum([math.prod(s) for s in self.shapes])[:-1])
-        outputs, *near = parts[: len(parts) - len(self.rooms)]
-        for (n_edges, closest), room in zip(parts[len(parts) - len(self.rooms) :], self.rooms, strict=True):
-            if n_edges > room or closest < COINCIDENT**2:
-                return None
-        around = None
-        if near:
-            squared, count = near[0], near[1].astype(np.int64)
-            squared[count == 0] = np.inf
-            around = Neighbourhoods(squared, count)
-        return outputs.reshape(self.shapes[0]), around
+        try:
+            meanwhile()
+        finally:  # whatever happens, nothing is written to what the device still reads
+            if self.on_device.is_cuda:
+                torch.cuda.current_stream().synchronize()
+        parts, host, first = [], self.host.numpy(), 0
+        for shape, dtype in self.parts:
+            last = first + shape.numel() * dtype.itemsize // 4
+            parts.append(host[first:last].view(_NUMPY[dtype]).reshape(shape))
+            first = last
+        squared, *summaries, outputs, within = parts
+        nearest, edges = summaries[: len(self.rooms)], summaries[len(self.rooms) :]
+        if min(nearest) < COINCIDENT**2 or any(map(operator.gt, edges, self.rooms)):
+            return None
+        around = Neighbourhoods(np.where(within == 0, np.inf, squared), within.astype(np.int64))
+        return _Answer(outputs.copy(), around)
 
     def _upload(self, seen: _Seen, frame: np.ndarray) -> None:
         structure, inputs, first = seen.structure, self.inputs.numpy(), len(frame)
@@ -247,6 +282,15 @@ class _Recording:
                 inputs[first : first + part.size] = part.ravel()
                 first += part.size
         self.on_device.copy_(self.inputs, non_blocking=True)
+
+
+#: What lies in the vector that comes back.
+_NUMPY: dict[torch.dtype, Any] = {
+    torch.float64: np.float64,
+    torch.int64: np.int64,
+    torch.float32: np.float32,
+    torch.int32: np.int32,
+}
 
 
 def _tables(network: SE3GNN) -> list[Any]:

@@ -150,6 +150,17 @@ def test_nearest_neighbours_without_a_list(pbc, cutoff, device):
     assert triton_cells.counted(liquid(40, np.eye(3)), 0.6, torch.device(device)) is None
 
 
+def test_neighbours_within_a_radius_are_counted_beside_those_within_the_cutoff(device):
+    structure = liquid(40, CELLS["triclinic"])
+    frame, bins = triton_cells.grid_of(structure.cell, 1.7, 40, 1.1)
+    found = triton_cells.search(
+        torch.from_numpy(structure.positions).to(device), torch.from_numpy(frame).to(device), bins
+    )
+    for held, cutoff in ((found.counts, 1.7), (found.within, 1.1)):
+        np.testing.assert_array_equal(held.cpu().numpy(), numba_cells.nearest(structure, cutoff)[1])
+    assert 0 < int(found.within.sum()) < int(found.counts.sum())
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("cell", [np.eye(3), CELLS["triclinic"]], ids=["small", "triclinic"])

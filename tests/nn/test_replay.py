@@ -95,10 +95,9 @@ class Search:
         structure = Structure(positions.numpy().copy(), np.zeros(len(positions), int), cell)
         self.edges = neighbour_list(structure, float(frame[18]) ** 0.5)
         closest, counts = numba_cells.nearest(structure, float(frame[18]) ** 0.5)
+        _, within = numba_cells.nearest(structure, float(frame[22]) ** 0.5)
         self.closest, self.counts = torch.from_numpy(np.minimum(closest, 9.0)), torch.from_numpy(counts).int()
-
-    def summary(self):
-        return torch.tensor([self.edges[0].shape[1], float(self.edges[1].square().sum(1).min())]).double()
+        self.within = torch.from_numpy(within).int()
 
     def fill(self, edge_index, edge_vec):
         n = self.edges[0].shape[1]
@@ -121,28 +120,68 @@ def only_real_edges(network):
     network.register_forward_pre_hook(shortened)
 
 
-@pytest.mark.parametrize("seen", list(SEEN))
-def test_what_a_recording_reads_is_what_the_network_is_given(seen, monkeypatch):
-    """On a processor, where a replay calls again what was recorded."""
-    estimator = estimator_of("cpu", kernel="reference", **SEEN[seen])
-    only_real_edges(estimator.network)
+@pytest.fixture
+def on_a_processor(monkeypatch):
+    """Have a replay call again what was recorded."""
     monkeypatch.setattr(replay, "record", run_again)
     monkeypatch.setattr(replay, "_tables", lambda network: [])
     monkeypatch.setattr(replay.triton_cells, "search", Search)
+
+
+@pytest.mark.usefixtures("on_a_processor")
+@pytest.mark.parametrize("seen", list(SEEN))
+def test_what_a_recording_reads_is_what_the_network_is_given(seen):
+    estimator = estimator_of("cpu", kernel="reference", **SEEN[seen])
+    only_real_edges(estimator.network)
     recording = None
     for seed in range(3):
         structure = frame(seed=seed, side=6.3 + 0.02 * seed)
         structure = with_offset(structure) if estimator.network.offset_scale else structure
         there = replay._Seen(structure, Inputs(estimator.card).scalars(structure))
-        grids = [replay.triton_cells.grid_of(structure.cell, r, len(structure)) for r in (2.0, 1.3)]
-        frames, bins = np.concatenate([grid[0] for grid in grids]), tuple(grid[1] for grid in grids)
+        grid = replay.triton_cells.grid_of(structure.cell, 2.0, len(structure), 1.3)
+        told = []
         with torch.no_grad():
-            recording = recording or replay._Recording(estimator.network, there, frames, bins)
-            found, around = recording(there, frames)
+            recording = recording or replay._Recording(estimator.network, there, grid)
+            found, around = recording(there, grid[0], lambda told=told: told.append(True))
+        assert told == [True]
         squared, count = numba_cells.nearest(structure, 1.3)
         np.testing.assert_array_equal(around.squared, squared)
         np.testing.assert_array_equal(around.count, count)
         np.testing.assert_allclose(found, called(estimator, structure), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("on_a_processor")
+def test_what_happens_meanwhile_and_what_is_out_of_date():
+    """Host work runs beside the device; an error there costs no recording, and weights that have changed no
+    wrong number.
+    """
+    estimator, structure, told = estimator_of("cpu", kernel="reference"), frame(), []
+    network = estimator.network
+    only_real_edges(network)
+    held = replay._Recordings(network)
+    grid = replay.triton_cells.grid_of(structure.cell, 2.0, len(structure))
+
+    def outputs(meanwhile=lambda: told.append(True), only_held=False):
+        with torch.no_grad():
+            return held.outputs(network, structure, None, grid, only_held, meanwhile)
+
+    assert outputs() is None and not told  # the first of its size
+    for k in (1, 2):
+        np.testing.assert_allclose(outputs().outputs, called(estimator, structure), rtol=1e-4, atol=1e-5)
+        assert len(told) == k
+    (recording,) = held.held.values()
+    with pytest.raises(ZeroDivisionError):
+        outputs(lambda: 1 / 0)
+    assert list(held.held.values()) == [recording]
+    with torch.no_grad():
+        network.readout.weight.mul_(2)
+    assert outputs(only_held=True) is None
+    assert list(held.held.values()) == []
+    assert outputs() is not None
+    np.testing.assert_allclose(outputs().outputs, called(estimator, structure), rtol=1e-4, atol=1e-5)
+    network.readout.weight.data = network.readout.weight.data * 0.5  # where it lay lives on in the recording
+    told.clear()
+    assert outputs(only_held=True) is None and not told
 
 
 @gpu
