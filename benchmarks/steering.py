@@ -24,6 +24,8 @@ import torch
 from propensity import Predictor
 from propensity.estimators.label_scale import LabelScale
 from propensity.graph import Graph
+from propensity.nn.gated import GatedNetwork
+from propensity.nn.gated.graph import GatedGraph
 from propensity.physics.gpu.batch import Batch
 from propensity.physics.gpu.device import HostDevice, cuda_device
 from propensity.physics.interaction import named_interaction
@@ -111,10 +113,27 @@ class Pull:
         place, first = x.clone().requires_grad_(), system * n
         flat, index = place.view(-1, 3), torch.stack([first + j, first + i])
         vectors = flat[index[0]] - flat[index[1]] - shift
-        answers = self.network(Graph(types=types.flatten(), edge_index=index, edge_vec=vectors))
+        if isinstance(self.network, GatedNetwork):
+            answers = self.network(_tabled(types.flatten(), index, vectors))
+        else:
+            answers = self.network(Graph(types=types.flatten(), edge_index=index, edge_vec=vectors))
         p = self.scale.traced(answers, types.flatten().cpu().numpy())[:, self.column].view(types.shape)
         q = torch.where(types == 0, p, 0).sum(1) / (types == 0).sum(1)
         return q.detach(), torch.autograd.grad(q.sum(), place)[0]
+
+
+def _tabled(types: torch.Tensor, index: torch.Tensor, vectors: torch.Tensor) -> GatedGraph:
+    """Edges, sorted by destination, as a table."""
+    n, counts = len(types), torch.bincount(index[1], minlength=len(types))
+    slot = torch.arange(len(vectors), device=types.device) - (counts.cumsum(0) - counts)[index[1]]
+    at, width = (index[1], slot), int(counts.max())
+    neighbours = torch.arange(n, device=types.device)[:, None].repeat(1, width)
+    neighbours[at] = index[0]
+    real = vectors.new_zeros(n, width)
+    real[at] = 1.0
+    table = vectors.new_zeros(n, width, 3).index_put(at, vectors)
+    none = (vectors.new_zeros(n, *shape, 0) for shape in ((3,), (5,), ()))
+    return GatedGraph(types, neighbours, real, {"thermal": table}, *none)
 
 
 def equilibrate(args: argparse.Namespace) -> None:
