@@ -183,6 +183,12 @@ def roughness(card: Card) -> str | None:
             " --envelope, or better --model gated --inputs thermal --no-pair-force, where energy must be"
             " conserved"
         )
+    if card.kind == "se3gnn":
+        return (
+            f"the model {card.name} has rectifiers, at which the forces of a bias have steps: energy wanders"
+            " under a strong bias, train one with --model gated --inputs thermal --no-pair-force where it must"
+            " be conserved"
+        )
     return None
 
 

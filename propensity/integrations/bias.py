@@ -58,7 +58,8 @@ class PropensityBias(Travelling, Calculator):
     Warns
     -----
     PropensityWarning
-        When the energy can't be conserved: at the jumps of a sharp cutoff, or where minima are held.
+        When the energy is not conserved: at the jumps of a sharp cutoff, at the steps that rectifiers leave in
+        forces, or where minima are held.
 
     Examples
     --------

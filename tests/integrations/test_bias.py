@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import ase
@@ -147,6 +148,12 @@ def test_who_does_not_conserve_energy_says_so(tmp_path, smooth):
     sharp = make_tiny_model(tmp_path / "sharp")
     with pytest.warns(PropensityWarning, match="has a sharp cutoff, at which the energy of a bias jumps"):
         PropensityBias(sharp, Linear(1.0), device="cpu")
+    steps = make_tiny_model(tmp_path / "steps", envelope=True)
+    with pytest.warns(PropensityWarning, match="has rectifiers, at which the forces of a bias have steps"):
+        PropensityBias(steps, Linear(1.0), device="cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PropensityBias(smooth, Linear(1.0), device="cpu")
     with pytest.warns(PropensityWarning, match="sees minima, which bias forces hold"):
         PropensityBias(["ka-both"], Linear(1.0), device="cpu")
 

@@ -16,6 +16,7 @@ from tests.estimators.test_gradients import gated
 from tests.lammps_bridge.support import CASES, SPECIES_MAP, Case, read_dump, run, system, write_data
 
 pytestmark = pytest.mark.filterwarnings("ignore:(number density|composition|the structure is open)")
+EXAMPLE = Path(__file__).parents[2] / "examples" / "ka_T0.56_smooth"
 LMP = Path(sys.executable).parent / "lmp"
 THERMO = "thermo_style custom step pe f_p f_p[1]\nthermo_modify format float %.12g norm no\nthermo 1\n"
 FORCES = "dump d all custom 1 {} id type x y z fx fy fz\ndump_modify d sort id format float %.17g\n"
@@ -72,17 +73,20 @@ def test_fix_adds_energy_and_forces(
 
 
 @pytest.mark.slow
-def test_energy_is_conserved(ranks: int, lmp: Callable, server: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "strength"), [("random", 30000), ("example", 10000)])
+def test_energy_is_conserved(
+    name: str, strength: float, ranks: int, lmp: Callable, server: str, tmp_path: Path
+) -> None:
     """The total energy, by ``fix_modify energy yes``, strays by a quarter at half the timestep, and by a
-    fraction of what the bias gives and takes.
+    fraction of what the bias gives and takes; with random weights and with those of the trained example.
     """
-    model, away = gated(tmp_path / "smooth"), []
+    model, away = gated(tmp_path / "smooth") if name == "random" else EXAMPLE, []
     for timestep in (0.002, 0.001):
         text = (
             "unfix nve\npair_style lj/smooth/linear 2.5\npair_coeff 1 1 1.0 1.0 2.5\n"
             "pair_coeff 1 2 1.5 0.8 2.0\npair_coeff 2 2 0.5 0.88 2.2\nminimize 0 1 100 1000\n"
             f"reset_timestep 0\ntimestep {timestep}\nfix nve all nve\ngroup big type 1\n"
-            f"fix p big propensity 1 species A B model {model} server {server} bias linear 30000\n"
+            f"fix p big propensity 1 species A B model {model} server {server} bias linear {strength}\n"
             "fix_modify p energy yes\nthermo_style custom step etotal f_p f_p[1]\n"
             f"thermo_modify format float %.12g norm no\nthermo 1\nrun {round(0.04 / timestep)}"
         )
