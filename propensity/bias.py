@@ -186,8 +186,8 @@ def roughness(card: Card) -> str | None:
     if card.kind == "se3gnn":
         return (
             f"the model {card.name} has rectifiers, at which the forces of a bias have steps: energy wanders"
-            " under a strong bias, train one with --model gated --inputs thermal --no-pair-force where it must"
-            " be conserved"
+            " under a strong bias, train one with --model gated --inputs thermal --no-pair-force where it"
+            " must be conserved"
         )
     return None
 

@@ -57,8 +57,8 @@ class TrainingConfig(Options):
         False,
         description=(
             "Let the weights of neighbours go to zero smoothly at the cutoff, for models whose gradients are"
-            " used; the paper's cutoff is sharp. Rectifiers leave steps in the gradients: for dynamics under a"
-            " bias take --model gated --inputs thermal --no-pair-force, which has none."
+            " used; the paper's cutoff is sharp. Rectifiers leave steps in the gradients: for dynamics under"
+            " a bias take --model gated --inputs thermal --no-pair-force, which has none."
         ),
     )
     kernel: str = Field("auto", description="Implementation of the convolution; see propensity.nn.kernels.")

@@ -58,8 +58,8 @@ class PropensityBias(Travelling, Calculator):
     Warns
     -----
     PropensityWarning
-        When the energy is not conserved: at the jumps of a sharp cutoff, at the steps that rectifiers leave in
-        forces, or where minima are held.
+        When the energy is not conserved: at the jumps of a sharp cutoff, at the steps in forces that
+        rectifiers leave, or where minima are held.
 
     Examples
     --------
