@@ -1,4 +1,4 @@
-"""Epochs with equally many structures of each state point."""
+"""Epochs with a fair share of each state point."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def balanced_length(state_points: Sequence[int]) -> int:
-    """Structures of an epoch: as many of each state point as the smallest set has."""
-    counts = np.unique(state_points, return_counts=True)[1]
-    return int(counts.min() * len(counts))
+def balanced_counts(state_points: Sequence[int]) -> list[int]:
+    """Structures of each state point in an epoch: all of the smallest set, of others in proportion to the
+    square root of their number.
+
+    Equal shares leave most of a large set unseen, and shares by size let it drown the small ones.
+    """
+    sizes = np.unique(state_points, return_counts=True)[1]
+    return [round(float(np.sqrt(size * sizes.min()))) for size in sizes]
 
 
 def balanced_epoch(state_points: Sequence[int], seed: int, epoch: int) -> list[int]:
-    """Indices of one epoch in random order; sets larger than the smallest take turns.
+    """Indices of one epoch in random order, state points evenly mixed; sets larger than their share take
+    turns.
 
     Parameters
     ----------
@@ -24,11 +29,11 @@ def balanced_epoch(state_points: Sequence[int], seed: int, epoch: int) -> list[i
         The order is a function of both: sets are gone through in an order that every pass renews.
     """
     members = [np.flatnonzero(np.equal(state_points, point)) for point in np.unique(state_points)]
-    each = min(map(len, members))
-    chosen = []
-    for k, own in enumerate(members):
-        for place in range(each):
-            passed, within = divmod(epoch * each + place, len(own))
+    random = np.random.default_rng((seed, epoch))
+    chosen, places = [], []
+    for k, (own, share) in enumerate(zip(members, balanced_counts(state_points), strict=True)):
+        for place in range(share):
+            passed, within = divmod(epoch * share + place, len(own))
             chosen.append(int(own[np.random.default_rng((seed, k, passed)).permutation(len(own))[within]]))
-    order = np.random.default_rng((seed, epoch)).permutation(len(chosen))
-    return [chosen[k] for k in order]
+        places.append((np.arange(share) + random.random(share)) / share)
+    return [chosen[k] for k in np.argsort(np.concatenate(places))]

@@ -90,7 +90,7 @@ class ConditionedEstimator(NetworkEstimator[Any]):
         c.check_temperature(temperature, beyond)
         chosen = c.times_at(temperature) if times is None else checked_times(times)
         c.check_times(temperature, chosen)
-        recipe = self.card.cage_recipe
+        recipe, error = self.card.cage_recipe, c.error(temperature, chosen)
         card = self.card.model_copy(
             deep=True,
             update={
@@ -101,6 +101,7 @@ class ConditionedEstimator(NetworkEstimator[Any]):
                 "default_time_index": time_nearest(chosen, c.tau_alpha(temperature)),
                 "target_mean": c.mean(temperature, chosen).tolist(),
                 "target_std": c.std(temperature, chosen).tolist(),
+                "uncertainty": {} if error is None else {"error": error.tolist()},
                 "config": {**self.card.config, "n_outputs": len(chosen)},
                 "cage_recipe": {**recipe, "temperature": float(temperature)} if recipe else {},
             },

@@ -37,6 +37,10 @@ class StatePoint(BaseModel):
         None, description="Median length of the thermal offset: mean and spread over structures."
     )
     n_structures: int = Field(1, ge=1, description="Training structures.")
+    error: tuple[tuple[tuple[float, float, float], ...], ...] | None = Field(
+        None,
+        description="Calibration of the standard error, see card.uncertainty, (n_species, n_times, 3).",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> StatePoint:
@@ -49,6 +53,11 @@ class StatePoint(BaseModel):
                 raise ValueError(f"{name} of a state point must have a row a species and a column a time")
             if not (np.isfinite(rows).all() and np.min(rows) >= 0):
                 raise ValueError(f"{name} of a state point must be finite and not negative")
+        if self.error is not None:
+            if np.shape(self.error) != (*np.shape(self.mean), 3):
+                raise ValueError("error of a state point must have three numbers a species and time")
+            if not (np.isfinite(self.error).all() and np.min(self.error) >= 0):
+                raise ValueError("error of a state point must be finite and not negative")
         return self
 
 
@@ -131,6 +140,24 @@ class Conditions(BaseModel):
         return np.array(
             [np.ones(len(times)) if c is None else c.std(temperature, times) for c in self._clocks]
         )
+
+    def error(self, temperature: float, times: Sequence[float] | np.ndarray) -> np.ndarray | None:
+        """Calibration of the standard error, shape (n_species, T, 3); None where a temperature has none.
+
+        Between the trained points the parts of the spread that it is are interpolated along the stage, and in
+        1/T.
+        """
+        parts = []
+        for point in self.state_points:
+            if point.error is None:
+                return None
+            rows = np.array(point.error)
+            rows[..., 0] /= np.maximum(np.square(self.std(point.temperature, point.times)), 1e-300)
+            known, here = self.stage(point.temperature, point.times), self.stage(temperature, times)
+            parts.append([[np.interp(here, known, part) for part in row.T] for row in rows])
+        found = np.moveaxis(between(1 / self.temperatures, np.array(parts), 1 / temperature), 1, 2)
+        found[..., 0] *= np.square(self.std(temperature, times))
+        return cast("np.ndarray", np.maximum(found, 0.0))
 
     def stage(self, temperature: float, times: Sequence[float] | np.ndarray) -> np.ndarray:
         """How far motion has come, from 0 at the first trained time to 1 at the last, shape (T,).

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from propensity.errors import PropensityWarning
-from propensity.estimators.balance import balanced_epoch, balanced_length
+from propensity.errors import InputError, PropensityWarning
+from propensity.estimators.balance import balanced_counts, balanced_epoch
 from propensity.estimators.card import Card
 from propensity.estimators.features import TracedFeatures, layer_index
 from propensity.estimators.gated_examples import cage_recipe, gated_examples, gated_inputs, hidden_labels
@@ -28,6 +28,7 @@ from propensity.estimators.label_scale import LabelScale
 from propensity.estimators.networks import NetworkEstimator
 from propensity.estimators.options import Options, read_options
 from propensity.estimators.state_points import learn_conditions
+from propensity.estimators.storage import load_model
 from propensity.estimators.training_set import training_card
 from propensity.interrupts import Interrupted, TrainingInterrupted, interruptible
 from propensity.nn.gated import (
@@ -37,6 +38,7 @@ from propensity.nn.gated import (
     join_gated_graphs,
     moved_graph,
 )
+from propensity.nn.gated.learning import DEAD, KNOWN_BY
 from propensity.nn.gated.network import GUESSED
 from propensity.structure import Structure
 
@@ -69,6 +71,13 @@ class GatedOptions(Options):
             " for any temperature and time between."
         ),
     )
+    init: str | None = Field(
+        None,
+        description=(
+            "Trained gated model whose weights to start from; a readout of other times or of modes starts at"
+            " zero."
+        ),
+    )
     n_layers: int = Field(7, ge=3, description="Layers; the first two read thermal neighbours.")
     cutoff: float = Field(2.0, gt=0, description="Neighbours are closer than this, in σ_AA.")
     pair_force: bool = Field(
@@ -78,8 +87,8 @@ class GatedOptions(Options):
         24,
         ge=1,
         description=(
-            "Passes over the training structures; with --condition over as many of each temperature as the"
-            " smallest set has."
+            "Passes over the training structures; with --condition over the smallest set of a temperature and"
+            " as many of larger ones as the square root of their sizes says."
         ),
     )
     batch_size: int = Field(2, ge=1, description="Structures a step.")
@@ -125,8 +134,27 @@ class GatedOptions(Options):
         return self
 
 
-#: Steps after which a network has learned something or never will, and the share of the variance left then.
-KNOWN_BY, DEAD = 150, 0.97
+def begin_with(network: GatedNetwork, model: str) -> None:
+    """Copy weights and scales of a trained network; a readout of another shape starts at zero, so that it
+    learns what there is before it changes it.
+
+    Raises
+    ------
+    InputError
+        When the rest of the network has another shape.
+    """
+    other = load_model(model)
+    if not isinstance(other, GatedEstimator):
+        raise InputError(f"init is {model!r}, a model of kind {other.card.kind!r}: give one of kind 'gated'.")
+    ours, theirs = network.config, other.network.config
+    differing = {k: v for k, v in theirs.items() if k != "n_outputs" and ours.get(k) != v}
+    if differing:
+        raise InputError(f"init model {model!r} has another network ({differing}): use the same options.")
+    state = {name: value.to(network.bias.device) for name, value in other.network.state_dict().items()}
+    for name, own in network.state_dict().items():
+        if state[name].shape != own.shape:
+            state[name] = torch.zeros_like(own)
+    network.load_state_dict(state)
 
 
 def _warn_if_dead(error: float, variance: float) -> None:
@@ -194,10 +222,13 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
                 curved=opts.curved,
                 n_guessed=hidden_labels(train[0], opts.inputs)[0].shape[2] if opts.guess else 0,
             ).to(device)
+            if opts.init:
+                begin_with(network, opts.init)
             examples = gated_examples(train, network, card, positions, opts.auxiliary > 0, device)
             points = [int(example.state_points[0]) for example in examples]
             bases = None if conditions is None else torch.from_numpy(conditions.bases()).to(device).float()
-            learner = Learner(network, examples, opts.course(), bases, balanced_length(points))
+            share = sum(balanced_counts(points))
+            learner = Learner(network, examples, opts.course(), bases, share, fixed=bool(opts.init))
             del examples  # the learner has them as one table
             history: list[float] = []
             with suppress(Interrupted), interruptible():

@@ -100,8 +100,8 @@ class TrainingConfig(Options):
         200,
         ge=1,
         description=(
-            "Passes over the training structures; with --condition over as many of each temperature as the"
-            " smallest set has."
+            "Passes over the training structures; with --condition over the smallest set of a temperature and"
+            " as many of larger ones as the square root of their sizes says."
         ),
     )
     batch_size: int = Field(1, ge=1, description="Structures a step, on each device.")

@@ -174,17 +174,15 @@ def _kept(folder: Path, is_run: bool) -> str:
 def _estimator(module: PropensityModule, average: WeightAverage, data: GraphModule) -> SE3Estimator:
     """Estimator of the averaged weights where there are any, else of the raw ones."""
     network, card = module.network, module.card
+    device = network.readout.weight.device
     if average.average is not None:
-        weight = network.readout.weight
         apply_average(network, average.average)
-        refresh_norms(network, (graph.to(weight.device) for graph in data.graphs))
+    # Running statistics are those of the last temperatures.
+    if average.average is not None or (module.answers is not None and module.config.learn == "all"):
+        refresh_norms(network, (graph.to(device) for graph in data.for_norms()))
     if module.answers is None:
         return SE3Estimator(network, card)
-    weight = network.readout.weight
-    graphs = [graph.to(weight.device) for graph in data.graphs]
-    if average.average is None and module.config.learn == "all":
-        refresh_norms(network, graphs)  # the running ones are those of the last temperatures
-    solve_readout(network, graphs, module.answers)
+    solve_readout(network, [graph.to(device) for graph in data.graphs], module.answers)
     return ConditionedSE3(network, card)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,6 +91,17 @@ class GraphModule(LightningDataModule):
         return BalancedSampler(
             [int(graph.state_point[0]) for graph in self.graphs], self.config.seed, rank, world
         )
+
+    def for_norms(self) -> Iterator[Graph]:
+        """What final statistics of batch norm are averaged over: every graph, or, where there are several
+        state points, batches of an epoch, which mix them as those of the training do.
+        """
+        if self.config.condition is None:
+            yield from self.graphs
+            return
+        order, size = list(self.sampler()), min(self.config.batch_size, len(self.graphs))
+        for first in range(0, len(order) - size + 1, size):
+            yield join_graphs([self.graphs[k] for k in order[first : first + size]])
 
     def val_dataloader(self) -> Iterable[Graph]:
         """Share of this process in the validation structures, one at a time.

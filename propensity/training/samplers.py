@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from propensity.errors import DataError
-from propensity.estimators.balance import balanced_epoch, balanced_length
+from propensity.estimators.balance import balanced_counts, balanced_epoch
 
 
 class _ByEpoch(Sampler[int]):
@@ -44,11 +44,11 @@ class EpochSampler(_ByEpoch):
 
 
 class BalancedSampler(_ByEpoch):
-    """Equally many structures of each state point an epoch, larger sets by turns."""
+    """A fair share of each state point an epoch, larger sets by turns."""
 
     def __init__(self, state_points: Sequence[int], seed: int, rank: int = 0, world: int = 1) -> None:
         super().__init__(seed, rank, world)
-        self.state_points, self.n = tuple(state_points), balanced_length(state_points)
+        self.state_points, self.n = tuple(state_points), sum(balanced_counts(state_points))
         if self.n < world:
             raise DataError(
                 f"there are {len(state_points)} training structures for {world} devices: use fewer."

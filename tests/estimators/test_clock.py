@@ -90,6 +90,24 @@ def test_the_basis_is_smooth_and_complete():
     assert np.abs(c.basis(0.485, times) - c.basis(0.4851, times)).max() < 0.02
 
 
+def test_errors_are_those_of_the_trained_points_and_lie_between():
+    c = conditions()
+    assert c.error(0.48, [1.0]) is None
+    points = []
+    for k, point in enumerate(c.state_points):
+        error = [[(0.1 * (k + 1) * s**2, 0.01, 2.0) for s in row] for row in point.std]
+        points.append(point.model_copy(update={"error": tuple(map(tuple, error))}))
+    known = c.model_copy(update={"state_points": tuple(points)})
+    for point in points:
+        np.testing.assert_allclose(known.error(point.temperature, point.times), point.error, rtol=5e-3)
+    low, high = TEMPERATURES[:2]
+    middle, at = 0.5 * (low + high), [known.time_range(0.5 * (low + high))[0] * 3]
+    share = known.error(middle, at)[0, 0, 0] / known.std(middle, at)[0, 0] ** 2
+    assert 0.1 < share < 0.2
+    with pytest.raises(ValueError, match="error of a state point must have three numbers"):
+        StatePoint(**{**points[0].model_dump(), "error": (((1.0, 1.0, 1.0),),)})
+
+
 def test_a_species_without_particles_has_no_clock():
     c = conditions()
     assert c.mean(0.5, [1.0])[1, 0] == 0

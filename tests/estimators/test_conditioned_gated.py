@@ -107,6 +107,24 @@ def test_without_a_temperature_each_structure_tells_its_own(model):
         np.testing.assert_allclose(model.predict(structure), direct, rtol=1e-4, atol=1e-6)
 
 
+def test_a_trained_network_is_a_start(model, tmp_path):
+    """All but the readout, which starts at zero: the answer is the mean at each temperature and time."""
+    one = save_model(tmp_path / "one", model.at(0.5, [0.3, 5.0]))
+    liquids = [at_temperature(temperature, seed) for temperature in TIMES for seed in range(2)]
+    few = {**FEW, "epochs": 1, "learning_rate": 1e-12, "condition": "temperature"}
+    begun = GatedEstimator.fit(liquids, **few, init=str(one))
+    ours, theirs = begun.network.state_dict(), model.network.state_dict()
+    for name, value in ours.items():
+        if name in ("out", "bias"):
+            assert float(value.abs().max()) < 1e-9
+        else:
+            torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=1e-3)
+    with pytest.raises(InputError, match=r"has another network .*'layers'.*: use the same options"):
+        GatedEstimator.fit(liquids, **{**few, "n_layers": 4}, init=str(one))
+    with pytest.raises(InputError, match="init is 'ka-both', a model of kind 'se3gnn': give one of kind"):
+        GatedEstimator.fit(liquids, **few, init="ka-both")
+
+
 def test_stored_and_loaded(model, tmp_path):
     found = load_model(save_model(tmp_path, model))
     assert isinstance(found, ConditionedEstimator) and found.card.conditions == model.card.conditions

@@ -83,6 +83,52 @@ def test_a_broken_step_is_left_out():
         assert torch.isfinite(now).all() and float((now.detach() - then).abs().max()) < 1e-2
 
 
+def test_one_that_runs_away_goes_back(monkeypatch, caplog):
+    """Weights that a step has made far too large: features outgrow their scales, and nothing leads back."""
+    monkeypatch.setattr("propensity.nn.gated.learning.LOOK", 5)
+    learner = Learner(network(), examples((100, 100)), Course(30, 1, 1e-2, 0.0, 0.8))
+    for _ in range(15):
+        learner.epoch()
+    assert not caplog.records
+    lowest = learner._lowest
+    with torch.no_grad():
+        for parameter in learner.network.parameters():
+            parameter.mul_(30)
+    for _ in range(15):
+        last = learner.epoch()
+    assert "back to the weights of the lowest, at half the rate" in caplog.text
+    assert last < 1.1 * lowest
+    learner.finish()
+    assert max(float(p.detach().abs().max()) for p in learner.network.parameters()) < 5
+
+
+def test_one_that_has_learned_nothing_starts_again(monkeypatch, caplog):
+    for name, value in {"LOOK": 4, "KNOWN_BY": 8, "DEAD": 0.8}.items():
+        monkeypatch.setattr(f"propensity.nn.gated.learning.{name}", value)
+    learner = Learner(network(), examples((60,)), Course(60, 1, 1e-2, 0.0, 0.8))
+    with torch.no_grad():
+        start = [p.clone() for p in learner.network.parameters()]
+        learner.network.hidden.bias -= 1e4  # every hidden unit of the readout off: no gradient
+    for _ in range(8):
+        learner.epoch()
+    assert caplog.text.count("back to the weights of the start") == 1
+    for now, then in zip(learner.network.parameters(), start, strict=True):
+        torch.testing.assert_close(now.detach(), then)
+    for _ in range(52):
+        last = learner.epoch()
+    assert last < 0.5 * learner.variance
+
+
+def test_a_burst_does_not_raise_what_is_usual():
+    learner = Learner(network(), examples((60,)), Course(100, 1, 1e-3, 0.0, 0.8))
+    for _ in range(3):
+        learner.epoch()
+    before = float(learner._typical)
+    learner.data._labels[0][0] *= 1e4
+    learner.epoch()
+    assert before < float(learner._typical) <= 1.0201 * before
+
+
 @pytest.mark.gpu
 def test_recorded_steps_are_those_of_the_processor():
     course = Course(4, 2, 3e-3, 0.01, 0.9)

@@ -17,8 +17,15 @@ from propensity.nn.gated.stack import Labelled, Pile, Stack
 
 log = logging.getLogger(__name__)
 
-#: Steps over which the learning rate rises, at most.
-WARM_UP = 150
+#: Steps over which the learning rate rises, at most.  Scales are fixed while weights are random, and features
+#: that outgrow them do so in each layer: too fast a rise drives every hidden unit of the readout to where no
+#: gradient leads back.
+WARM_UP = 400
+#: Steps between looks at the error, and the rise over its lowest after which weights go back.
+LOOK, RISE = 40, 1.2
+#: Share of the variance that is left of one who has learned nothing, steps by which that is known, and how
+#: often such a one starts again: labels may hold no more.
+DEAD, KNOWN_BY, STARTS = 0.97, 160, 2
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,10 @@ class Learner:
 
     Its outputs are standardised labels, or, with ``bases`` (P, K, T), modes: labels of a particle at state
     point p are then those times ``bases[p]``.  An epoch has ``per_epoch`` structures, all of them by default.
+    Scales of a trained network are ``fixed`` already.
+
+    Where the error rises far above its lowest, or nothing is learned at all, weights and moments go back to
+    where they were at their best, and on at a lower rate.
 
     On a CUDA device neighbours are summed in bfloat16 and a step is recorded once and replayed; what a step
     needs of the processor are the numbers of its structures.
@@ -66,12 +77,14 @@ class Learner:
         course: Course,
         bases: torch.Tensor | None = None,
         per_epoch: int | None = None,
+        fixed: bool = False,
     ) -> None:
         some = examples
         if bases is not None:  # of all state points, a middle one first
             middle = len(examples) // 2
             some = [*examples[middle:], *examples[:middle]][:: max(1, len(examples) // 8)]
-        fix_scales(network, some)
+        if not fixed:
+            fix_scales(network, some)
         self._bases, self._per_epoch = bases, per_epoch or len(examples)
         #: Mean squared error of one who has learned nothing but the means.
         self.variance = float(torch.stack([example.labels.square().mean() for example in examples]).mean())
@@ -89,7 +102,7 @@ class Learner:
         self._average = [p.detach().clone() for p in self._kept]
         zero = torch.zeros((), device=device)
         self._rate, self._share = zero.clone(), zero.clone()
-        self._typical, self._total = zero.clone(), zero.clone()
+        self._typical, self._total, self._recent = zero.clone(), zero.clone(), zero.clone()
         groups = [
             {"params": [p for p in self._parameters if p.ndim > 1], "weight_decay": course.weight_decay},
             {"params": [p for p in self._parameters if p.ndim <= 1], "weight_decay": 0.0},
@@ -102,6 +115,9 @@ class Learner:
         self._replay: Callable[[], object] | None = None
         if cuda and self.data.uniform:
             self._record()
+        #: Factor of the learning rate, lowest error, the state that had it, and that of the start.
+        self._calm, self._lowest, self._first = 1.0, math.inf, self._copies()
+        self._best, self._starts, self._started = self._first, STARTS, 0
 
     @property
     def steps(self) -> int:
@@ -122,12 +138,15 @@ class Learner:
         """One step with these structures."""
         k, course = self.step_number, self.course
         rise = min(1.0, (k + 1) / min(WARM_UP, max(1, self.steps // 10)))
+        rise *= self._calm
         self._rate.fill_(course.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * k / self.steps)))
         # Early on the average is that of the last steps alone.
         self._share.fill_(max(1 - course.average, min(1.0, 9 / (k + 10))))
         self._index.copy_(some)
         (self._replay or self._run)()
         self.step_number += 1
+        if self.step_number % LOOK == 0:
+            self._look()
 
     def finish(self) -> None:
         """Give the network its averaged weights."""
@@ -142,8 +161,47 @@ class Learner:
             for state in self._optimizer.state.values():
                 for value in state.values():
                     value.zero_()
-            self._typical.zero_()
-            self._total.zero_()
+            for value in (self._typical, self._total, self._recent):
+                value.zero_()
+
+    def _state(self) -> list[torch.Tensor]:
+        """Weights, their average, and what the optimiser remembers."""
+        moments = [value for state in self._optimizer.state.values() for value in state.values()]
+        return [*(p.detach() for p in self._parameters), *self._average, self._typical, *moments]
+
+    def _copies(self) -> list[torch.Tensor]:
+        return [value.clone() for value in self._state()]
+
+    def _look(self) -> None:
+        """Keep the state where the error is at its lowest; go back to it where the error has run away."""
+        error = float(self._recent) / LOOK
+        self._recent.zero_()
+        sound = math.isfinite(error) and error <= RISE * self._lowest
+        if sound and error <= 1.02 * self._lowest:
+            self._lowest, self._best = min(error, self._lowest), self._copies()
+        known = self._starts > 0 and self.step_number - self._started >= KNOWN_BY
+        nothing = known and self._lowest > DEAD * self.variance
+        if sound and not nothing:
+            self._calm = min(1.0, 1.1 * self._calm)
+            return
+        log.warning(
+            "after %d steps the mean squared error is %.3g, %.3g at best, that of the means %.3g: back to the"
+            " weights of the %s, at half the rate.",
+            self.step_number,
+            error,
+            self._lowest,
+            self.variance,
+            "start" if nothing else "lowest",
+        )
+        if nothing:
+            self._best, self._lowest = self._first, math.inf
+            self._starts, self._started = self._starts - 1, self.step_number
+        self._calm *= 0.5
+        now = self._state()
+        for value, kept in zip(now, self._best, strict=False):
+            value.copy_(kept)
+        for value in now[len(self._best) :]:
+            value.zero_()  # moments, which there were none of before the first step
 
     def _run(self) -> tuple[torch.Tensor, ...]:
         batch = self.data.batch(self._index)
@@ -162,14 +220,20 @@ class Learner:
                     loss = loss + self.course.auxiliary * (found.float() - wanted).square().mean()
         found = torch.autograd.grad(loss, self._parameters, allow_unused=True, materialize_grads=True)
         self._take(torch.cat([gradient.flatten() for gradient in found]))
-        self._total += squares.detach().mean()
+        error = squares.detach().mean()
+        self._total += error
+        self._recent += error
         return (loss.detach(),)
 
     def _take(self, gradient: torch.Tensor) -> None:
-        """One step of the optimiser; gradients twice as long as usual are shortened, broken ones left out."""
+        """One step of the optimiser; gradients twice as long as usual are shortened, broken ones left out.
+
+        A burst counts for no more than it is shortened to: what is usual rises by 2 % a step at most.
+        """
         size = gradient.norm()
         sound = torch.isfinite(size)
-        usual = torch.where(self._typical > 0, torch.lerp(self._typical, size, 0.02), size)
+        felt = torch.minimum(size, 2 * self._typical)
+        usual = torch.where(self._typical > 0, torch.lerp(self._typical, felt, 0.02), size)
         self._typical.copy_(torch.where(sound, usual, self._typical))
         gradient = torch.where(sound, gradient * (2 * self._typical / (size + 1e-12)).clamp(max=1.0), 0.0)
         parts = gradient.split([p.numel() for p in self._parameters])
