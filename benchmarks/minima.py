@@ -1,11 +1,13 @@
 """How well minima of hot structures repeat: one minimum, and the average of several.
 
 python -m benchmarks.minima DATA [--structures 4] [--samples 1,4,16] [--kicks 0.02,0.05,0.1] [--model ka-both]
+    [--potentials "lj/cut,lj/cut force-shifted"] [--descend]
 
 Each minimum, or average, is made twice: once by the package's minimiser, once by another one (L-BFGS with
-longer steps and half the memory) from other displacements.  Printed: root mean square of the difference of
-the two, particles farther than 0.1 σ apart, and for a model that sees minima the difference of its
-predictions at τ_α in units of their spread, with ρ (A) of both.
+longer steps and half the memory) from other displacements.  `--potentials` minimises in other potentials than
+that of the dynamics too, `--descend` follows the steepest descent first, once with ten times the error.
+Printed: root mean square of the difference of the two, particles farther than 0.1 σ apart, and for a model
+that sees minima the difference of its predictions at τ_α in units of their spread, with ρ (A) of both.
 """
 
 from __future__ import annotations
@@ -19,17 +21,51 @@ import numpy as np
 from propensity import Predictor
 from propensity.data import open_dataset
 from propensity.physics import quench
+from propensity.physics.kob_andersen import POTENTIALS, pair_table
+from propensity.physics.minimise import SKIN, Pairs, Search
 
 #: The other minimiser.
 OTHER = {"maxstep": 0.2, "alpha": 250.0, "memory": 5}
+#: Largest force where a steepest descent ends, and the most steps.
+SLOW, STEPS = 0.3, 20_000
 
 
-def made(structure, potential, kick, samples, seed, other):
+def descended(structure, potential, error):
+    """Along dx/dt = F(x), Heun's method with this error of a particle a step, in σ."""
+    search = Search(structure, pair_table(POTENTIALS[potential]), **quench.SETTINGS)
+
+    def forces(positions):
+        search.positions[:] = positions
+        if np.linalg.norm(positions - search._list.at, axis=1).max() > SKIN / 2:
+            search._list = Pairs.of(structure.with_positions(positions), search.pairs)
+        search._evaluate()
+        return search._forces.copy()
+
+    x, h = structure.positions.copy(), 1e-5
+    f = forces(x)
+    for _ in range(STEPS):
+        if np.linalg.norm(f, axis=1).max() < SLOW:
+            break
+        g = forces(x + h * f)
+        off = 0.5 * h * np.linalg.norm(g - f, axis=1).max()
+        if off <= error:
+            x = x + 0.5 * h * (f + g)
+            f = forces(x)
+        h *= min(2.0, max(0.2, 0.9 * np.sqrt(error / max(off, 1e-12))))
+    else:
+        print(f"a descent was still at {np.linalg.norm(f, axis=1).max():.2g} after {STEPS} steps")
+    return structure.with_positions(x)
+
+
+def made(structure, potential, kick, samples, seed, other, descend=False):
     """Displacement from thermal positions to one minimum (no kick), or to the average of several."""
     usual = quench.SETTINGS
     quench.SETTINGS = OTHER if other else usual
     try:
-        if kick == 0:
+        if kick == 0 and descend:
+            start = descended(structure, potential, 1e-3 if other else 1e-4)
+            found = quench.inherent_structure(start, potential)
+        elif kick == 0:
             found = quench.inherent_structure(structure, potential)
         else:
             found = quench.mean_inherent_structure(
@@ -50,19 +86,35 @@ def main():
     parser.add_argument("--kicks", default="0.02,0.05,0.1")
     parser.add_argument("--model", default="ka-both")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--potentials")
+    parser.add_argument("--descend", action="store_true")
     options = parser.parse_args()
     samples = list(open_dataset(options.data)[: options.structures])
     predictor = Predictor(options.model, device="cpu")
-    cases = [(0.0, 1)]
-    cases += [(float(k), int(n)) for k in options.kicks.split(",") for n in options.samples.split(",")]
-    print("| kick, σ | minima | rms difference, σ | particles > 0.1 σ | predictions, of their spread | ρ |")
-    print("|---|---|---|---|---|---|")
+    potentials = options.potentials.split(",") if options.potentials else [samples[0].potential]
+    cases = [(p, 0.0, 1) for p in potentials]
+    kicks, numbers = ([x for x in text.split(",") if x] for text in (options.kicks, options.samples))
+    cases += [(p, float(k), int(n)) for p in potentials for k in kicks for n in numbers]
+    print(
+        "| minimised in | kick, σ | minima | rms difference, σ | particles > 0.1 σ "
+        "| predictions, of their spread | ρ |"
+    )
+    print("|---|---|---|---|---|---|---|")
     with ProcessPoolExecutor(options.workers) as pool:
-        for kick, number in cases:
+        for potential, kick, number in cases:
             began = time.perf_counter()
             work = [
                 [
-                    pool.submit(made, s.structure, s.potential, kick, number, 2 * i + other, bool(other))
+                    pool.submit(
+                        made,
+                        s.structure,
+                        potential,
+                        kick,
+                        number,
+                        2 * i + other,
+                        bool(other),
+                        options.descend,
+                    )
                     for other in range(2)
                 ]
                 for i, s in enumerate(samples)
@@ -73,7 +125,7 @@ def main():
             ]
             rms, far, moved, rho = (np.mean(column, axis=0) for column in zip(*rows, strict=True))
             print(
-                f"| {kick or '–'} | {number} | {rms:.4f} | {far:.1f} | {moved:.3f} |"
+                f"| {potential} | {kick or '–'} | {number} | {rms:.4f} | {far:.1f} | {moved:.3f} |"
                 f" {rho[0]:.4f} {rho[1]:.4f} |",
                 f"{time.perf_counter() - began:.0f} s",
                 flush=True,

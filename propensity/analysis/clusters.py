@@ -27,11 +27,6 @@ class Clusters:
     sizes: np.ndarray
 
     @property
-    def mean_size(self) -> float:
-        """Mean over clusters, Σn/C; NaN without any."""
-        return float(self.sizes.mean()) if len(self.sizes) else np.nan
-
-    @property
     def weighted_size(self) -> float:
         """Mean size of the cluster of a chosen particle, Σn²/Σn; NaN without any."""
         return float((self.sizes**2).sum() / self.sizes.sum()) if len(self.sizes) else np.nan
