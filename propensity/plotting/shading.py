@@ -24,7 +24,7 @@ class Shading:
     Parameters
     ----------
     rgba
-        One row a particle, shape (N, 4), between 0 and 1.
+        One row a particle, shape (N, 4), between 0 and 1; (P, N, 4) for P panels.
     scales
         Label and ``ScalarMappable`` of each colour bar.
     """
@@ -73,7 +73,7 @@ def shade(
     Parameters
     ----------
     values
-        One a particle, shape (N,); NaN is drawn in grey.
+        One a particle, shape (N,), or of P panels that share their scales, (P, N); NaN is drawn in grey.
     types
         Species as integers, shape (N,).
     species
@@ -101,21 +101,22 @@ def shade(
     from matplotlib.colors import Normalize, TwoSlopeNorm
 
     values = np.asarray(values, dtype=float)
+    panels = np.atleast_2d(values)
     if scale not in ("own", "relative", "all"):
         raise InputError(f"scale is {scale!r}: choose 'own', 'relative' or 'all'.")
     relative = scale == "relative"
-    shown = relative_to_species(values, types) if relative else values
+    shown = np.stack([relative_to_species(panel, types) for panel in panels]) if relative else panels
     colours = colormaps[cmap or (DIVERGING if relative else SEQUENTIAL[0])].with_extremes(bad="0.72")
-    rgba, scales = np.zeros((len(values), 4)), []
+    rgba, scales = np.zeros((*shown.shape, 4)), []
     present = [k for k in range(len(species)) if (types == k).any()]
     groups = [(species[k], types == k) for k in present] if scale == "own" else [("", types >= 0)]
     for name, mine in groups:
-        finite = shown[mine][np.isfinite(shown[mine])]
+        finite = shown[:, mine][np.isfinite(shown[:, mine])]
         low, high = np.percentile(finite, [2, 98]) if len(finite) else (0.0, 1.0)
         norm = TwoSlopeNorm(1.0, low, high) if relative and low < 1 < high else Normalize(low, high)
         mappable = ScalarMappable(norm, colours)
-        rgba[mine] = mappable.to_rgba(np.ma.masked_invalid(shown[mine]))
+        rgba[:, mine] = mappable.to_rgba(np.ma.masked_invalid(shown[:, mine]))
         text = f"{label.split(' (')[0]} / mean of the species" if relative else label
         if len(finite):
             scales.append((f"{name}: {text}" if name and len(groups) > 1 else text, mappable))
-    return Shading(rgba, scales)
+    return Shading(rgba.reshape(*values.shape, 4), scales)

@@ -110,6 +110,8 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150)
     """
     with replacing(path) as temporary:
         try:
+            # Axes of equal units shrink after they were placed: only a second pass sees their titles.
+            figure.draw_without_rendering()
             figure.savefig(temporary, dpi=dpi)
         except OSError as error:
             # What Pillow says when its encoder gets no memory.

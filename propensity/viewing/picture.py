@@ -80,43 +80,64 @@ def draw_picture(
     names = names or [scene.field(None)]
     column, shown = scene.column(time), scene.frames[frame]
     types, flat = shown.structure.types, scene.dimension == 2
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(_label(scene, name), []).append(name)
     figure = new_figure(4.6 * len(names), 5.2)
-    rows = figure.subfigures(1, len(names), squeeze=False)[0]
-    for part, name in zip(rows, names, strict=True):
-        label = f"{_words(scene, name)} ({scene.unit})" if scene.unit_of(name) else name
-        colours = shade(
-            shown.fields[name][:, column], types, scene.species, scale=scale, label=label, cmap=cmap
-        )
-        axes = part.subplots()
-        if slab is None and not flat:
-            _whole(axes, shown, colours.rgba, renderer)
-        else:
-            across = viewing_direction(shown.structure) if direction is None else direction
-            thickness = slab or 2.2 * float(np.median(shown.diameters))
-            draw_slab(
-                axes,
-                shown.structure,
-                rgba=colours.rgba,
-                thickness=thickness,
-                centre=centre,
-                direction=across,
-                diameters=shown.diameters,
-            )
-            first, second = ("xyz"[k] for k in range(3) if k != across)
-            axes.set(xlabel=f"{first} ({scene.unit})", ylabel=f"{second} ({scene.unit})")
-        when = scene.times[column]
-        axes.set_title(scene.title(name) + (f", t = {when:.4g}" if np.isfinite(when) else ""))
+    parts = figure.subfigures(1, len(alike), squeeze=False, width_ratios=[*map(len, alike.values())])[0]
+    for part, (label, group) in zip(parts, alike.items(), strict=True):
+        values = np.stack([shown.fields[name][:, column] for name in group])
+        colours = shade(values, types, scene.species, scale=scale, label=label, cmap=cmap)
+        row = part.subplots(1, len(group), squeeze=False)[0]
+        for axes, name, rgba in zip(row, group, colours.rgba, strict=True):
+            if slab is None and not flat:
+                _whole(axes, shown, rgba, renderer)
+            else:
+                _slab(axes, shown, rgba, slab, direction, centre, scene.unit)
+            when = scene.times[column]
+            axes.set_title(scene.title(name) + (f", t = {when:.4g}" if np.isfinite(when) else ""))
         for text, mappable in reversed(colours.scales):  # each new bar stands above the last
             bar = part.colorbar(
-                mappable, ax=axes, orientation="horizontal", extend="both", aspect=34, pad=0.02, shrink=0.8
+                mappable,
+                ax=list(row),
+                orientation="horizontal",
+                extend="both",
+                aspect=34 * len(group),
+                pad=0.02,
+                shrink=0.8,
             )
             bar.set_label(text, fontsize=8.5)
             bar.outline.set_visible(False)
     return figure
 
 
-def _words(scene: Scene, name: str) -> str:
-    return "propensity" if name in ("predicted", "simulated") else scene.title(name)
+def _label(scene: Scene, name: str) -> str:
+    """What the scale of a field says; fields of one label are compared, so they share it."""
+    words = "propensity" if name in ("predicted", "simulated") else scene.title(name)
+    return f"{words} ({scene.unit})" if scene.unit_of(name) else name
+
+
+def _slab(
+    axes: Axes,
+    frame: SceneFrame,
+    rgba: np.ndarray,
+    slab: float | None,
+    direction: int | None,
+    centre: float,
+    unit: str,
+) -> None:
+    across = viewing_direction(frame.structure) if direction is None else direction
+    draw_slab(
+        axes,
+        frame.structure,
+        rgba=rgba,
+        thickness=slab or 2.2 * float(np.median(frame.diameters)),
+        centre=centre,
+        direction=across,
+        diameters=frame.diameters,
+    )
+    first, second = ("xyz"[k] for k in range(3) if k != across)
+    axes.set(xlabel=f"{first} ({unit})", ylabel=f"{second} ({unit})")
 
 
 def _whole(axes: Axes, frame: SceneFrame, rgba: np.ndarray, renderer: Renderer) -> None:

@@ -24,6 +24,8 @@ def test_each_species_has_its_own_scale():
     own = shade(values, types, ("A", "B"))
     np.testing.assert_allclose(own.rgba[:3], own.rgba[3:], atol=0.01)  # a step of the colour map
     assert [label.split(":")[0] for label, _ in own.scales] == ["A", "B"]
+    panels = shade(np.stack([values, 2 * values]), types, ("A", "B"))
+    np.testing.assert_array_equal(panels.rgba[0, 1], panels.rgba[1, 0])  # one value, one colour
     one = shade(values, types, ("A", "B"), scale="all")
     assert len(one.scales) == 1 and np.abs(one.rgba[0] - one.rgba[3]).max() > 0.1
     relative = shade(values, types, ("A", "B"), scale="relative")
@@ -77,11 +79,21 @@ def test_planes_are_drawn_whole_and_with_their_sizes():
 def test_panels_stand_for_prediction_and_label():
     scene = make_scene()
     figure = draw_picture(scene, slab=0.0)
-    titles = [a.get_title(loc="left") for part in figure.subfigs for a in part.axes[:1]]
+    titles = [a.get_title(loc="left") for a in figure.subfigs[0].axes[:2]]
     assert titles == ["predicted propensity, t = 10", "simulated propensity, t = 10"]
     labels = [a.get_xlabel() for a in figure.subfigs[0].axes]
-    assert labels == ["x (σ)", "B: propensity (σ)", "A: propensity (σ)"]
+    assert labels == ["x (σ)", "x (σ)", "B: propensity (σ)", "A: propensity (σ)"]
     assert len(discs(draw_picture(scene, renderer="matplotlib"))) == 2
+
+
+@pytest.mark.parametrize("height", [4.4, 4.5, 4.6, 4.8])
+def test_titles_are_not_cut_off(height, tmp_path):
+    figure = new_figure(9.2, height)
+    for axes in figure.subplots(1, 2):
+        axes.set(aspect="equal", xlim=(0, 15), ylim=(0, 15), xlabel="x", ylabel="y")
+        axes.set_title("t", loc="left")
+    save_figure(figure, tmp_path / "pair.png", dpi=40)
+    assert max(axes.get_tightbbox().y1 for axes in figure.axes) <= figure.bbox.height
 
 
 def test_the_style_stays_inside():

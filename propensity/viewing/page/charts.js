@@ -32,19 +32,14 @@ function axes(svg, x, y, xLabel, yLabel, ticks = 5) {
 const horizontal = (scale, domain) => scale(domain, [MARGIN.left, WIDTH - MARGIN.right]);
 const vertical = (scale, domain) => scale(domain, [HEIGHT - MARGIN.bottom, MARGIN.top]);
 
-// Names with a sample of their line, below one another at a corner.
-function key(svg, entries, right = true, low = false) {
-  const top = low ? HEIGHT - MARGIN.bottom - 8 - 15 * (entries.length - 1) : MARGIN.top + 9;
-  entries.forEach(({ label, colour, dash, mark }, k) => {
-    const at = right ? WIDTH - MARGIN.right - 4 : MARGIN.left + 30;
-    const y = top + 15 * k;
-    const text = svg.append("text").attr("class", "key").attr("x", right ? at - 24 : at).attr("y", y + 4)
-      .attr("text-anchor", right ? "end" : "start").text(label);
-    const x = right ? at - 18 : at - 24;
-    text.attr("pointer-events", "none");
-    svg.append("line").attr("x1", x).attr("x2", x + 18).attr("y1", y).attr("y2", y).attr("stroke", colour)
-      .attr("stroke-width", mark ? 3 : 2).attr("stroke-dasharray", dash || null);
-  });
+// Names with a sample of their line, in a row above the figure, where no curve can lie under them.
+function key(svg, entries) {
+  const row = vendor.select(svg.node().parentNode).insert("p", "svg").attr("class", "key");
+  for (const { label, colour, mark } of entries) {
+    const entry = row.append("span");
+    entry.append("i").attr("class", mark || "line").style("background", colour);
+    entry.append("span").text(label);
+  }
 }
 
 function drawScores(data, state) {
@@ -82,8 +77,8 @@ function drawScores(data, state) {
     entries.push({ label: data.species[curve.kind], colour });
     if (roof.length) ceiling = true;
   }
-  if (ceiling) entries.push({ label: "ceiling of the labels", colour: "var(--soft)", mark: true });
-  key(svg, entries, true, true);
+  if (ceiling) entries.push({ label: "ceiling of the labels", colour: "var(--ceiling)", mark: "roof" });
+  key(svg, entries);
 }
 
 function drawScatter(data, state) {
@@ -110,13 +105,13 @@ function drawScatter(data, state) {
     // Points are empty segments with round ends: one element, however many particles.
     svg.append("path").attr("d", own.map((i) => `M${x(s[i]).toFixed(1)} ${y(p[i]).toFixed(1)}h0`).join("")).attr("stroke", speciesColour(kind))
       .attr("stroke-width", own.length > 500 ? 2.6 : 4).attr("stroke-linecap", "round").attr("opacity", own.length > 500 ? 0.4 : 0.7);
-    entries.push({ label: `${name}: ρ = ${pearson(own.map((i) => p[i]), own.map((i) => s[i])).toFixed(3)}`, colour: speciesColour(kind), mark: true });
+    entries.push({ label: `${name}: ρ = ${pearson(own.map((i) => p[i]), own.map((i) => s[i])).toFixed(3)}`, colour: speciesColour(kind), mark: "dot" });
   });
   const i = state.picked;
   if (i >= 0 && Number.isFinite(p[i]) && Number.isFinite(s[i])) {
     svg.append("circle").attr("cx", x(s[i])).attr("cy", y(p[i])).attr("r", 6).attr("fill", "none").attr("stroke", "#ff33bf").attr("stroke-width", 2.5);
   }
-  key(svg, entries, false);
+  key(svg, entries);
 }
 
 function pearson(a, b) {
@@ -152,7 +147,7 @@ function drawHistogram(data, state) {
     if (!shape.some((b) => b.density)) return;
     const outline = line()([[steps[0][0], y(0)], ...steps, [steps.at(-1)[0], y(0)]]);
     svg.append("path").attr("d", outline).attr("fill", speciesColour(kind)).attr("fill-opacity", 0.22).attr("stroke", speciesColour(kind)).attr("stroke-width", 1.6);
-    entries.push({ label: data.species[kind], colour: speciesColour(kind), mark: true });
+    entries.push({ label: data.species[kind], colour: speciesColour(kind), mark: "area" });
   });
   const i = state.picked;
   if (i >= 0 && Number.isFinite(values[i])) {
