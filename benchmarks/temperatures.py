@@ -113,7 +113,7 @@ def plain(score: Evaluation) -> dict[str, Any]:
 @torch.no_grad()
 def features(model: SE3Estimator, structure: Any) -> np.ndarray:
     """All that the readouts of a network see, shape (N, F)."""
-    return model.features(structure, None, None).values.double().numpy()
+    return SE3Estimator.features(model, structure, None, None).values.double().cpu().numpy()
 
 
 def refitted(model: Any, train: Dataset, state: Dataset) -> dict[str, Any]:
