@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from propensity.errors import InputError
+from propensity.errors import InputError, PropensityWarning
 from propensity.estimators.gradients import kept
 
 if TYPE_CHECKING:
@@ -102,6 +103,12 @@ class Bias:
     ------
     InputError
         For a model without gradient, a form that is no function, or a time that there is not.
+
+    Warns
+    -----
+    PropensityWarning
+        When the energy is not conserved: at the jumps of a sharp cutoff, at the steps in forces that
+        rectifiers leave, or where minima are held.
     """
 
     def __init__(self, predictor: Predictor, form: Form, time: float | None = None) -> None:
@@ -112,6 +119,8 @@ class Bias:
             raise InputError(
                 f"form is {form!r}: give Linear(λ), Harmonic(k, q0) or a function of the mean propensity."
             )
+        if (reason := roughness(predictor.card)) is not None:
+            warnings.warn(f"{reason}.", PropensityWarning, stacklevel=3)
         self.predictor, self.form = predictor, form
         self.index = (
             predictor.default_time_index if time is None else int(chosen_times(predictor.times, time)[0])

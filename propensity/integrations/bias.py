@@ -11,7 +11,7 @@ import ase
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
-from propensity.bias import Bias, Form, roughness
+from propensity.bias import Bias, Form
 from propensity.errors import InputError, PropensityWarning
 from propensity.predictor import Predictor
 from propensity.structure import Structure
@@ -91,16 +91,15 @@ class PropensityBias(Travelling, Calculator):
             )
         self.group = group if group is None or isinstance(group, str) else np.asarray(group)
         self.mean = float("nan")
-        reason = roughness(self.predictor.card)
-        if reason is not None:
-            warnings.warn(f"{reason}.", PropensityWarning, stacklevel=2)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "bias": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self.bias = Bias(self.predictor, self.form, self.time)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PropensityWarning)  # said before it travelled
+            self.bias = Bias(self.predictor, self.form, self.time)
 
     def structure(self, atoms: ase.Atoms) -> Structure:
         """Return what the network will read of ``atoms``; raises InputError for species it doesn't know.

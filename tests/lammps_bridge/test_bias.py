@@ -15,7 +15,9 @@ from tests.conftest import make_tiny_model
 from tests.estimators.test_gradients import gated
 from tests.lammps_bridge.support import CASES, SPECIES_MAP, Case, read_dump, run, system, write_data
 
-pytestmark = pytest.mark.filterwarnings("ignore:(number density|composition|the structure is open)")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:(number density|composition|the structure is open|the model .* has rectifiers)"
+)
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ka_T0.56_smooth"
 LMP = Path(sys.executable).parent / "lmp"
 THERMO = "thermo_style custom step pe f_p f_p[1]\nthermo_modify format float %.12g norm no\nthermo 1\n"
@@ -58,7 +60,9 @@ def test_fix_adds_energy_and_forces(
     seen = {}
     for name, more in (("with", " bias harmonic 40000 0.2\nfix_modify p energy yes"), ("without", "")):
         text = f"group big type 1\n{fix}{more}\n{THERMO}{FORCES.format(tmp_path / name)}run 0"
-        seen[name] = table(lmp(text, ranks, CASES[case])), read_dump(tmp_path / name)[0]
+        output = lmp(text, ranks, CASES[case])
+        assert ("has rectifiers, at which the forces of a bias have steps" in output) == (name == "with")
+        seen[name] = table(output), read_dump(tmp_path / name)[0]
     (with_bias, frame), (without, plain) = seen["with"], seen["without"]
     predictor = Predictor(soft, device="cpu", times=10)
     group = frame.structure.types == 0
