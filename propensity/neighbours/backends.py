@@ -200,7 +200,7 @@ def check_edges(structure: Structure, cutoff: float) -> None:
 
 def expected(structure: Structure, cutoff: float) -> float:
     """Neighbours of a particle within a cutoff, about."""
-    cell, _ = enclosing_cell(structure, cutoff)
+    cell = structure.cell if structure.pbc.all() else enclosing_cell(structure, cutoff)[0]
     # In an open direction the box grows with the cutoff, but no particle has more neighbours than there are.
     each = float(len(structure) / abs(np.linalg.det(cell)) * 4 / 3 * np.pi * float(cutoff) ** 3)
     return each if structure.pbc.any() else min(each, len(structure))

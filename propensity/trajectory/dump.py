@@ -17,6 +17,7 @@ import numpy as np
 from ase.geometry import complete_cell
 
 from propensity.errors import DataError
+from propensity.trajectory.decimals import plain_numbers
 from propensity.trajectory.frame import VECTORS, Frame, LaterFrame, naming_frame, with_distinct_ids
 from propensity.trajectory.table import format_rows, integers_only
 from propensity.trajectory.text import Cut, Lines, at_most, floats, go_on, particle_count
@@ -195,6 +196,12 @@ def _table(names: list[str], text: str, n: int) -> dict[str, np.ndarray]:
     first = text[: text.find("\n")].split() if "\n" in text else text.split()
     if len(first) != len(names):
         raise ValueError(f"{len(names)} columns are named and {len(first)} found")
+    if not set(names) & set(_NAMES[1:]):
+        whole = [name in _INTEGERS for name in names]
+        plain = plain_numbers(text, n, whole)
+        if plain is not None:
+            columns = zip(names, plain, whole, strict=True)
+            return {name: column.astype(np.int64) if w else column for name, column, w in columns}
     kinds = {
         name: "i8" if name in _INTEGERS else _kind(text) for name, text in zip(names, first, strict=True)
     }

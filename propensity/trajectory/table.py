@@ -51,7 +51,8 @@ def format_rows(columns: Sequence[np.ndarray], digits: int = 9, rows: str | None
             text, ends = _woven(text, ends, *_numbers(values, digits))
         else:
             for field in run:
-                text, ends = _woven(text, ends, *_words(_bytes(field)))
+                words = _whole(field.astype(np.int64)) if field.dtype.kind == "i" else _words(_bytes(field))
+                text, ends = _woven(text, ends, *words)
     return str(_lines(text, ends), "utf-8")
 
 
@@ -114,6 +115,31 @@ def _words(words):
                 if words[i, j, c] == 0:
                     break
                 text[at] = words[i, j, c]
+                at += 1
+        ends[i] = at
+    return text[:at], ends
+
+
+@njit(nogil=True)
+def _whole(values):
+    """Text of integers (N, k), each after a space."""
+    buffer = np.empty(20, dtype=np.uint8)
+    text, ends = np.empty(values.size * 21, dtype=np.uint8), np.empty(len(values), dtype=np.int64)
+    at = 0
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            text[at] = _SPACE
+            at += 1
+            if values[i, j] < 0:
+                text[at] = ord("-")
+                at += 1
+            left, n = np.uint64(abs(values[i, j])), 0
+            while n == 0 or left > 0:
+                shorter = left // _TEN
+                buffer[n] = _ZERO + (left - shorter * _TEN)
+                left, n = shorter, n + 1
+            for k in range(n - 1, -1, -1):
+                text[at] = buffer[k]
                 at += 1
         ends[i] = at
     return text[:at], ends

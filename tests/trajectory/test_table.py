@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from propensity.trajectory.decimals import plain_numbers
 from propensity.trajectory.table import format_rows, integers_only
 
 
@@ -67,3 +68,58 @@ def test_columns_follow_lines_as_they_are():
 )
 def test_columns_of_integers(rows, answer):
     assert integers_only(rows, 1) is answer
+
+
+def test_plain_numbers_are_those_that_python_reads():
+    """Every digit of them, in each form that programs write."""
+    random = np.random.default_rng(0)
+    values = random.normal(size=400) * 10.0 ** random.integers(-6, 9, 400)
+    forms = ["%.6f", "%g", "%.15g", "%.9e", "%.3E", "%+.4f", "%.0f", "%#.0f"]
+    words = [forms[k % len(forms)] % value for k, value in enumerate(values)]
+    words[:6] = ["0", "-0.0", ".5", "-7.", "9007199254740992", "1e-22"]
+    rows = "\n".join(f" {k}\t{word}  {word} " for k, word in enumerate(words))
+    found = plain_numbers(rows, 400, [True, False, False])
+    expected = np.array([float(word) for word in words])
+    np.testing.assert_array_equal(found[0], np.arange(400))
+    assert found[1].tobytes() == found[2].tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "1 2\n3",
+        "1 2\n3 4 5",
+        "1 2\n\n3 4",
+        "1 2\n3 4\n",
+        "1 2\n3 4\n5 6",
+        "1 2",
+        "",
+        "1.0 2\n3 4",
+        "+1 2\n3 4",
+        "--1 2\n3 4",
+        "1 2e\n3 4",
+        "1 2e5000\n3 4",
+        "1 1e23\n3 4",
+        "1 2.5.5\n3 4",
+        "1 nan\n3 4",
+        "1 1_000\n3 4",
+        "1 9007199254740993\n3 4",
+        "1 0x10\n3 4",
+        "1 -\n3 4",
+        "1 .\n3 4",
+        "1 é\n3 4",
+        "1 2\r\n3 4",
+        "1 2\x003\n3 4",
+    ],
+)
+def test_what_is_not_plain_is_left_to_others(rows):
+    assert plain_numbers(rows, 2, [True, False]) is None
+
+
+def test_integers_of_any_length():
+    values = np.array([0, 7, -1, 10, -1234567890, 2**63 - 1, -(2**63)])
+    assert format_rows([values, values[::-1].astype(np.int32) // 2]).split() == [
+        word
+        for pair in zip(values.tolist(), (values[::-1].astype(np.int32) // 2).tolist(), strict=True)
+        for word in map(str, pair)
+    ]
