@@ -1,9 +1,10 @@
 """Speed of the GPU engine: many systems, one large system, quenches, cage states, several devices.
 
-python benchmarks/gpu_engine.py [--systems 264] [--steps 3000] [--devices 2] [--lammps]
+python benchmarks/gpu_engine.py [--systems 264] [--steps 3000] [--devices 2] [--lammps] [--command 600]
 
 Prints particle-steps per second.  Neighbour lists are rebuilt as the dynamics asks for, energies recorded
 every 100 steps.  `--lammps` runs one system with LAMMPS on one core of the same machine beside it.
+`--command` runs `propensity simulate` whole, as long as this, beside the bare kernels (a fifth, scaled).
 The liquid is the Kob-Andersen mixture at T = 0.5 and density 1.2, melted here.
 """
 
@@ -11,10 +12,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 
@@ -24,7 +27,8 @@ from propensity.physics.gpu.device import cuda_device
 from propensity.physics.gpu.layout import Skins
 from propensity.physics.gpu.quench import inherent_structures
 from propensity.physics.interaction import named_interaction
-from propensity.simulate import Leg, Microstate, load_preset
+from propensity.simulate import Leg, Microstate, load_preset, make_engine, simulate_propensities
+from propensity.simulate.arguments import make_settings
 from propensity.simulate.gpu_engine import GpuEngine
 from propensity.simulate.physics import generator, lattice, maxwell_boltzmann
 from propensity.structure import Structure
@@ -67,6 +71,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--lammps", action="store_true")
+    parser.add_argument("--command", type=float, metavar="TIME")
     options = parser.parse_args()
     device, pairs = cuda_device(), named_interaction("lj/cut")
     print(f"{device.name}, {device.multiprocessors} multiprocessors")
@@ -103,6 +108,46 @@ def main() -> None:
     print(f"cage states: 33 structures x 16 replicas x 16,500 steps in {seconds:.1f} s, quench included")
 
     engines(options, x, types, box, v)
+    if options.command:
+        command(options.command, x, types, box)
+
+
+def command(duration: float, x: np.ndarray, types: np.ndarray, box: np.ndarray, runs: int = 8) -> None:
+    """``propensity simulate`` of stored structures over the kernels alone, which run a fifth of it."""
+    structures = len(x) // runs
+    with tempfile.TemporaryDirectory() as folder:
+        start = Path(folder) / "start.npz"
+        np.savez(
+            start,
+            positions=x[:structures],
+            types=types[:structures],
+            box=box,
+            temperature=TEMPERATURE,
+            potential="lj/cut",
+            times=[1.0],
+            propensity=np.zeros((structures, 1, N)),
+        )
+        settings, given = make_settings(
+            load_preset("kob-andersen"),
+            temperature=TEMPERATURE,
+            times=f"0.13:{duration:g}:8",
+            runs=runs,
+            start_from=start,
+        )
+        began = time.perf_counter()
+        simulate_propensities(settings, Path(folder) / "out.h5", make_engine("gpu"), given=given, workers=1)
+        whole = time.perf_counter() - began
+    here = np.repeat(x[:structures], runs, axis=0), np.repeat(types[:structures], runs, axis=0)
+    v = np.stack(
+        [maxwell_boltzmann(np.ones(N), TEMPERATURE, 3, generator(2, k)) for k in range(len(here[0]))]
+    )
+    batch = Batch(cuda_device(), named_interaction("lj/cut"), *here, box, v, grid=False)
+    speed, _ = rate(batch, settings.steps[-1] // 5)
+    kernels = len(here[0]) * N * settings.steps[-1] / speed
+    print(
+        f"propensity simulate, {len(here[0])} runs to t = {duration:g}: {whole:.1f} s, start of its worker "
+        f"included; its kernels alone {kernels:.1f} s: {whole / kernels:.3f}"
+    )
 
 
 def engines(

@@ -21,6 +21,8 @@ from propensity.simulate.engine import Microstate
 
 #: What the members that make a microstate begin with: now, and in releases before this word.
 MICROSTATE = ("microstate_", "state_")
+#: Bytes of the last pieces that are kept in memory too, since most are asked for soon.
+_RECENT = 256_000_000
 #: Member of a piece that holds the checksum of the others.
 _CHECKSUM = "crc32"
 
@@ -79,6 +81,8 @@ class PieceStore:
         else:
             with replacing(settings) as path:
                 path.write_text(json.dumps(identity, indent=1), "utf-8")
+        self._recent: dict[str, dict[str, np.ndarray]] = {}
+        self._held = 0
         self._done = {
             str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.npz") if p.name[0] != "."
         }
@@ -92,6 +96,7 @@ class PieceStore:
             with replacing(self.folder / f"{key}.npz") as path:
                 np.savez(path, **{**arrays, _CHECKSUM: _checksum(arrays)})  # type: ignore[arg-type]
             self._done.add(key)
+            self._remember(key, arrays)
             with open(self.folder / "stored.log", "a", encoding="utf-8") as log:
                 log.write(key + "\n")
         except OSError as error:
@@ -100,9 +105,18 @@ class PieceStore:
                 " the same command again."
             ) from None
 
+    def _remember(self, key: str, arrays: dict[str, np.ndarray]) -> None:
+        self._held += sum(a.nbytes for a in arrays.values())
+        self._recent[key] = arrays
+        while self._held > _RECENT:
+            old = self._recent.pop(next(iter(self._recent)))
+            self._held -= sum(a.nbytes for a in old.values())
+
     def load(self, key: str) -> Piece:
         """Read a piece."""
         path = self.folder / f"{key}.npz"
+        if key in self._recent:
+            return Piece(path, self._recent[key])
         try:
             arrays = read_archive(path)
         except (OSError, DataError) as error:

@@ -102,28 +102,34 @@ class Runner:
         waiting = [self._legs(sequence, finished) for sequence in sequences]
         waiting.reverse()
         flying: dict[Future[Any], list[tuple[_Work, Iterator[_Work]]]] = {}
+
+        def fill() -> None:
+            slots = self.pool.slots()
+            while waiting and len(flying) < slots:
+                batch: list[tuple[_Work, Iterator[_Work]]] = []
+                while waiting and len(batch) < self.batch:
+                    iterator = waiting.pop()
+                    work = next(iterator, None)
+                    if work is not None:
+                        batch.append((work, iterator))
+                if batch:
+                    future = self.pool.submit(run_legs, self.engine, [work.leg for work, _ in batch])
+                    flying[future] = batch
+
         try:
             while waiting or flying:
-                slots = self.pool.slots()
-                while waiting and len(flying) < slots:
-                    batch: list[tuple[_Work, Iterator[_Work]]] = []
-                    while waiting and len(batch) < self.batch:
-                        iterator = waiting.pop()
-                        work = next(iterator, None)
-                        if work is not None:
-                            batch.append((work, iterator))
-                    if batch:
-                        future = self.pool.submit(run_legs, self.engine, [work.leg for work, _ in batch])
-                        flying[future] = batch
-                done = self.pool.wait(flying)
+                fill()
                 failure: PropensityError | None = None
-                for future in done:
+                found = []
+                for future in self.pool.wait(flying):
                     batch = flying.pop(future)
                     try:
-                        results = self._result(future, batch[0][0].key)
+                        found.append((batch, self._result(future, batch[0][0].key)))
                     except PropensityError as error:
                         failure = failure or error
-                        continue
+                if not failure:
+                    fill()  # workers go on while results are stored
+                for batch, results in found:
                     for (work, iterator), result in zip(batch, results, strict=True):
                         self.store.save(work.key, reduce_result(work, result))
                         self.advance(work.leg.steps, False)
