@@ -7,6 +7,9 @@ from typing import cast
 
 import numpy as np
 
+#: Share of a wall's radius within which a centre of mass is taken for one that was held.
+CENTRED = 1e-4
+
 
 @dataclass(frozen=True, eq=False)
 class CageState:
@@ -37,6 +40,11 @@ class CageState:
 
     def __len__(self) -> int:
         return cast("int", self.offset.shape[1])
+
+    @property
+    def centred(self) -> bool:
+        """Whether the centre of mass rested where that of the minimum is, as it never does by chance."""
+        return bool(np.abs(self.offset.mean(axis=1)).max() < CENTRED * self.radii.max())
 
     @property
     def positions(self) -> np.ndarray:

@@ -21,7 +21,7 @@ from propensity.cli.early import check_apart
 @click.option("--temperature", type=float, help="k_B T/ε, or K where the input has units.")
 @click.option("--n-particles", type=int, default=4096, show_default=True, help="Particles of each structure.")
 @click.option("--density", type=float, help="Number density.  [default: the model's]")
-@click.option("--structures", type=int, default=20, show_default=True, help="Independent structures.")
+@click.option("--structures", type=int, help="Independent structures.  [default: 20, or all of --start-from]")
 @click.option(
     "--runs", type=int, default=30, show_default=True, help="Isoconfigurational runs of each structure."
 )
@@ -92,7 +92,7 @@ def command(
     temperature: float | None,
     n_particles: int,
     density: float | None,
-    structures: int,
+    structures: int | None,
     runs: int,
     times: str | None,
     output: Path | None,

@@ -43,7 +43,10 @@ class Card(BaseModel):
     )
     cage_recipe: dict[str, Any] = Field(
         default_factory=dict,
-        description="Radii, steps and temperature of the cage states that the model sees; empty: none.",
+        description=(
+            "Radii, steps and temperature of the cage states that the model sees, and whether their centre of"
+            " mass is held; empty: none."
+        ),
     )
     committee: tuple[str, ...] = Field(
         (), description="Names of the models beside this one that make a committee with it."

@@ -260,7 +260,7 @@ def prepared(structure: Structure, card: Card, potential: str, length_scale: flo
     if card.cage_recipe and structure.cage is None:
         from propensity.physics.cage import cage_state
 
-        recipe = card.cage_recipe
+        recipe = {"centred": False, **card.cage_recipe}  # as states were when cards did not say
         if "temperature" not in recipe:  # a model of several, which reads it from the structure
             assert card.conditions is not None and structure.thermal_offset is not None
             recipe = {**recipe, "temperature": card.conditions.temperature_like(structure.thermal_offset)}

@@ -4,11 +4,13 @@ are forbidden.
 Every particle is held about its inherent position R by a flat-bottomed harmonic wall, ½k(|r − R| − r_c)²
 beyond r_c with k = 500 ε/σ², and moves by Langevin dynamics at the liquid's temperature (friction 1;
 splitting BAOAB of Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34; uniform noise after Dünweg and
-Paul, Int. J. Mod. Phys. C 2, 817 (1991)).  All 16 replicas, shared by the walls, start *at the minimum*,
-never at the thermal positions, so that no step of the dynamics to be predicted is taken.  The first ``SKIP``
-steps are dropped; from then on every ``EVERY``-th configuration enters mean and covariance.  The idea is that
-of Alkemade, Smallenburg and Filion, J. Chem. Phys. 158, 134512 (2023), whose cage states come from restricted
-Monte Carlo.
+Paul, Int. J. Mod. Phys. C 2, 817 (1991)). All 16 replicas, shared by the walls, start *at the minimum*, never
+at the thermal positions, so that no step of the dynamics to be predicted is taken. The first ``SKIP`` steps
+are dropped; from then on every ``EVERY``-th configuration enters mean and covariance. Where states are
+``centred``, the centre of mass of every replica is held where that of the minimum is (as often, by moving all
+particles together): the noise lets it stray by some .05 σ behind the outer walls, which says nothing about
+any cage. The idea is that of Alkemade, Smallenburg and Filion, J. Chem. Phys. 158, 134512 (2023), whose cage
+states come from restricted Monte Carlo.
 """
 
 from __future__ import annotations
@@ -44,11 +46,13 @@ RADII = (0.25, 0.45)
 #: Steps of each replica and those of them that are dropped; time step, friction and stiffness in LJ units.
 STEPS, SKIP, EVERY = 3300, 300, 5
 TIME_STEP, FRICTION, STIFFNESS = 0.01, 1.0, 500.0
+#: Whether the centre of mass of every replica is held where that of the minimum is.
+CENTRED = False
 #: How far beyond its wall a particle is thought to come.
 BEYOND = 0.05
 #: On the CPU, pairs whose inherent distance is beyond this share of their cut act every ``OUTER`` steps only,
 #: and those beyond the cut by ``APART`` σ not at all: both particles would have to come half of it.
-NEAR, OUTER, APART = 0.7, 4, 0.5
+NEAR, OUTER, APART = 0.65, 5, 0.5
 
 
 def cage_state(
@@ -59,6 +63,7 @@ def cage_state(
     radii: Sequence[float] = RADII,
     steps: int = STEPS,
     seed: int = 0,
+    centred: bool = CENTRED,
 ) -> CageState:
     """Mean position and covariance of every particle in its cage, by restricted Langevin dynamics.
 
@@ -79,6 +84,8 @@ def cage_state(
         were trained with: fewer or more change the noise that they have learned to expect.
     seed
         Of the noise: the same seed gives the same numbers on the same machine.
+    centred
+        Hold the centre of mass of each replica.  Models want what they were trained with.
 
     Returns
     -------
@@ -96,8 +103,10 @@ def cage_state(
     inherent = structure if structure.thermal_offset is not None else inherent_structure(structure, potential)
     device = best_device()
     if device is not None and fits_gpu(inherent):
-        return _on_gpu(device, [inherent], potential, float(temperature), radii, steps, seed)[0]
-    offset, covariance, error = _restricted(inherent, potential, float(temperature), steps, seed, radii)
+        return _on_gpu(device, [inherent], potential, float(temperature), radii, steps, seed, centred)[0]
+    offset, covariance, error = _restricted(
+        inherent, potential, float(temperature), steps, seed, radii, centred
+    )
     return CageState(
         np.array(radii, dtype=float), offset, covariance, error, steps * LANES, inherent.positions
     )
@@ -128,7 +137,7 @@ def with_cage_states(samples: Sequence[Sample]) -> list[Sample | DataError]:
         minima = [_at_minimum(samples[i]) for i in members]
         first = samples[members[0]]
         assert device is not None and first.potential is not None and first.temperature is not None
-        cages = _on_gpu(device, minima, first.potential, first.temperature, RADII, STEPS, 0)
+        cages = _on_gpu(device, minima, first.potential, first.temperature, RADII, STEPS, 0, CENTRED)
         found |= dict(zip(members, cages, strict=True))
     for i, sample in enumerate(samples):
         try:
@@ -151,6 +160,7 @@ def _on_gpu(
     radii: Sequence[float],
     steps: int,
     seed: int,
+    centred: bool,
 ) -> list[CageState]:
     """The same dynamics for many structures at once, with Gaussian noise."""
     parts = [
@@ -168,6 +178,7 @@ def _on_gpu(
             timestep=TIME_STEP,
             friction=FRICTION,
             stiffness=STIFFNESS,
+            centred=centred,
             seed=seed + round(radius * 1e6),
             device=device,
         )
@@ -215,7 +226,13 @@ def with_cage_state(sample: Sample) -> Sample:
 
 
 def _restricted(
-    structure: Structure, potential: str, temperature: float, steps: int, seed: int, radii: Sequence[float]
+    structure: Structure,
+    potential: str,
+    temperature: float,
+    steps: int,
+    seed: int,
+    radii: Sequence[float],
+    centred: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Offset (R, N, 3), covariance (R, N, 3, 3) and error (R,)."""
     from propensity.physics.cage_kernels import BLOCKS, Motion, Pairs, Replicas, restricted_dynamics
@@ -227,18 +244,20 @@ def _restricted(
     noise = np.random.default_rng(seed)
     v = (noise.standard_normal(len(d)) * math.sqrt(temperature)).astype(np.float32)
     f, sums = np.zeros((BLOCKS, len(d)), dtype=np.float32), np.zeros(n * 9 * LANES, dtype=np.float32)
+    mean = np.zeros((BLOCKS, 6 * LANES), dtype=np.float32)
     keep = math.exp(-FRICTION * TIME_STEP)
     amplitude = math.sqrt(3 * temperature * (1 - keep**2))  # a uniform number has variance ⅓
     lanes = np.repeat(radii, LANES // walls).astype(np.float32)
     count = restricted_dynamics(
         near,
         far,
-        Replicas(d, v, f, sums),
+        Replicas(d, v, f, sums, mean),
         Motion(TIME_STEP, keep, amplitude, lanes, STIFFNESS, int(noise.integers(2**31))),
         steps=steps,
         skip=SKIP,
         every=EVERY,
         outer=OUTER,
+        centred=centred,
     )
     moments = sums.reshape(n, 9, walls, -1).transpose(2, 0, 1, 3).astype(np.float64) / count
     error = np.sqrt(moments[:, :, :3].var(axis=3, ddof=1).mean(axis=(1, 2)) / (LANES // walls))
@@ -288,7 +307,7 @@ def _check(
             f"pbc is {structure.pbc.tolist()}: cage states need a box that is periodic in three directions."
         )
     heights = 1 / np.linalg.norm(np.linalg.inv(structure.cell), axis=0)
-    least = 2 * (CUT + 2 * (max(radii, default=0) + BEYOND))
+    least = 2 * (CUT + min(2 * (max(radii, default=0) + BEYOND), APART))
     if heights.min() < least:
         raise InputError(f"the box is {heights.min():.3g} σ thin: cage states need {least:.3g} σ or more.")
     if not np.isfinite(temperature) or temperature <= 0:

@@ -9,6 +9,7 @@ d       displacements from the inherent positions                        (N, 3, 
 v       velocities                                                       (N, 3, 16)
 f       forces, whose sum over blocks counts: each block writes its own  (BLOCKS, N·3·16)
 sums    of displacements and of their products xx yy zz xy xz yz         (N, 9, 16)
+mean    sums over the particles of each block, of x y z and velocities   (BLOCKS, 6, 16)
 i, j    a pair of particles, which is listed once
 ======  ===============================================================  ================
 """
@@ -48,6 +49,7 @@ class Replicas(NamedTuple):
     v: np.ndarray
     f: np.ndarray
     sums: np.ndarray
+    mean: np.ndarray
 
 
 class Motion(NamedTuple):
@@ -71,8 +73,12 @@ def restricted_dynamics(
     skip: int,
     every: int,
     outer: int,
+    centred: bool,
 ) -> int:
     """Advance the replicas; of the steps after ``skip`` every ``every``-th enters their sums.
+
+    Where ``centred``, all particles of a replica are moved back together every ``every`` steps, so that its
+    centre of mass rests where that of the minimum is, in all configurations that count.
 
     Forces of the pairs ``far`` act every ``outer``-th step, ``outer``-fold (M. Tuckerman, B. J. Berne and
     G. J. Martyna, J. Chem. Phys. 97, 1990 (1992)): they change slowly and are the most.  Returns the number
@@ -83,9 +89,12 @@ def restricted_dynamics(
         share(_forces, BLOCKS, near, replicas, 1.0, True)
         if step % outer == 0:
             share(_forces, BLOCKS, far, replicas, float(outer), False)
-        now = step >= skip and (step - skip) % every == 0
-        share(_advance, BLOCKS, replicas, motion, step, now)
-        counted += now
+        share(_advance, BLOCKS, replicas, motion, step)
+        if (step - skip) % every == 0:
+            if centred:
+                share(_total, BLOCKS, replicas)
+            share(_count, BLOCKS, replicas, step >= skip)
+            counted += step >= skip
     return counted
 
 
@@ -128,15 +137,14 @@ def _forces(first, last, blocks, pairs, replicas, scale, fresh):
 
 
 @njit(nogil=True)
-def _advance(first, last, blocks, replicas, motion, step, counts):
-    """Wall, kick, half a drift, friction and noise, half a drift of some blocks of particles, whose places
-    enter the sums where ``counts``.
+def _advance(first, last, blocks, replicas, motion, step):
+    """Wall, kick, half a drift, friction and noise, half a drift of some blocks of particles.
 
     Reads   replicas, motion, step, which numbers the noise.
-    Writes  replicas.d, replicas.v and, where ``counts``, replicas.sums.
+    Writes  replicas.d, replicas.v.
     One lane is one replica; one call is a range of blocks of particles.
     """
-    d, v, f, sums = replicas
+    d, v, f = replicas.d, replicas.v, replicas.f
     dt, ou, amplitude, radius, stiffness, seed = motion
     n = len(d) // ROW
     whole, half, keep = splat(d, np.float32(dt)), splat(d, np.float32(dt / 2)), splat(d, np.float32(ou))
@@ -157,6 +165,46 @@ def _advance(first, last, blocks, replicas, motion, step, counts):
             speed = fma(strength, noise((step * n + i) * 3 + c, seed), mul(keep, speed))
             store(v, at, speed)
             store(d, at, fma(half, speed, x))
+
+
+@njit(nogil=True)
+def _total(first, last, blocks, replicas):
+    """Sum displacements and velocities over the particles of each of some blocks.
+
+    Reads   replicas.d, replicas.v.
+    Writes  replicas.mean.
+    One lane is one replica; one call is a range of blocks of particles.
+    """
+    d, v, mean = replicas.d, replicas.v, replicas.mean
+    n = len(d) // ROW
+    for block in range(first, last):
+        own = mean[block]
+        own[:] = 0
+        for i in range(n * block // blocks, n * (block + 1) // blocks):
+            for c in range(0, ROW, LANES):
+                store(own, c, add(load(own, c), load(d, i * ROW + c)))
+                store(own, ROW + c, add(load(own, ROW + c), load(v, i * ROW + c)))
+
+
+@njit(nogil=True)
+def _count(first, last, blocks, replicas, counts):
+    """Take the mean off displacements and velocities of some blocks of particles; where ``counts``, add
+    where they are to the sums.
+
+    Reads   replicas.mean.
+    Writes  replicas.d, replicas.v and, where ``counts``, replicas.sums.
+    One lane is one replica; one call is a range of blocks of particles.
+    """
+    d, v, sums, mean = replicas.d, replicas.v, replicas.sums, replicas.mean
+    n = len(d) // ROW
+    share = splat(d, np.float32(1 / n))
+    for i in range(n * first // blocks, n * last // blocks):
+        for c in range(0, ROW, LANES):
+            away, speed = load(mean[0], c), load(mean[0], ROW + c)
+            for block in range(1, len(mean)):
+                away, speed = add(away, load(mean[block], c)), add(speed, load(mean[block], ROW + c))
+            store(d, i * ROW + c, subtract(load(d, i * ROW + c), mul(share, away)))
+            store(v, i * ROW + c, subtract(load(v, i * ROW + c), mul(share, speed)))
         if counts:
             _accumulate(i, d, sums)
 

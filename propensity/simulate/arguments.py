@@ -13,6 +13,9 @@ from propensity.simulate.given import with_given
 from propensity.simulate.model import LiquidModel, load_input, load_preset, presets
 from propensity.simulate.settings import SimulationSettings, parse_times
 
+#: Structures that are made where no number is given.
+STRUCTURES = 20
+
 
 def choose_model(name: str | None, input_file: Path | None) -> LiquidModel:
     """Read the preset called ``name`` or a user's file, one of the two."""
@@ -31,7 +34,7 @@ def make_settings(
     times: str,
     n_particles: int = 4096,
     density: float | None = None,
-    structures: int = 20,
+    structures: int | None = None,
     runs: int = 30,
     start_from: Path | None = None,
     anneal: float = 0.0,
@@ -50,8 +53,10 @@ def make_settings(
         The liquid.
     times
         ``first:last:count`` or a list.
-    temperature, n_particles, density, structures, runs
+    temperature, n_particles, density, runs
         As in :class:`SimulationSettings`; None takes the model's value.
+    structures
+        As in :class:`SimulationSettings`; None makes ``STRUCTURES``, or takes all of ``start_from``.
     timestep, chains, equilibration, max_equilibration, wavenumber, seed
         As in :class:`SimulationSettings`; None takes the model's value.
     start_from
@@ -74,17 +79,18 @@ def make_settings(
             f"the model {model.name} names no density: give --density or add a line '# propensity: density"
             " 1.2'."
         )
+    made = STRUCTURES if structures is None else structures
     settings = SimulationSettings(
         model=model,
         temperature=temperature,
         n_particles=n_particles,
         density=(model.density or 1.0) if density is None else density,
-        structures=structures,
+        structures=made,
         runs=runs,
         times=moments,
         timestep=step,
         wavenumber=model.wavenumber if wavenumber is None else wavenumber,
-        chains=structures if chains is None else chains,
+        chains=made if chains is None else chains,
         equilibration=equilibration,
         max_equilibration=(
             max(1e4 * unit, 100 * moments[-1]) if max_equilibration is None else max_equilibration

@@ -69,14 +69,19 @@ def test_it_learns_every_temperature_and_time(model):
         ).values()
         assert score.pooled.min() > 0.8
         assert np.allclose(score.mean_ratio, 1, atol=0.08)
-    assert model.card.cage_recipe == {"radii": [0.25, 0.45]}
+    assert model.card.cage_recipe == {"radii": [0.25, 0.45], "steps": 700, "centred": False}
 
 
 def test_a_temperature_gives_an_ordinary_model(model, tmp_path):
     structure = seen(at_temperature(0.5, 7))
     one = model.at(0.47, [0.3, 5.0])
     assert type(one) is GatedEstimator and one.card.conditions is None
-    assert one.card.cage_recipe == {"radii": [0.25, 0.45], "temperature": 0.47}
+    assert one.card.cage_recipe == {
+        "radii": [0.25, 0.45],
+        "steps": 700,
+        "centred": False,
+        "temperature": 0.47,
+    }
     c = model.conditions
     features = model.network.passed(model_graph(model, structure)).features
     assert len(features) == 1
@@ -151,7 +156,8 @@ def test_cage_states_are_made_at_the_temperature(model, tmp_path, monkeypatch, t
     sample = at_temperature(0.5, 7)
     asked = []
 
-    def made(structure, potential, temperature, radii):
+    def made(structure, potential, temperature, radii, **how):
+        assert how == {"steps": 700, "centred": False}
         asked.append((potential, temperature, list(radii)))
         return sample.cage
 

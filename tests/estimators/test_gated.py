@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def caged(seed: int, n: int = 120) -> Sample:
     offset = 0.05 * random.normal(size=(2, n, 3))
     root = 0.05 * random.normal(size=(2, n, 3, 3))
     cage = CageState(
-        np.array([0.25, 0.45]), offset, root @ root.transpose(0, 1, 3, 2), np.zeros(2), 0, inherent
+        np.array([0.25, 0.45]), offset, root @ root.transpose(0, 1, 3, 2), np.zeros(2), 16 * 700, inherent
     )
     way = np.linalg.norm(inherent + offset[1] - thermal.positions, axis=1)
     labels = np.stack([0.1 + way, 0.2 + 0.1 * thermal.types + way], axis=1)
@@ -63,8 +64,6 @@ def caged(seed: int, n: int = 120) -> Sample:
 
 def guessable(seed: int) -> Sample:
     """Minima and cages lie where the neighbours say: away from their sum."""
-    from dataclasses import replace
-
     sample = caged(seed)
     index, vectors = neighbour_list(sample.structure, 1.5)
     pull = np.zeros((120, 3))
@@ -88,7 +87,20 @@ def test_it_learns_what_the_cage_tells_and_survives_a_file(trained, tmp_path):
     again = load_model(save_model(tmp_path / "model", trained))
     structure = caged(8).structure.at_minimum(caged(8).inherent_positions).with_cage(caged(8).cage)
     np.testing.assert_allclose(again.predict(structure), trained.predict(structure), atol=2e-3)
-    assert trained.card.cage_recipe == {"temperature": 0.44, "radii": [0.25, 0.45]}
+    recipe = {"temperature": 0.44, "radii": [0.25, 0.45], "steps": 700, "centred": False}
+    assert trained.card.cage_recipe == recipe
+
+
+def test_cage_states_of_two_recipes_are_not_mixed():
+    one, two = caged(0), caged(1)
+    held = replace(
+        two, cage=replace(two.cage, offset=two.cage.offset - two.cage.offset.mean(1, keepdims=True))
+    )
+    longer = replace(two, cage=replace(two.cage, steps=16 * 900))
+    for other in (held, longer):
+        with pytest.raises(DataError, match="states of s1 and s0 were not made alike"):
+            GatedEstimator.fit([one, other], **FEW)
+    assert GatedEstimator.fit([held], **FEW).card.cage_recipe["centred"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -233,7 +245,8 @@ def test_cage_states_are_made_once_and_given_ones_used(minimum, monkeypatch):
     assert not made
     bare = Structure(minimum.positions, minimum.types, minimum.cell, True, minimum.thermal_offset)
     np.testing.assert_allclose(predictor.predict(bare), expected, atol=1e-9)
-    assert made == [("lj/cut force-shifted", {"temperature": 0.44, "radii": [0.25, 0.45], "steps": 3300})]
+    recipe = {"temperature": 0.44, "radii": [0.25, 0.45], "steps": 3300, "centred": False}
+    assert made == [("lj/cut force-shifted", recipe)]
 
 
 @pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")  # no liquid

@@ -279,6 +279,29 @@ def test_cage_states_hold_particles_and_have_the_right_moments(device):
     assert 0.5 < np.sqrt((scatter**2).mean() / (2 * (states.error[0] ** 2).mean())) < 2
 
 
+@pytest.mark.parametrize("grid", [False, True])
+def test_the_centre_of_mass_is_held_in_a_cage(device, grid):
+    pairs, x, types, box, v = relaxed(device, "lj/cut force-shifted", 0.5)
+    sums = {}
+    for centred in (True, False):
+        wall = Wall(x[None], 0.45, 500.0, 50, 5, centred)
+        run = Batch(device, pairs, x[None], types, box, v[None], grid=grid, wall=wall)
+        run.dynamics(300, 0.01, temperature=(0.5, 0.5), friction=1.0, seeds=np.array([3]))
+        sums[centred] = run.dynamics(
+            300, 0.01, temperature=(0.5, 0.5), friction=1.0, seeds=np.array([4])
+        ).sums
+        speed = np.abs(run.velocities()[0].mean(axis=0)).max()
+        assert speed < 0.02 if centred else speed > 0.005
+    mean = {centred: (found[0, :3] / found[0, 9]).mean(axis=1) for centred, found in sums.items()}
+    assert np.abs(mean[True]).max() < 1e-6 < 1e-3 < np.abs(mean[False]).max()
+    # Seen from its centre of mass a replica moves as before.
+    square = [
+        found[0, 3:6].sum() - found[0, 9].sum() * np.square(m).sum()
+        for found, m in ((sums[c], mean[c]) for c in (True, False))
+    ]
+    assert square[0] == pytest.approx(square[1], rel=0.15)
+
+
 def test_moments_are_those_of_the_samples():
     samples = np.random.default_rng(0).standard_normal((3, 50, 4, 3))  # replicas, steps, particles
     x, y, z = np.moveaxis(samples, 3, 0)

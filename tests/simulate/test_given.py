@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from propensity.data import Sample, open_dataset
+from propensity.data import Sample, StoreWriter, open_dataset
 from propensity.errors import InputError, PropensityWarning
 from propensity.simulate import load_preset, simulate_propensities, with_given
+from propensity.simulate.arguments import make_settings
 from propensity.simulate.given import given_microstate
 from propensity.simulate.pieces import check_identity
 from propensity.structure import Structure
@@ -30,6 +31,17 @@ def test_settings_follow_the_structures():
     assert (settings.n_particles, settings.structures) == (108, 2)
     assert settings.density == pytest.approx(1.2) and settings.start_from[1].startswith("y:")
     assert settings.identity() != with_given(small_settings(), [sample(108)]).identity()
+
+
+def test_all_structures_are_labelled_unless_fewer_are_asked_for(tmp_path):
+    with StoreWriter(tmp_path / "a.h5") as writer:
+        for k in range(22):
+            writer.add(replace(sample(108, f"s{k}"), temperature=1.0))
+    model, options = load_preset("kob-andersen"), {"temperature": 1.0, "times": "0.1"}
+    for asked, number in ((None, 22), (3, 3)):
+        settings, given = make_settings(model, **options, structures=asked, start_from=tmp_path / "a.h5")
+        assert (settings.structures, len(given)) == (number, number)
+    assert make_settings(model, **options)[0].structures == 20
 
 
 def test_flat_structures():

@@ -111,7 +111,11 @@ class Batch(Systems):
                 "ou": 0.0 if friction is None else float(np.exp(-friction * timestep)),
             }
             if self.wall:
-                values |= {"skip": self.wall.skip, "every": self.wall.every}
+                values |= {
+                    "skip": self.wall.skip,
+                    "every": self.wall.every,
+                    "centred": self.wall.centred,
+                }
             nrec = (last - first) // every + 1 if sample_every else 1
             arrays = {
                 "stats": xp.zeros((self.s, nrec, 4)),

@@ -63,6 +63,7 @@ def cage_states(
     timestep: float = 0.005,
     friction: float = 1.0,
     stiffness: float = 500.0,
+    centred: bool = True,
     seed: int = 0,
     device: Device | None = None,
 ) -> CageStates:
@@ -83,6 +84,8 @@ def cage_states(
         velocities and thermal displacements.
     radius, stiffness
         Of the wall, in σ and ε/σ².
+    centred
+        Hold the centre of mass of each replica where that of its beginning is: noise would let it stray.
     replicas
         Independent copies of each structure, at least 2.
     steps, skip, every
@@ -125,7 +128,7 @@ def cage_states(
             centres = np.stack([np.asarray(x) for x in inherent[first : first + group]])
             start = thermal if begin == "thermal" else centres
             velocities, seeds = _random(types, pairs, temperature, replicas, seed)
-            wall = Wall(np.repeat(centres, replicas, axis=0), radius, stiffness, skip, every)
+            wall = Wall(np.repeat(centres, replicas, axis=0), radius, stiffness, skip, every, centred)
             copies = [np.repeat(a, replicas, axis=0) for a in (start, types, boxes)]
             batch = Batch(where, pairs, copies[0], copies[1], copies[2], velocities, wall=wall)
             records = batch.dynamics(

@@ -65,6 +65,7 @@ _INTS = (
     "thermostat",
     "skip",
     "every",
+    "centred",
     "maxit",
 )
 _FLOATS = ("dt", "temp0", "temp1", "ou", "tau", "ftol")

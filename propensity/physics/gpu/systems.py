@@ -42,6 +42,8 @@ class Wall:
         Radius of the flat bottom in σ; force constant beyond.
     skip, every
         Steps before the first sample, and between samples.
+    centred
+        Hold the centre of mass of each system where it begins.
     """
 
     centres: np.ndarray
@@ -49,6 +51,7 @@ class Wall:
     stiffness: float = 500.0
     skip: int = 500
     every: int = 10
+    centred: bool = False
 
 
 class Systems:

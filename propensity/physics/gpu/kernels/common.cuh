@@ -75,7 +75,7 @@ struct Args {
   int* error; unsigned* bar; int* flag; double* gsum; int4* gx; u32* gorder; int* gend; u16* gin; u16* gout;
   int4* XB;                               // CLUSTER > 1: positions that its blocks exchange, [2][NP], every other step the other
   int nitems, steps, step0, chunk, sample_every, nrec, nframes, cap_in, cap_out;
-  int thermostat, skip, every, maxit;     // 0 none, 1 velocity rescaling, 2 Langevin
+  int thermostat, skip, every, centred, maxit;  // 0 none, 1 velocity rescaling, 2 Langevin
   float dt, temp0, temp1, ou, tau, ftol;
 };
 __constant__ Args A;
