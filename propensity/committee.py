@@ -16,6 +16,7 @@ import numpy as np
 from propensity.devices import chosen_device
 from propensity.errors import InputError, PropensityError, PropensityWarning
 from propensity.estimators.base import Estimator
+from propensity.estimators.cages import checked_cage
 from propensity.estimators.conditioned import ConditionedEstimator
 from propensity.estimators.differentiation import Differentiation, enough_memory
 from propensity.estimators.inputs import check_dimension, prepared, small_batches
@@ -135,8 +136,8 @@ class Committee(Differentiation):
         if self.potential is not None and makes:
             if reduced.thermal_offset is None:
                 check_overlaps(self.card, reduced)
-            reduced = prepared(reduced, self.card, self.potential, self.length_scale)
-        return reduced
+            return prepared(reduced, self.card, self.potential, self.length_scale)
+        return checked_cage(self.card, reduced)
 
     def _one_list(self, structure: Structure) -> AbstractContextManager[None]:
         """Where networks list the structure itself on the CPU, that is done once for them and the checks."""

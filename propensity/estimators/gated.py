@@ -14,9 +14,10 @@ from pydantic import Field, model_validator
 
 from propensity.errors import InputError, PropensityWarning
 from propensity.estimators.balance import balanced_counts, balanced_epoch
+from propensity.estimators.cages import cage_recipe
 from propensity.estimators.card import Card
 from propensity.estimators.features import TracedFeatures, layer_index
-from propensity.estimators.gated_examples import cage_recipe, gated_examples, gated_inputs, hidden_labels
+from propensity.estimators.gated_examples import gated_examples, gated_inputs, hidden_labels
 from propensity.estimators.inputs import (
     InputPositions,
     Inputs,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
-from propensity.caging import CageState
 from propensity.errors import DataError
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import InputPositions, input_structure
@@ -16,7 +14,6 @@ from propensity.estimators.label_scale import LabelScale
 from propensity.estimators.state_points import labels_at
 from propensity.nn.gated import GatedGraph, GatedNetwork, Labelled, gated_graph
 from propensity.sample import Sample
-from propensity.simd import LANES
 from propensity.structure import Structure
 
 
@@ -30,37 +27,6 @@ def gated_inputs(structure: Structure, network: GatedNetwork) -> GatedGraph:
         device=network.bias.device,
         dtype=network.bias.dtype,
     )
-
-
-def cage_recipe(train: Sequence[Sample], several: bool) -> dict[str, Any]:
-    """How to make cage states like those of the samples, for predictions.
-
-    Raises
-    ------
-    DataError
-        When samples lack cage states, or have some that were not made alike.
-    """
-    first = train[0]
-    for sample in train:
-        if sample.cage is None or sample.temperature is None:
-            raise DataError(
-                f"{sample.name} has no cage state or temperature: add cage states by `propensity convert"
-                " --cage`, or train with inputs='inherent'."
-            )
-        if _made(sample.cage) != _made(first.cage):
-            raise DataError(
-                f"the cage states of {sample.name} and {first.name} were not made alike,"
-                f" {_made(sample.cage)} and {_made(first.cage)}: make all of them anew by `propensity convert"
-                " --cage` from stores without."
-            )
-    recipe = _made(first.cage)
-    return recipe if several else {"temperature": first.temperature, **recipe}
-
-
-def _made(cage: CageState | None) -> dict[str, Any]:
-    """Options of :func:`propensity.cage_state` that made a cage state."""
-    assert cage is not None
-    return {"radii": cage.radii.tolist(), "steps": cage.steps // LANES, "centred": cage.centred}
 
 
 def gated_examples(

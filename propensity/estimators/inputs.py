@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from propensity.errors import DataError, InputError
+from propensity.estimators.cages import checked_cage, made_so, misfit
 from propensity.estimators.card import Card
 from propensity.estimators.single import in_single_precision
 from propensity.graph import Graph, build_graph
@@ -224,13 +225,14 @@ def input_structure(sample: Sample, input_positions: InputPositions) -> Structur
 def seen_structure(sample: Sample, card: Card) -> Structure:
     """Structure that a model sees of a sample, as :func:`input_structure`.
 
-    Cage states, and minima below them, are made where the sample has none and its interaction is a
-    Kob–Andersen mixture, as :class:`propensity.Predictor` makes them.
+    Cage states, and minima below them, are made where the sample has none, or one unlike those that the model
+    learned from, and its interaction is a Kob–Andersen mixture, as :class:`propensity.Predictor` makes them.
     """
     from propensity.physics.kob_andersen import POTENTIALS
 
-    if not card.cage_recipe or sample.cage is not None or sample.potential not in POTENTIALS:
-        return input_structure(sample, card.input_positions)
+    fits = sample.cage is not None and not misfit(card, sample.cage)
+    if not card.cage_recipe or fits or sample.potential not in POTENTIALS:
+        return checked_cage(card, input_structure(sample, card.input_positions))
     structure = sample.structure
     if sample.inherent_positions is not None:
         structure = structure.at_minimum(sample.inherent_positions)
@@ -260,12 +262,12 @@ def prepared(structure: Structure, card: Card, potential: str, length_scale: flo
     if card.cage_recipe and structure.cage is None:
         from propensity.physics.cage import cage_state
 
-        recipe = {"centred": False, **card.cage_recipe}  # as states were when cards did not say
+        recipe = made_so(card)
         if "temperature" not in recipe:  # a model of several, which reads it from the structure
             assert card.conditions is not None and structure.thermal_offset is not None
             recipe = {**recipe, "temperature": card.conditions.temperature_like(structure.thermal_offset)}
         structure = structure.with_cage(cage_state(structure, potential, **recipe))
-    return structure
+    return checked_cage(card, structure)
 
 
 def check_arrays(card: Card, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -50,9 +50,12 @@ TIME_STEP, FRICTION, STIFFNESS = 0.01, 1.0, 500.0
 CENTRED = False
 #: How far beyond its wall a particle is thought to come.
 BEYOND = 0.05
-#: On the CPU, pairs whose inherent distance is beyond this share of their cut act every ``OUTER`` steps only,
-#: and those beyond the cut by ``APART`` σ not at all: both particles would have to come half of it.
-NEAR, OUTER, APART = 0.65, 5, 0.5
+#: On the CPU, pairs farther apart than ``CONTACT`` σ and ``APPROACH`` times the widest wall's radius act
+#: every ``OUTER`` steps only.  They hardly come so close as to be stiff; the pull of those that do is held
+#: at σ.
+CONTACT, APPROACH, OUTER = 0.95, 1.5, 5
+#: Those beyond the cut by so many σ don't act at all: both particles would have to come half of it.
+APART = 0.5
 
 
 def cage_state(
@@ -238,8 +241,10 @@ def _restricted(
     from propensity.physics.cage_kernels import BLOCKS, Motion, Pairs, Replicas, restricted_dynamics
 
     n, walls = len(structure), len(radii)
-    table = _pair_rows(potential)
-    near, far = (Pairs(*lists, structure.types, table) for lists in _half_lists(structure, max(radii)))
+    near, far = (
+        Pairs(*lists, structure.types, _pair_rows(potential, held))
+        for lists, held in zip(_half_lists(structure, max(radii)), (False, True), strict=True)
+    )
     d = np.zeros(n * 3 * LANES, dtype=np.float32)
     noise = np.random.default_rng(seed)
     v = (noise.standard_normal(len(d)) * math.sqrt(temperature)).astype(np.float32)
@@ -281,7 +286,7 @@ def _half_lists(structure: Structure, radius: float) -> list[tuple[np.ndarray, n
     # A pair across several images comes once each way; particles never meet their own images.  Which way
     # counts alternates, so that all have as many.
     once = ((i < j) == ((i + j) % 2 == 0)) & (i != j)
-    close = square < (NEAR * cut[kinds]) ** 2
+    close = square < ((CONTACT * SIGMA + APPROACH * radius)[kinds]) ** 2
     lists = []
     for chosen in (once & close, once & ~close & (square < reach[kinds] ** 2)):
         start = np.searchsorted(i[chosen], np.arange(len(structure) + 1))
@@ -290,10 +295,17 @@ def _half_lists(structure: Structure, radius: float) -> list[tuple[np.ndarray, n
     return lists
 
 
-def _pair_rows(potential: str) -> np.ndarray:
-    """Squared cut, σ², 6·4ε, 12·4ε and slope of the pairs AA, AB, BA, BB, flat."""
+def _pair_rows(potential: str, held: bool) -> np.ndarray:
+    """Squared cut, σ², 6·4ε, 12·4ε, slope and least r² (σ² where ``held``) of AA, AB, BA, BB, flat."""
     table = pair_table(POTENTIALS[potential])
-    rows = [table[..., 0], table[..., 1], 6 * table[..., 2], 12 * table[..., 2], table[..., 4]]
+    rows = [
+        table[..., 0],
+        table[..., 1],
+        6 * table[..., 2],
+        12 * table[..., 2],
+        table[..., 4],
+        held * table[..., 1],
+    ]
     return np.stack(rows, axis=-1).astype(np.float32).ravel()
 
 

@@ -39,7 +39,7 @@ class Pairs(NamedTuple):
     other: np.ndarray  # (M,), its j
     vectors: np.ndarray  # (M, 3), R_j − R_i between inherent positions
     types: np.ndarray  # (N,), species 0 or 1
-    table: np.ndarray  # (4 · 5), squared cut, σ², 6·4ε, 12·4ε and slope of AA, AB, BA, BB
+    table: np.ndarray  # (4 · 6), squared cut, σ², 6·4ε, 12·4ε, slope and least r² of AA, AB, BA, BB
 
 
 class Replicas(NamedTuple):
@@ -124,7 +124,7 @@ def _forces(first, last, blocks, pairs, replicas, scale, fresh):
                 x = subtract(add(splat(d, vectors[k, 0]), load(d, b)), xi)
                 y = subtract(add(splat(d, vectors[k, 1]), load(d, b + LANES)), yi)
                 z = subtract(add(splat(d, vectors[k, 2]), load(d, b + 2 * LANES)), zi)
-                w = pull(fma(x, x, fma(y, y, mul(z, z))), table, (2 * types[i] + types[j]) * 5)
+                w = pull(fma(x, x, fma(y, y, mul(z, z))), table, (2 * types[i] + types[j]) * 6)
                 w = mul(factor, w)
                 x, y, z = mul(w, x), mul(w, y), mul(w, z)
                 fx, fy, fz = add(fx, x), add(fy, y), add(fz, z)

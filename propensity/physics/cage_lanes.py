@@ -35,13 +35,16 @@ def subtract(typingctx: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def pull(typingctx: Any, square: Any, pairs: Any, row: Any) -> Any:
-    """u′(r)/r at r² for the pair of species in ``pairs[row:row+5]``: squared cut, σ², 6·4ε, 12·4ε, slope."""
+    """u′(r)/r at r² for the pair of species in ``pairs[row:row+6]``: squared cut, σ², 6·4ε, 12·4ε, slope, and
+    the r² below which it is held.
+    """
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         square, pairs, row = args
         data = context.make_array(signature.args[1])(context, builder, pairs).data
-        at = [builder.load(builder.gep(data, [builder.add(row, ir.Constant(row.type, k))])) for k in range(5)]
-        cut, sigma, c6, c12, slope = (_spread(builder, value) for value in at)
+        at = [builder.load(builder.gep(data, [builder.add(row, ir.Constant(row.type, k))])) for k in range(6)]
+        cut, sigma, c6, c12, slope, least = (_spread(builder, value) for value in at)
+        square = builder.select(builder.fcmp_ordered(">", square, least), square, least)
         # 1/r by its bits and two steps of Newton: 5·10⁻⁶ relative, a third of the time of root and division.
         bits = builder.lshr(builder.bitcast(square, _INT), _constant(_INT, 1))
         inverse = builder.bitcast(builder.sub(_constant(_INT, 0x5F3759DF), bits), _FLOAT)

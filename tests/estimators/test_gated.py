@@ -17,7 +17,7 @@ from propensity.caging import CageState
 from propensity.errors import DataError
 from propensity.estimators.gated import GatedEstimator
 from propensity.estimators.gated_examples import gated_inputs
-from propensity.estimators.inputs import input_structure
+from propensity.estimators.inputs import input_structure, seen_structure
 from propensity.estimators.single import in_single_precision
 from propensity.evaluation import evaluate
 from propensity.interrupts import TrainingInterrupted
@@ -101,6 +101,21 @@ def test_cage_states_of_two_recipes_are_not_mixed():
         with pytest.raises(DataError, match="states of s1 and s0 were not made alike"):
             GatedEstimator.fit([one, other], **FEW)
     assert GatedEstimator.fit([held], **FEW).card.cage_recipe["centred"]
+
+
+def test_cage_states_unlike_those_of_the_training_are_refused_or_made_anew(trained, tmp_path, monkeypatch):
+    sample, path = caged(8), save_model(tmp_path / "model", trained)
+    bare = sample.structure.at_minimum(sample.inherent_positions)
+    wide = replace(sample.cage, radii=np.array([0.25, 0.8]))
+    offset = sample.cage.offset - sample.cage.offset.mean(axis=1, keepdims=True)
+    held = replace(sample.cage, offset=offset)
+    for cage, text in ((wide, r"walls at \[0.25, 0.8\]"), (held, "centre of mass was held")):
+        for potential in (None, "lj/cut force-shifted"):
+            with pytest.raises(InputError, match=text):
+                Predictor(path, device="cpu", potential=potential).predict(bare.with_cage(cage))
+    monkeypatch.setattr(propensity.physics.cage, "cage_state", lambda *_, **__: sample.cage)
+    seen = seen_structure(replace(sample, cage=wide), trained.card)
+    np.testing.assert_array_equal(seen.cage.radii, sample.cage.radii)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -79,34 +79,43 @@ __device__ __noinline__ float rescaling(double ke2, float temperature, float lag
   return sqrtf(fmaxf(f, 0.f));
 }
 
-// Takes the mean velocity off all particles and steers their centre of mass back to where it began, until the next
-// sample; returns where it is.  Takes one sum of the phase, which it gets as a copy, so that the caller's stays in registers.
-__device__ __noinline__ float3 held_centre(float* V, const u32* O, Phase phase) {
-  double s[6] = {0, 0, 0, 0, 0, 0}, mass = 0;
-  EACH(i) {
+// Adds where the particles of a cage are, seen from the centre of mass of all where that is held: then the mean velocity
+// is taken off, and all are steered back to where they began until the next sample.  Takes one sum of the phase, a copy,
+// so that the caller's stays in registers.
+__device__ __noinline__ void sample_cage(float* V, const u32* O, float* o, Phase phase, bool counts) {
+  double s[6] = {0, 0, 0, 0, 0, 0};
+  if (A.centred) {
+    EACH(i) {
+      const int4 x = POS(i);
+      const double m = i < SH.sys.n ? 1. / SH.sys.inv_mass[species(i)] : 0.;
+      double own[6] = {m * (int)((u32)x.x - AT(O, 0, i)) * SH.sys.h[0], m * (int)((u32)x.y - AT(O, 1, i)) * SH.sys.h[1],
+                       m * (int)((u32)x.z - AT(O, 2, i)) * SH.sys.h[2], m * AT(V, 0, i), m * AT(V, 1, i), m * AT(V, 2, i)};
+#if GRID
+      for (int a = 0; a < 6; a++) s[a] += own[a];
+#else
+      add_slots<6>(phase, i, own);
+#endif
+    }
+#if GRID
+    team_sum<6>(phase, s);
+#else
+    total<6>(phase, s);
+#endif
+    double mass = 0;
+    for (int k = 0; k < KS; k++) mass += (SH.sys.first[k + 1] - SH.sys.first[k]) / (double)SH.sys.inv_mass[k];
+    for (int a = 0; a < 6; a++) s[a] /= mass;
+    const double lag = A.every * (double)A.dt;
+    EACH(i) if (i < SH.sys.n) for (int a = 0; a < 3; a++) AT(V, a, i) -= (float)(s[3 + a] + s[a] / lag);
+  }
+  if (counts) EACH(i) {
     const int4 x = POS(i);
-    const double m = i < SH.sys.n ? 1. / SH.sys.inv_mass[species(i)] : 0.;
-    double own[6] = {m * (int)((u32)x.x - AT(O, 0, i)) * SH.sys.h[0], m * (int)((u32)x.y - AT(O, 1, i)) * SH.sys.h[1],
-                     m * (int)((u32)x.z - AT(O, 2, i)) * SH.sys.h[2], m * AT(V, 0, i), m * AT(V, 1, i), m * AT(V, 2, i)};
-#if GRID
-    for (int a = 0; a < 6; a++) s[a] += own[a];
-#else
-    add_slots<6>(phase, i, own);
-#endif
+    const float dx = (float)(int)((u32)x.x - AT(O, 0, i)) * SH.sys.h[0] - (float)s[0],
+                dy = (float)(int)((u32)x.y - AT(O, 1, i)) * SH.sys.h[1] - (float)s[1],
+                dz = (float)(int)((u32)x.z - AT(O, 2, i)) * SH.sys.h[2] - (float)s[2];
+    AT(o, 0, i) += dx; AT(o, 1, i) += dy; AT(o, 2, i) += dz;
+    AT(o, 3, i) += dx * dx; AT(o, 4, i) += dy * dy; AT(o, 5, i) += dz * dz;
+    AT(o, 6, i) += dx * dy; AT(o, 7, i) += dx * dz; AT(o, 8, i) += dy * dz; AT(o, 9, i) += 1.f;
   }
-#if GRID
-  team_sum<6>(phase, s);
-#else
-  total<6>(phase, s);
-#endif
-  for (int k = 0; k < KS; k++) mass += (SH.sys.first[k + 1] - SH.sys.first[k]) / (double)SH.sys.inv_mass[k];
-  const double lag = A.every * (double)A.dt;
-  EACH(i) if (i < SH.sys.n) {
-    AT(V, 0, i) -= (float)((s[3] + s[0] / lag) / mass);
-    AT(V, 1, i) -= (float)((s[4] + s[1] / lag) / mass);
-    AT(V, 2, i) -= (float)((s[5] + s[2] / lag) / mass);
-  }
-  return make_float3((float)(s[0] / mass), (float)(s[1] / mass), (float)(s[2] / mass));
 }
 
 __device__ __forceinline__ void load_system(int sys, const u32* X) {
@@ -166,23 +175,9 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) md() {
       float moved = 0.f;
       const bool own = k < k1 || k1 == A.steps, inside = k > k0 && k < k1;
       const float temperature = A.temp0 + (A.temp1 - A.temp0) * ((float)k / (float)A.steps);
-      const bool sample = A.sums && own && (k - A.skip) % A.every == 0;
-      float3 away = make_float3(0.f, 0.f, 0.f);
-      if (sample && A.centred) {
-        away = held_centre(V, O, phase);
-        phase.sums++;
-      }
-      if (sample && k >= A.skip) {
-        float* o = A.sums + (size_t)im.x * 10 * NP;
-        EACH(i) {
-          const int4 x = POS(i);
-          const float dx = (float)(int)((u32)x.x - AT(O, 0, i)) * SH.sys.h[0] - away.x,
-                      dy = (float)(int)((u32)x.y - AT(O, 1, i)) * SH.sys.h[1] - away.y,
-                      dz = (float)(int)((u32)x.z - AT(O, 2, i)) * SH.sys.h[2] - away.z;
-          AT(o, 0, i) += dx; AT(o, 1, i) += dy; AT(o, 2, i) += dz;
-          AT(o, 3, i) += dx * dx; AT(o, 4, i) += dy * dy; AT(o, 5, i) += dz * dz;
-          AT(o, 6, i) += dx * dy; AT(o, 7, i) += dx * dz; AT(o, 8, i) += dy * dz; AT(o, 9, i) += 1.f;
-        }
+      if (A.sums && own && (k - A.skip) % A.every == 0) {
+        sample_cage(V, O, A.sums + (size_t)im.x * 10 * NP, phase, k >= A.skip);
+        phase.sums += A.centred;
       }
       if (own && nf < A.nframes && A.frame_step[nf] == k) {
         float* o = A.frames + ((size_t)im.x * A.nframes + nf) * 3 * NP;
