@@ -106,9 +106,10 @@ def command(
     check_models(model)
     check_apart(output, file, topology)
     import numpy as np
-    from rich.progress import track
 
-    from propensity.cli.screen import Screen
+    from propensity.cli.screen import tracked
+    from propensity.data import open_dataset
+    from propensity.data.opening import may_be_labelled
     from propensity.descriptors.describe import describe
     from propensity.errors import DataError, InputError
     from propensity.files import replacing
@@ -123,7 +124,9 @@ def command(
     if model is not None:
         predictor = _predictor(model, given, species_map, length_scale, potential, inherent)
         names = predictor.species
-    elif layer is not None:
+    elif "species" not in given and topology is None and may_be_labelled(file):
+        names = open_dataset(file)[0].species
+    if predictor is None and layer is not None:
         raise InputError(f"--layer is {layer}: give the model that has layers, by -m.")
     positions: InputPositions = "inherent" if inherent else "thermal"
     if predictor is not None and not inherent and predictor.potential is None:
@@ -132,7 +135,7 @@ def command(
     columns: dict[str, list[Any]] = {"features": [], "types": [], "frames": []}
     feature_names: list[str] = []
     irreps: dict[str, Any] = {}
-    for label, structure in track(frames, "describing", console=Screen(stderr=True), transient=True):
+    for label, structure in tracked(frames, "describing"):
         if predictor is None:
             reduced = structure if length_scale == 1 else structure.scaled(1 / length_scale)
             features, feature_names = describe(reduced, kind, names, potential=potential)
@@ -201,7 +204,7 @@ def _structures(
 ) -> Iterator[tuple[Any, Structure]]:
     """Frames of a trajectory by number, or structures of labelled data by name."""
     from propensity.data.opening import may_be_labelled
-    from propensity.errors import InputError
+    from propensity.errors import DataError, InputError
     from propensity.species import parse_species_map
 
     if topology is None and may_be_labelled(file):
@@ -213,6 +216,11 @@ def _structures(
         dataset = open_dataset(file)
         for index in range(len(dataset))[start:stop:step]:
             sample = dataset[index]
+            if sample.species != species:
+                raise DataError(
+                    f"{sample.name} has species {list(sample.species)} instead of {list(species)}: leave"
+                    " --species out, or give a model of these."
+                )
             yield sample.name, input_structure(sample, positions)
         return
     from propensity.cli.annotate import parse_box

@@ -76,9 +76,8 @@ def command(
     from pathlib import Path
 
     import numpy as np
-    from rich.progress import track
 
-    from propensity.cli.screen import Screen
+    from propensity.cli.screen import Screen, tracked
     from propensity.data import open_dataset, select_times
     from propensity.devices import chosen_device
     from propensity.errors import InputError
@@ -98,7 +97,7 @@ def command(
     samples = select_times(chosen, times)
 
     def bar(items: Sequence[Any]) -> Iterable[Any]:
-        return track(items, "scoring", console=Screen(stderr=True), transient=True)
+        return tracked(items, "scoring")
 
     score = evaluate(
         estimator,

@@ -74,9 +74,8 @@ def command(
     """  # noqa: D301
     for spec in systems:
         check_files(*(part for part in spec.partition(":")[::2] if part), what="labelled data")
-    from rich.progress import track
 
-    from propensity.cli.screen import Screen
+    from propensity.cli.screen import Screen, tracked
     from propensity.errors import InputError
     from propensity.experiments.jobs import open_system, run_job, write_rows
     from propensity.experiments.plans import EXPERIMENTS, ExperimentSettings
@@ -106,9 +105,8 @@ def command(
     for job in jobs:
         job.checked_options()
     folder = Path(output)
-    console = Screen(stderr=True)
     rows: list[dict[str, Any]] = []
-    for job in track(jobs, f"{len(jobs)} trainings", console=console, transient=True):
+    for job in tracked(jobs, f"{len(jobs)} trainings"):
         rows += run_job(job, opened, folder)
     write_rows(rows, folder / "results.csv")
     experiment.draw(rows, jobs, opened, folder)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.text import Text
+
+Item = TypeVar("Item")
 
 
 def printable(text: str) -> str:
@@ -22,3 +25,11 @@ class Screen(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """Text as it is."""
         return super().render_str(printable(text), **options)
+
+
+def tracked(items: Iterable[Item], text: str) -> Iterable[Item]:
+    """The items, with a bar on a terminal; elsewhere it would leave an empty line."""
+    from rich.progress import track
+
+    console = Screen(stderr=True)
+    return track(items, text, console=console, transient=True, disable=not console.is_terminal)

@@ -121,11 +121,9 @@ def _summary(run: Any) -> str:
 
 
 def _bar(samples: Sequence[Any]) -> Iterable[Any]:
-    from rich.progress import track
+    from propensity.cli.screen import tracked
 
-    from propensity.cli.screen import Screen
-
-    return track(samples, "scoring", console=Screen(stderr=True), transient=True)
+    return tracked(samples, "scoring")
 
 
 def _report(run: Any) -> None:

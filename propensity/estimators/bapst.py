@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from propensity.estimators.card import Card
+from propensity.estimators.card import MAX_CUTOFF, Card
 from propensity.estimators.inputs import Inputs, OnePositions, check_outputs, check_types, input_structure
 from propensity.estimators.label_scale import LabelScale
 from propensity.estimators.networks import NetworkEstimator
@@ -45,7 +45,9 @@ class BapstOptions(Options):
     input_positions: OnePositions = Field("thermal", description="Positions that the model sees.")
     n_recurrences: int = Field(7, ge=1, description="Steps of message passing.")
     width: int = Field(64, ge=1, description="Width of the hidden layers.")
-    cutoff: float = Field(2.0, gt=0, description="Edges join particles closer than this, in σ_AA.")
+    cutoff: float = Field(
+        2.0, gt=0, le=MAX_CUTOFF, description="Edges join particles closer than this, in σ_AA."
+    )
     seed: int = Field(0, ge=0, description="Seed of the weights, the order of structures and the symmetries.")
     device: str | None = Field(None, description="None: CUDA where there is one.")
 

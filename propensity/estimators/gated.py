@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from propensity.errors import InputError, PropensityWarning
 from propensity.estimators.balance import balanced_counts, balanced_epoch
 from propensity.estimators.cages import cage_recipe
-from propensity.estimators.card import Card
+from propensity.estimators.card import MAX_CUTOFF, Card
 from propensity.estimators.features import TracedFeatures, layer_index
 from propensity.estimators.gated_examples import gated_examples, gated_inputs, hidden_labels
 from propensity.estimators.inputs import (
@@ -80,7 +80,7 @@ class GatedOptions(Options):
         ),
     )
     n_layers: int = Field(7, ge=3, description="Layers; the first two read thermal neighbours.")
-    cutoff: float = Field(2.0, gt=0, description="Neighbours are closer than this, in σ_AA.")
+    cutoff: float = Field(2.0, gt=0, le=MAX_CUTOFF, description="Neighbours are closer than this, in σ_AA.")
     pair_force: bool = Field(
         True, description="Lennard-Jones force and slope among the radial functions (Kob–Andersen mixtures)."
     )

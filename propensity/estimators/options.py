@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from propensity.errors import InputError, suggest
 
@@ -14,6 +14,15 @@ class Options(BaseModel):
     """Base of the options of an estimator: unknown names and bad values are one-sentence errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML reads ``epochs: yes`` as a truth value, and Python takes that for 1."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and {int, float} & {annotation, *get_args(annotation)}:
+            raise ValueError("give a number instead of yes or no")
+        return value
 
 
 #: Names of options in files and scripts from before a renaming → their names now.
@@ -78,4 +87,5 @@ def read_options(
             raise InputError(
                 f"options can't be used: {first['msg'].removeprefix('Value error, ')}."
             ) from None
-        raise InputError(f"option {where} is {first['input']!r}: {first['msg'].lower()}.") from None
+        reason = first["msg"].removeprefix("Value error, ").lower()
+        raise InputError(f"option {where} is {first['input']!r}: {reason}.") from None

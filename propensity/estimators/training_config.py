@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from propensity.estimators.card import MAX_CUTOFF
 from propensity.estimators.inputs import InputPositions
 from propensity.estimators.options import Options
 
@@ -47,7 +48,9 @@ class TrainingConfig(Options):
         ),
     )
     n_basis: int = Field(10, ge=1, description="Bessel functions of the radial basis.")
-    cutoff: float = Field(2.0, gt=0, description="Edges join particles closer than this, in σ_AA.")
+    cutoff: float = Field(
+        2.0, gt=0, le=MAX_CUTOFF, description="Edges join particles closer than this, in σ_AA."
+    )
     radial_hidden: int = Field(16, ge=1, description="Width of the radial MLP.")
     dropout: float = Field(0.5, ge=0, lt=1, description="Dropout probability in the radial MLP.")
     readout: Literal["shared", "species"] = Field(

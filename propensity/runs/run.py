@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
 import numpy as np
 import yaml
@@ -29,7 +30,7 @@ from propensity.data import (
 )
 from propensity.data.fingerprints import fingerprints
 from propensity.documents import read_json
-from propensity.errors import DataError, InputError, PropensityError
+from propensity.errors import DataError, InputError, PropensityError, PropensityWarning
 from propensity.estimators.base import Estimator
 from propensity.estimators.kinds import estimator_class
 from propensity.estimators.neighbourhood import mean_neighbours
@@ -218,6 +219,8 @@ def set_up(values: dict[str, Any], resume: str | os.PathLike[str] | None = None)
         raise DataError(
             f"no structure is left for training of {len(everything)}: change --fractions or --split."
         )
+    if not getattr(fit, "condition", None):
+        _warn_of_several_liquids(parts["train"])
     run = Run(options, fit, folder, split, parts, resume is not None)
     run.cutoff = float(getattr(fit, "cutoff", NEAR))
     first = [parts["train"][i] for i in range(min(FIRST, len(parts["train"])))]
@@ -231,6 +234,23 @@ def set_up(values: dict[str, Any], resume: str | os.PathLike[str] | None = None)
     if run.is_main:
         _write_set_up(run, new=resume is None)
     return run
+
+
+def _warn_of_several_liquids(train: Dataset) -> None:
+    """Say that a model won't know at which temperature, or in which interaction, its answers hold."""
+    headers = [train.header(index) for index in range(len(train))]
+    for what, values, instead in (
+        ("T", {header.temperature for header in headers}, "learn them apart with --condition temperature"),
+        ("potential", {header.potential for header in headers}, "train a model for each"),
+    ):
+        if len(known := values - {None}) > 1:
+            listed = " and ".join(sorted(f"{v:g}" if isinstance(v, float) else repr(v) for v in known))
+            warn(
+                f"structures of {what} = {listed} are learned as one liquid, whose answers hold for none of"
+                f" them: {instead}.",
+                PropensityWarning,
+                stacklevel=3,
+            )
 
 
 def _of_earlier(folder: Path, changes: dict[str, Any]) -> dict[str, Any]:

@@ -122,13 +122,14 @@ def test_arrays_of_other_shapes_are_not_spread(name, shape, tmp_path):
         ("tau_index", -1),
         ("tau_index", T),
         ("types", -1),
+        ("types", np.arange(N) % 5 // 4 + 1),  # from 1, as LAMMPS counts
         ("box", 0.0),
         ("box", np.nan),
     ],
 )
 def test_values_that_cannot_be_are_refused(name, value, tmp_path):
     array = np.array(archive()[name])
-    array.ravel()[:1] = value
+    array.ravel()[: np.size(value)] = value
     with pytest.raises(DataError):
         open_dataset(write(tmp_path, **{name: array}))[0]
 

@@ -366,6 +366,9 @@ def test_what_is_no_sample_and_no_path(tmp_path):
         ("analyse t.dump --r-max -1", "r_max is -1"),
         ("train d.h5 -o run --seed 1e30", "seed"),
         ("train d.h5 -o run --learning-rate nan", "learning_rate"),
+        ("train d.h5 -o run --cutoff 50", "less than or equal to 20"),
+        ("train d.h5 -o run --config yes.yaml", "epochs is True: give a number"),
+        ("describe d.h5 -o f.npz --species B,A", "has species ['A', 'B'] instead of ['B', 'A']"),
     ],
 )
 def test_commands_that_cannot_mean_it_are_one_sentence(words, message, tiny_model, tmp_path, monkeypatch):
@@ -384,7 +387,8 @@ def test_commands_that_cannot_mean_it_are_one_sentence(words, message, tiny_mode
     verb, *arguments = words.split()
     if verb in ("annotate", "analyse"):
         arguments += ["--species-map", "1=A,2=B", "-m", str(tiny_model)]
-    if verb in ("train", "simulate"):
+    (tmp_path / "yes.yaml").write_text("epochs: yes", "utf-8")
+    if verb in ("train", "simulate", "describe"):
         with StoreWriter("d.h5") as writer:
             writer.add(make_sample(0))
     result = CliRunner().invoke(main, [verb, *arguments])

@@ -18,7 +18,7 @@ from propensity.cli.evaluate import command as evaluate_command
 from propensity.cli.models import command as models_command
 from propensity.cli.train import command as train_command
 from propensity.data import StoreWriter
-from propensity.errors import DataError, InputError, PropensityError
+from propensity.errors import DataError, InputError, PropensityError, PropensityWarning
 from propensity.estimators.storage import load_model
 from propensity.locks import FileLock
 from propensity.runs.curves import plot_learning_curve, read_log
@@ -228,6 +228,21 @@ def test_errors_are_one_sentence_and_damage_nothing(
 def test_errors_of_evaluate_are_one_sentence(finished, data, args, message):
     with pytest.raises(PropensityError, match=message):
         run(evaluate_command, finished[0], data, *args)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"temperature": 0.9}, "T = 0.5 and 0.9 are learned as one liquid.*--condition temperature"),
+        ({"potential": "soft"}, "potential = .* are learned as one liquid.*a model for each"),
+    ],
+)
+def test_several_liquids_in_one_model_are_said(changes, message, tmp_path):
+    with StoreWriter(tmp_path / "two.h5") as store:
+        for seed in range(6):
+            store.add(make_sample(seed, **{"potential": "lj/cut", **({} if seed % 2 else changes)}))
+    with pytest.warns(PropensityWarning, match=message):
+        set_up({"data": [str(tmp_path / "two.h5")], "output": str(tmp_path / "run"), "fractions": [1, 0, 0]})
 
 
 def test_ctrl_c_leaves_a_model_and_says_how_to_go_on(data, tmp_path):

@@ -156,6 +156,11 @@ def _checked(path: Path, labels: str | None) -> dict[str, np.ndarray]:
         raise DataError(f"{path}: times are {times[:8].tolist()} instead of positive numbers.")
     array(data, "propensity", path, (structures, len(times), n))
     array(data, "types", path, (n,) if data["types"].ndim == 1 else (structures, n), "iu")
+    if data["types"].size and data["types"].min() == 1 and "species" not in data:
+        raise DataError(
+            f"{path}: types begin with 1: count species from 0, or name one for type 0, too, in an array"
+            " species."
+        )
     box = array(data, "box", path).shape
     if box not in ((), (2,), (2, 2), (3,), (3, 3)) and box[:1] != (structures,):
         raise DataError(
