@@ -194,6 +194,8 @@ def test_a_damaged_piece_is_named(tmp_path):
     store.save("a/0", {"x": np.arange(1000.0)})
     path = tmp_path / "w" / "a" / "0.npz"
     path.write_bytes(path.read_bytes()[:700])
+    store.close()
+    store = PieceStore(tmp_path / "w", {})
     with pytest.raises(PropensityError, match=r"0\.npz is damaged"):
         store.load("a/0")
     store.close()
@@ -224,3 +226,14 @@ def test_estimate():
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+def test_pieces_just_stored_come_from_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("propensity.simulate.pieces._RECENT", 100)
+    store = PieceStore(tmp_path / "w", {})
+    for key in "abc":
+        store.save(key, {"x": np.full(6, ord(key))})
+        (tmp_path / "w" / f"{key}.npz").unlink()
+    assert store.load("c")["x"][0] == ord("c")
+    with pytest.raises(PropensityError, match=r"a.npz is damaged"):  # 100 bytes hold two of them
+        store.load("a")
