@@ -28,7 +28,7 @@ def envelope(r: torch.Tensor, cutoff: float) -> torch.Tensor:
 
 
 class Draws(NamedTuple):
-    """Dropout's draws on a CPU: parts of integers, since torch draws an integer as fast as a choice."""
+    """Dropout's draws: parts of integers, since torch draws an integer as fast as a choice."""
 
     words: torch.Tensor  # int32, (E, ⌈hidden / per word⌉), 30 random bits each
     bits: int  # of each hidden unit
@@ -41,7 +41,7 @@ class Draws(NamedTuple):
 
     def mask(self, hidden: int) -> torch.Tensor:
         """Which hidden units stay, shape (E, hidden)."""
-        unit = torch.arange(hidden)
+        unit = torch.arange(hidden, device=self.words.device)
         shift = (unit % self.per_word * self.bits).to(torch.int32)
         own = self.words[:, unit // self.per_word] >> shift
         return torch.lt(own & (2**self.bits - 1), self.most)
@@ -99,18 +99,16 @@ class RadialMLP(nn.Module):
         """
         if not self.training or self.dropout.p == 0:
             return None
-        units = self.linear_in.out_features
-        if hidden.device.type == "cpu":
-            return cast("Draws", self.dropout_draws(len(hidden))).mask(units)
-        kept = torch.empty(len(hidden), units, dtype=torch.bool, device=hidden.device)
-        return kept.bernoulli_(1 - self.dropout.p)
+        draws = cast("Draws", self.dropout_draws(len(hidden), hidden.device))
+        return draws.mask(self.linear_in.out_features)
 
-    def dropout_draws(self, n_edges: int) -> Draws | None:
-        """What :meth:`dropout_mask` draws on a CPU, packed."""
+    def dropout_draws(self, n_edges: int, device: torch.device | None = None) -> Draws | None:
+        """What :meth:`dropout_mask` draws, packed."""
         if not self.training or self.dropout.p == 0:
             return None
         keep = 1 - self.dropout.p
         # As few bits as tell the probability: one for the paper's 0.5; fifteen are 3e-5 apart.
         bits = next(b for b in (1, 2, 3, 5, 6, 10, 15) if (keep * 2**b).is_integer() or b == 15)
         words = -(-self.linear_in.out_features // (30 // bits))
-        return Draws(torch.empty(n_edges, words, dtype=torch.int32).random_(), bits, round(keep * 2**bits))
+        drawn = torch.empty(n_edges, words, dtype=torch.int32, device=device).random_()
+        return Draws(drawn, bits, round(keep * 2**bits))

@@ -208,8 +208,33 @@ def test_every_l_max_on_a_gpu(l_max, moved):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("l_max", "channels"), [(3, 8), (2, 16), (3, 32), (1, 64), (2, 48)])
 def test_wide_layers_on_a_gpu(l_max, channels):
-    graph = random_graph(150, 3000, dtype=torch.float32).to("cuda")
-    compare(network_of(l_max, channels=channels).cuda(), "triton", graph)
+    """On few edges, and with biases that rounding does not turn the sign of: on 3000 edges of 32 channels the
+    gradients of the reference itself in float32 and in float64 differ by 10⁻³.
+    """
+    network = network_of(l_max, channels=channels)
+    for convolution in network.convolutions:
+        bias = convolution.radial.linear_out.bias.data
+        bias.copy_(torch.where(torch.rand_like(bias) < 0.5, -4.0, 4.0))
+    graph = random_graph(40, 400, dtype=torch.float32).to("cuda")
+    compare(network.cuda(), "triton", graph)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("l_max", "channels"), [(0, 4), (1, 1), (2, 3), (3, 4), (3, 8), (2, 16), (5, 4)])
+def test_inference_on_a_gpu(l_max, channels):
+    """Of particles with few and many neighbours, and none."""
+    graph = random_graph(3000, 60000, dtype=torch.float32).to("cuda")
+    network = network_of(l_max, channels=channels).cuda()
+    with torch.no_grad():
+        network.train()
+        network(graph)
+        network.eval()
+        network.kernel = "reference"
+        expected = network(graph)
+        network.kernel = "triton"
+        found = network(graph)
+    assert float((found - expected).norm()) <= TOLERANCE[torch.float32][0] * float(expected.norm())
 
 
 def test_edges_that_lead_nowhere_change_nothing():

@@ -11,8 +11,10 @@ from propensity.nn.kernels.triton.shapes import Shapes
 if TYPE_CHECKING:
     from propensity.nn.kernels.triton.geometry import TritonGeometry
 
-#: Threads of a program, one for each particle and channel: small ones share the work more evenly.
+#: Threads of a program that sums over neighbours: small ones share the work more evenly.
 SUM_THREADS = 32
+#: Neighbours of a particle that are summed side by side, in training and where a kernel is a whole layer.
+SLOTS, LAYER_SLOTS = 2, 4
 #: The same for gradients, one thread for each edge and channel.
 EDGE_THREADS = 128
 #: The same where it makes radial weights as well, and its registers: more warps are worth a few spills.
@@ -35,7 +37,7 @@ def convolve(
     """
     n = part.stop - part.start
     sums = scalars.new_empty(n * shapes.sums)
-    block = max(SUM_THREADS // shapes.cp, 1)
+    block, constants = _summing(shapes, radial, table, SLOTS)
     shapes.kernels.forward[(-(-n // block), len(shapes.plan.groups))](
         (before, scalars),
         geometry.edges,
@@ -44,16 +46,55 @@ def convolve(
         sums,
         part.start,
         n,
-        TABLE=table,
-        MADE=isinstance(radial, tuple),
-        B=block,
-        CP=shapes.cp,
-        DQ=shapes.dq,
-        PQ=shapes.pq,
-        NQ=shapes.nq,
-        num_warps=max(block * shapes.cp // 32, 1),
+        **constants,
     )
     return sums
+
+
+def infer_layer(
+    shapes: Shapes,
+    geometry: TritonGeometry,
+    before: torch.Tensor,
+    scalars: torch.Tensor,
+    table: torch.Tensor | tuple[torch.Tensor, ...],
+    mixing: torch.Tensor,
+    norm: tuple[torch.Tensor, ...],
+) -> torch.Tensor:
+    """Features after a layer without gradients; ``table`` is one of radial weights, or of hidden units with weight as
+    halves and bias; ``norm`` are scale and shift.
+    """
+    after = scalars.new_empty(geometry.n, shapes.width)
+    block, constants = _summing(shapes, table, True, LAYER_SLOTS)
+    shapes.kernels.layer[(-(-geometry.n // block),)](
+        (before, scalars),
+        geometry.edges,
+        table,
+        (geometry.order, geometry.rows, geometry.source),
+        mixing,
+        norm,
+        after,
+        geometry.n,
+        RESIDUAL=bool(shapes.layout.channels_in),
+        **constants,
+    )
+    return after
+
+
+def _summing(shapes: Shapes, radial: object, table: bool, slots: int) -> tuple[int, dict[str, int]]:
+    """Particles of a program that sums over neighbours, and its constants."""
+    slots = min(slots, max(SUM_THREADS // shapes.cp, 1))
+    block = max(SUM_THREADS // (shapes.cp * slots), 1)
+    return block, {
+        "TABLE": table,
+        "MADE": isinstance(radial, tuple),
+        "B": block,
+        "SLOTS": slots,
+        "CP": shapes.cp,
+        "DQ": shapes.dq,
+        "PQ": shapes.pq,
+        "NQ": shapes.nq,
+        "num_warps": max(block * slots * shapes.cp // 32, 1),
+    }
 
 
 def edge_gradients(

@@ -5,13 +5,16 @@ from __future__ import annotations
 from propensity.nn.kernels.triton.writer import Writer
 
 
-def add_fragments(w: Writer, given: str) -> None:
+def add_fragments(w: Writer) -> None:
     """What a thread needs to make radial weights of hidden units: see templates/fragments.py."""
-    w.add(given)
     w.add("always = tl.full(thread.shape, True, tl.int1)")
     w.add("i = thread % 32 // 4")
     w.add("column = (i // 2 * 4 + i % 2) * 16 + ci")
     w.add("weight_of = weight + column")
+
+
+def add_affine(w: Writer) -> None:
+    """Scale and shift of a thread's hidden units."""
     for k, name in ((2, "scale"), (3, "shift")):
         w.add(f"{name}0, {name}1, {name}2, {name}3 = _quad(affine + {16 * k} + ci, always)")
 
@@ -20,6 +23,11 @@ def add_hidden_units(w: Writer, name: str) -> None:
     """Four hidden units after batch norm and dropout, from name0 to name3, as parts of a product."""
     for k in range(4):
         w.add(f"d{k} = _unit({name}{k}, scale{k}, shift{k})")
+    add_halves(w)
+
+
+def add_halves(w: Writer) -> None:
+    """Hidden units d0 to d3 as parts of a product."""
     w.add("a0, a1 = _halves(d0, d1)")
     w.add("a2, a3 = _halves(d2, d3)")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,6 +10,7 @@ import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
 from propensity.nn.kernels.reference import _harmonics
+from propensity.nn.kernels.triton.shapes import shapes_of
 from propensity.nn.radial import bessel_basis
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Intervals of the table of radial weights over 0 ≤ r ≤ r_c.
 TABLE = 16384
+#: Edges that a program describes.
+BLOCK = 128
 
 #: Where to read the order by source of a graph, by its ``edge_index``, that is not to be sorted for it: a
 #: recording copies there what was sorted once for each structure.
@@ -54,11 +58,12 @@ class TritonGeometry:
         degree = self.rows[1:] - self.rows[:-1]
         # Particles of like degree share a program; sorting within windows keeps neighbours close in memory.
         self.order = torch.argsort((self.marks[:-1] // 16384) * (1 << 20) - degree).int()
-        self.edges = vectors.new_empty(len(vectors), 4)
-        with torch.no_grad():
-            length = torch.linalg.vector_norm(vectors, dim=1)
-            torch.div(vectors, length[:, None], out=self.edges[:, :3])
-            torch.mul(length, TABLE / radial.cutoff, out=self.edges[:, 3])
+        self._kernels = shapes_of(convolution.layout, vectors.device).kernels
+
+    @cached_property
+    def edges(self) -> torch.Tensor:
+        """Unit vector and place in the table of each edge, shape (E, 4)."""
+        return self._described(False)[0]
 
     @cached_property
     def destination(self) -> torch.Tensor:
@@ -74,8 +79,32 @@ class TritonGeometry:
     @cached_property
     def basis(self) -> torch.Tensor:
         """Radial basis of each edge, shape (E, n_basis)."""
+        if not self.vectors.requires_grad:
+            self.edges, basis = self._described(True)
+            return basis
         length = torch.linalg.vector_norm(self.vectors, dim=1)
         return bessel_basis(length, self.radial.n_basis, self.radial.cutoff)
+
+    def _described(self, with_basis: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of each edge: unit vector and place in the table; radial basis, if asked for."""
+        n, n_basis, cutoff = len(self.vectors), self.radial.n_basis, self.radial.cutoff
+        edges = self.vectors.new_empty(n, 4)
+        basis = self.vectors.new_empty(n, n_basis) if with_basis else edges
+        if n:
+            self._kernels.describe_edges[(-(-n // BLOCK),)](
+                self.vectors.detach().contiguous(),
+                edges,
+                basis,
+                n,
+                TABLE / cutoff,
+                math.pi / cutoff,
+                math.sqrt(2 / cutoff),
+                BASIS=with_basis,
+                B=BLOCK,
+                NB=n_basis,
+                NBP=1 << (n_basis - 1).bit_length(),
+            )
+        return edges, basis
 
     @cached_property
     def harmonics(self) -> torch.Tensor | None:

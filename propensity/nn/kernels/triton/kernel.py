@@ -1,9 +1,9 @@
 """The network's layers on NVIDIA GPUs: Triton kernels generated for each layout.
 
 Harmonics are recomputed where they are needed and messages never leave registers.  At inference the
-radial MLP is a table over r, read with linear interpolation; in training its output exists for one
-layer at a time, or, with four channels, in registers alone, and only tensors of particles are kept for
-the backward pass.
+radial MLP is a table over r, read with linear interpolation: of its output, or, with four channels, of its
+hidden units, and a layer is one kernel.  In training its output exists for one layer at a time, or, with four
+channels, in registers alone, and only tensors of particles are kept for the backward pass.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
 from propensity.nn.kernels.base import Stack
-from propensity.nn.kernels.triton.edge_pass import convolve
+from propensity.nn.kernels.triton.edge_pass import convolve, infer_layer
 from propensity.nn.kernels.triton.geometry import TABLE, TritonGeometry
 from propensity.nn.kernels.triton.layer import launch, run_layers, running_norm
+from propensity.nn.kernels.triton.parameters import put_halves
 from propensity.nn.kernels.triton.shapes import Shapes, shapes_of
 from propensity.nn.radial import bessel_basis
 
@@ -93,9 +94,11 @@ class TritonKernel:
 def _infer(
     convolution: Any, norm: Any, geometry: TritonGeometry, before: torch.Tensor, scalars: torch.Tensor
 ) -> torch.Tensor:
-    """One layer without gradients, a chunk of particles at a time."""
+    """One layer without gradients; where a thread has no room to mix what it sums, a chunk of particles at a time."""
     shapes = _shapes(convolution)
     table, mixing, scale, shift = _folded(convolution, norm)
+    if shapes.plan.mixes_sums:
+        return infer_layer(shapes, geometry, before, scalars, table, mixing, (scale, shift))
     after = scalars.new_empty(geometry.n, shapes.width)
     has_hidden = bool(shapes.layout.channels_in)
     for first in range(0, geometry.n, CHUNK):
@@ -132,8 +135,8 @@ _GEOMETRIES: Any = WeakIdKeyDictionary()
 _FOLDED: weakref.WeakKeyDictionary[Any, tuple[Any, Any]] = weakref.WeakKeyDictionary()
 
 
-def _folded(convolution: Any, norm: Any) -> tuple[torch.Tensor, ...]:
-    """Table of radial weights before their ReLU, mixing matrices and norm, kept until a parameter changes."""
+def _folded(convolution: Any, norm: Any) -> tuple[Any, ...]:
+    """Table of radial weights before their ReLU, or of hidden units with what makes weights of them; mixing matrices and norm, kept until a parameter changes."""
     tensors = [*convolution.parameters(), *convolution.buffers(), *norm.parameters(), *norm.buffers()]
     key = tuple((t.data_ptr(), _version(t)) for t in tensors)
     held = _FOLDED.get(convolution)
@@ -142,7 +145,13 @@ def _folded(convolution: Any, norm: Any) -> tuple[torch.Tensor, ...]:
         weight, bias = shapes.pack_weights(radial.linear_out.weight, radial.linear_out.bias)
         r = torch.arange(TABLE + 2, device=weight.device, dtype=torch.float64) * (radial.cutoff / TABLE)
         basis = bessel_basis(r.clamp(min=radial.cutoff / TABLE), radial.n_basis, radial.cutoff)
-        table = torch.addmm(bias, radial.hidden_units(basis.to(weight.dtype)), weight.t())
+        units, table = radial.hidden_units(basis.to(weight.dtype)), None
+        if shapes.in_matrix_units(units.shape[1]):
+            halves = torch.empty_like(weight)
+            put_halves(weight, halves)
+            table = units, halves, bias
+        else:
+            table = torch.addmm(bias, units, weight.t())
         scale, shift, _, _ = running_norm(shapes, norm)
         held = key, (table, shapes.flat_mix(convolution.mix)[shapes.mix_forward], scale, shift)
         _FOLDED[convolution] = held

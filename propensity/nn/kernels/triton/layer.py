@@ -11,6 +11,7 @@ from propensity.nn.kernels.triton.ahead import compile_ahead
 from propensity.nn.kernels.triton.edge_pass import convolve, edge_gradients, sum_by_source
 from propensity.nn.kernels.triton.nodes import mixing_shares
 from propensity.nn.kernels.triton.parameters import Gradients, Packing, Values, packing_of, stack_parameters
+from propensity.nn.kernels.triton.radial_norm import RadialNorms
 from propensity.nn.kernels.triton.radial_pass import RadialPass, total
 from propensity.nn.kernels.triton.shapes import Shapes, shapes_of
 
@@ -60,21 +61,29 @@ class Layers(torch.autograd.Function):
             torch._foreach_add_(counters, 1)
         wants = ctx.needs_input_grad[4:6]
         modules = list(stack)
+        radials = [convolution.radial for convolution, _ in modules]
 
         def dry(number: int, shapes: Shapes) -> None:
             convolution, norm = modules[number]
             layer = LayerPass(shapes, geometry, ctx.packing, number)
             before = scalars.new_empty(geometry.n, shapes.width) if number else first
-            after, saved = layer.forward(convolution.radial, norm, packed, before, scalars, basis)
+            norms = RadialNorms(shapes.kernels, basis, geometry.count, ctx.packing)
+            mask, affine = norms(radials, packed)
+            known = mask[number], affine[number]
+            after, saved = layer.forward(convolution.radial, norm, packed, before, scalars, basis, *known)
             room = packed.new_empty(ctx.packing.length)
             layer.backward(after, packed, before, scalars, basis, saved, room, wants)
 
         key = layouts, device, wants, stack.training, radial.n_basis, radial.linear_in.out_features
         compile_ahead(key, stack, device, dry)
+        norms = RadialNorms(shapes_of(layouts[-1], device).kernels, basis, geometry.count, ctx.packing)
+        mask, affine = norms(radials, packed)
+        norms.update_running()
         ctx.layers, kept, features, before = [], [], [], first
         for k, (convolution, norm) in enumerate(stack):
             layer = LayerPass(shapes_of(convolution.layout, device), geometry, ctx.packing, k)
-            before, saved = layer.forward(convolution.radial, norm, packed, before, scalars, basis)
+            known = mask[k], affine[k]
+            before, saved = layer.forward(convolution.radial, norm, packed, before, scalars, basis, *known)
             ctx.layers.append(layer)
             kept += saved
             features.append(before)
@@ -134,13 +143,16 @@ class LayerPass:
         before: torch.Tensor,
         scalars: torch.Tensor,
         basis: torch.Tensor,
+        mask: torch.Tensor,
+        affine: torch.Tensor,
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Features after the layer, and what :meth:`backward` needs."""
+        """Features after the layer, and what :meth:`backward` needs; ``mask`` and ``affine`` as of
+        :class:`RadialNorms`.
+        """
         shapes, geometry = self.shapes, self.geometry
         values: Values = self.packing.values(packed, self.number)
         n = geometry.n
         self.radial = RadialPass(shapes, radial, basis, geometry.count, self.packing)
-        mask, affine = self.radial.statistics(radial, basis, values)
         weights: Any
         if self.radial.in_matrix_units:
             x = self.radial.units(basis, mask, affine, values)

@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import math
 
+from propensity.nn.kernels.triton.mixing import add_mixing
 from propensity.nn.kernels.triton.plan import Plan
-from propensity.nn.kernels.triton.writer import described_inside
+from propensity.nn.kernels.triton.writer import Writer, described_inside
 
 #: Channels up to which loops over them are written out, which keeps what they read in registers.
 UNROLLED = 8
@@ -86,25 +87,7 @@ def _mix(plan: Plan) -> str:
         ),
         _PROLOGUE,
     ]
-    offset = 0
-    for l, components in _degrees(plan):
-        rows = plan.quads_of(l) * plan.padded_channels
-        lines += [f"    o{k} = zero" for k in components]
-        lines += [
-            (
-                f"    line = sums + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + row *"
-                f" {(2 * l + 1) * plan.quads_of(l)}) * (CP * 4)"
-            ),
-            f"    matrix = mixing + {offset} * (CP * 4) + (own * 4)",
-        ]
-        step = math.gcd(rows, 4)
-        lines.append(f"    for q in range(0, {rows}, {step}):")
-        for k in range(step):
-            lines.append(f"        w0, w1, w2, w3 = _quad(matrix + (q + {k}) * (CP * 4), inside)")
-            for m, component in enumerate(components):
-                lines.append(f"        s0, s1, s2, s3 = _quad(line + ({m * rows + k} + q) * 4, inside)")
-                lines.append(f"        o{component} += s0 * w0 + s1 * w1 + s2 * w2 + s3 * w3")
-        offset += rows
+    lines += _mixed(plan) if plan.mixes_sums else _mixed_in_loops(plan)
     lines += ["    if RESIDUAL:"] + ["    " + line for line in _load("r", "residual + at", plan)]
     lines += [f"        o{k} += r{k}" for k in range(plan.harmonics)]
     lines += ["    if AFFINE:"]
@@ -132,6 +115,41 @@ def _mix(plan: Plan) -> str:
             f"        tl.store(target + {l + 1} * CP, tl.sum(tl.reshape(squares, [B, CP]), axis=0))",
         ]
     return "\n".join(lines + _store("o", "out + at", plan)) + "\n"
+
+
+def _mixed(plan: Plan) -> list[str]:
+    w = Writer()
+    w.depth = 1
+    w.add("ci = own * 4")
+    for k in range(plan.harmonics):
+        w.add(f"o{k} = zero")
+    add_mixing(plan, plan.paths, {}, True, w)
+    return w.lines
+
+
+def _mixed_in_loops(plan: Plan) -> list[str]:
+    """The same where a thread has no room for all channels: each reads the sums of all."""
+    lines: list[str] = []
+    offset = 0
+    for l, components in _degrees(plan):
+        rows = plan.quads_of(l) * plan.padded_channels
+        lines += [f"    o{k} = zero" for k in components]
+        lines += [
+            (
+                f"    line = sums + (n_nodes.to(tl.int64) * {plan.first_sum(l)} + row *"
+                f" {(2 * l + 1) * plan.quads_of(l)}) * (CP * 4)"
+            ),
+            f"    matrix = mixing + {offset} * (CP * 4) + (own * 4)",
+        ]
+        step = math.gcd(rows, 4)
+        lines.append(f"    for q in range(0, {rows}, {step}):")
+        for k in range(step):
+            lines.append(f"        w0, w1, w2, w3 = _quad(matrix + (q + {k}) * (CP * 4), inside)")
+            for m, component in enumerate(components):
+                lines.append(f"        s0, s1, s2, s3 = _quad(line + ({m * rows + k} + q) * 4, inside)")
+                lines.append(f"        o{component} += s0 * w0 + s1 * w1 + s2 * w2 + s3 * w3")
+        offset += rows
+    return lines
 
 
 def _spread(plan: Plan) -> str:
@@ -183,10 +201,16 @@ def _spread(plan: Plan) -> str:
 
 def _channel_of_grad(components: range, cp: int, d: int | str) -> list[str]:
     """Read the components of one channel of a particle's gradient, into g0_d, g1_d, …"""
+    if d == "d":
+        places = [f"({k // 4 * cp} + d) * 4 + {k % 4}" for k in components]
+        return [
+            f"g{m}_d = tl.load(grad + mine + {place}, mask=inside, other=0.0)"
+            for m, place in enumerate(places)
+        ]
     found = []
-    for m, k in enumerate(components):
-        at = (k // 4 * cp + d) * 4 + k % 4 if isinstance(d, int) else f"({k // 4 * cp} + {d}) * 4 + {k % 4}"
-        found.append(f"g{m}_{d} = tl.load(grad + mine + {at}, mask=inside, other=0.0)")
+    for q in sorted({k // 4 for k in components}):
+        held = [f"g{k - components[0]}_{d}" if k in components else "none" for k in range(4 * q, 4 * q + 4)]
+        found.append(f"{', '.join(held)} = _quad(grad + mine + {(q * cp + int(d)) * 4}, inside)")
     return found
 
 

@@ -97,6 +97,11 @@ class Packing:
             back.append(found)
             back_scale.append(factor)
         self.length = written
+        #: Where weight_in, bias_in, gamma and beta of each layer start.
+        self.starts = torch.tensor(
+            [[start for start, _ in parts[:4]] for parts in self._values], dtype=torch.int32
+        )
+        self.starts = self.starts.to(device)
         self._index, self._scale = torch.cat(index).to(device), torch.cat(scale).to(device)
         self._back, self._back_scale = torch.cat(back).to(device), torch.cat(back_scale).to(device)
 
@@ -112,10 +117,7 @@ class Packing:
         bits = packed.view(torch.int32)
         torch.bitwise_and(bits[0] + 4096, -8192, out=bits[1])
         torch.sub(packed[0], packed[1], out=packed[2])
-        fours = packed[0].view(-1, 4)
-        halves = packed[3].view(torch.float16).view(-1, 8)
-        halves[:, :4] = fours
-        halves[:, 4:] = (fours - halves[:, :4]) * 2048
+        put_halves(packed[0], packed[3])
         return packed
 
     def values(self, packed: torch.Tensor, layer: int) -> Values:
@@ -141,6 +143,13 @@ class Packing:
         reached = len(self.lengths) // len(self.sizes) * layers
         parts = [part.view(shape) for part, shape in zip(flat.split(self.lengths), parameters, strict=True)]
         return [part if k < reached else None for k, part in enumerate(parts)]
+
+
+def put_halves(values: torch.Tensor, room: torch.Tensor) -> None:
+    """Write fours of numbers as halves into as much room: see :meth:`Packing.pack`."""
+    fours, halves = values.view(-1, 4), room.view(torch.float16).view(-1, 8)
+    halves[:, :4] = fours
+    halves[:, 4:] = (fours - halves[:, :4]) * 2048
 
 
 def _values(

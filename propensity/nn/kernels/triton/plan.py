@@ -49,6 +49,11 @@ class Plan:
         return self.padded_channels == 4
 
     @property
+    def mixes_sums(self) -> bool:
+        """Whether a thread has room for its share of all channels after mixing, so that sums need not be stored."""
+        return self.padded_channels <= 4
+
+    @property
     def scalar_blocks(self) -> int:
         """Blocks of CP scalars."""
         return -(-self.layout.n_scalars // self.padded_channels)

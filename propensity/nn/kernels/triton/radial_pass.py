@@ -8,10 +8,11 @@ import torch
 
 from propensity.nn.kernels.triton.parameters import Gradients, Packing, Sizes, Values
 from propensity.nn.kernels.triton.radial import spans
+from propensity.nn.kernels.triton.radial_norm import kept_share
 from propensity.nn.kernels.triton.shapes import Shapes
 
-#: Edges that a program takes at a time: for statistics, weights, their gradient, and that of the first layer.
-STATISTICS_BLOCK, OUTPUT_BLOCK, GRADIENT_BLOCK, INPUT_BLOCK = 256, 64, 32, 64
+#: Edges that a program takes at a time: for weights, their gradient, and that of the first layer.
+OUTPUT_BLOCK, GRADIENT_BLOCK, INPUT_BLOCK = 64, 32, 64
 #: The same for hidden units, four threads an edge.
 UNITS_BLOCK = 64
 #: Warps of a program of the gradients whose operands stay in registers, and programs for the last layer.
@@ -29,65 +30,13 @@ class RadialPass:
         self.kernels, self.n, self.count = shapes.kernels, len(basis), count
         self.width = shapes.pq * shapes.cp * 4
         self.batch = radial.uses_batch(self.n)
-        self.keep = 1.0 if radial.dropout.p == 0 or not radial.training else 1 - radial.dropout.p
+        self.keep = kept_share(radial)
         self.hidden, self.hp = radial.linear_in.out_features, packing.hp
         self.constants = {"NB": radial.n_basis, "NBP": packing.nbp, "H": self.hidden, "HP": self.hp}
         self.many = max(min(-(-self.n // INPUT_BLOCK), MANY), 1)
         #: Rows of ``partial`` that the gradient of the last layer fills.
         self.pq, self.in_matrix_units = shapes.pq, shapes.in_matrix_units(self.hidden)
         self.few = min(self.many, OUTER if self.in_matrix_units else FEW)
-
-    def statistics(
-        self, radial: Any, basis: torch.Tensor, values: Values
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Dropout's choices, a bit for every hidden unit; mean, 1/σ, scale and shift of the batch norm, shape
-        (4, HP).
-
-        Updates the running statistics.
-        """
-        norm, kept = radial.norm, radial.dropout_mask(basis)
-        if kept is None:
-            kept = basis.new_ones(self.n, self.hidden, dtype=torch.bool)
-        mask = torch.empty(self.n, self.hp // 8, dtype=torch.uint8, device=basis.device)
-        blocks = -(-self.n // STATISTICS_BLOCK)
-        partial = basis.new_empty(blocks, 2, self.hp)
-        if self.n:
-            self.kernels.radial_sums[(blocks,)](
-                basis,
-                kept,
-                mask,
-                values.weight_in,
-                values.bias_in,
-                partial,
-                self.count,
-                B=STATISTICS_BLOCK,
-                **self.constants,
-            )
-        affine = basis.new_empty(4, self.hp)
-        if self.batch:
-            self.kernels.radial_statistics[(1,)](
-                partial,
-                (values.gamma, values.beta, norm.running_mean, norm.running_var),
-                affine,
-                self.count,
-                norm.momentum,
-                norm.eps,
-                self.keep,
-                B=STATISTICS_BLOCK,
-                H=self.hidden,
-                HP=self.hp,
-                R=256,
-                num_warps=8,
-            )
-        else:
-            inverse = torch.rsqrt(norm.running_var + norm.eps)
-            scale = inverse * values.gamma
-            shift = values.beta - norm.running_mean * scale
-            affine.zero_()
-            affine[:, : self.hidden] = torch.stack(
-                [norm.running_mean, inverse, scale / self.keep, shift / self.keep]
-            )
-        return mask, affine
 
     def output(
         self, basis: torch.Tensor, mask: torch.Tensor, affine: torch.Tensor, values: Values, block: int

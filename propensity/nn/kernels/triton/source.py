@@ -31,190 +31,20 @@ k       neighbour number of a particle
 
 from __future__ import annotations
 
-from functools import cache
-
-import torch
-from e3nn.o3 import spherical_harmonics
-
 from propensity.nn.kernels.clebsch import terms
-from propensity.nn.kernels.triton.fragments import add_fragments, add_hidden_units, add_made_quad
+from propensity.nn.kernels.triton import summing
+from propensity.nn.kernels.triton.fragments import add_affine, add_fragments, add_hidden_units, add_made_quad
+from propensity.nn.kernels.triton.harmonics import add_harmonics
 from propensity.nn.kernels.triton.plan import KernelPath, Plan, quads
 from propensity.nn.kernels.triton.writer import Writer, template
 
 
 def source(plan: Plan, ptx: bool) -> str:
-    """Module text with the kernels ``forward`` and ``backward`` of a layout; ``ptx`` where they run on an
+    """Module text with the kernels ``forward``, ``layer`` and ``backward`` of a layout; ``ptx`` where they run on an
     NVIDIA GPU.
     """
     loads = template("quads_ptx" if ptx else "quads")
-    return "\n\n".join([loads, _forward(plan), _backward(plan), template("sums")])
-
-
-def _forward(plan: Plan) -> str:
-    w = Writer()
-    w.add("@triton.jit")
-    w.add(
-        "def forward(features, edges, radial, lists, sums, first, n_nodes, TABLE: tl.constexpr, MADE: tl.constexpr, B: tl.constexpr, CP: tl.constexpr, DQ: tl.constexpr,"
-        " PQ: tl.constexpr, NQ: tl.constexpr):"
-    )
-    w.depth = 1
-    w.describe(
-        "Σ_j relu(φ) · (Y ⊗ h_j) for the particles of ``order``.",
-        "features: hidden and scalars; edges; radial (a table with TABLE, or with MADE x, affine, weight as halves and bias, of"
-        " which they are made); lists: order (N,), rows (N+1,), source (E,).",
-        "sums.",
-        "(particle, channel); program_id(1) is a group of paths.",
-    )
-    w.add("hidden, scalars = features")
-    w.add("order, rows, source = lists")
-    w.add("thread = tl.arange(0, B * CP)")
-    w.add("slot = tl.program_id(0) * B + thread // CP")
-    w.add("inside = slot < n_nodes")
-    w.add("node = _index(order + slot, inside)")
-    w.add("begin = _index(rows + node, inside)")
-    w.add("end = _index(rows + node + 1, inside)")
-    w.add("steps = tl.max(end - begin, axis=0)")
-    w.add("ci = thread % CP * 4")
-    w.add("zero = tl.zeros([B * CP], tl.float32)")
-    w.add("group = tl.program_id(1)")
-    for number, group in enumerate(plan.groups):
-        w.add(f"if group == {number}:")
-        w.depth = 2
-        _forward_group(plan, group, w)
-        w.depth = 1
-    return w.text()
-
-
-def _forward_group(plan: Plan, group: tuple[KernelPath, ...], w: Writer) -> None:
-    for path in group:
-        for m in range(2 * path.l_out + 1):
-            w.add(f"s{path.index}_{m} = zero")
-    w.add("k = 0")
-    # The source is known one edge ahead, so that reading it and then its features does not wait twice.
-    w.add("following = _index(source + begin, begin < end)")
-    made = plan.in_matrix_units
-    if made:
-        w.add("if MADE:")
-        w.depth += 1
-        add_fragments(w, "units, affine, weight, bias = radial")
-        w.add("n0, n1, n2, n3 = _quad(units + begin.to(tl.int64) * 16 + ci, begin < end)")
-        w.depth -= 1
-    w.add("while k < steps:")
-    w.depth += 1
-    w.add("edge = begin + k")
-    w.add("k += 1")
-    w.add("live = edge < end")
-    w.add("j = following.to(tl.int64)")
-    w.add("following = _index(source + edge + 1, edge + 1 < end)")
-    w.add("at = edge.to(tl.int64)")
-    _harmonics(max(path.l_filter for path in group), w)
-    features = {path.l_in**2 + m for path in group if path.scalar < 0 for m in range(2 * path.l_in + 1)}
-    w.load_quads("h", features, "hidden + j * (DQ * CP * 4) + ci", "(CP * 4)", "live")
-    blocks = {path.scalar for path in group if path.scalar >= 0}
-    w.load_quads("x", blocks, "scalars + j * (NQ * CP * 4) + ci", "(CP * 4)", "live")
-    weights = {path.index for path in group}
-    w.add("if TABLE:")
-    w.depth += 1
-    w.add("below = place.to(tl.int32)")
-    w.add("part = place - below.to(tl.float32)")
-    w.add("line = radial + below * (PQ * CP * 4) + ci")
-    for q in sorted({k // 4 for k in weights}):
-        names = [f"w{4 * q + i}" for i in range(4)]
-        uppers = [f"u{i}" for i in range(4)]
-        w.add(f"{', '.join(names)} = _quad(line + {q} * (CP * 4), live)")
-        w.add(f"{', '.join(uppers)} = _quad(line + ((PQ + {q}) * CP * 4), live)")
-        for name, upper in zip(names, uppers, strict=True):
-            w.add(f"{name} = {name} + part * ({upper} - {name})")
-    w.depth -= 1
-    if made:
-        w.add("elif MADE:")
-        w.depth += 1
-        add_hidden_units(w, "n")
-        w.add("n0, n1, n2, n3 = _quad(units + (at + 1) * 16 + ci, edge + 1 < end)")
-        for q in sorted({k // 4 for k in weights}):
-            add_made_quad(w, q, {k % 4 // 2 for k in weights if k // 4 == q})
-        w.depth -= 1
-    w.add("else:")
-    w.depth += 1
-    w.load_quads("w", weights, "radial + at * (PQ * CP * 4) + ci", "(CP * 4)", "live")
-    w.depth -= 1
-    # Sums leave out the coefficient of their first term until they are stored.
-    scale: dict[tuple[int, int], float] = {}
-    for (l_in, scalar, l_filter), paths in _by_input(group).items():
-        products: dict[tuple[int, int], str] = {}
-        for path in paths:
-            w.add(f"f = tl.maximum(w{path.index}, 0.0)")
-            found = terms(l_in, l_filter, path.l_out)
-            for t in found:
-                key = (t.m_in, t.m_filter)
-                source_name = f"x{scalar}" if scalar >= 0 else f"h{l_in**2 + t.m_in}"
-                if key not in products and l_filter:
-                    products[key] = f"p{t.m_in}_{t.m_filter}"
-                    w.add(f"{products[key]} = {source_name} * y{l_filter**2 + t.m_filter}")
-                products.setdefault(key, source_name)  # Y_0 = 1
-            for m in range(2 * path.l_out + 1):
-                of_m = [t for t in found if t.m_out == m]
-                first = scale[path.index, m] = of_m[0].value
-                summands = [f"{products[t.m_in, t.m_filter]} * {t.value / first!r}" for t in of_m[1:]]
-                summands.insert(0, products[of_m[0].m_in, of_m[0].m_filter])
-                w.add(f"s{path.index}_{m} += f * ({' + '.join(summands)})")
-    w.depth -= 1
-    w.add("row = (node - first).to(tl.int64)")
-    for start in {(path.l_out, path.rank // 4): path for path in reversed(group)}.values():
-        rows = (2 * start.l_out + 1) * plan.quads_of(start.l_out)
-        w.add(
-            f"target = sums + (n_nodes.to(tl.int64) * {plan.first_sum(start.l_out)} + row * {rows}) * (CP *"
-            " 4) + ci"
-        )
-        four = plan.quad_of_sums(start)
-        others = any(path not in group for path in four if path)
-        for m in range(2 * start.l_out + 1):
-            held = [f"s{p.index}_{m} * {scale[p.index, m]!r}" if p in group else "zero" for p in four]
-            place = f"target + {plan.sum_quad(start, m)} * (CP * 4)"
-            if not others:
-                w.add(f"_store_quad({place}, inside, {', '.join(held)})")
-                continue
-            # Who has the first path fills the places that no path has.
-            own = [k for k, path in enumerate(four) if path in group or (path is None and four[0] in group)]
-            for k in own:
-                w.add(f"_store({place} + {k}, inside, {held[k]})")
-
-
-def _harmonics(l_max: int, w: Writer) -> None:
-    """Y_l from Y_(l−1) and Y_1 by Clebsch–Gordan coupling, component normalised; zero where not live."""
-    w.add("vx, vy, vz, place = _quad(edges + at * 4, live)")
-    w.add("y0 = tl.where(live, 1.0, 0.0)")
-    for m, name in enumerate(("vx", "vy", "vz")):
-        if l_max:
-            w.add(f"y{1 + m} = {name} * {3**0.5!r}")
-    for l in range(2, l_max + 1):
-        found = terms(1, l - 1, l)
-        factor = _coupling_norm(l)
-        for m in range(2 * l + 1):
-            summands = [
-                f"{('vx', 'vy', 'vz')[t.m_in]} * y{(l - 1) ** 2 + t.m_filter} * {t.value * factor!r}"
-                for t in found
-                if t.m_out == m
-            ]
-            w.add(f"y{l**2 + m} = {' + '.join(summands)}")
-
-
-@cache
-def _coupling_norm(l: int) -> float:
-    """Factor that makes the coupling of a unit vector with Y_(l−1) equal Y_l."""
-    vector = torch.tensor([[0.36, 0.48, 0.8]], dtype=torch.float64)
-    lower, upper = (spherical_harmonics(k, vector, True, "component")[0] for k in (l - 1, l))
-    coupled = torch.zeros(2 * l + 1, dtype=torch.float64)
-    for t in terms(1, l - 1, l):
-        coupled[t.m_out] += t.value * vector[0, t.m_in] * lower[t.m_filter]
-    return float(upper @ coupled / (coupled @ coupled))
-
-
-def _by_input(group: tuple[KernelPath, ...]) -> dict[tuple[int, int, int], list[KernelPath]]:
-    found: dict[tuple[int, int, int], list[KernelPath]] = {}
-    for path in sorted(group, key=lambda p: (p.scalar, p.l_in, p.l_filter, p.l_out)):
-        found.setdefault((path.l_in, path.scalar, path.l_filter), []).append(path)
-    return found
+    return "\n\n".join([loads, summing.source(plan), _backward(plan), template("sums")])
 
 
 def _backward(plan: Plan) -> str:
@@ -245,7 +75,8 @@ def _backward(plan: Plan) -> str:
     w.add("n = _index(destination + edge, live).to(tl.int64)")
     w.add("ci = thread % CP * 4")
     w.add("zero = tl.zeros([B * CP], tl.float32)")
-    _harmonics(plan.layout.l_max, w)
+    w.add("vx, vy, vz, place = _quad(edges + at * 4, live)")
+    add_harmonics(plan.layout.l_max, w)
     has_hidden = plan.layout.channels_in > 0
     if has_hidden:
         place = "j * (DQ * CP * 4) + ci"
@@ -263,7 +94,9 @@ def _backward(plan: Plan) -> str:
     if made:
         w.add("if MADE:")
         w.depth += 1
-        add_fragments(w, "units, affine, weight, bias, back, back_rest, radial = radial")
+        w.add("units, affine, weight, bias, back, back_rest, radial = radial")
+        add_fragments(w)
+        add_affine(w)
         w.add("n0, n1, n2, n3 = _quad(units + at * 16 + ci, live)")
         add_hidden_units(w, "n")
         w.add("back_of, back_rest_of = back + thread % 32 * 4, back_rest + thread % 32 * 4")

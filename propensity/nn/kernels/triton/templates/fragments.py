@@ -53,6 +53,15 @@ def _back(weight, rest, b0, b1, c):
 
 
 @triton.jit
+def _places(WARPS: tl.constexpr):
+    """A thread's row of a product, its program's first edge, its own first of two, and how far it is to the next."""
+    thread = tl.arange(0, WARPS * 32)
+    start = tl.program_id(0) * (WARPS * 8)
+    edge = start + thread // 32 * 8 + thread % 4 * 2
+    return thread % 32 // 4, start, edge, tl.num_programs(0) * (WARPS * 8)
+
+
+@triton.jit
 def radial_outer(
     x,
     affine,
@@ -75,11 +84,7 @@ def radial_outer(
     last one the hidden units.
     """
     n_edges = tl.load(count)
-    thread = tl.arange(0, WARPS * 32)
-    row = thread % 32 // 4
-    start = tl.program_id(0) * (WARPS * 8)
-    edge = start + thread // 32 * 8 + thread % 4 * 2
-    step = tl.num_programs(0) * (WARPS * 8)
+    row, start, edge, step = _places(WARPS)
     pair = tl.program_id(1)
     zero = tl.zeros([WARPS * 32], tl.float32)
     if pair == (PQ + 1) // 2:
@@ -178,11 +183,7 @@ def radial_inner(
     One thread is one of a warp's, for every so-manyth block of 8 edges.
     """
     n_edges = tl.load(count)
-    thread = tl.arange(0, WARPS * 32)
-    row = thread % 32 // 4
-    start = tl.program_id(0) * (WARPS * 8)
-    edge = start + thread // 32 * 8 + thread % 4 * 2
-    step = tl.num_programs(0) * (WARPS * 8)
+    row, start, edge, step = _places(WARPS)
     zero = tl.zeros([WARPS * 32], tl.float32)
     a0, b0, c0 = _through_norm(affine, sums, row, n_edges, keep, BATCH, HP)
     a1, b1, c1 = _through_norm(affine, sums, row + 8, n_edges, keep, BATCH, HP)

@@ -39,6 +39,12 @@ def _store_quad(pointer, live, x0, x1, x2, x3):
 
 
 @triton.jit
+def _partner(x, BIT: tl.constexpr):
+    """X of the thread whose place differs in one bit."""
+    return tl.gather(x, tl.arange(0, x.shape[0]) ^ BIT, axis=0)
+
+
+@triton.jit
 def _mma(a, b, c):
     """Product of 16×8 by 8×8 numbers by each warp, as ``fragments.py`` says, plus c."""
     threads: tl.constexpr = a[0].shape[0]

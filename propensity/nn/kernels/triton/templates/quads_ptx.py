@@ -66,6 +66,19 @@ def _store_quad(pointer, live, x0, x1, x2, x3):
 
 
 @triton.jit
+def _partner(x, BIT: tl.constexpr):
+    """X of the thread whose place in the warp differs in one bit."""
+    return tl.inline_asm_elementwise(
+        "shfl.sync.bfly.b32 $0, $1, $2, 31, 0xffffffff;",
+        "=f,f,r",
+        [x, tl.full(x.shape, BIT, tl.int32)],
+        dtype=tl.float32,
+        is_pure=False,
+        pack=1,
+    )
+
+
+@triton.jit
 def _mma(a, b, c):
     """Product of 16×8 by 8×8 TF32 numbers by each warp, as ``fragments.py`` says, plus c."""
     return tl.inline_asm_elementwise(

@@ -3,11 +3,45 @@
 """
 
 # mypy: ignore-errors
-# ruff: noqa: RUF059
+# ruff: noqa: F821, RUF059
 # Read as text, never imported: Triton compiles it together with the kernels of a layout.
 
 import triton
 import triton.language as tl
+
+
+@triton.jit
+def describe_edges(
+    vectors,
+    edges,
+    basis,
+    n_edges,
+    per_length,
+    wave,
+    height,
+    BASIS: tl.constexpr,
+    B: tl.constexpr,
+    NB: tl.constexpr,
+    NBP: tl.constexpr,
+):
+    """Unit vectors, places in a table over r, and Bessel functions √(2/r_c) · sin(nπr/r_c) / r.
+
+    Reads   vectors (E, 3); per_length: intervals of the table a length; wave: π/r_c; height: √(2/r_c).
+    Writes  edges (E, 4); basis (E, NB), if BASIS.
+    One program is B edges, one element an edge, or an edge and basis function.
+    """
+    edge = tl.program_id(0) * B + tl.arange(0, B)
+    live = edge < n_edges
+    at = edge.to(tl.int64)
+    x = tl.load(vectors + at * 3, mask=live, other=1.0)
+    y = tl.load(vectors + at * 3 + 1, mask=live, other=0.0)
+    z = tl.load(vectors + at * 3 + 2, mask=live, other=0.0)
+    r = tl.sqrt_rn(x * x + y * y + z * z)
+    _store_quad(edges + at * 4, live, tl.div_rn(x, r), tl.div_rn(y, r), tl.div_rn(z, r), r * per_length)
+    if BASIS:
+        n = tl.arange(0, NBP)[None, :]
+        value = height * tl.sin(r[:, None] * ((n + 1).to(tl.float32) * wave))
+        tl.store(basis + at[:, None] * NB + n, tl.div_rn(value, r[:, None]), mask=live[:, None] & (n < NB))
 
 
 @triton.jit
@@ -48,40 +82,46 @@ def _split(x):
 @triton.jit
 def radial_sums(
     basis,
-    kept,
+    words,
     mask,
-    weight_in,
-    bias_in,
+    values,
     partial,
     count,
+    n_rows,
     B: tl.constexpr,
     NB: tl.constexpr,
     NBP: tl.constexpr,
     H: tl.constexpr,
     HP: tl.constexpr,
+    BITS: tl.constexpr,
+    MOST: tl.constexpr,
+    PER: tl.constexpr,
 ):
-    """Pack dropout's choices into bits; mean and squared deviations of the hidden units of a block of edges.
+    """Dropout's choices as bits; mean and squared deviations of the hidden units of a block of edges of a layer.
 
-    Reads   basis (E, NB), kept (E, H), weight_in (H, NB), bias_in (H,), count (1,).
-    Writes  mask (E, HP/8) of bits, partial (blocks, 2, HP): mean and Σ (x − mean)².
-    One program is a block of B edges, one element an edge and hidden unit.
+    Reads   basis (E, NB); words (layers, E, ⌈H/PER⌉) of random bits, BITS a unit, which stays if they are less than MOST;
+            values: parameters and starts (layers, 4), where weight_in (H, NB) and bias_in (H,) start; count (1,).
+    Writes  mask (layers, E, HP/8) of bits, partial (layers, blocks, 2, HP): mean and Σ (x − mean)².
+    One program is a block of B edges, one element an edge and hidden unit; program_id(1) is a layer, of E = n_rows.
     """
+    packed, starts = values
     n_edges = tl.load(count)
+    layer = tl.program_id(1)
     edge = tl.program_id(0) * B + tl.arange(0, B)
-    at = edge.to(tl.int64)[:, None]
+    at = (layer.to(tl.int64) * n_rows + edge)[:, None]
     h = tl.arange(0, HP)[None, :]
-    chosen = tl.load(kept + at * H + h, mask=(edge < n_edges)[:, None] & (h < H), other=0).to(tl.int32) << (
-        h % 8
-    )
-    bits = tl.sum(tl.reshape(chosen, [B, HP // 8, 8]), axis=2)
+    live = (edge < n_edges)[:, None]
+    word = tl.load(words + at * ((H + PER - 1) // PER) + h // PER, mask=live & (h < H), other=0)
+    stays = ((word >> (h % PER * BITS)) & ((1 << BITS) - 1)) < MOST
+    bits = tl.sum(tl.reshape(stays.to(tl.int32) << (h % 8), [B, HP // 8, 8]), axis=2)
     byte = tl.arange(0, HP // 8)[None, :]
-    tl.store(
-        mask + at * (HP // 8) + byte, bits.to(tl.uint8), mask=(edge < n_edges)[:, None] & (byte < HP // 8)
-    )
+    tl.store(mask + at * (HP // 8) + byte, bits.to(tl.uint8), mask=live & (byte < HP // 8))
+    weight_in = packed + tl.load(starts + layer * 4)
+    bias_in = packed + tl.load(starts + layer * 4 + 1)
     x, _, b = _units(basis, mask, weight_in, bias_in, edge, n_edges, NB, NBP, H, HP)
     mean = tl.sum(x, axis=0) / tl.maximum(tl.minimum(n_edges - tl.program_id(0) * B, B), 1).to(tl.float32)
-    away = tl.where((edge < n_edges)[:, None], x - mean[None, :], 0.0)
-    target = partial + tl.program_id(0) * (2 * HP) + tl.arange(0, HP)
+    away = tl.where(live, x - mean[None, :], 0.0)
+    target = partial + (layer * tl.num_programs(0) + tl.program_id(0)) * (2 * HP) + tl.arange(0, HP)
     tl.store(target, mean)
     tl.store(target + HP, tl.sum(away * away, axis=0))
 
@@ -89,10 +129,10 @@ def radial_sums(
 @triton.jit
 def radial_statistics(
     partial,
-    norm,
-    affine,
+    values,
+    found,
     count,
-    momentum,
+    blocks,
     eps,
     keep,
     B: tl.constexpr,
@@ -100,15 +140,20 @@ def radial_statistics(
     HP: tl.constexpr,
     R: tl.constexpr,
 ):
-    """Combine blocks into the batch norm's affine map; update the running statistics.
+    """Combine blocks into the affine map of a layer's batch norm.
 
-    Reads   partial (blocks, 2, HP), norm: gamma, beta, running mean and running variance, each (H,); count (1,).
-    Writes  affine (4, HP): mean, 1/σ, scale and shift (with dropout's 1/keep); the running statistics.
-    One program is all of it, one element a hidden unit.
+    Reads   partial (layers, blocks, 2, HP); values: parameters and starts (layers, 4), where gamma and beta (H,) are the
+            last two; count (1,).
+    Writes  found: affine (layers, 4, HP): mean, 1/σ, scale and shift (with dropout's 1/keep), and moments (layers, 2, HP):
+            mean, and variance as the running statistics want it.
+    One program is a layer, one element a hidden unit.
     """
-    gamma, beta, running_mean, running_var = norm
+    packed, starts = values
+    affine, moments = found
+    layer = tl.program_id(0)
     n_edges = tl.load(count)
     n_blocks = (n_edges + B - 1) // B
+    partial += layer * blocks * (2 * HP)
     h = tl.arange(0, HP)
     held = h < H
     r = tl.arange(0, R)
@@ -131,18 +176,16 @@ def radial_statistics(
         away = tl.load(at, mask=there, other=0.0) - mean[None, :]
         squares += tl.sum(away * away * edges[:, None] + tl.load(at + HP, mask=there, other=0.0), axis=0)
         start += R
-    variance = squares / n_edges
-    old = tl.load(running_mean + h, mask=held, other=0.0)
-    tl.store(running_mean + h, old + momentum * (mean - old), mask=held)
-    old = tl.load(running_var + h, mask=held, other=0.0)
-    tl.store(running_var + h, old + momentum * (squares / (n_edges - 1) - old), mask=held)
-    inverse = 1.0 / tl.sqrt(variance + eps)
-    scale = inverse * tl.load(gamma + h, mask=held, other=0.0)
-    shift = tl.load(beta + h, mask=held, other=0.0) - mean * scale
-    tl.store(affine + h, mean)
-    tl.store(affine + HP + h, inverse)
-    tl.store(affine + 2 * HP + h, scale / keep)
-    tl.store(affine + 3 * HP + h, shift / keep)
+    inverse = 1.0 / tl.sqrt(squares / n_edges + eps)
+    scale = inverse * tl.load(packed + tl.load(starts + layer * 4 + 2) + h, mask=held, other=0.0)
+    shift = tl.load(packed + tl.load(starts + layer * 4 + 3) + h, mask=held, other=0.0) - mean * scale
+    tl.store(moments + layer * (2 * HP) + h, mean)
+    tl.store(moments + layer * (2 * HP) + HP + h, squares / (n_edges - 1))
+    target = affine + layer * (4 * HP) + h
+    tl.store(target, mean)
+    tl.store(target + HP, inverse)
+    tl.store(target + 2 * HP, scale / keep)
+    tl.store(target + 3 * HP, shift / keep)
 
 
 @triton.jit

@@ -3,10 +3,26 @@
 """
 
 # mypy: ignore-errors
+# ruff: noqa: F821
 # Read as text, never imported: Triton compiles it together with the kernels of a layout.
 
 import triton
 import triton.language as tl
+
+
+@triton.jit
+def _over_slots(x, CP: tl.constexpr, SLOTS: tl.constexpr):
+    """Sum over the slots of a particle, the same for each of them."""
+    for bit in tl.static_range(5):
+        if SLOTS > (1 << bit):
+            x += _partner(x, CP << bit)
+    return x
+
+
+@triton.jit
+def _halved(x, y, upper, BIT: tl.constexpr):
+    """Sum over two threads: of x for the lower, of y for the upper."""
+    return tl.where(upper != 0, y, x) + _partner(tl.where(upper != 0, x, y), BIT)
 
 
 @triton.jit
