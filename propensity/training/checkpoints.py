@@ -101,25 +101,27 @@ class _Vectors:
     def __init__(self) -> None:
         self._parts: dict[tuple[torch.device, torch.dtype], list[torch.Tensor]] = defaultdict(list)
         self._lengths: dict[tuple[torch.device, torch.dtype], int] = defaultdict(int)
+        self._names: dict[tuple[torch.device, torch.dtype], str] = {}
 
     def add(self, value: torch.Tensor) -> list[Any]:
         """Where it will be: vector, start, shape."""
         key = value.device, value.dtype
         start, self._lengths[key] = self._lengths[key], self._lengths[key] + value.numel()
         self._parts[key].append(value.detach().flatten())
-        return [self._name(key), start, list(value.shape)]
+        if key not in self._names:
+            self._names[key] = " ".join(map(str, key))
+        return [self._names[key], start, list(value.shape)]
 
     def on_host(self) -> dict[str, torch.Tensor]:
         """The vectors by name."""
-        return {self._name(key): torch.cat(parts).cpu() for key, parts in self._parts.items()}
-
-    @staticmethod
-    def _name(key: tuple[torch.device, torch.dtype]) -> str:
-        return " ".join(map(str, key))
+        return {self._names[key]: torch.cat(parts).cpu() for key, parts in self._parts.items()}
 
 
 def _packed(value: Any, vectors: _Vectors) -> Any:
     """JSON for a value; containers become lists whose first entry says of what kind they are."""
+    # What there is most of comes first: the log alone has a number for each epoch and label.
+    if value is None or type(value) in (bool, int, float, str):
+        return value
     if isinstance(value, torch.Tensor):
         return ["tensor", *vectors.add(value)]
     if isinstance(value, Mapping):
