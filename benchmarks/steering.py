@@ -25,6 +25,7 @@ from propensity import Predictor
 from propensity.estimators.label_scale import LabelScale
 from propensity.graph import Graph
 from propensity.nn.gated import GatedNetwork
+from propensity.nn.gated import network as gated_network
 from propensity.nn.gated.graph import GatedGraph
 from propensity.physics.gpu.batch import Batch
 from propensity.physics.gpu.device import HostDevice, cuda_device
@@ -92,6 +93,8 @@ class Pull:
         self.network, self.scale = predictor.estimators[0].network.eval(), LabelScale.of(predictor.card)
         self.column = int(np.argmin(abs(np.array(predictor.card.times) - TAU_LJ)))
         self.edge, self.where, self.at_once = edge, where, at_once
+        if where == "cuda":
+            gated_network.BLOCK = at_once  # fewer launches, for memory that a GPU has
 
     def __call__(self, x: torch.Tensor, types: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """q (S,) and ∇q (S, N, 3) of positions (S, N, 3)."""
