@@ -26,8 +26,8 @@ from propensity.physics.minimise import SKIN, Pairs, Search
 
 #: The other minimiser.
 OTHER = {"maxstep": 0.2, "alpha": 250.0, "memory": 5}
-#: Largest force where a steepest descent ends, and the most steps.
-SLOW, STEPS = 0.3, 20_000
+#: Largest force where a steepest descent ends, or its steps where kinks of the energy keep forces large.
+SLOW, STEPS = 0.3, 4000
 
 
 def descended(structure, potential, error):
@@ -52,8 +52,6 @@ def descended(structure, potential, error):
             x = x + 0.5 * h * (f + g)
             f = forces(x)
         h *= min(2.0, max(0.2, 0.9 * np.sqrt(error / max(off, 1e-12))))
-    else:
-        print(f"a descent was still at {np.linalg.norm(f, axis=1).max():.2g} after {STEPS} steps")
     return structure.with_positions(x)
 
 
