@@ -7,7 +7,10 @@ import torch
 from propensity.errors import InputError
 from propensity.neighbours import available, nearest_neighbours, neighbour_list, numba_cells, triton_cells
 from propensity.structure import Structure
+from tests.interpreter import patch_once
 from tests.neighbours.test_cells import CELLS, edges
+
+patch_once()
 
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 DEVICES = ["cpu", pytest.param("cuda", marks=GPU)]
