@@ -49,7 +49,8 @@ def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
     return context.make_array(array_type)(context, builder, array).data
 
 
-def _read(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+def read(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    """LANES numbers of a flat contiguous array from an index, in LLVM."""
     pointer = builder.gep(_data(context, builder, array_type, array), [index])
     kind = llvm_vector(array_type.dtype)
     value = builder.load(builder.bitcast(pointer, kind.as_pointer()), typ=kind)
@@ -57,7 +58,13 @@ def _read(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -
     return value
 
 
-def _write(context: Any, builder: Any, array_type: Any, array: Any, index: Any, value: Any) -> None:
+def number_at(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    """One number of a flat contiguous array, in LLVM."""
+    return builder.load(builder.gep(_data(context, builder, array_type, array), [index]))
+
+
+def write(context: Any, builder: Any, array_type: Any, array: Any, index: Any, value: Any) -> None:
+    """Write an LLVM vector there."""
     pointer = builder.gep(_data(context, builder, array_type, array), [index])
     pointer = builder.bitcast(pointer, value.type.as_pointer())
     builder.store(value, pointer).align = array_type.dtype.bitwidth // 8
@@ -68,7 +75,7 @@ def load(typingctx: Any, array: Any, index: Any) -> Any:
     """LANES numbers of a flat contiguous array from ``index``."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _read(context, builder, signature.args[0], *args)
+        return read(context, builder, signature.args[0], *args)
 
     return Vector(array.dtype)(array, types.intp), build
 
@@ -78,13 +85,14 @@ def store(typingctx: Any, array: Any, index: Any, vector: Any) -> Any:
     """Write a vector to a flat contiguous array at ``index``."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _write(context, builder, signature.args[0], *args)
+        write(context, builder, signature.args[0], *args)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), build
 
 
-def _splat(builder: Any, value: Any) -> Any:
+def splatted(builder: Any, value: Any) -> Any:
+    """One number in every lane, in LLVM."""
     undefined = ir.Constant(ir.VectorType(value.type, LANES), ir.Undefined)
     first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
@@ -96,7 +104,7 @@ def splat(typingctx: Any, array: Any, value: Any) -> Any:
     """One number in every lane, of the dtype of ``array``."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _splat(builder, args[1])
+        return splatted(builder, args[1])
 
     return Vector(array.dtype)(array, array.dtype), build
 
@@ -106,8 +114,7 @@ def spread(typingctx: Any, array: Any, index: Any) -> Any:
     """One number of a flat contiguous array in every lane."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = builder.gep(_data(context, builder, signature.args[0], args[0]), [args[1]])
-        return _splat(builder, builder.load(pointer))
+        return splatted(builder, number_at(context, builder, signature.args[0], *args))
 
     return Vector(array.dtype)(array, types.intp), build
 
@@ -178,7 +185,7 @@ def store_as(typingctx: Any, array: Any, index: Any, vector: Any) -> Any:
         kind, value = llvm_vector(signature.args[0].dtype), args[2]
         if kind != value.type:
             value = builder.fptrunc(value, kind)
-        _write(context, builder, signature.args[0], args[0], args[1], value)
+        write(context, builder, signature.args[0], args[0], args[1], value)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), build
@@ -222,7 +229,7 @@ def bits_below(typingctx: Any, array: Any, index: Any, shift: Any, full: Any, mo
         pointer = builder.gep(_data(context, builder, signature.args[0], args[0]), [args[1]])
         value = builder.load(builder.bitcast(pointer, kind.as_pointer()), typ=kind)
         value.align = 4
-        shift, full, most = (_splat(builder, builder.trunc(number, ir.IntType(32))) for number in args[2:])
+        shift, full, most = (splatted(builder, builder.trunc(number, ir.IntType(32))) for number in args[2:])
         part = builder.and_(builder.lshr(value, shift), full)
         return builder.bitcast(builder.icmp_unsigned("<", part, most), ir.IntType(16))
 
@@ -278,10 +285,10 @@ def gather(
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         table, rows, first, stride, column, out, at = args
         indices = _row_indices(context, builder, signature.args[1], rows, first, stride, column)
-        found = [_read(context, builder, signature.args[0], table, index) for index in indices]
+        found = [read(context, builder, signature.args[0], table, index) for index in indices]
         for k, vector in enumerate(_transposed(builder, found)):
             place = builder.add(at, ir.Constant(at.type, k * LANES))
-            _write(context, builder, signature.args[5], out, place, vector)
+            write(context, builder, signature.args[5], out, place, vector)
         return context.get_dummy_value()
 
     return types.void(table, rows, types.intp, types.intp, types.intp, out, types.intp), build
@@ -296,12 +303,12 @@ def _scatter(adds: bool) -> Any:
             vectors, at, table, rows, first, stride, column = args
             kind, own = signature.args[2], signature.args[0]
             places = [builder.add(at, ir.Constant(at.type, k * LANES)) for k in range(LANES)]
-            found = [_read(context, builder, own, vectors, place) for place in places]
+            found = [read(context, builder, own, vectors, place) for place in places]
             indices = _row_indices(context, builder, signature.args[3], rows, first, stride, column)
             for index, vector in zip(indices, _transposed(builder, found), strict=True):
                 if adds:  # one row after another, since several lanes may have the same
-                    vector = builder.fadd(_read(context, builder, kind, table, index), vector)
-                _write(context, builder, kind, table, index, vector)
+                    vector = builder.fadd(read(context, builder, kind, table, index), vector)
+                write(context, builder, kind, table, index, vector)
             return context.get_dummy_value()
 
         return types.void(vectors, types.intp, table, rows, types.intp, types.intp, types.intp), build

@@ -26,6 +26,14 @@ from typing import NamedTuple
 import numpy as np
 
 from propensity.compiling import njit
+from propensity.nn.kernels.cpu.blocks import (
+    WIDE,
+    add_outer_products,
+    add_products,
+    read_block,
+    spread_block,
+    write_block,
+)
 from propensity.simd import (
     LANES,
     add,
@@ -163,6 +171,31 @@ def dense(layer, vectors, at, first, last, out, to, relu):
 
 
 @njit
+def dense_rows(layer, vectors, rows, out):
+    """As :func:`dense` for all outputs of several rows, two at a time, without a ReLU.
+
+    Reads   layer, vectors (rows, inputs).
+    Writes  vectors (rows, outputs) of out.
+    One lane is one edge.
+    """
+    matrix, bias = layer
+    n_in, width = matrix.shape
+    flat, whole = matrix.reshape(-1), width // WIDE * WIDE
+    for r in range(0, rows, 2):
+        s = min(r + 1, rows - 1)
+        for o in range(0, whole, WIDE):
+            block = spread_block(bias, o)
+            for k in range(n_in):
+                place = k * width + o
+                block = add_products(
+                    block, flat, place, vectors, (r * n_in + k) * LANES, (s * n_in + k) * LANES
+                )
+            write_block(block, out, (r * width + o) * LANES, (s * width + o) * LANES)
+        for each in range(r, s + 1):
+            dense(layer, vectors, each * n_in, whole, width, out, each * width, False)
+
+
+@njit
 def add_outer(rows, a, at_a, n_a, b, at_b, n_b, total):
     """Outer products Σ_row a[row, i] · b[row, j], and Σ_row a[row, i].
 
@@ -170,58 +203,28 @@ def add_outer(rows, a, at_a, n_a, b, at_b, n_b, total):
     Writes  added to vectors i·(n_b+1) + j of total, and to the one after those of i.
     One lane is one edge.
     """
-    for i in range(n_a):
-        t = (i * (n_b + 1)) * LANES
-        # Two sums at a time, since each addition waits for the one before.
-        alone, other = load(total, t + n_b * LANES), load(a, (at_a + (rows - 1) * n_a + i) * LANES)
-        for r in range(0, rows - 2, 2):
-            alone = add(alone, load(a, (at_a + r * n_a + i) * LANES))
-            other = add(other, load(a, (at_a + (r + 1) * n_a + i) * LANES))
-        if rows % 2 == 0:
-            alone = add(alone, load(a, (at_a + (rows - 2) * n_a + i) * LANES))
-        store(total, t + n_b * LANES, add(alone, other))
-        j = 0
-        while j < n_b:
-            p = t + j * LANES
-            if j + 8 <= n_b:
-                t0, t1, t2, t3 = (
-                    load(total, p),
-                    load(total, p + LANES),
-                    load(total, p + 2 * LANES),
-                    load(total, p + 3 * LANES),
-                )
-                t4, t5, t6, t7 = (
-                    load(total, p + 4 * LANES),
-                    load(total, p + 5 * LANES),
-                    load(total, p + 6 * LANES),
-                    load(total, p + 7 * LANES),
-                )
-                for r in range(rows):
-                    v = load(a, (at_a + r * n_a + i) * LANES)
-                    q = (at_b + r * n_b + j) * LANES
-                    t0 = fma(v, load(b, q), t0)
-                    t1 = fma(v, load(b, q + LANES), t1)
-                    t2 = fma(v, load(b, q + 2 * LANES), t2)
-                    t3 = fma(v, load(b, q + 3 * LANES), t3)
-                    t4 = fma(v, load(b, q + 4 * LANES), t4)
-                    t5 = fma(v, load(b, q + 5 * LANES), t5)
-                    t6 = fma(v, load(b, q + 6 * LANES), t6)
-                    t7 = fma(v, load(b, q + 7 * LANES), t7)
-                store(total, p, t0)
-                store(total, p + LANES, t1)
-                store(total, p + 2 * LANES, t2)
-                store(total, p + 3 * LANES, t3)
-                store(total, p + 4 * LANES, t4)
-                store(total, p + 5 * LANES, t5)
-                store(total, p + 6 * LANES, t6)
-                store(total, p + 7 * LANES, t7)
-                j += 8
-            else:
-                t0 = load(total, p)
-                for r in range(rows):
-                    t0 = fma(load(a, (at_a + r * n_a + i) * LANES), load(b, (at_b + r * n_b + j) * LANES), t0)
-                store(total, p, t0)
-                j += 1
+    for first in range(0, n_a, 2):
+        i, k = (at_a + first) * LANES, (at_a + min(first + 1, n_a - 1)) * LANES
+        p, q = first * (n_b + 1) * LANES, min(first + 1, n_a - 1) * (n_b + 1) * LANES
+        for j in range(0, n_b // WIDE * WIDE, WIDE):
+            block = read_block(total, p + j * LANES, q + j * LANES)
+            for r in range(rows):
+                row = r * n_a * LANES
+                block = add_outer_products(block, a, i + row, k + row, b, (at_b + r * n_b + j) * LANES)
+            write_block(block, total, p + j * LANES, q + j * LANES)
+        for j in range(n_b // WIDE * WIDE, n_b):
+            s, t = load(total, p + j * LANES), load(total, q + j * LANES)
+            for r in range(rows):
+                row, factor = r * n_a * LANES, load(b, (at_b + r * n_b + j) * LANES)
+                s, t = fma(load(a, i + row), factor, s), fma(load(a, k + row), factor, t)
+            store(total, p + j * LANES, s)
+            store(total, q + j * LANES, t)
+        s, t = load(total, p + n_b * LANES), load(total, q + n_b * LANES)
+        for r in range(rows):
+            row = r * n_a * LANES
+            s, t = add(s, load(a, i + row)), add(t, load(a, k + row))
+        store(total, p + n_b * LANES, s)
+        store(total, q + n_b * LANES, t)
 
 
 @njit

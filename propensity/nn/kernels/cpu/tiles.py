@@ -43,6 +43,7 @@ from propensity.nn.kernels.cpu.radial import (
     add_outer,
     collect,
     dense,
+    dense_rows,
     hidden_units,
     scratch,
 )
@@ -262,7 +263,7 @@ def backward(first, last, blocks, convolution, back, passed, of_edges, of_parame
     to_hidden = Linear(weight, np.zeros(hidden, features.dtype))
     h, gh = scratch(ROWS * n_f, features), scratch(ROWS * n_f, features)
     x, u = scratch(ROWS * hidden, features), scratch(ROWS * hidden, features)
-    w, z, v = scratch(n_comb, features), scratch(ROWS * n_comb, features), scratch(hidden, features)
+    w, z, v = scratch(n_comb, features), scratch(ROWS * n_comb, features), scratch(ROWS * hidden, features)
     mixed, g = scratch(width, features), scratch(product.n_sums, features)
     total_mix, total_outer = scratch(grad_mix.shape[1], features), scratch(grad_outer.shape[1], features)
     total_norm = scratch(2 * hidden, features)
@@ -303,10 +304,10 @@ def backward(first, last, blocks, convolution, back, passed, of_edges, of_parame
                                 (h, edges.harmonics, w, g, grad_harmonics, z),
                                 (place, y, 0, 0, y, 0),
                             )
+                dense_rows(to_hidden, z, n, v)
                 for r in range(n):
-                    dense(to_hidden, z, r * n_comb, 0, hidden, v, 0, False)
                     for k in range(hidden):
-                        value = mul(splat(v, keep), load(v, k * LANES))
+                        value = mul(splat(v, keep), load(v, (r * hidden + k) * LANES))
                         value = where_bits(radial.kept[(row + r) * hidden + k], value)
                         store(grad_units, ((row + r) * hidden + k) * LANES, value)
                         store(total_norm, k * LANES, add(load(total_norm, k * LANES), value))
