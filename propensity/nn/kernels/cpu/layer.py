@@ -136,7 +136,7 @@ class Convolve(torch.autograd.Function):
         ctx.keep = 1.0 if draws is None else 1 - mlp.dropout.p
         ctx.kept = slots.bits(draws, mlp.linear_in.out_features)
         ctx.batch = mlp.uses_batch(slots.n_edges)
-        ctx.moments = _batch_moments(mlp, geometry) if ctx.batch else running_moments(mlp)
+        ctx.moments, ctx.along = _batch_moments(mlp, geometry) if ctx.batch else (running_moments(mlp), None)
         radial = radial_of(parameters[:6], ctx.moments, ctx.kept, ctx.keep)
         features, width = padded_features(hidden, scalars), padded(layout.dim_out)
         sums = geometry.lent("sums", slots.tiles * sum_offsets(layout)[-1] * LANES)
@@ -167,14 +167,15 @@ class Convolve(torch.autograd.Function):
         if wants_harmonics:
             for_harmonics = _functions(layout, "harmonics", 8 * inner.element_size())
         grad_table = pad(grad, (0, padded(layout.dim_out) - layout.dim_out, 0, 1))
-        grad_units = geometry.lent("units", len(slots.live) * hidden * LANES)
+        grad_units = geometry.lent("units", len(slots.live) * hidden * LANES) if wants_basis else empty
         grad_harmonics = torch.zeros_like(geometry.harmonics) if wants_harmonics else empty
         grad_basis = torch.empty_like(geometry.basis) if wants_basis else empty
         sizes = [m.numel() for m in mix]
         blocks = min(blocks_of(slots.tiles), SUMS)
         by_source = geometry.lent("sums by source", blocks * slots.n_nodes * columns)
         by_source = by_source.view(blocks, slots.n_nodes, columns)
-        parts = [inner.new_empty(blocks, k) for k in (sum(sizes), len(outer) * (hidden + 1), 2 * hidden)]
+        numbers = sum(sizes), len(outer) * (hidden + 1), 2 * hidden, hidden * (n_basis + 1)
+        parts = [inner.new_empty(blocks, k) for k in numbers]
         share(
             cpu_tiles.backward,
             blocks,
@@ -186,21 +187,25 @@ class Convolve(torch.autograd.Function):
         )
         grad_features = by_source.sum(0)
         del by_source
-        grad_mix, grad_outer, grad_norm = (part.sum(0) for part in parts)
+        grad_mix, grad_outer, grad_norm, grad_inner = (part.sum(0) for part in parts)
         # What the batch's mean and variance take away from the gradient of the hidden units.
         means = grad_norm.view(2, hidden) * (1 / slots.n_edges if ctx.batch else 0)
-        blocks = blocks_of(len(slots.live))
-        inners = inner.new_empty(blocks, hidden * (n_basis + 1))
-        share(
-            cpu_radial.inner_backward,
-            blocks,
-            edges,
-            radial,
-            inner.contiguous().numpy(),
-            Norm(moments, gamma.numpy(), means.numpy()),
-            InnerGradients(grad_units.numpy(), grad_basis.view(-1).numpy(), inners.numpy()),
-        )
-        grad_inner, grad_outer = inners.sum(0).view(hidden, -1), grad_outer.view(-1, hidden + 1)
+        if wants_basis:
+            share(
+                cpu_radial.inner_backward,
+                blocks_of(len(slots.live)),
+                edges,
+                radial,
+                inner.contiguous().numpy(),
+                Norm(moments, gamma.numpy(), means.numpy()),
+                InnerGradients(grad_units.numpy(), grad_basis.view(-1).numpy()),
+            )
+        grad_inner, grad_outer = grad_inner.view(hidden, -1), grad_outer.view(-1, hidden + 1)
+        if ctx.along is not None:
+            (mean, inverse), (counts, sums) = ctx.moments[..., None], ctx.along
+            grad_inner = grad_inner - means[0, :, None] * counts
+            grad_inner -= means[1, :, None] * inverse * (sums - mean * counts)
+        grad_inner *= (gamma * ctx.moments[1])[:, None]
         return (
             None,
             None,
@@ -218,21 +223,24 @@ class Convolve(torch.autograd.Function):
         )
 
 
-def _batch_moments(mlp: Any, geometry: CPUGeometry) -> torch.Tensor:
-    """Mean and 1/σ of the hidden units over all edges; the running statistics move as in torch's batch
-    norm.
+def _batch_moments(mlp: Any, geometry: CPUGeometry) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and 1/σ of the hidden units over all edges; sums along the basis, (2, hidden, n_basis + 1); the
+    running statistics move as in torch's batch norm.
     """
     norm, slots, edges = mlp.norm, geometry.slots, geometry.edges
     zeros = torch.zeros_like(norm.running_mean)
     radial = radial_of(radial_parameters(mlp), torch.stack([zeros, zeros]), slots.live, 1.0)
     partial = zeros.new_empty(blocks_of(len(slots.live)), 2 * len(zeros))
+    along = zeros.new_empty(len(partial), 2, len(zeros) * (mlp.linear_in.in_features + 1))
 
     # Sums about the running mean, near which the batch's lies, lose nothing.
     centre, n = norm.running_mean.clone(), slots.n_edges
-    share(cpu_radial.hidden_moments, len(partial), edges, radial, centre.numpy(), partial.numpy())
+    arrays = centre.numpy(), partial.numpy(), along.numpy()
+    share(cpu_radial.hidden_moments, len(partial), edges, radial, *arrays)
     away, squares = partial.sum(0).view(2, -1) / n
     mean, variance = centre + away, (squares - away.square()).clamp_min(0)
     norm.num_batches_tracked.add_(1)
     norm.running_mean.lerp_(mean, norm.momentum)
     norm.running_var.lerp_(variance * (n / (n - 1)), norm.momentum)
-    return torch.stack([mean, torch.rsqrt(variance + norm.eps)])
+    along = along.sum(0).view(2, len(zeros), -1)
+    return torch.stack([mean, torch.rsqrt(variance + norm.eps)]), along

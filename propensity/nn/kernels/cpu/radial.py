@@ -93,8 +93,7 @@ class InnerGradients(NamedTuple):
     """Gradients around the first layer."""
 
     units: np.ndarray  # (slot rows · hidden · LANES), read: of the hidden units after batch norm
-    basis: np.ndarray  # (slot rows · n_basis · LANES), or empty
-    inner: np.ndarray  # (blocks, hidden · (n_basis + 1)), of the layer with its bias
+    basis: np.ndarray  # (slot rows · n_basis · LANES)
 
 
 @njit
@@ -255,59 +254,65 @@ def collect(vectors, partial):
 
 
 @njit(nogil=True)
-def hidden_moments(first, last, blocks, edges, radial, centre, partial):
-    """Σ (x − centre) and Σ (x − centre)² over edges of the hidden units before batch norm.
+def hidden_moments(first, last, blocks, edges, radial, centre, partial, along):
+    """Σ (x − centre) and Σ (x − centre)² over edges of the hidden units before batch norm; sums along the
+    basis, and 1, of those above zero: of how many there are, and of x.
 
     Reads   edges, radial, centre (hidden,).
-    Writes  partial (blocks, 2·hidden).
+    Writes  partial (blocks, 2·hidden), along (blocks, 2, hidden · (n_basis + 1)).
     One lane is one edge; one call is a range of blocks of slot rows.
     """
     n_basis, hidden = radial.inner.matrix.shape
-    x, total = scratch(hidden, centre), scratch(2 * hidden, centre)
+    x, total = scratch(ROWS * hidden, centre), scratch(2 * hidden, centre)
+    ones, one = scratch(ROWS * hidden, centre), splat(centre, centre.dtype.type(1))
+    counts, sums = scratch(hidden * (n_basis + 1), centre), scratch(hidden * (n_basis + 1), centre)
     n_rows = len(edges.live)
     for block in range(first, last):
         total[:] = 0
-        for row in range(n_rows * block // blocks, n_rows * (block + 1) // blocks):
-            dense(radial.inner, edges.basis, row * n_basis, 0, hidden, x, 0, True)
-            for h in range(hidden):
-                away = where_bits(edges.live[row], add(load(x, h * LANES), splat(x, -centre[h])))
-                store(total, h * LANES, add(load(total, h * LANES), away))
-                place = (hidden + h) * LANES
-                store(total, place, fma(away, away, load(total, place)))
-        collect(total, partial[block])
-
-
-@njit(nogil=True)
-def inner_backward(first, last, blocks, edges, radial, weight, norm, gradients):
-    """From the gradient of the hidden units after batch norm to that of the first layer and, unless empty, of
-    the basis.
-
-    Reads   edges, radial, weight (hidden, n_basis), first layer; norm; gradients.units.
-    Writes  gradients.basis, unless empty, and gradients.inner, block by block.
-    One lane is one edge; one call is a range of blocks of slot rows.
-    """
-    moments, gamma, means = norm
-    grad_units, grad_basis, grad_inner = gradients
-    n_basis, hidden = radial.inner.matrix.shape
-    x, v = scratch(hidden, gamma), scratch(ROWS * hidden, gamma)
-    total = scratch(hidden * (n_basis + 1), gamma)
-    back = Linear(weight, np.zeros(n_basis, gamma.dtype))
-    n_rows = len(edges.live)
-    for block in range(first, last):
-        total[:] = 0
+        counts[:] = 0
+        sums[:] = 0
         end = n_rows * (block + 1) // blocks
         for row in range(n_rows * block // blocks, end, ROWS):
             n = min(ROWS, end - row)
             for r in range(n):
-                dense(radial.inner, edges.basis, (row + r) * n_basis, 0, hidden, x, 0, True)
+                dense(radial.inner, edges.basis, (row + r) * n_basis, 0, hidden, x, r * hidden, True)
+                bits = edges.live[row + r]
                 for h in range(hidden):
-                    unit = load(x, h * LANES)
-                    along = mul(add(unit, splat(x, -moments[0, h])), splat(x, moments[1, h]))
-                    value = add(load(grad_units, ((row + r) * hidden + h) * LANES), splat(x, -means[0, h]))
-                    value = mul(fma(along, splat(x, -means[1, h]), value), splat(x, gamma[h] * moments[1, h]))
-                    value = where_bits(edges.live[row + r], where_positive(unit, value))
-                    store(v, (r * hidden + h) * LANES, value)
-                if len(grad_basis) > 0:
-                    dense(back, v, r * hidden, 0, n_basis, grad_basis, (row + r) * n_basis, False)
-            add_outer(n, v, 0, hidden, edges.basis, row * n_basis, n_basis, total)
-        collect(total, grad_inner[block])
+                    at = (r * hidden + h) * LANES
+                    unit = where_bits(bits, load(x, at))
+                    store(x, at, unit)
+                    store(ones, at, where_positive(unit, one))
+                    away = where_bits(bits, add(unit, splat(x, -centre[h])))
+                    store(total, h * LANES, add(load(total, h * LANES), away))
+                    place = (hidden + h) * LANES
+                    store(total, place, fma(away, away, load(total, place)))
+            add_outer(n, ones, 0, hidden, edges.basis, row * n_basis, n_basis, counts)
+            add_outer(n, x, 0, hidden, edges.basis, row * n_basis, n_basis, sums)
+        collect(total, partial[block])
+        collect(counts, along[block, 0])
+        collect(sums, along[block, 1])
+
+
+@njit(nogil=True)
+def inner_backward(first, last, blocks, edges, radial, weight, norm, gradients):
+    """From the gradient of the hidden units after batch norm to that of the basis.
+
+    Reads   edges, radial, weight (hidden, n_basis), first layer; norm; gradients.units.
+    Writes  gradients.basis.
+    One lane is one edge; one call is a range of blocks of slot rows.
+    """
+    moments, gamma, means = norm
+    grad_units, grad_basis = gradients
+    n_basis, hidden = radial.inner.matrix.shape
+    x, v = scratch(hidden, gamma), scratch(hidden, gamma)
+    back = Linear(weight, np.zeros(n_basis, gamma.dtype))
+    n_rows = len(edges.live)
+    for row in range(n_rows * first // blocks, n_rows * last // blocks):
+        dense(radial.inner, edges.basis, row * n_basis, 0, hidden, x, 0, True)
+        for h in range(hidden):
+            unit = load(x, h * LANES)
+            along = mul(add(unit, splat(x, -moments[0, h])), splat(x, moments[1, h]))
+            value = add(load(grad_units, (row * hidden + h) * LANES), splat(x, -means[0, h]))
+            value = mul(fma(along, splat(x, -means[1, h]), value), splat(x, gamma[h] * moments[1, h]))
+            store(v, h * LANES, where_bits(edges.live[row], where_positive(unit, value)))
+        dense(back, v, 0, 0, n_basis, grad_basis, row * n_basis, False)

@@ -61,6 +61,7 @@ from propensity.simd import (
     spread,
     store,
     where_bits,
+    where_positive,
 )
 
 
@@ -113,7 +114,7 @@ class EdgeGradients(NamedTuple):
     """Gradients slot by slot, but for those of features, which are summed where they come from."""
 
     features: np.ndarray  # (blocks, N, columns wanted), of h_j, block by block
-    units: np.ndarray  # (slot rows · hidden · LANES), of the hidden units after batch norm
+    units: np.ndarray  # (slot rows · hidden · LANES), of the hidden units after batch norm, or empty
     harmonics: np.ndarray  # (slot rows · n_y · LANES), or empty
 
 
@@ -123,6 +124,7 @@ class ParameterGradients(NamedTuple):
     mix: np.ndarray  # (blocks, ·), of the mixing matrices
     outer: np.ndarray  # (blocks, n_comb · (hidden + 1)), of the last layer with its bias
     norm: np.ndarray  # (blocks, 2 · hidden), of bias and weight of the batch norm
+    inner: np.ndarray  # (blocks, hidden · (n_basis + 1)): of the hidden units above zero, along basis and 1
 
 
 @njit(nogil=True)
@@ -255,7 +257,8 @@ def backward(first, last, blocks, convolution, back, passed, of_edges, of_parame
     harmonics_functions, weight, moments, keep = back
     features, sums, grad = passed
     grad_features, grad_units, grad_harmonics = of_edges
-    grad_mix, grad_outer, grad_norm = of_parameters
+    grad_mix, grad_outer, grad_norm, grad_inner = of_parameters
+    n_basis = radial.inner.matrix.shape[0]
     n_f, hidden, n_comb = features.shape[1], len(radial.inner.bias), len(radial.outer.bias)
     n_y = (product.l_max + 1) ** 2
     width, n_grad = grad.shape[1], grad_features.shape[2]
@@ -266,7 +269,7 @@ def backward(first, last, blocks, convolution, back, passed, of_edges, of_parame
     w, z, v = scratch(n_comb, features), scratch(ROWS * n_comb, features), scratch(ROWS * hidden, features)
     mixed, g = scratch(width, features), scratch(product.n_sums, features)
     total_mix, total_outer = scratch(grad_mix.shape[1], features), scratch(grad_outer.shape[1], features)
-    total_norm = scratch(2 * hidden, features)
+    total_norm, total_inner = scratch(2 * hidden, features), scratch(grad_inner.shape[1], features)
     zero = splat(features, features.dtype.type(0))
     for block in range(first, last):
         by_source = grad_features[block].reshape(-1)
@@ -274,6 +277,7 @@ def backward(first, last, blocks, convolution, back, passed, of_edges, of_parame
         total_mix[:] = 0
         total_outer[:] = 0
         total_norm[:] = 0
+        total_inner[:] = 0
         for tile in range(block, len(edges.start) - 1, blocks):
             for f in range(0, width, LANES):
                 gather(flat_grad, edges.node, tile * LANES, width, f, mixed, f * LANES)
@@ -309,9 +313,12 @@ def backward(first, last, blocks, convolution, back, passed, of_edges, of_parame
                     for k in range(hidden):
                         value = mul(splat(v, keep), load(v, (r * hidden + k) * LANES))
                         value = where_bits(radial.kept[(row + r) * hidden + k], value)
-                        store(grad_units, ((row + r) * hidden + k) * LANES, value)
+                        unit = load(x, (r * hidden + k) * LANES)
+                        store(v, (r * hidden + k) * LANES, where_positive(unit, value))
+                        if len(grad_units) > 0:
+                            store(grad_units, ((row + r) * hidden + k) * LANES, value)
                         store(total_norm, k * LANES, add(load(total_norm, k * LANES), value))
-                        away = add(load(x, (r * hidden + k) * LANES), splat(v, -moments[0, k]))
+                        away = add(unit, splat(v, -moments[0, k]))
                         place = (hidden + k) * LANES
                         scaled = mul(splat(v, moments[1, k]), value)
                         store(total_norm, place, fma(away, scaled, load(total_norm, place)))
@@ -320,6 +327,8 @@ def backward(first, last, blocks, convolution, back, passed, of_edges, of_parame
                             gh, (r * n_f + f) * LANES, by_source, edges.source, (row + r) * LANES, n_grad, f
                         )
                 add_outer(n, z, 0, n_comb, u, 0, hidden, total_outer)
+                add_outer(n, v, 0, hidden, edges.basis, row * n_basis, n_basis, total_inner)
         collect(total_mix, grad_mix[block])
         collect(total_outer, grad_outer[block])
         collect(total_norm, grad_norm[block])
+        collect(total_inner, grad_inner[block])
