@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
+from propensity.defaults import with_own_defaults
 from propensity.errors import DataError
 from propensity.estimators.card import Card
 from propensity.estimators.features import TracedFeatures, layer_index
@@ -100,7 +101,8 @@ class SE3Estimator(NetworkEstimator[SE3GNN]):
     ) -> np.ndarray | None:
         known = self.card.training_range
         radius = None if known is None or known.radius > self.network.cutoff else known.radius
-        return replayed(self.network, structure, Inputs(self.card).scalars, radius, only_held, meanwhile)
+        scalars = with_own_defaults(Inputs(self.card).scalars) if self.network.n_extra else None
+        return replayed(self.network, structure, scalars, radius, only_held, meanwhile)
 
     @torch.no_grad()
     def unchecked_many(self, structures: Sequence[Structure]) -> list[np.ndarray]:
