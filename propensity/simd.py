@@ -49,7 +49,7 @@ def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
     return context.make_array(array_type)(context, builder, array).data
 
 
-def read(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+def read_vector(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
     """LANES numbers of a flat contiguous array from an index, in LLVM."""
     pointer = builder.gep(_data(context, builder, array_type, array), [index])
     kind = llvm_vector(array_type.dtype)
@@ -63,7 +63,7 @@ def number_at(context: Any, builder: Any, array_type: Any, array: Any, index: An
     return builder.load(builder.gep(_data(context, builder, array_type, array), [index]))
 
 
-def write(context: Any, builder: Any, array_type: Any, array: Any, index: Any, value: Any) -> None:
+def write_vector(context: Any, builder: Any, array_type: Any, array: Any, index: Any, value: Any) -> None:
     """Write an LLVM vector there."""
     pointer = builder.gep(_data(context, builder, array_type, array), [index])
     pointer = builder.bitcast(pointer, value.type.as_pointer())
@@ -75,7 +75,7 @@ def load(typingctx: Any, array: Any, index: Any) -> Any:
     """LANES numbers of a flat contiguous array from ``index``."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return read(context, builder, signature.args[0], *args)
+        return read_vector(context, builder, signature.args[0], *args)
 
     return Vector(array.dtype)(array, types.intp), build
 
@@ -85,7 +85,7 @@ def store(typingctx: Any, array: Any, index: Any, vector: Any) -> Any:
     """Write a vector to a flat contiguous array at ``index``."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        write(context, builder, signature.args[0], *args)
+        write_vector(context, builder, signature.args[0], *args)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), build
@@ -185,7 +185,7 @@ def store_as(typingctx: Any, array: Any, index: Any, vector: Any) -> Any:
         kind, value = llvm_vector(signature.args[0].dtype), args[2]
         if kind != value.type:
             value = builder.fptrunc(value, kind)
-        write(context, builder, signature.args[0], args[0], args[1], value)
+        write_vector(context, builder, signature.args[0], args[0], args[1], value)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), build
@@ -285,10 +285,10 @@ def gather(
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         table, rows, first, stride, column, out, at = args
         indices = _row_indices(context, builder, signature.args[1], rows, first, stride, column)
-        found = [read(context, builder, signature.args[0], table, index) for index in indices]
+        found = [read_vector(context, builder, signature.args[0], table, index) for index in indices]
         for k, vector in enumerate(_transposed(builder, found)):
             place = builder.add(at, ir.Constant(at.type, k * LANES))
-            write(context, builder, signature.args[5], out, place, vector)
+            write_vector(context, builder, signature.args[5], out, place, vector)
         return context.get_dummy_value()
 
     return types.void(table, rows, types.intp, types.intp, types.intp, out, types.intp), build
@@ -303,12 +303,12 @@ def _scatter(adds: bool) -> Any:
             vectors, at, table, rows, first, stride, column = args
             kind, own = signature.args[2], signature.args[0]
             places = [builder.add(at, ir.Constant(at.type, k * LANES)) for k in range(LANES)]
-            found = [read(context, builder, own, vectors, place) for place in places]
+            found = [read_vector(context, builder, own, vectors, place) for place in places]
             indices = _row_indices(context, builder, signature.args[3], rows, first, stride, column)
             for index, vector in zip(indices, _transposed(builder, found), strict=True):
                 if adds:  # one row after another, since several lanes may have the same
-                    vector = builder.fadd(read(context, builder, kind, table, index), vector)
-                write(context, builder, kind, table, index, vector)
+                    vector = builder.fadd(read_vector(context, builder, kind, table, index), vector)
+                write_vector(context, builder, kind, table, index, vector)
             return context.get_dummy_value()
 
         return types.void(vectors, types.intp, table, rows, types.intp, types.intp, types.intp), build

@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from propensity.simd import LANES, Vector, multiply_add, number_at, read, splatted, write
+from propensity.simd import LANES, Vector, multiply_add, number_at, read_vector, splatted, write_vector
 
 #: Vectors of each row.
 WIDE = 8
@@ -28,7 +28,7 @@ def read_block(typingctx: Any, array: Any, p: Any, q: Any) -> Any:
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         found = [
-            read(context, builder, array, args[0], _after(builder, at, k * LANES))
+            read_vector(context, builder, array, args[0], _after(builder, at, k * LANES))
             for at in args[1:]
             for k in range(WIDE)
         ]
@@ -56,7 +56,7 @@ def add_products(typingctx: Any, block: Any, numbers: Any, at: Any, vectors: Any
     """A block to whose rows vectors ``p`` and ``q`` are added, times the numbers from ``at``."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        rows = [read(context, builder, vectors, args[3], place) for place in args[4:]]
+        rows = [read_vector(context, builder, vectors, args[3], place) for place in args[4:]]
         factors = [
             splatted(builder, number_at(context, builder, numbers, args[1], _after(builder, args[2], k)))
             for k in range(WIDE)
@@ -71,9 +71,10 @@ def add_outer_products(typingctx: Any, block: Any, a: Any, p: Any, q: Any, b: An
     """A block to whose rows vectors ``p`` and ``q`` of a are added, times those of b from ``at``."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        rows = [read(context, builder, a, args[1], place) for place in args[2:4]]
+        rows = [read_vector(context, builder, a, args[1], place) for place in args[2:4]]
         factors = [
-            read(context, builder, b, args[4], _after(builder, args[5], k * LANES)) for k in range(WIDE)
+            read_vector(context, builder, b, args[4], _after(builder, args[5], k * LANES))
+            for k in range(WIDE)
         ]
         return _added(context, builder, signature, args[0], rows, factors)
 
@@ -97,7 +98,7 @@ def write_block(typingctx: Any, block: Any, array: Any, p: Any, q: Any) -> Any:
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         for k, vector in enumerate(cgutils.unpack_tuple(builder, args[0])):
             place = _after(builder, args[2 + k // WIDE], k % WIDE * LANES)
-            write(context, builder, array, args[1], place, vector)
+            write_vector(context, builder, array, args[1], place, vector)
         return context.get_dummy_value()
 
     return types.void(block, array, types.intp, types.intp), build
