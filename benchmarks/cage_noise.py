@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from propensity.data import open_dataset
+from propensity.estimators.cages import made_so
 from propensity.estimators.conditioned import at_state_point_of
 from propensity.estimators.inputs import prepared
 from propensity.estimators.single import in_single_precision
@@ -30,7 +31,7 @@ def main() -> None:
     torch.set_num_threads(1)
     sample = open_dataset([given.data])[0]
     model, potential = at_state_point_of(load_model(given.model), sample), sample.potential
-    thermal, recipe = sample.structure, model.card.cage_recipe
+    thermal, recipe = sample.structure, made_so(model.card)
     noise = np.random.default_rng(0).normal(size=thermal.positions.shape)
 
     def of(structure: Structure, seed: int = 0) -> np.ndarray:

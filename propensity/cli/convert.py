@@ -49,7 +49,7 @@ from propensity.cli.screen import Screen
     "--cage",
     is_flag=True,
     help=(
-        "Add the cage state too, at the temperature of the structure: nine seconds of one core for 4096"
+        "Add the cage state too, at the temperature of the structure: 18 seconds of one core for 4096"
         " particles."
     ),
 )

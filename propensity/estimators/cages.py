@@ -49,7 +49,7 @@ def _made(cage: CageState | None) -> dict[str, Any]:
 def made_so(card: Card) -> dict[str, Any]:
     """Options of :func:`propensity.cage_state` that a card asks for; the temperature may be missing."""
     # As states were when cards did not say.
-    return {"centred": False, **card.cage_recipe}
+    return {"steps": 3300, "centred": False, **card.cage_recipe}
 
 
 def misfit(card: Card, cage: CageState) -> str:

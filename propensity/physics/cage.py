@@ -41,13 +41,14 @@ from propensity.structure import Structure
 if TYPE_CHECKING:
     from propensity.sample import Sample
 
-#: Radii of the walls in σ, eight replicas each: the inner one knows the cage, the outer one its weak sides.
-RADII = (0.25, 0.45)
+#: Radii of the walls in σ, eight replicas each: the inner one knows the cage, the outer one its weak sides,
+#: and is still less than the way to a neighbour's place.
+RADII = (0.25, 0.6)
 #: Steps of each replica and those of them that are dropped; time step, friction and stiffness in LJ units.
-STEPS, SKIP, EVERY = 3300, 300, 5
+STEPS, SKIP, EVERY = 7300, 300, 5
 TIME_STEP, FRICTION, STIFFNESS = 0.01, 1.0, 500.0
 #: Whether the centre of mass of every replica is held where that of the minimum is.
-CENTRED = False
+CENTRED = True
 #: How far beyond its wall a particle is thought to come.
 BEYOND = 0.05
 #: On the CPU, pairs farther apart than ``CONTACT`` σ and ``APPROACH`` times the widest wall's radius act
