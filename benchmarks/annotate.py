@@ -149,7 +149,7 @@ def main():
         print(f"{options.particles} particles, {options.frames} frames, {cores} cores, {options.device}")
         print(f"network alone, one frame after another: {rate:.1f} frames/s")
         watch = Watch(predictor)
-        ways = [1] if options.device != "cpu" else [1, cores]
+        ways = [1] if options.device != "cpu" else sorted({1, cores})
         for suffix in options.formats:
             found = {way: [] for way in ways}
             for _ in range(options.repeats):

@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.common import liquid, milliseconds, network
 from propensity.estimators.card import Card
+from propensity.estimators.likeness import Extremes
 from propensity.estimators.ranges import training_range
 from propensity.estimators.se3gnn import SE3Estimator
 from propensity.estimators.storage import save_model
@@ -87,7 +88,7 @@ def time_parts(predictor, frames):
     radius = predictor.card.training_range.radius
     frame, _ = replay.triton_cells.grid_of(one.cell, 2.0, len(one), radius)
     estimator, answer = predictor.estimators[0], recording(seen, frame)
-    found = np.stack([estimator._propensities(one, answer.outputs)])
+    found, extremes = answer.outputs[None], Extremes(answer.low, answer.high)
 
     def compared():
         replay._MEASURED[one] = radius, answer.around
@@ -101,10 +102,9 @@ def time_parts(predictor, frames):
         "recording with copies in and out": partial(recording, seen, frame),
         "meanwhile: whether it is out of date": partial(recordings._is_current, network),
         "meanwhile: density, composition, boundaries": partial(predictor._unlike, one),
-        "in σ": partial(estimator._propensities, one, answer.outputs),
         "neighbourhoods compared": compared,
-        "finite, near the labels": partial(predictor._finished, one, found),
-        "recording, found and in σ": partial(estimator.at_once, one),
+        "finite, near the labels": partial(predictor._finished, one, found, extremes),
+        "recording, found": partial(estimator.at_once, one),
         "prediction": partial(predictor.predict, one),
     }
     with torch.no_grad():

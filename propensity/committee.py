@@ -172,10 +172,10 @@ class Committee(Differentiation):
         return [np.stack(members) for members in zip(*results, strict=True)]
 
     def _finished(
-        self, structure: Structure, members: np.ndarray
+        self, structure: Structure, members: np.ndarray, extremes: Extremes | None = None
     ) -> tuple[dict[str, str], np.ndarray, Extremes]:
         """Doubts about outputs; those at the chosen times in the units of the structure; extremes of all."""
-        extremes = Extremes.of(members)
+        extremes = extremes or Extremes.of(members)
         members_in_units = self._in_units(structure.types, members, extremes)
         return of_predictions(self.card, structure, members, extremes), members_in_units, extremes
 

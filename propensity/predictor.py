@@ -278,13 +278,16 @@ class Predictor(Committee):
         with self._one_list(reduced):
             # A recording measures what the check reads as well, and leaves time for the others.
             answers = [estimator.at_once(reduced, look) for estimator in self.estimators]
-            ready = [outputs for outputs in answers if outputs is not None]
+            ready = [answer for answer in answers if answer is not None]
             reasons, found = self._check_like_training(reduced, unlike)
             if len(ready) < len(answers):
                 members = self._evaluated(len(structure), lambda one: [one.unchecked(reduced)])[0]
+            elif len(ready) == 1:
+                members = ready[0].propensities[None]
             else:
-                members = ready[0][None] if len(ready) == 1 else np.stack(ready)
-        odd, members, extremes = self._finished(structure, members)
+                members = np.stack([answer.propensities for answer in ready])
+        known = ready[0].extremes if len(ready) == len(members) == 1 else None
+        odd, members, extremes = self._finished(structure, members, known)
         low, temperature = mean_of(members), self._inferred(reduced)
         if len(members) == 1 and extremes.are_finite:
             least = float(extremes.low[self._selected].min()) * self.length_scale

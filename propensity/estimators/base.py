@@ -6,7 +6,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel
@@ -15,7 +15,7 @@ from propensity.defaults import with_own_defaults
 from propensity.errors import InputError, PropensityWarning
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import check_dimension, check_types
-from propensity.estimators.likeness import check_finite, doubts, measured
+from propensity.estimators.likeness import Extremes, check_finite, doubts, measured
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
@@ -55,6 +55,13 @@ def with_checks(compute: Callable[[Any, Structure], np.ndarray]) -> Callable[[An
         return propensities
 
     return predict
+
+
+class Ready(NamedTuple):
+    """Propensities that were there at once, and their extremes where these are known."""
+
+    propensities: np.ndarray
+    extremes: Extremes | None = None
 
 
 class Estimator(ABC):
@@ -132,9 +139,7 @@ class Estimator(ABC):
             Once for each way in which structures differ from those of the training.
         """
 
-    def at_once(
-        self, structure: Structure, meanwhile: Callable[[], None] = lambda: None
-    ) -> np.ndarray | None:
+    def at_once(self, structure: Structure, meanwhile: Callable[[], None] = lambda: None) -> Ready | None:
         """What :meth:`unchecked` gives, where that takes less than to look at the structure first.
 
         Parameters
@@ -146,8 +151,8 @@ class Estimator(ABC):
 
         Returns
         -------
-        numpy.ndarray or None
-            As :meth:`unchecked`; None where it must be computed.
+        Ready or None
+            With what :meth:`unchecked` gives; None where it must be computed.
         """
         return None
 

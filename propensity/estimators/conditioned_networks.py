@@ -43,6 +43,9 @@ class ConditionedSE3(ConditionedEstimator, SE3Estimator):
                 part.n_outputs = part.config["n_outputs"] = basis.shape[1]
         return SE3Estimator(network, card)
 
+    def _scale(self) -> None:
+        """None: outputs are modes, and the temperature is that of each structure."""
+
     def _propensities_of_many(
         self, structures: Sequence[Structure], standardised: np.ndarray
     ) -> list[np.ndarray]:

@@ -10,6 +10,7 @@ import torch
 
 from propensity.defaults import with_own_defaults
 from propensity.errors import DataError
+from propensity.estimators.base import Ready
 from propensity.estimators.card import Card
 from propensity.estimators.features import TracedFeatures, layer_index
 from propensity.estimators.inputs import (
@@ -20,6 +21,7 @@ from propensity.estimators.inputs import (
     small_batches,
 )
 from propensity.estimators.label_scale import LabelScale
+from propensity.estimators.likeness import Extremes
 from propensity.estimators.networks import NetworkEstimator
 from propensity.estimators.training_config import TrainingConfig
 from propensity.graph import Graph
@@ -77,32 +79,45 @@ class SE3Estimator(NetworkEstimator[SE3GNN]):
             standardised = walk.walked(self.network, structure, inputs.scalars(structure), devices=devices)
         else:
             found = self._replayed(structure)
-            standardised = self._outputs(structure) if found is None else found
+            if found is not None:
+                return found.propensities
+            standardised = self._outputs(structure)
         return self._propensities(structure, standardised)
 
     @torch.no_grad()
-    def at_once(
-        self, structure: Structure, meanwhile: Callable[[], None] = lambda: None
-    ) -> np.ndarray | None:
+    def at_once(self, structure: Structure, meanwhile: Callable[[], None] = lambda: None) -> Ready | None:
         """See :meth:`propensity.estimators.base.Estimator.at_once`."""
         if self.by_domains(len(structure)) or not self.network.readout.weight.is_cuda:
             return None
         check_types(structure, self.card.species)
         survive_fork()
         Inputs(self.card).check(structure)
-        found = self._replayed(structure, True, meanwhile)
-        return None if found is None else self._propensities(structure, found)
+        return self._replayed(structure, True, meanwhile)
 
     def _replayed(
         self,
         structure: Structure,
         only_held: bool = False,
         meanwhile: Callable[[], None] = lambda: None,
-    ) -> np.ndarray | None:
+    ) -> Ready | None:
         known = self.card.training_range
         radius = None if known is None or known.radius > self.network.cutoff else known.radius
         scalars = with_own_defaults(Inputs(self.card).scalars) if self.network.n_extra else None
-        return replayed(self.network, structure, scalars, radius, only_held, meanwhile)
+        scale = self._scale()
+        found = replayed(self.network, structure, scalars, radius, only_held, meanwhile, scale)
+        if found is None:
+            return None
+        if scale is None:
+            return Ready(self._propensities(structure, found.outputs))
+        return Ready(found.outputs, Extremes(found.low, found.high))
+
+    def _scale(self) -> np.ndarray | None:
+        """Mean and spread of the labels, (2, n_species, n_times); None where outputs take more than these."""
+        scale = LabelScale.of(self.card)
+        shape = self.network.n_species, self.network.n_outputs
+        if scale.mean.shape != shape or "trend" in self.card.scalar_recipe.get("diameter", {}):
+            return None
+        return np.where(scale.known[:, None], [scale.mean, scale.std], np.nan)
 
     @torch.no_grad()
     def unchecked_many(self, structures: Sequence[Structure]) -> list[np.ndarray]:

@@ -42,9 +42,9 @@ def replayed(
     radius: float | None = None,
     only_held: bool = False,
     meanwhile: Callable[[], None] = lambda: None,
-) -> np.ndarray | None:
-    """Outputs of ``network`` in eval mode for ``structure``, float32, shape (N, n_outputs), or None: then
-    call it itself.
+    scale: np.ndarray | None = None,
+) -> Answer | None:
+    """Outputs of ``network`` in eval mode for ``structure``, or None: then call it itself.
 
     None comes back for the first structure of a size, those that are not worth a recording or cannot have
     one (above ``LARGEST`` particles, open boundaries, small cells, kernels other than Triton), for more edges
@@ -64,6 +64,8 @@ def replayed(
         Use a recording that is there, and record nothing.
     meanwhile
         Is called while the device computes; not where nothing is replayed.
+    scale
+        Mean and spread of each species, shape (2, n_species, n_outputs), by which outputs become labels.
     """
     weight = network.readout.weight
     if not weight.is_cuda or len(structure) > LARGEST or not structure.pbc.all():
@@ -81,12 +83,10 @@ def replayed(
     recordings = _RECORDINGS.get(network) or _RECORDINGS.setdefault(network, _Recordings(network))
     # Recordings outlive an inference mode that the caller may be in.
     with recordings.lock, torch.cuda.device(weight.device), torch.inference_mode(False), torch.no_grad():
-        found = recordings.outputs(network, structure, scalars, grid, only_held, meanwhile)
-    if found is None:
-        return None
-    if radius is not None:
+        found = recordings.outputs(network, structure, scalars, grid, only_held, meanwhile, scale)
+    if found is not None and radius is not None:
         _MEASURED[structure] = within, found.around
-    return found.outputs
+    return found
 
 
 class Neighbourhoods(NamedTuple):
@@ -102,10 +102,12 @@ def measured_around(structure: Structure, radius: float) -> Neighbourhoods | Non
     return found if within == radius else None
 
 
-class _Answer(NamedTuple):
-    """Outputs, shape (N, n_outputs), and neighbourhoods."""
+class Answer(NamedTuple):
+    """Outputs, float64, shape (N, n_outputs), the smallest and largest of each, and neighbourhoods."""
 
     outputs: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
     around: Neighbourhoods
 
 
@@ -131,7 +133,8 @@ class _Recordings:
         grid: tuple[np.ndarray, tuple[int, int, int]],
         only_held: bool,
         meanwhile: Callable[[], None],
-    ) -> _Answer | None:
+        scale: np.ndarray | None = None,
+    ) -> Answer | None:
         frame, bins = grid
         key = (len(structure), bins)
         if only_held and key not in self.held:
@@ -149,7 +152,7 @@ class _Recordings:
                     meanwhile()
 
             # Whether it is out of date is found while the device computes; then nobody hears of what it says.
-            found = recording(seen, frame, look)
+            found = recording(seen, frame, look, scale)
             if current:
                 del self.held[key]
                 if found is not None:
@@ -170,7 +173,7 @@ class _Recordings:
             log.warning("predictions go on without CUDA graphs, which failed: %s", error)
             self.failed = True
             return None
-        found = recording(seen, frame, meanwhile)
+        found = recording(seen, frame, meanwhile, scale)
         if found is not None:
             self.held[key] = recording
         return found
@@ -210,6 +213,10 @@ class _Recording:
         positions, offset, scalars = (part.view(n, -1) if len(part) else part for part in parts)
         self.types = seen.structure.types.copy()
         self.types_on_device = torch.from_numpy(self.types).to(device)
+        self.plain = np.stack([np.zeros((network.n_species, network.n_outputs))] * 2)
+        self.plain[1] = 1.0
+        self.scale = self.plain.tobytes()
+        self.scale_on_device = torch.from_numpy(self.plain).to(device, copy=True)
         # Replays read them where they lay, whether or not they are the network's still.
         self.weights = [t.detach() for t in (*network.parameters(), *network.buffers())]
         self._upload(seen, frame)
@@ -235,7 +242,10 @@ class _Recording:
                 graph.scalars = scalars.float()
             # Numbers of eight bytes come first.
             parts = [lists[0].closest, *(found.closest.min() for found in lists)]
-            parts += [*(found.counts.sum() for found in lists), network(graph), lists[0].within]
+            parts += [found.counts.sum() for found in lists]
+            mean, spread = self.scale_on_device[:, self.types_on_device]
+            labels = network(graph).double() * spread + mean
+            parts += [labels, labels.amin(dim=0), labels.amax(dim=0), lists[0].within]
             self.parts = [(part.shape, part.dtype) for part in parts]
             # One vector, since every copy to the host costs as much as a kernel.
             return (torch.cat([part.contiguous().view(-1).view(torch.int32) for part in parts]),)
@@ -246,14 +256,22 @@ class _Recording:
         self.host = _pinned(torch.empty_like(self.result, device="cpu"))
 
     def __call__(
-        self, seen: _Seen, frame: np.ndarray, meanwhile: Callable[[], None] = lambda: None
-    ) -> _Answer | None:
+        self,
+        seen: _Seen,
+        frame: np.ndarray,
+        meanwhile: Callable[[], None] = lambda: None,
+        scale: np.ndarray | None = None,
+    ) -> Answer | None:
         """What the network says, ``meanwhile`` called as the device computes; None where the edges do not fit
         or particles coincide.
         """
         if not np.array_equal(self.types, seen.structure.types):
             self.types = seen.structure.types.copy()
             self.types_on_device.copy_(torch.from_numpy(self.types))
+        scale = self.plain if scale is None else scale
+        if self.scale != scale.tobytes():
+            self.scale_on_device.copy_(torch.from_numpy(scale))
+            self.scale = scale.tobytes()
         self._upload(seen, frame)
         self._replay()
         self.host.copy_(self.result, non_blocking=True)
@@ -267,12 +285,12 @@ class _Recording:
             last = first + shape.numel() * dtype.itemsize // 4
             parts.append(host[first:last].view(_NUMPY[dtype]).reshape(shape))
             first = last
-        squared, *summaries, outputs, within = parts
+        squared, *summaries, outputs, low, high, within = parts
         nearest, edges = summaries[: len(self.rooms)], summaries[len(self.rooms) :]
         if min(nearest) < COINCIDENT**2 or any(map(operator.gt, edges, self.rooms)):
             return None
         around = Neighbourhoods(np.where(within == 0, np.inf, squared), within.astype(np.int64))
-        return _Answer(outputs.copy(), around)
+        return Answer(outputs.copy(), low.copy(), high.copy(), around)
 
     def _upload(self, seen: _Seen, frame: np.ndarray) -> None:
         structure, inputs, first = seen.structure, self.inputs.numpy(), len(frame)
@@ -288,7 +306,6 @@ class _Recording:
 _NUMPY: dict[torch.dtype, Any] = {
     torch.float64: np.float64,
     torch.int64: np.int64,
-    torch.float32: np.float32,
     torch.int32: np.int32,
 }
 

@@ -142,8 +142,9 @@ def test_what_a_recording_reads_is_what_the_network_is_given(seen):
         told = []
         with torch.no_grad():
             recording = recording or replay._Recording(estimator.network, there, grid)
-            found, around = recording(there, grid[0], lambda told=told: told.append(True))
+            found, low, high, around = recording(there, grid[0], lambda told=told: told.append(True))
         assert told == [True]
+        np.testing.assert_array_equal([low, high], [found.min(axis=0), found.max(axis=0)])
         squared, count = numba_cells.nearest(structure, 1.3)
         np.testing.assert_array_equal(around.squared, squared)
         np.testing.assert_array_equal(around.count, count)
@@ -182,6 +183,27 @@ def test_what_happens_meanwhile_and_what_is_out_of_date():
     network.readout.weight.data = network.readout.weight.data * 0.5  # where it lay lives on in the recording
     told.clear()
     assert outputs(only_held=True) is None and not told
+
+
+@pytest.mark.usefixtures("on_a_processor")
+def test_outputs_become_labels_on_the_way():
+    """By the card of the moment; those of species without training are NaN, and so are the extremes."""
+    estimator, structure = estimator_of("cpu", kernel="reference"), frame()
+    only_real_edges(estimator.network)
+    card = {
+        "target_mean": [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]],
+        "target_std": [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]],
+    }
+    grid = replay.triton_cells.grid_of(structure.cell, 2.0, len(structure))
+    recording = None
+    for more in ({}, card, {**card, "trained_species": ("A",)}):
+        estimator.card = estimator.card.model_copy(update=more)
+        with torch.no_grad():
+            recording = recording or replay._Recording(estimator.network, replay._Seen(structure, None), grid)
+            found = recording(replay._Seen(structure, None), grid[0], scale=estimator._scale())
+        expected = estimator._propensities(structure, called(estimator, structure))
+        np.testing.assert_allclose(found.outputs, expected, rtol=1e-5, atol=1e-5)
+        assert np.isnan(found.low).all() == np.isnan(found.high).all() == ("trained_species" in more)
 
 
 @gpu
@@ -226,7 +248,8 @@ def test_neighbourhoods_are_measured_on_the_way(seen):
         np.testing.assert_allclose(around.squared, squared, rtol=1e-12)
         np.testing.assert_array_equal(around.count, count)
         assert replay.measured_around(structure, known.radius) is None
-        np.testing.assert_allclose(ready, estimator.unchecked(structure), rtol=1e-6)
+        np.testing.assert_allclose(ready.propensities, estimator.unchecked(structure), rtol=1e-6)
+        np.testing.assert_array_equal(ready.extremes.low, ready.propensities.min(axis=0))
 
 
 @gpu
