@@ -66,5 +66,6 @@ def fit_error(
     # Squares scatter in proportion to what they estimate: weigh them so, and leave outliers their due.
     weight = 1 / np.maximum(predictions**2, 1e-12)
     scale = terms.mean(axis=0)
+    scale[scale == 0] = 1.0  # of one model, without a spread: c is 0
     found, _ = nnls(terms / scale * weight[:, None], square * weight)
     return cast("np.ndarray", found / scale)

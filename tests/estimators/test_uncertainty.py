@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from propensity.estimators.uncertainty import displacement_spread, fit_error, standard_error
 
@@ -26,3 +27,11 @@ def test_one_model_has_no_spread_and_species_have_their_own():
     mean = np.array([[2.0], [2.0]])
     np.testing.assert_allclose(standard_error(calibration, np.array([0, 1]), mean, None), [[1.0], [4.0]])
     np.testing.assert_allclose(displacement_spread(calibration, np.array([0, 1]), mean[:, 0]), [2.0, 1.0])
+
+
+def test_one_model_is_fitted_without_a_spread():
+    random = np.random.default_rng(0)
+    truth = random.gamma(9, 0.05, 50_000)
+    labels = truth + np.sqrt(0.02**2 + 0.1**2 * truth**2) * random.normal(size=truth.shape)
+    a, b, c = fit_error(truth, labels, np.zeros_like(truth), np.zeros_like(truth))
+    assert (np.sqrt(a), np.sqrt(b), c) == (pytest.approx(0.02, rel=0.1), pytest.approx(0.1, rel=0.05), 0)
