@@ -91,7 +91,7 @@ def test_legs_are_sorted_into_kinds_and_come_back_in_order():
 
 
 def test_a_whole_data_set(tmp_path):
-    settings = small_settings(n_particles=N, structures=2, runs=2, chains=2, times="0.1:0.5:2")
+    settings = small_settings(n_particles=N, structures=1, runs=2, chains=1, times="0.1:0.5:2")
     report = simulate_propensities(settings, tmp_path / "a.h5", gpu_engine(), workers=1, quiet=True)
     assert report["engine"].startswith("GPU kernels")
     assert -7.0 < report["equilibration"]["potential_energy"][0] < -4.0
