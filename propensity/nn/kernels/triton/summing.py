@@ -101,9 +101,9 @@ def _layer(plan: Plan) -> str:
         w.add(f"o{k} += r{k}")
     w.depth -= 1
     for l in range(plan.layout.l_max + 1):
-        w.add(f"a = tl.load(scale + {l} * CP + own)")
+        w.add(f"a = _number(scale + {l} * CP + own, inside)")
         for k in range(l * l, (l + 1) ** 2):
-            w.add(f"o{k} = o{k} * a" + (" + tl.load(shift + own)" if k == 0 else ""))
+            w.add(f"o{k} = o{k} * a" + (" + _number(shift + own, inside)" if k == 0 else ""))
     for q in range(quads(plan.harmonics)):
         names = ", ".join(f"o{4 * q + i}" for i in range(4))
         w.add(f"_store_quad(after + at + {q} * (CP * 4), mine, {names})")

@@ -14,8 +14,14 @@ def _index(pointer, live):
 
 
 @triton.jit
-def _store(pointer, live, x):
+def _number(pointer, live):
     """A number a thread."""
+    return tl.load(pointer, mask=live, other=0.0)
+
+
+@triton.jit
+def _store(pointer, live, x):
+    """Inverse of _number."""
     tl.store(pointer, x, mask=live)
 
 

@@ -26,8 +26,21 @@ def _index(pointer, live):
 
 
 @triton.jit
-def _store(pointer, live, x):
+def _number(pointer, live):
     """A number a thread."""
+    return tl.inline_asm_elementwise(
+        "mov.f32 $0, 0f00000000; @$2 ld.global.f32 $0, [$1];",
+        "=&f,l,b",
+        [pointer.to(tl.int64), live],
+        dtype=tl.float32,
+        is_pure=False,
+        pack=1,
+    )
+
+
+@triton.jit
+def _store(pointer, live, x):
+    """Inverse of _number."""
     tl.inline_asm_elementwise(
         "@$2 st.global.f32 [$1], $3; mov.b32 $0, 0;",
         "=r,l,b,f",
