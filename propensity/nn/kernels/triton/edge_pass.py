@@ -17,8 +17,10 @@ SUM_THREADS = 32
 SLOTS, LAYER_SLOTS = 2, 4
 #: The same for gradients, one thread for each edge and channel.
 EDGE_THREADS = 128
-#: The same where it makes radial weights as well, and its registers: more warps are worth a few spills.
-MADE_THREADS, REGISTERS = 32, 168
+#: The same where it makes radial weights as well.
+MADE_THREADS = 32
+#: Registers of a thread of these kernels, by l_max, where more warps are worth a few spills.
+REGISTERS = {3: 128}
 #: Numbers that a program of ``sum_by_source`` adds at a time.
 COLUMNS = 128
 
@@ -118,6 +120,8 @@ def edge_gradients(
     grad_harmonics = weights.new_empty(n_edges, shapes.plan.harmonics) if wants_harmonics else None
     if n_edges:
         block = max((MADE_THREADS if makers else EDGE_THREADS) // shapes.cp, 1)
+        registers = None if torch.version.hip else REGISTERS.get(shapes.layout.l_max)
+        limit = {"maxnreg": registers} if registers else {}
         shapes.kernels.backward[(-(-n_edges // block),)](
             (before, scalars),
             geometry.edges,
@@ -140,7 +144,7 @@ def edge_gradients(
             EB=shapes.warp,
             MADE=bool(makers),
             num_warps=max(block * shapes.cp // 32, 1),
-            **({"maxnreg": REGISTERS} if makers and torch.version.hip is None else {}),
+            **limit,
         )
     return grad_edges, grad_harmonics
 

@@ -74,6 +74,11 @@ def _backward(plan: Plan) -> str:
     w.add("j = _index(source + edge, live).to(tl.int64)")
     w.add("n = _index(destination + edge, live).to(tl.int64)")
     w.add("ci = thread % CP * 4")
+    # Many registers leave few warps to hide the wait for the sums' gradients, of which few edges share a particle's.
+    for l in range(plan.layout.l_max + 1):
+        rows = (2 * l + 1) * plan.quads_of(l) * plan.padded_channels * 4
+        start = f"n_nodes.to(tl.int64) * {plan.first_sum(l)} * (CP * 4) + n * {rows}"
+        w.ask_ahead(f"grad + {start}", rows, plan.padded_channels, "live")
     w.add("zero = tl.zeros([B * CP], tl.float32)")
     w.add("vx, vy, vz, place = _quad(edges + at * 4, live)")
     add_harmonics(plan.layout.l_max, w)

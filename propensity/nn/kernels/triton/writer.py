@@ -43,6 +43,11 @@ class Writer:
             names = ", ".join(f"{name}{4 * q + i}" for i in range(4))
             self.add(f"{names} = _quad({pointer} + {q} * {quad_stride}, {live})")
 
+    def ask_ahead(self, pointer: str, length: int, cp: int, live: str) -> None:
+        """Ask for the lines where so many numbers lie, each channel for its own (ci is four times the channel)."""
+        for start in range(0, length, cp * 32):
+            self.add(f"_ahead({pointer} + ci * 8 + {start}, {live} & (ci * 8 + {start} < {length}))")
+
     def text(self) -> str:
         """All lines."""
         return "\n".join(self.lines) + "\n"

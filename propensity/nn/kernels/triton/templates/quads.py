@@ -45,6 +45,12 @@ def _store_quad(pointer, live, x0, x1, x2, x3):
 
 
 @triton.jit
+def _ahead(pointer, live):
+    """Ask for the line of the first-level cache where a number lies."""
+    pass
+
+
+@triton.jit
 def _partner(x, BIT: tl.constexpr):
     """X of the thread whose place differs in one bit."""
     return tl.gather(x, tl.arange(0, x.shape[0]) ^ BIT, axis=0)

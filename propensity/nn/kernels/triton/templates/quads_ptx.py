@@ -79,6 +79,19 @@ def _store_quad(pointer, live, x0, x1, x2, x3):
 
 
 @triton.jit
+def _ahead(pointer, live):
+    """Ask for the line of the first-level cache where a number lies."""
+    tl.inline_asm_elementwise(
+        "@$2 prefetch.global.L1 [$1]; mov.b32 $0, 0;",
+        "=r,l,b",
+        [pointer.to(tl.int64), live],
+        dtype=tl.int32,
+        is_pure=False,
+        pack=1,
+    )
+
+
+@triton.jit
 def _partner(x, BIT: tl.constexpr):
     """X of the thread whose place in the warp differs in one bit."""
     return tl.inline_asm_elementwise(
