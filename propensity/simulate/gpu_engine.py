@@ -174,7 +174,7 @@ def run_kind(device: Device, interaction: Interaction, legs: Sequence[Leg]) -> l
         sample_every=leg.sample_every,
         temperature=leg.temperature if leg.ensemble == "nvt" else None,
         damping=leg.model.damping,
-        seeds=np.array([_seed(x) for x in legs], np.uint64),
+        seeds=np.array([_seed(x) for x in legs], np.uint64) if leg.ensemble == "nvt" else None,
     )
     moved, velocities = batch.displacements(), batch.velocities()
     seconds = (time.perf_counter() - began) / len(legs)

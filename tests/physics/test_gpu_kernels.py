@@ -17,7 +17,7 @@ from propensity.physics.gpu import device as device_module
 from propensity.physics.gpu.batch import Batch
 from propensity.physics.gpu.cage import cage_states, position_moments
 from propensity.physics.gpu.device import HostDevice, gpu_available
-from propensity.physics.gpu.layout import BANKS, Skins, bank_of
+from propensity.physics.gpu.layout import BANK_STEPS, BANKS, Skins, cell_grid
 from propensity.physics.gpu.quench import inherent_structures
 from propensity.physics.gpu.systems import Systems, Wall
 from propensity.physics.interaction import (
@@ -192,7 +192,8 @@ def test_lists_leave_nobody_out(device, name, n):
     ends, rebuilds = [], []
     for skins in (Skins(), Skins(0.1, 0.5, 0.1)):
         run = Batch(device, pairs, x[None], types, box, v[None], skins=skins, grid=False)
-        assert (run.cells[0, : pairs.dimension] >= 5).all()
+        cells, _ = cell_grid(box, pairs.cutoff.max() + run.skins.outer, pairs.dimension)
+        assert (cells[: pairs.dimension] >= 5).all()
         expected = energy_and_forces(pairs, x, types, box)
         assert np.linalg.norm(run.evaluate()[1][0] - expected[1]) < 2e-6 * np.linalg.norm(expected[1])
         rebuilds.append(run.dynamics(60, 0.004, sample_every=60).rebuilds)
@@ -203,15 +204,22 @@ def test_lists_leave_nobody_out(device, name, n):
 
 def test_slots_are_dealt_to_the_banks_of_their_rows(device):
     pairs, x, types, box = liquid("lj/cut", 4000)
-    systems = Batch(device, pairs, np.stack([x, x + 0.4]), types, box, grid=False)
-    cells, slots, kind, ids = (
+    starts = np.stack([x, x + 0.4])
+    systems = Batch(device, pairs, starts, types, box, grid=False)
+    systems.dynamics(2, 1e-7)
+    slots, kind, ids = (
         np.asarray(a if isinstance(a, np.ndarray) else a.get())
-        for a in (systems.cells, systems.x, systems.kind, systems.ids)
+        for a in (systems.x, systems.kind, systems.ids)
     )
     assert (np.sort(ids, axis=1) == np.arange(systems.variant.slots)).all()
     assert (np.diff(kind, axis=1) >= 0).all()
-    y, z = ((slots[:, d].astype(np.int64) * cells[:, d, None]) >> 32 for d in (1, 2))
-    dealt = bank_of(y, z) == np.arange(systems.variant.slots) % BANKS
+    for s in range(2):
+        assert (types[ids[s, :4000]] == kind[s, :4000]).all()
+        off = (slots[s, :, :4000].T * (box / 2**32) - starts[s, ids[s, :4000]]) / box
+        assert abs(off - np.rint(off)).max() < 1e-5
+    cells, _ = cell_grid(box, 2.5 + systems.skins.outer, 3)
+    y, z = ((slots[:, d].astype(np.int64) * cells[d]) >> 32 for d in (1, 2))
+    dealt = (BANK_STEPS[0] * y + BANK_STEPS[1] * z) % BANKS == np.arange(systems.variant.slots) % BANKS
     assert dealt[:, :4000].mean() > 0.9
 
 

@@ -125,14 +125,13 @@ class Batch(Systems):
                 else None,
                 "seeds": seeds_d,
                 "sums": sums,
-                "centre": self.centre,
-                "origin": self.origin,
             }
             self._launch_md(values | {"nrec": nrec}, arrays)
             stats = _host(arrays["stats"])
             parts.append(stats[:, 1:] if first else stats)
             for k, f in enumerate(here):
-                marks[:, frames.index(f)] = self.back(arrays["frames"][:, k])
+                shown = _host(arrays["frames"][:, k])[:, :, : self.n]
+                marks[:, frames.index(f)] = shown.transpose(0, 2, 1)
             first = last
             if first < steps:
                 self.sort()

@@ -21,7 +21,7 @@ import numpy as np
 from propensity.errors import MissingDependencyError, PropensityError
 from propensity.physics.gpu.layout import Variant
 
-_PARTS = ("common.cuh", "lists.cuh", "pair.cuh", "md.cuh", "fire.cuh")
+_PARTS = ("common.cuh", "cells.cuh", "deal.cuh", "lists.cuh", "pair.cuh", "md.cuh", "fire.cuh")
 _INSTALL = "pip install 'propensity[gpu]'"
 #: Oldest architecture with the instructions that kernels use.
 _OLDEST = 70

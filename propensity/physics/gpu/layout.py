@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -15,8 +14,9 @@ from propensity.physics.interaction import ROWS, Interaction, rows_of
 _OFFSETS = 4096
 #: Rows of cells that a particle searches at most: cells are at least half the reach wide.
 _ROWS = 25
-#: 16-byte words of positions that shared memory gives at once.
-BANKS = 8
+#: 16-byte words that shared memory gives at once, and how a row of cells (y, z) is told its bank:
+#: steps along y and z (kernels/deal.cuh).
+BANKS, BANK_STEPS = 8, (3, 3)
 _PAIR = ("rc2", "ri2", "ro2", "rc", "s2", "c1", "c2", "fs", "e4", "esh", "fe")
 _POINTERS = (
     "X",
@@ -51,6 +51,7 @@ _POINTERS = (
     "gin",
     "gout",
     "XB",
+    "ids",
 )
 _INTS = (
     "nitems",
@@ -110,6 +111,8 @@ class Variant:
             "PAD_FAR": int(self.far_pads),
             "CLUSTER": self.cluster,
             "INNER_CAP": self.inner,
+            "BANK_Y": BANK_STEPS[0],
+            "BANK_Z": BANK_STEPS[1],
         }
 
     @property
@@ -190,22 +193,16 @@ def cell_grid(box: np.ndarray, reach: float, dimension: int) -> tuple[np.ndarray
     return count, np.ceil(reach / (box / count) - 1e-9).astype(int)
 
 
-def bank_of(y: Any, z: Any) -> Any:
-    """Bank of shared memory for particles of the row of cells (y, z), also of a step from one row to another.
-
-    Slots are dealt so that lanes which read together belong to different rows (``Systems.sort``); as long as
-    all of them read from the row at the same step from their own, they meet in no bank.
-    """
-    return (y + 4 * z) % BANKS
-
-
 def search_rows(cells: np.ndarray, reach: np.ndarray) -> list[tuple[int, int]]:
     """Steps along y and z to the rows of cells within reach, those of one bank together."""
     y, z = (
         range(-r, r + 1) if 2 * r + 1 <= n else range(n)
         for n, r in zip(cells[1:].tolist(), reach[1:].tolist(), strict=True)
     )
-    return sorted(((a, b) for b in z for a in y), key=lambda row: int(bank_of(*row)))
+    return sorted(
+        ((a, b) for b in z for a in y),
+        key=lambda row: (BANK_STEPS[0] * row[0] + BANK_STEPS[1] * row[1]) % BANKS,
+    )
 
 
 def capacities(interaction: Interaction, densities: np.ndarray, skins: Skins) -> tuple[int, int]:

@@ -19,10 +19,14 @@ from propensity.physics.gpu.layout import (
     system_record,
     tables_of,
 )
-from propensity.physics.gpu.slots import along_curve, dealt_to_banks
+from propensity.physics.gpu.slots import along_curve
 from propensity.physics.interaction import Interaction
 
 _OVERFLOW, _NO_FAR = 2, 4
+#: Quads of an outer list that leave room to deal slots.
+_DEAL = 14
+#: Arrays that kernels change.
+_MOVING = ("x", "v", "acc", "ids", "centre", "origin")
 _UNIT = 2.0**32
 #: Where blocks deal the inner skin by need, and where the whole device gives everyone as much.
 SKINS, EQUAL = Skins(), Skins(inner=0.25)
@@ -209,20 +213,13 @@ class Systems:
         xp, v = self.device.xp, self.variant
         shape = (self.s, 3, v.slots)
         unit = self.boxes / _UNIT
-        x = np.zeros(shape, np.uint32)
-        scaled = self.start / self.boxes[:, None]
-        scaled -= np.floor(scaled)
-        x[:, :, : self.n] = (np.rint(scaled * _UNIT).astype(np.uint64) & 0xFFFFFFFF).transpose(0, 2, 1)
-        if self.interaction.dimension == 2:
-            x[:, 2] = 0
         self.unit = unit
-        vel = np.zeros(shape, np.float32)
-        if velocities is not None:
-            vel[:, : self.interaction.dimension, : self.n] = np.asarray(velocities).transpose(0, 2, 1)[
-                :, : self.interaction.dimension
-            ]
         kind = np.full((self.s, v.slots), self.interaction.n_species, np.int64)
         kind[:, : self.n] = self.types
+        # Systems of one composition and box share a record.
+        alike, which = np.unique(
+            np.hstack([self.counts, self.boxes]), axis=0, return_index=True, return_inverse=True
+        )[1:]
         records = np.stack(
             [
                 system_record(
@@ -236,20 +233,25 @@ class Systems:
                     self.wall.radius if self.wall else 0.0,
                     self.wall.stiffness if self.wall else 0.0,
                 )
-                for i in range(self.s)
+                for i in alike
             ]
-        )
+        )[which.ravel()]
         try:
-            self.x, self.v, self.acc = xp.asarray(x), xp.asarray(vel), xp.zeros(shape, np.int64)
-            self.kind, self.cells = xp.asarray(kind), xp.asarray(records["nc"].astype(np.int64))
+            self.x, self.v, self.acc = (
+                self._fixed_point(self.start),
+                xp.zeros(shape, np.float32),
+                xp.zeros(shape, np.int64),
+            )
+            d = self.interaction.dimension
+            if d == 2:
+                self.x[:, 2] = 0
+            if velocities is not None:
+                self.v[:, :d, : self.n] = xp.asarray(velocities).transpose(0, 2, 1)[:, :d]
+            self.kind = xp.asarray(kind)
             self.ids = xp.broadcast_to(xp.arange(v.slots), (self.s, v.slots)).copy()
             self.centre = self.origin = None
             if self.wall is not None:
-                c = np.zeros(shape, np.uint32)
-                s = np.broadcast_to(self.wall.centres, self.start.shape) / self.boxes[:, None]
-                s = s - np.floor(s)
-                c[:, :, : self.n] = (np.rint(s * _UNIT).astype(np.uint64) & 0xFFFFFFFF).transpose(0, 2, 1)
-                self.centre, self.origin = xp.asarray(c), self.x.copy()
+                self.centre, self.origin = self._fixed_point(self.wall.centres), self.x.copy()
             self.systems = xp.asarray(records.view(np.uint8).reshape(self.s, -1))
             self.table, self.etable = (
                 xp.asarray(t if len(t) else np.zeros((1, 4), np.float32)) for t in self.tables[:2]
@@ -259,9 +261,21 @@ class Systems:
             raise out_of_memory(error, self.device) from error
         self.sort()
 
+    def _fixed_point(self, positions: np.ndarray) -> Any:
+        """Positions (S, N, 3) in 32 bits of the box, shape (S, 3, slots), on the device."""
+        xp = self.device.xp
+        scaled = xp.asarray(np.broadcast_to(positions, self.start.shape)) / xp.asarray(self.boxes)[:, None]
+        scaled -= xp.floor(scaled)
+        out = xp.zeros((self.s, 3, self.variant.slots), np.uint32)
+        out[:, :, : self.n] = (xp.rint(scaled * _UNIT).astype(np.uint64) & np.uint64(0xFFFFFFFF)).transpose(
+            0, 2, 1
+        )
+        return out
+
     def scratch(self) -> None:
         """Allocate what teams work in; again when lists must be longer."""
         xp, v, t = self.device.xp, self.variant, 1 if self.variant.grid else self.teams
+        self.caps = (self.caps[0], max(self.caps[1], _DEAL))
         quad = np.uint32 if v.grid else np.uint16
         self.work = {
             "XI": xp.empty((t, 3, v.slots), np.uint32),
@@ -292,17 +306,14 @@ class Systems:
                 self.work["flag"] = xp.zeros(4 * groups, np.int32)
 
     def sort(self) -> None:
-        """Order the slots of each system by species, then so that what is read together lies well."""
+        """Order the slots of each system by species and in space; blocks deal them anew (deal.cuh)."""
         xp = self.device.xp
-        if self.variant.grid:
-            order = along_curve(xp, self.x, self.kind, self.ids, self.interaction.dimension)
-        else:
-            order = dealt_to_banks(xp, self.x, self.kind, self.ids, self.cells, self.counts)
+        order = along_curve(xp, self.x, self.kind, self.ids, self.interaction.dimension)
         self.kind = xp.take_along_axis(self.kind, order, axis=1)
         self.ids = xp.take_along_axis(self.ids, order, axis=1)
-        for name in ("x", "v", "acc", "centre", "origin"):
+        for name in _MOVING:
             array = getattr(self, name)
-            if array is not None:
+            if array is not None and name != "ids":
                 setattr(
                     self, name, xp.ascontiguousarray(xp.take_along_axis(array, order[:, None, :], axis=2))
                 )
@@ -327,7 +338,7 @@ class Systems:
         xp = self.device.xp
         program = self.device.program(self.variant)
         for _ in range(6):
-            before = {name: getattr(self, name).copy() for name in ("x", "v", "acc")}
+            before = {name: kept.copy() for name in _MOVING if (kept := getattr(self, name)) is not None}
             for name in ("queue", "error", "bar", "flag"):
                 if name in self.work:
                     self.work[name][...] = 0
@@ -336,21 +347,26 @@ class Systems:
                 "X": self.x,
                 "V": self.v,
                 "ACC": self.acc,
+                "ids": self.ids,
+                "centre": self.centre,
+                "origin": self.origin,
                 "systems": self.systems,
                 "table": self.table,
                 "etable": self.etable,
                 **self.work,
-                **{k: a for k, a in arrays.items() if a is not None},
+                **arrays,
             }
             for name, array in pointed.items():
-                args[name] = array.ctypes.data if xp is np else array.data.ptr
+                if array is not None:
+                    args[name] = array.ctypes.data if xp is np else array.data.ptr
             for name, value in {**values, "cap_in": self.caps[0], "cap_out": self.caps[1]}.items():
                 args[name] = value
             program.launch(kernel, args, self.teams)
             error = int(self.work["error"][0])
             if not error:
                 return
-            self.x, self.v, self.acc = before["x"], before["v"], before["acc"]
+            for name, kept in before.items():
+                setattr(self, name, kept)
             for name in ("done", "stats", "sums"):
                 if arrays.get(name) is not None:
                     arrays[name][...] = 0

@@ -71,9 +71,10 @@ struct Args {
   u32* XI; u32* XO; quad* INNER; quad* OUTER; real* F;  // scratch: positions of the last builds, lists, forces
   const System* systems; const int2* items; int* queue; int* done;
   double* stats; float* frames; const int* frame_step; const u64* seeds; const float4* table; const float4* etable;
-  const u32* centre; const u32* origin; float* sums; real* fout;
+  u32* centre; u32* origin; float* sums; real* fout;
   int* error; unsigned* bar; int* flag; double* gsum; int4* gx; u32* gorder; int* gend; u16* gin; u16* gout;
   int4* XB;                               // CLUSTER > 1: positions that its blocks exchange, [2][NP], every other step the other
+  i64* ids;                               // particle of each slot, [system][NP]
   int nitems, steps, step0, chunk, sample_every, nrec, nframes, cap_in, cap_out;
   int thermostat, skip, every, centred, maxit;  // 0 none, 1 velocity rescaling, 2 Langevin
   float dt, temp0, temp1, ou, tau, ftol;

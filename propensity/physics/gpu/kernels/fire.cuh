@@ -21,7 +21,8 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) fire() {
     team_sync();
     load_system(sys, X);
     EACH(i) for (int d = 0; d < 3; d++) { AT(ACC, d, i) = 0; AT(V, d, i) = 0.f; }
-    build_outer(XO, ACC, OUTER, true);
+    const State state = {X, nullptr, ACC, nullptr, nullptr, nullptr, nullptr};  // particles keep their slots
+    build_outer(XO, OUTER, state, true);
     build_inner(XI, OUTER, INNER);
     float dt = 0.002f, alpha = 0.1f;
     int downhill = 0, iter = 0;
@@ -71,7 +72,7 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) fire() {
         move(next, i, xi.x + __float2int_rn(vx * dt * SH.sys.hinv[0]), xi.y + __float2int_rn(vy * dt * SH.sys.hinv[1]),
              xi.z + __float2int_rn(vz * dt * SH.sys.hinv[2]), XI, moved);
       }
-      refresh(phase, next, moved, XI, XO, ACC, INNER, OUTER, nullptr, nullptr);
+      refresh(phase, next, moved, XI, XO, INNER, OUTER, state, nullptr);
     }
     EACH(i) {
       const int4 x = POS(i);

@@ -52,6 +52,8 @@ template <class T> inline T __shfl_up_sync(unsigned, T v, int) { return v; }
 template <class T, class U> inline T atomicAdd(T* p, U v) { T o = *p; *p += v; return o; }
 template <class T, class U> inline T atomicOr(T* p, U v) { T o = *p; *p |= v; return o; }
 template <class T, class U> inline T atomicExch(T* p, U v) { T o = *p; *p = v; return o; }
+inline unsigned __ballot_sync(unsigned, bool p) { return p; }
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline void __syncthreads() {}
 inline bool __syncthreads_or(bool p) { return p; }
 inline void __threadfence() {}

@@ -33,84 +33,36 @@ struct Writer {
     if (keep) { q.push(o); n++; }
     if (keep && (n & 3) == 0 && n <= most) { *to = q.get(); to += stride; }
   }
-  // Closes the segment of a species; returns its quads, the most of the warp, and after an overflow those that were kept.
+  // Closes the segment of a species; returns its places, the most of the warp, and after an overflow those that were kept.
   __device__ __forceinline__ int pad(u32 o) {
-    const int m = min((warp_max(n) + 3) >> 2, most >> 2);
+    const int places = min(warp_max(n), most), m = (places + 3) >> 2;
     if (n > most) *A.error |= 2;
     while (n < 4 * m) offer(true, o);
     most -= 4 * m; n = 0;
-    return m;
+    return places;
   }
 };
 
-__device__ __forceinline__ int cell_of(u32 x, int axis) { return (int)__umulhi(x, (u32)SH.sys.nc[axis]); }
 __device__ __forceinline__ float cell_fraction(u32 x, int axis) { return (float)(x * (u32)SH.sys.nc[axis]) * 2.3283064e-10f; }
 // Cells between a point (a fraction of its cell) and the nearest side of the row this many steps away.
 __device__ __forceinline__ float row_gap(int steps, float at) { return fmaxf(fmaxf(steps - at, at - steps - 1.f), 0.f); }
-__device__ __forceinline__ int cell_index(int s, int cx, int cy, int cz) {
-  return ((s * SH.sys.nc[2] + cz) * SH.sys.nc[1] + cy) * SH.sys.nc[0] + cx;
-}
-__device__ __forceinline__ int cell_start(int c) { return c ? END(c - 1) : 0; }
-
-// Exclusive sums of END in place by the team's first block.
-__device__ __forceinline__ void scan_cells(int cells) {
-#if GRID
-  if (blockIdx.x) return;
-#endif
-  const int lane = threadIdx.x % WARP, w = threadIdx.x / WARP, per = (cells + NT - 1) / NT, c0 = threadIdx.x * per;
-  int sum = 0;
-  for (int c = c0; c < c0 + per && c < cells; c++) sum += END(c);
-  int incl = sum;
-  for (int d = 1; d < WARP; d <<= 1) { const int o = __shfl_up_sync(~0u, incl, d); if (lane >= d) incl += o; }
-  if (lane == WARP - 1) SH.scan[w] = incl;
-  __syncthreads();
-  int base = incl - sum;
-  for (int k = 0; k < w; k++) base += SH.scan[k];
-  for (int c = c0; c < c0 + per && c < cells; c++) { const int v = END(c); END(c) = base; base += v; }
-}
-
-// Slots of each cell and species, in ascending order so that sums repeat to the bit.
-__device__ __forceinline__ void sort_into_cells() {
-  const int cells = KS * SH.sys.nc[0] * SH.sys.nc[1] * SH.sys.nc[2];
-  for (int c = LRANK; c < cells; c += LSIZE) END(c) = 0;
-  local_sync();
-  LOCAL(i) if (i < SH.sys.n) {
-    const int4 x = POS(i);
-    atomicAdd(&END(cell_index(species(i), cell_of(x.x, 0), cell_of(x.y, 1), cell_of(x.z, 2))), 1);
-  }
-  local_sync();
-  scan_cells(cells);
-  local_sync();
-  // Filling moves each start to the end of its cell.
-  LOCAL(i) if (i < SH.sys.n) {
-    const int4 x = POS(i);
-    ORDER(atomicAdd(&END(cell_index(species(i), cell_of(x.x, 0), cell_of(x.y, 1), cell_of(x.z, 2))), 1)) = (index_t)i;
-  }
-  local_sync();
-  for (int c = LRANK; c < cells; c += LSIZE) {
-    const int b = cell_start(c), e = END(c);
-    for (int k = b + 1; k < e; k++) {
-      const index_t v = ORDER(k);
-      int m = k;
-      for (; m > b && ORDER(m - 1) > v; m--) ORDER(m) = ORDER(m - 1);
-      ORDER(m) = v;
-    }
-  }
-  local_sync();
-}
 
 // Outer list of every slot.  POS is current and the team synchronised, on entry and on return.
-__device__ __noinline__ void build_outer(u32* XO, i64* ACC, quad* OUTER, bool first) {
-  LOCAL(i) {
+__device__ __noinline__ void build_outer(u32* XO, quad* OUTER, const State& a, bool first) {
+  if (!first) EACH(i) {
     const int4 x = POS(i);
-    if (!first && OWN(i)) {
-      AT(ACC, 0, i) += (int)((u32)x.x - AT(XO, 0, i));
-      AT(ACC, 1, i) += (int)((u32)x.y - AT(XO, 1, i));
-      AT(ACC, 2, i) += (int)((u32)x.z - AT(XO, 2, i));
-    }
-    AT(XO, 0, i) = x.x; AT(XO, 1, i) = x.y; AT(XO, 2, i) = x.z;
+    AT(a.ACC, 0, i) += (int)((u32)x.x - AT(XO, 0, i));
+    AT(a.ACC, 1, i) += (int)((u32)x.y - AT(XO, 1, i));
+    AT(a.ACC, 2, i) += (int)((u32)x.z - AT(XO, 2, i));
   }
-  sort_into_cells();
+  const int cells = sort_into_cells();
+#if !GRID
+  if (a.V) {
+    team_sync();
+    deal_slots(reinterpret_cast<u32*>(OUTER), a, cells);
+  }
+#endif
+  LOCAL(i) { const int4 x = POS(i); AT(XO, 0, i) = x.x; AT(XO, 1, i) = x.y; AT(XO, 2, i) = x.z; }
   const int nx = SH.sys.nc[0], ny = SH.sys.nc[1], nz = SH.sys.nc[2], rx = SH.sys.reach;
   const bool all_x = 2 * rx + 1 > nx;
   EACH(i) {
@@ -152,8 +104,8 @@ __device__ __noinline__ void build_outer(u32* XO, i64* ACC, quad* OUTER, bool fi
         }
       }
       if (PAD_FAR && pad == (u32)i) *A.error |= 4;
-      const int m = list.pad(pad << SHIFT);
-      if (i % WARP == 0) N_OUT(i / WARP * KS + s) = (u16)m;
+      const int places = list.pad(pad << SHIFT);
+      if (i % WARP == 0) N_OUT(i / WARP * KS + s) = (u16)((places + 3) >> 2);
     }
   }
   local_sync();
@@ -259,8 +211,8 @@ __device__ __noinline__ void deal_shares(const float* V, const real* F) {
 
 // Puts the positions just integrated where forces read them, and renews lists as soon as any particle left its skin.
 // Returns whether the outer list was renewed.
-__device__ __forceinline__ bool refresh(Phase& phase, const next_t* X, float m, u32* XI, u32* XO, i64* ACC, quad* INNER, quad* OUTER,
-                                        const float* V, const real* F) {
+__device__ __forceinline__ bool refresh(Phase& phase, const next_t* X, float m, u32* XI, u32* XO, quad* INNER, quad* OUTER,
+                                        const State& a, const real* F) {
 #if CLUSTER > 1
   // One barrier: the next step writes where nobody reads any more.
   const bool near = team_or(phase, m > 0.f);
@@ -287,8 +239,8 @@ __device__ __forceinline__ bool refresh(Phase& phase, const next_t* X, float m, 
   if (!near) return false;
   bool gone = false;
 #if SHARES
-  if (V) {
-    deal_shares(V, F);
+  if (a.V) {
+    deal_shares(a.V, F);
     if (CLUSTER > 1) team_sync();  // before another block writes velocities
   }
   LOCAL(i) if (i < SH.sys.n) {
@@ -299,7 +251,7 @@ __device__ __forceinline__ bool refresh(Phase& phase, const next_t* X, float m, 
   LOCAL(i) gone |= moved2(i, POS(i), XO) > SH.sys.skin_out2;
 #endif
   const bool far = local_or(phase, gone);
-  if (far) build_outer(XO, ACC, OUTER, false);
+  if (far) build_outer(XO, OUTER, a, false);
   build_inner(XI, OUTER, INNER);
   return far;
 }

@@ -160,10 +160,12 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) md() {
     u32* X = A.X + (size_t)im.x * 3 * NP;
     float* V = A.V + (size_t)im.x * 3 * NP;
     i64* ACC = A.ACC + (size_t)im.x * 3 * NP;
-    const u32* C = A.centre ? A.centre + (size_t)im.x * 3 * NP : nullptr;
-    const u32* O = A.origin ? A.origin + (size_t)im.x * 3 * NP : nullptr;
+    u32* C = A.centre ? A.centre + (size_t)im.x * 3 * NP : nullptr;
+    u32* O = A.origin ? A.origin + (size_t)im.x * 3 * NP : nullptr;
+    i64* ids = A.ids + (size_t)im.x * NP;
+    const State state = {X, V, ACC, ids, C, O, A.sums ? A.sums + (size_t)im.x * 10 * NP : nullptr};
     load_system(im.x, X);
-    build_outer(XO, ACC, OUTER, true);
+    build_outer(XO, OUTER, state, true);
     build_inner(XI, OUTER, INNER);
     const int k0 = im.y * A.chunk, k1 = min(A.steps, k0 + A.chunk);
     const u64 seed = A.seeds[im.x];
@@ -183,9 +185,10 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) md() {
         float* o = A.frames + ((size_t)im.x * A.nframes + nf) * 3 * NP;
         EACH(i) {
           const int4 x = POS(i);
-          AT(o, 0, i) = (float)((double)(AT(ACC, 0, i) + (int)((u32)x.x - AT(XO, 0, i))) * SH.sys.h[0]);
-          AT(o, 1, i) = (float)((double)(AT(ACC, 1, i) + (int)((u32)x.y - AT(XO, 1, i))) * SH.sys.h[1]);
-          AT(o, 2, i) = (float)((double)(AT(ACC, 2, i) + (int)((u32)x.z - AT(XO, 2, i))) * SH.sys.h[2]);
+          const int p = (int)ids[i];
+          AT(o, 0, p) = (float)((double)(AT(ACC, 0, i) + (int)((u32)x.x - AT(XO, 0, i))) * SH.sys.h[0]);
+          AT(o, 1, p) = (float)((double)(AT(ACC, 1, i) + (int)((u32)x.y - AT(XO, 1, i))) * SH.sys.h[1]);
+          AT(o, 2, p) = (float)((double)(AT(ACC, 2, i) + (int)((u32)x.z - AT(XO, 2, i))) * SH.sys.h[2]);
         }
         nf++;
       }
@@ -223,7 +226,7 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) md() {
         double none[3];
         step<false>(next, V, XI, moved, INNER, F, C, kick, k, temperature, key, phase, none);
       }
-      if (k < k1) rebuilt += refresh(phase, next, moved, XI, XO, ACC, INNER, OUTER, V, F);
+      if (k < k1) rebuilt += refresh(phase, next, moved, XI, XO, INNER, OUTER, state, F);
     }
     EACH(i) {
       const int4 x = POS(i);

@@ -56,7 +56,7 @@ __device__ __forceinline__ void force_on(int i, const int4& xi, const quad* INNE
 #pragma unroll
   for (int s = 0; s < KS; s++) {
     const Pair c = SH.sys.pair[t * KS + s];
-    const int n = N_IN(i / WARP * KS + s);
+    const int places = N_IN(i / WARP * KS + s), n = places >> 2, rest = places & 3;
 #pragma unroll 2
     for (int k = 0; k < n; k++) {
       const quad after = INNER_LOAD(from); from += INNER_STRIDE;
@@ -64,6 +64,13 @@ __device__ __forceinline__ void force_on(int i, const int4& xi, const quad* INNE
       add_pair<E>(xi, AT_OFFSET(UNPACK(q, 1)), c, fx, fy, fz, e, w);
       add_pair<E>(xi, AT_OFFSET(UNPACK(q, 2)), c, fx, fy, fz, e, w);
       add_pair<E>(xi, AT_OFFSET(UNPACK(q, 3)), c, fx, fy, fz, e, w);
+      q = next; next = after;
+    }
+    if (rest) {
+      const quad after = INNER_LOAD(from); from += INNER_STRIDE;
+      add_pair<E>(xi, AT_OFFSET(UNPACK(q, 0)), c, fx, fy, fz, e, w);
+      if (rest > 1) add_pair<E>(xi, AT_OFFSET(UNPACK(q, 1)), c, fx, fy, fz, e, w);
+      if (rest > 2) add_pair<E>(xi, AT_OFFSET(UNPACK(q, 2)), c, fx, fy, fz, e, w);
       q = next; next = after;
     }
   }
