@@ -177,7 +177,7 @@ class Skins:
 
     inner: float = 0.2
     outer: float = 1.1
-    margin: float = 0.24
+    margin: float = 0.16
 
     def __post_init__(self) -> None:
         if not 0 < self.inner < self.outer:
