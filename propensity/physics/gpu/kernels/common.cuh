@@ -308,7 +308,7 @@ __device__ __forceinline__ void team_sum(Phase& phase, double (&v)[M]) {
 }
 #endif
 
-// Counter-based random numbers (Philox 4x32, 7 rounds): a function of seed, step and slot alone.
+// Counter-based random numbers (Philox 4x32, 7 rounds): a function of seed, step and particle alone.
 __device__ __forceinline__ uint4 philox(uint4 c, uint2 k) {
 #pragma unroll
   for (int r = 0; r < 7; r++) {

@@ -6,7 +6,7 @@ struct Kick { float half, evk; bool drift, store; };
 // One force evaluation of all slots and what follows from it: kick by k.half*F, then drift.
 // With E, sums of the potential energy, of twice the kinetic energy and of the virial of this thread's slots.
 template <bool E>
-__device__ __forceinline__ void step(next_t* X, float* V, const u32* XI, float& m, const quad* INNER, real* F, const u32* C, const Kick& k, int at,
+__device__ __forceinline__ void step(next_t* X, float* V, const u32* XI, float& m, const quad* INNER, real* F, const u32* C, const i64* ids, const Kick& k, int at,
                                      float temperature, uint2 key, const Phase& phase, double (&sums)[3]) {
   real le = 0, lw = 0;
   float lk = 0;
@@ -48,7 +48,7 @@ __device__ __forceinline__ void step(next_t* X, float* V, const u32* XI, float& 
       if (A.thermostat == 2) {
         // BAOAB: half a drift, the exact Ornstein-Uhlenbeck step of the velocity, half a drift.
         x += __float2int_rn(vx * ax * .5f); y += __float2int_rn(vy * ay * .5f); z += __float2int_rn(vz * az * .5f);
-        const float3 g = normals(philox(make_uint4(i, at + A.step0, 0, 0x5eedu), key));
+        const float3 g = normals(philox(make_uint4((u32)ids[i], at + A.step0, 0, 0x5eedu), key));
         const float s = i < SH.sys.n ? sqrtf(temperature * im * (1.f - A.ou * A.ou)) : 0.f;
         vx = fmaf(A.ou, vx, s * g.x); vy = fmaf(A.ou, vy, s * g.y); vz = DIM == 3 ? fmaf(A.ou, vz, s * g.z) : 0.f;
         x += __float2int_rn(vx * ax * .5f); y += __float2int_rn(vy * ay * .5f); z += __float2int_rn(vz * az * .5f);
@@ -198,7 +198,7 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) md() {
       if (rescale) { kick.half = 0.5f * A.dt; kick.drift = false; kick.store = true; }
       if (record || rescale) {
         double s[3];
-        step<true>(next, V, XI, moved, INNER, F, C, kick, k, temperature, key, phase, s);
+        step<true>(next, V, XI, moved, INNER, F, C, ids, kick, k, temperature, key, phase, s);
 #if GRID
         team_sum<3>(phase, s);
 #else
@@ -224,7 +224,7 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) md() {
         }
       } else {
         double none[3];
-        step<false>(next, V, XI, moved, INNER, F, C, kick, k, temperature, key, phase, none);
+        step<false>(next, V, XI, moved, INNER, F, C, ids, kick, k, temperature, key, phase, none);
       }
       if (k < k1) rebuilt += refresh(phase, next, moved, XI, XO, INNER, OUTER, state, F);
     }
