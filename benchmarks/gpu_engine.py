@@ -76,7 +76,7 @@ def main() -> None:
     device, pairs = cuda_device(), named_interaction("lj/cut")
     print(f"{device.name}, {device.multiprocessors} multiprocessors")
     x, types, box, v = melt(options.systems)
-    for skins in (Skins(), Skins(margin=0.24), Skins(0.17), Skins(0.23), Skins(0.2, 1.0), Skins(0.2, 1.2)):
+    for skins in (Skins(), Skins(margin=0.24), Skins(0.17), Skins(0.23), Skins(0.2, 1.1), Skins(0.2, 1.3)):
         speed, drift = rate(Batch(device, pairs, x, types, box, v, skins=skins, grid=False), options.steps)
         reach = f"{skins.inner} {skins.outer}, margin {skins.margin}"
         print(f"{options.systems} systems, skins {reach}: {speed:.3e}, drift {drift:.1e}")

@@ -176,7 +176,7 @@ class Skins:
     """
 
     inner: float = 0.2
-    outer: float = 1.1
+    outer: float = 1.2
     margin: float = 0.16
 
     def __post_init__(self) -> None:

@@ -29,7 +29,7 @@ _DEAL = 14
 _MOVING = ("x", "v", "acc", "ids", "centre", "origin")
 _UNIT = 2.0**32
 #: Where blocks deal the inner skin by need, and where the whole device gives everyone as much.
-SKINS, EQUAL = Skins(), Skins(inner=0.25)
+SKINS, EQUAL = Skins(), Skins(0.25, 1.1)
 #: Slots that are worth a block of a cluster.
 MEMBER = 128
 
