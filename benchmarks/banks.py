@@ -83,10 +83,12 @@ def main():
         ("at random", by_chance, 0),
     ):
         x, types = structure.positions[slots], structure.types[slots]
-        each, places = wavefronts(
-            *lists(pairs, x + way * rng.standard_normal(x.shape), types, box), pairs.n_species, n
+        found = lists(pairs, x + way * rng.standard_normal(x.shape), types, box)
+        each, places = wavefronts(*found, pairs.n_species, n)
+        print(
+            f"slots {name}: {each:.2f} wavefronts a place, {places:.1f} places for {len(found[0]) / n:.1f} "
+            "neighbours"
         )
-        print(f"slots {name}: {each:.2f} wavefronts a place, {places:.1f} places")
 
 
 if __name__ == "__main__":
