@@ -113,7 +113,7 @@ def test_dynamics_keeps_energy_momentum_and_temperature(device, name):
     pairs, x, types, box, v = relaxed(device, name, 1.0)
     n, d = len(x), pairs.dimension
     run = Batch(device, pairs, x[None], types, box, v[None])
-    records = run.dynamics(300, 0.004, sample_every=20, frames=(20, 300))
+    records = run.dynamics(500, 0.004, sample_every=20, frames=(20, 500))
     total = (records.potential + records.kinetic)[0] / n
     assert abs(total - total[0]).max() < 2e-3
     assert records.rebuilds > 0
