@@ -64,7 +64,8 @@ def fit_error(
     terms = np.stack([np.ones_like(predictions), predictions**2, spread**2], axis=1)
     square = (labels - predictions) ** 2 - noise
     # Squares scatter in proportion to what they estimate: weigh them so, and leave outliers their due.
-    weight = 1 / np.maximum(predictions**2, 1e-12)
+    # Those of the few predictions near zero must not count for all others.
+    weight = 1 / np.maximum(predictions**2, max(predictions.mean() ** 2 / 16, 1e-12))
     scale = terms.mean(axis=0)
     scale[scale == 0] = 1.0  # of one model, without a spread: c is 0
     found, _ = nnls(terms / scale * weight[:, None], square * weight)

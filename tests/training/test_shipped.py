@@ -162,6 +162,28 @@ def test_cards_of_several_temperatures_tell_all(name):
     assert f"A {min(best):.2f}–{max(best):.2f}" in line and "0.44–0.56" in line
 
 
+@pytest.mark.parametrize("name", ["ka-liquid", "ka-liquid-cage"])
+def test_cards_of_several_temperatures_know_their_errors(name):
+    """Measured in shares of labels within one and two of them, each structure left out of its calibration."""
+    found = load_card(SHIPPED / name / "model.json").metrics["uncertainty"]
+    for temperature in ("0.44", "0.47", "0.5", "0.56"):
+        for species in ("A", "B"):
+            left = found[temperature][species]["left_out"]
+            assert all(0.64 < share < 0.8 for share in left["within_1"])
+            assert all(0.92 < share < 0.97 for share in left["within_2"])
+    error = np.array(load_model(name).at(0.48, [0.5, 10, 300]).card.uncertainty["error"])
+    assert error.shape == (2, 3, 3) and np.isfinite(error).all() and (error >= 0).all()
+
+
+def test_the_liquid_model_predicts_what_it_did():
+    (sample,) = open_dataset(Path(__file__).parents[1] / "fixtures/ka3d_T047_one.npz")
+    one = load_model("ka-liquid").for_sample(sample)
+    score = evaluate(one, [sample], n_resamples=1).pooled
+    of_a = [0.8465, 0.662, 0.7852, 0.7534, 0.7464, 0.7572, 0.7278, 0.6243]
+    of_b = [0.8268, 0.7034, 0.7973, 0.7849, 0.7498, 0.7743, 0.775, 0.7142]
+    np.testing.assert_allclose(score, [of_a, of_b], atol=3e-4)
+
+
 def test_models_are_listed():
     output = CliRunner().invoke(command, []).output
     assert all(name in output for name in (*MEMBERS, "ka-inherent", "ka-both"))
