@@ -254,6 +254,11 @@ class _Recording:
         # What the layers keep between passes was made before, and the recording reads it where it lies.
         self.tables = _tables(network)
         self.host = _pinned(torch.empty_like(self.result, device="cpu"))
+        self.found, first = [], 0
+        for shape, dtype in self.parts:
+            last = first + shape.numel() * dtype.itemsize // 4
+            self.found.append(self.host.numpy()[first:last].view(_NUMPY[dtype]).reshape(shape))
+            first = last
 
     def __call__(
         self,
@@ -280,12 +285,7 @@ class _Recording:
         finally:  # whatever happens, nothing is written to what the device still reads
             if self.on_device.is_cuda:
                 torch.cuda.current_stream().synchronize()
-        parts, host, first = [], self.host.numpy(), 0
-        for shape, dtype in self.parts:
-            last = first + shape.numel() * dtype.itemsize // 4
-            parts.append(host[first:last].view(_NUMPY[dtype]).reshape(shape))
-            first = last
-        squared, *summaries, outputs, low, high, within = parts
+        squared, *summaries, outputs, low, high, within = self.found
         nearest, edges = summaries[: len(self.rooms)], summaries[len(self.rooms) :]
         if min(nearest) < COINCIDENT**2 or any(map(operator.gt, edges, self.rooms)):
             return None
