@@ -21,38 +21,10 @@ import numpy as np
 from propensity import Predictor
 from propensity.data import open_dataset
 from propensity.physics import quench
-from propensity.physics.kob_andersen import POTENTIALS, pair_table
-from propensity.physics.minimise import SKIN, Pairs, Search
+from propensity.physics.descent import descended_structure
 
 #: The other minimiser.
 OTHER = {"maxstep": 0.2, "alpha": 250.0, "memory": 5}
-#: Largest force where a steepest descent ends, or its steps where kinks of the energy keep forces large.
-SLOW, STEPS = 0.3, 4000
-
-
-def descended(structure, potential, error):
-    """Along dx/dt = F(x), Heun's method with this error of a particle a step, in σ."""
-    search = Search(structure, pair_table(POTENTIALS[potential]), **quench.SETTINGS)
-
-    def forces(positions):
-        search.positions[:] = positions
-        if np.linalg.norm(positions - search._list.at, axis=1).max() > SKIN / 2:
-            search._list = Pairs.of(structure.with_positions(positions), search.pairs)
-        search._evaluate()
-        return search._forces.copy()
-
-    x, h = structure.positions.copy(), 1e-5
-    f = forces(x)
-    for _ in range(STEPS):
-        if np.linalg.norm(f, axis=1).max() < SLOW:
-            break
-        g = forces(x + h * f)
-        off = 0.5 * h * np.linalg.norm(g - f, axis=1).max()
-        if off <= error:
-            x = x + 0.5 * h * (f + g)
-            f = forces(x)
-        h *= min(2.0, max(0.2, 0.9 * np.sqrt(error / max(off, 1e-12))))
-    return structure.with_positions(x)
 
 
 def made(structure, potential, kick, samples, seed, other, descend=False):
@@ -61,8 +33,7 @@ def made(structure, potential, kick, samples, seed, other, descend=False):
     quench.SETTINGS = OTHER if other else usual
     try:
         if kick == 0 and descend:
-            start = descended(structure, potential, 1e-3 if other else 1e-4)
-            found = quench.inherent_structure(start, potential)
+            found = descended_structure(structure, potential, error=1e-3 if other else 1e-4)
         elif kick == 0:
             found = quench.inherent_structure(structure, potential)
         else:

@@ -188,6 +188,14 @@ class Search:
             past.inverse[slot] = _change(self._before, self._forces, past.moves[slot], past.changes[slot])
         return largest
 
+    def forces(self, positions: np.ndarray) -> np.ndarray:
+        """Go to these positions; forces there, shape (N, 3)."""
+        self.positions[:] = positions
+        if np.linalg.norm(positions - self._list.at, axis=1).max() > SKIN / 2:
+            self._list = Pairs.of(self.structure.with_positions(self.positions), self.pairs)
+        self._evaluate()
+        return self._forces.copy()
+
     def _evaluate(self) -> float:
         """Forces at the positions; returns the largest."""
         pairs, n = self._list, len(self.positions)

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from ase.optimize import LBFGS
 
+from propensity.errors import InputError
 from propensity.lattice import minimum_image
+from propensity.physics import quench
+from propensity.physics.descent import descended_structure
 from propensity.physics.kob_andersen import POTENTIALS, KobAndersen, pair_table
 from propensity.physics.minimise import Search
 from propensity.physics.quench import SETTINGS
@@ -62,3 +65,26 @@ def test_a_minimum_stays_where_it_is():
     again = Search(structure.with_positions(search.positions), pair_table(True), **SETTINGS)
     again.run(1e-6, 5000)
     np.testing.assert_array_equal(again.positions, search.positions)
+
+
+def test_a_descent_ends_where_another_ends(monkeypatch):
+    """With three times the error a step and another minimiser at the end, from thermal positions."""
+    structure = quench.inherent_structure(make_liquid(200, seed=3), SMOOTH)
+    shaken = 0.07 * np.random.default_rng(1).standard_normal((200, 3))
+    structure = structure.with_positions(structure.positions + shaken)
+    first = descended_structure(structure)
+    monkeypatch.setattr(quench, "SETTINGS", {"maxstep": 0.2, "alpha": 250.0, "memory": 5})
+    second = descended_structure(structure, error=3e-4)
+    assert np.linalg.norm(first.positions - second.positions, axis=1).max() < 1e-3
+    search = Search(first, pair_table(True), **SETTINGS)
+    assert np.linalg.norm(search.forces(first.positions), axis=1).max() < 1.01 * quench.FORCE
+
+
+def test_bad_descents_are_one_sentence():
+    structure = make_liquid(60)
+    with pytest.raises(InputError, match="potential is 'lennard'"):
+        descended_structure(structure, "lennard")
+    with pytest.raises(InputError, match="error is 0"):
+        descended_structure(structure, error=0.0)
+    with pytest.raises(InputError, match="periodic"):
+        descended_structure(Structure(structure.positions, structure.types, structure.cell, pbc=False))
