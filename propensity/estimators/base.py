@@ -58,7 +58,15 @@ def with_checks(compute: Callable[[Any, Structure], np.ndarray]) -> Callable[[An
 
 
 class Ready(NamedTuple):
-    """Propensities that were there at once, and their extremes where these are known."""
+    """Propensities that were there at once, and their extremes where these are known.
+
+    Parameters
+    ----------
+    propensities
+        In σ, shape (N, n_times).
+    extremes
+        Smallest and largest of them at each time; None: not known.
+    """
 
     propensities: np.ndarray
     extremes: Extremes | None = None
