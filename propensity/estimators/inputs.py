@@ -335,13 +335,17 @@ def check_weights(arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def check_types(structure: Structure, species: Sequence[str]) -> None:
-    """Refuse a structure with more species than the model knows.
+    """Refuse a structure with more species than the model knows, or that was damaged after it was made.
 
     Raises
     ------
     InputError
-        When the largest type has no species.
+        When the largest type has no species, or a position is no number.
     """
+    if not np.isfinite(structure.positions).all():
+        raise InputError(
+            "positions of the structure were made NaN or infinite after its construction: repair them."
+        )
     if structure.types.max() >= len(species):
         raise InputError(
             f"the structure has type {structure.types.max()}, but the model knows species {list(species)}."

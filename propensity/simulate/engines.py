@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from propensity.errors import InputError
+from propensity.errors import InputError, suggest
 from propensity.registry import Registry
 from propensity.simulate.engine import Engine
 from propensity.simulate.model import LiquidModel
@@ -54,8 +54,11 @@ def choose_engine(
     Raises
     ------
     InputError
-        When options of one engine are given to the other.
+        For an unknown name, and when options of one engine are given to the other.
     """
+    if name not in ENGINES and name != "auto":
+        known = ["auto", *sorted(ENGINES)]
+        raise InputError(f"engine {name!r} is unknown: choose from {known}{suggest(name, known)}.")
     if name == "swap" or (name == "auto" and model.sizes is not None):
         return make_engine("swap")
     for_lammps = exe is not None or suffix is not None or ranks != 1

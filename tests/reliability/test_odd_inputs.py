@@ -213,6 +213,15 @@ def test_what_is_no_structure_is_not_predicted(wrong, predictor):
         predictor.predict(wrong)
 
 
+@pytest.mark.parametrize(("array", "value"), [("positions", np.nan), ("types", 7)])
+def test_what_was_damaged_later_is_not_predicted(array, value, predictor):
+    structure = make_liquid(60)
+    getattr(structure, array)[0] = value
+    for predict in (predictor.predict, lambda one: predictor.predict_many([LIQUID, one])):
+        with pytest.raises(InputError, match=r"positions of the structure|has type 7"):
+            predict(structure)
+
+
 def test_one_structure_is_not_many(predictor):
     with pytest.raises(InputError, match="give a list"):
         predictor.predict_many(LIQUID)

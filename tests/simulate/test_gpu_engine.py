@@ -143,7 +143,7 @@ def test_the_command_line_chooses_an_engine(monkeypatch):
         choose_engine("lammps", model, batch=3)
     with pytest.raises(InputError, match="--batch is 0"):
         choose_engine("gpu", model, batch=0)
-    with pytest.raises(InputError, match="engine 'gpuu' is unknown"):
+    with pytest.raises(InputError, match=r"engine 'gpuu' is unknown: choose from \['auto', 'gpu'"):
         choose_engine("gpuu", model)
 
 

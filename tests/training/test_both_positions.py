@@ -49,7 +49,7 @@ def telling():
 
 @pytest.fixture(scope="module")
 def trained(telling):
-    options = {**BOTH, "epochs": 30, "dropout": 0.0, "schedule": "cosine", "learning_rate": 2e-2}
+    options = {**BOTH, "epochs": 20, "dropout": 0.0, "schedule": "cosine", "learning_rate": 2e-2}
     return fit_network(telling[:5], telling[5:], **options)
 
 
