@@ -123,7 +123,8 @@ def test_stopped_politely(tmp_path, name):
         text=True,
     )
     log = tmp_path / "out" / "a.h5.work" / "stored.log"
-    while process.poll() is None and not log.exists():
+    # A log that is there may not have its first line yet.
+    while process.poll() is None and not (log.exists() and log.read_text()):
         time.sleep(0.02)
     workers = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(getattr(signal, name))
