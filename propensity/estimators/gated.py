@@ -29,7 +29,6 @@ from propensity.estimators.label_scale import LabelScale
 from propensity.estimators.networks import NetworkEstimator
 from propensity.estimators.options import Options, read_options
 from propensity.estimators.state_points import learn_conditions
-from propensity.estimators.storage import load_model
 from propensity.estimators.training_set import training_card
 from propensity.interrupts import Interrupted, TrainingInterrupted, interruptible
 from propensity.nn.gated import (
@@ -144,9 +143,7 @@ def begin_with(network: GatedNetwork, model: str) -> None:
     InputError
         When the rest of the network has another shape.
     """
-    other = load_model(model)
-    if not isinstance(other, GatedEstimator):
-        raise InputError(f"init is {model!r}, a model of kind {other.card.kind!r}: give one of kind 'gated'.")
+    other = GatedEstimator.to_begin_with(model)
     ours, theirs = network.config, other.network.config
     differing = {k: v for k, v in theirs.items() if k != "n_outputs" and ours.get(k) != v}
     if differing:

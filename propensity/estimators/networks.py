@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 from torch import nn
 
+from propensity.errors import InputError
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
+from propensity.estimators.storage import load_model
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -23,6 +25,16 @@ class NetworkEstimator(Estimator, Generic[Network]):
 
     def __init__(self, network: Network, card: Card) -> None:
         self.network, self.card = network.eval(), card
+
+    @classmethod
+    def to_begin_with(cls, model: str) -> Self:
+        """Trained model whose weights a training starts from; raises InputError for one of another kind."""
+        other = load_model(model)
+        if not isinstance(other, cls):
+            raise InputError(
+                f"init is {model!r}, a model of kind {other.card.kind!r}: give one of kind {cls.kind!r}."
+            )
+        return other
 
     def arrays(self) -> dict[str, np.ndarray]:
         """State dict of the network as numpy arrays."""

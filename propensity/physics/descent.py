@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from propensity.errors import InputError, PropensityError
+from propensity.errors import InputError
 from propensity.physics import quench
-from propensity.physics.kob_andersen import POTENTIALS, check_two_species, pair_table
+from propensity.physics.kob_andersen import POTENTIALS, pair_table
 from propensity.physics.minimise import Search
 from propensity.structure import Structure
 
@@ -55,11 +55,7 @@ def descended_structure(
         raise InputError(f"potential is {potential!r}: a descent knows {sorted(POTENTIALS)}.")
     if not (np.isfinite(error) and error > 0):
         raise InputError(f"error is {error:g}: give a positive length in σ, such as 1e-4.")
-    if not structure.is_periodic:
-        raise InputError(
-            f"pbc is {structure.pbc.tolist()}: a quench needs a box that is periodic in every direction."
-        )
-    check_two_species(structure)
+    quench.check_quenchable(structure)
     search = Search(structure, pair_table(POTENTIALS[potential]), **quench.SETTINGS)
     x, step = structure.positions, 1e-5
     f = search.forces(x)
@@ -73,10 +69,4 @@ def descended_structure(
             f = search.forces(x)
         step *= min(2.0, max(0.2, 0.9 * np.sqrt(error / max(off, 1e-12))))
     search = Search(structure.with_positions(x), search.pairs, **quench.SETTINGS)
-    found = search.run(force, quench.MAX_STEPS)
-    if not found < force:
-        raise PropensityError(
-            f"no energy minimum within {quench.MAX_STEPS} steps (largest force {found:.3g} ε/σ, wanted "
-            f"{force:g}): check the species and the length scale."
-        )
-    return structure.with_positions(search.positions)
+    return structure.with_positions(quench.minimised(search, force))

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from propensity.errors import DataError, InputError, PropensityError
-from propensity.physics.kob_andersen import LAMMPS, POTENTIALS, by_lammps, check_potential
+from propensity.physics.kob_andersen import LAMMPS, POTENTIALS, by_lammps, check_potential, check_two_species
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
+    from propensity.physics.minimise import Search
     from propensity.sample import Sample
 
 #: Largest force on a particle at the end, in ε/σ (3·10⁻⁵ σ from the minimum, so that predictions repeat to as
@@ -63,26 +64,65 @@ def inherent_structure(
         return cast("Structure", own.scaled(1 / length_scale))
     from propensity.physics.gpu.device import best_device
     from propensity.physics.gpu.quench import inherent_structures
-    from propensity.physics.kob_andersen import check_two_species, pair_table
+    from propensity.physics.kob_andersen import pair_table
     from propensity.physics.minimise import Search
 
-    if not structure.is_periodic:
-        raise InputError(
-            f"pbc is {structure.pbc.tolist()}: a quench needs a box that is periodic in every direction."
-        )
     check_potential(potential)
-    check_two_species(structure)
+    check_quenchable(structure)
     device = best_device()
     if device is not None and structure.dimension == 3 and fits_gpu(structure):
         return inherent_structures([structure], potential, force=force, device=device)[0]
     search = Search(structure, pair_table(POTENTIALS[potential]), **SETTINGS)
+    return structure.with_positions(minimised(search, force))
+
+
+def check_quenchable(structure: Structure) -> None:
+    """Check that a structure has a minimum to be found here.
+
+    Parameters
+    ----------
+    structure
+        Thermal configuration.
+
+    Raises
+    ------
+    InputError
+        For open boundaries or more than two species.
+    """
+    if not structure.is_periodic:
+        raise InputError(
+            f"pbc is {structure.pbc.tolist()}: a quench needs a box that is periodic in every direction."
+        )
+    check_two_species(structure)
+
+
+def minimised(search: Search, force: float) -> np.ndarray:
+    """Positions at the minimum of a search, shape (N, 3), in σ.
+
+    Parameters
+    ----------
+    search
+        Minimisation that has not run.
+    force
+        Largest force on a particle there, in ε/σ.
+
+    Returns
+    -------
+    numpy.ndarray
+        Not wrapped.
+
+    Raises
+    ------
+    PropensityError
+        When no minimum is found.
+    """
     found = search.run(force, MAX_STEPS)
     if not found < force:
         raise PropensityError(
             f"no energy minimum within {MAX_STEPS} steps (largest force {found:.3g} ε/σ, wanted {force:g}): "
             "check the species and the length scale."
         )
-    return structure.with_positions(search.positions)
+    return search.positions
 
 
 def mean_inherent_structure(

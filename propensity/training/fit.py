@@ -21,7 +21,6 @@ from propensity.estimators.conditioned_networks import ConditionedSE3
 from propensity.estimators.neighbourhood import check_neighbours
 from propensity.estimators.options import read_options
 from propensity.estimators.se3gnn import SE3Estimator
-from propensity.estimators.storage import load_model
 from propensity.estimators.training_config import TrainingConfig
 from propensity.interrupts import Interrupted, ProcessLost, TrainingInterrupted, interruptible
 from propensity.nn import SE3GNN
@@ -209,11 +208,7 @@ def start_from(network: SE3GNN, model: str) -> None:
     InputError
         When the rest of the network has another shape.
     """
-    other = load_model(model)
-    if not isinstance(other, SE3Estimator):
-        raise InputError(
-            f"init is {model!r}, a model of kind {other.card.kind!r}: give one of kind 'se3gnn'."
-        )
+    other = SE3Estimator.to_begin_with(model)
     ours = network.state_dict()
     for name, value in other.network.state_dict().items():
         if name in ours and ours[name].shape == value.shape:
