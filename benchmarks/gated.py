@@ -19,8 +19,10 @@ from torch import nn
 from benchmarks.common import cuda_graph, liquid, milliseconds, peak
 from propensity.caging import CageState
 from propensity.estimators.storage import load_model
-from propensity.nn.gated import GatedNetwork, gated_graph
+from propensity.nn.gated import GatedNetwork, Labelled, gated_graph
 from propensity.nn.gated.geometry import radial_functions
+from propensity.nn.gated.network import Passed
+from propensity.nn.gated.stack import Stack
 
 HARMONICS = o3.Irreps("0e+1o+2e")
 
@@ -78,12 +80,12 @@ class Peer(GatedNetwork):
             harmonics = o3.spherical_harmonics(HARMONICS, vectors, True, "component")
             self.edges[name] = (source, destination), harmonics, (radial / self.radial_scale[k]).contiguous()
 
-    def features_after(self, graph, every=False):
+    def passed(self, graph, every=False):
         raw, features = self._first(graph)
         for name, layer, sums in zip(self.layer_views, self.layers, self.sums, strict=True):
             sent = [layer.send_scalars(features[0]), layer.send_vectors(features[1]).mT.flatten(1)]
             features = layer.updated(features, sums(torch.cat(sent, 1), *self.edges[name]))
-        return raw, [features]
+        return Passed(raw, [features])
 
 
 def structure_with_cage(n_cages):
@@ -104,6 +106,13 @@ def structure_with_cage(n_cages):
     )
 
 
+def trained_graph(graph):
+    """The graph as a training gathers it: with the slots in which each particle is a neighbour."""
+    none = graph.types.new_zeros(len(graph.types), 0)
+    first = torch.zeros(1, dtype=torch.long, device=graph.types.device)
+    return Stack([Labelled(graph, none, none, none, none)]).batch(first).graph
+
+
 def main():
     """Rows of a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -111,8 +120,10 @@ def main():
     device = parser.parse_args().device
     shipped = load_model("ka-cage").network
     print(torch.__version__, torch.cuda.get_device_name() if device == "cuda" else "cpu")
-    graph = gated_graph(
-        structure_with_cage(shipped.n_cages), shipped.cutoff, shipped.views, shipped.inputs, device=device
+    graph = trained_graph(
+        gated_graph(
+            structure_with_cage(shipped.n_cages), shipped.cutoff, shipped.views, shipped.inputs, device=device
+        )
     )
     print(f"{len(graph.types)} particles, {int(graph.real.sum())} edges, {list(shipped.layer_views)}")
     labels, rows = torch.randn(len(graph.types), shipped.n_outputs, device=device), {}
