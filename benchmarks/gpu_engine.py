@@ -1,6 +1,6 @@
 """Speed of the GPU engine: many systems, one large system, quenches, cage states, several devices.
 
-python benchmarks/gpu_engine.py [--systems 264] [--steps 3000] [--devices 2] [--lammps] [--command 600]
+python benchmarks/gpu_engine.py [--systems 264] [--steps 3000] [--devices 2] [--skins] [--lammps] [--command T]
 
 Prints particle-steps per second.  Neighbour lists are rebuilt as the dynamics asks for, energies recorded
 every 100 steps.  `--lammps` runs one system with LAMMPS on one core of the same machine beside it.
@@ -70,16 +70,22 @@ def main() -> None:
     parser.add_argument("--systems", type=int, default=264)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--skins", action="store_true", help="other skins of the lists too")
     parser.add_argument("--lammps", action="store_true")
     parser.add_argument("--command", type=float, metavar="TIME")
     options = parser.parse_args()
     device, pairs = cuda_device(), named_interaction("lj/cut")
-    print(f"{device.name}, {device.multiprocessors} multiprocessors")
+    print(f"{device.name}, {device.multiprocessors} multiprocessors", flush=True)
     x, types, box, v = melt(options.systems)
-    for skins in (Skins(), Skins(margin=0.24), Skins(0.17), Skins(0.23), Skins(0.2, 1.1), Skins(0.2, 1.3)):
-        speed, drift = rate(Batch(device, pairs, x, types, box, v, skins=skins, grid=False), options.steps)
-        reach = f"{skins.inner} {skins.outer}, margin {skins.margin}"
-        print(f"{options.systems} systems, skins {reach}: {speed:.3e}, drift {drift:.1e}")
+    skins = (Skins(), Skins(margin=0.24), Skins(0.17), Skins(0.23), Skins(0.2, 1.1), Skins(0.2, 1.3))
+    for skin in skins if options.skins else skins[:1]:
+        batch = Batch(device, pairs, x, types, box, v, skins=skin, grid=False)
+        found = [rate(batch, options.steps) for _ in range(3)]
+        reach = f"{skin.inner} {skin.outer}, margin {skin.margin}"
+        print(
+            f"{options.systems} systems, skins {reach}: {' '.join(f'{speed:.3e}' for speed, _ in found)}, "
+            f"drift {found[0][1]:.1e}"
+        )
     for few, grid in ((20, False), (1, False), (1, True)):
         batch = Batch(device, pairs, x[:few], types[:few], box, v[:few], grid=grid)
         speed, drift = rate(batch, 2 * options.steps)
@@ -160,24 +166,26 @@ def engines(
         Leg(Microstate(a, w, t, box, np.ones(N)), model, "nve", steps, 0.005, (steps,))
         for a, t, w in zip(x, types, v, strict=True)
     ]
-    bare, _ = rate(Batch(cuda_device(), pairs, x, types, box, v, grid=False), steps)
     speeds: dict[int, list[float]] = {count: [] for count in sorted({1, options.devices})}
+    bare: list[float] = []
     brief = [replace(leg, steps=20, frames=(20,)) for leg in legs]
     for count in speeds:  # kernels are compiled
         GpuEngine(devices=tuple(range(count))).run(brief * count)
     for _ in range(3):  # in turn
+        bare.append(rate(Batch(cuda_device(), pairs, x, types, box, v, grid=False), steps)[0])
         for count, found in speeds.items():
             engine, work = GpuEngine(devices=tuple(range(count))), legs * count
             began = time.perf_counter()
             engine.run(work)
             found.append(len(work) * N * steps / (time.perf_counter() - began))
     one = float(np.median(speeds[1]))
+    print(f"kernels alone, {steps} steps: in turn {' '.join(f'{v:.3e}' for v in bare)}")
     for count, found in speeds.items():
         print(
             f"engine on {count} device(s), {len(legs) * count} systems: {np.median(found):.3e}, "
             f"{np.median(found) / one:.2f} of one device; in turn {' '.join(f'{v:.3e}' for v in found)}"
         )
-    print(f"kernels over engine, {steps} steps: {bare / one:.3f}")
+    print(f"kernels over engine, {steps} steps: {np.median(bare) / one:.3f}")
     if options.lammps:
         lammps_beside([replace(legs[0], steps=400, frames=())] * len(os.sched_getaffinity(0)))
 
