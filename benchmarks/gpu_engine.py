@@ -1,6 +1,7 @@
 """Speed of the GPU engine: many systems, one large system, quenches, cage states, several devices.
 
-python benchmarks/gpu_engine.py [--systems 264] [--steps 3000] [--devices 2] [--skins] [--lammps] [--command T]
+python benchmarks/gpu_engine.py [--systems 264] [--steps 3000]
+    [--devices 2] [--skins] [--lammps] [--command 600]
 
 Prints particle-steps per second.  Neighbour lists are rebuilt as the dynamics asks for, energies recorded
 every 100 steps.  `--lammps` runs one system with LAMMPS on one core of the same machine beside it.

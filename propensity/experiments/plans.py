@@ -139,16 +139,17 @@ def lmax(systems: Systems, settings: ExperimentSettings) -> list[Job]:
 
 def transfer(systems: Systems, settings: ExperimentSettings) -> list[Job]:
     """Each network on every system, as it is and with a readout refitted to some or all structures of the
-    other.
+    other.  All networks take equally many steps: the epochs are those of the largest training set.
     """
     sizes = settings.values or (None,)
     if len(sizes) > 1:
         raise InputError(
             f"--values is {list(settings.values or ())}: give transfer one number of structures."
         )
-    jobs = []
-    for source in systems:
-        job = Job("zero-shot", "se3gnn", source, tuple(systems), settings.of_kind("se3gnn"))
+    jobs, most = [], max(len(system.train) for system in systems.values())
+    for source, system in systems.items():
+        options = _equal_steps("se3gnn", settings, most / len(system.train))
+        job = Job("zero-shot", "se3gnn", source, tuple(systems), options)
         jobs.append(job)
         jobs += [
             replace(job, label="readout refitted", refit=target, n_refit=sizes[0], tests=(target,))

@@ -143,6 +143,12 @@ def test_transfer(hot, cold, tmp_path):
     assert is_picture(tmp_path / "figure.png")
 
 
+def test_networks_of_a_transfer_take_equally_many_steps(hot, cold):
+    systems = {"hot": open_system(str(hot), n_train=1), "cold": open_system(str(cold), n_train=4)}
+    jobs = EXPERIMENTS["transfer"].plan(systems, ExperimentSettings(("se3gnn",), {"epochs": "3"}))
+    assert {(job.system, job.options["epochs"]) for job in jobs} == {("hot", 12), ("cold", 3)}
+
+
 def test_table_keeps_sources_of_a_transfer_apart():
     row = {
         "label": "readout refitted",
