@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +69,9 @@ def measure(structure: Structure, radius: float, device: torch.device | str = "c
         return Neighbourhood(np.sqrt(known.squared), known.count)
     if len(structure) > LARGEST and not counts_alone(structure, radius, device):
         device = "cpu"  # where no edges are listed
-    return Neighbourhood(*nearest_neighbours(structure, radius, device))
+    with suppress(torch.OutOfMemoryError):
+        return Neighbourhood(*nearest_neighbours(structure, radius, device))
+    return Neighbourhood(*nearest_neighbours(structure, radius, "cpu"))
 
 
 def evenly_spaced(n: int) -> list[int]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
 from propensity.defaults import with_own_defaults
-from propensity.errors import DataError
+from propensity.errors import DataError, PropensityWarning
 from propensity.estimators.base import Ready
 from propensity.estimators.card import Card
 from propensity.estimators.features import TracedFeatures, layer_index
@@ -51,6 +54,8 @@ class SE3Estimator(NetworkEstimator[SE3GNN]):
     devices: Sequence[str] = ()
     #: All GPUs of the host, which share what is too large for one of them.
     spare: Sequence[str] = ()
+    #: Particles above which the network walks, fewer where its device had not the memory for one pass.
+    most: float = math.inf
 
     @classmethod
     def fit(
@@ -74,15 +79,27 @@ class SE3Estimator(NetworkEstimator[SE3GNN]):
         survive_fork()
         inputs = Inputs(self.card)
         inputs.check(structure)
-        if self.by_domains(len(structure)):
-            devices = self.shared_by(len(structure))
-            standardised = walk.walked(self.network, structure, inputs.scalars(structure), devices=devices)
-        else:
-            found = self._replayed(structure)
-            if found is not None:
-                return found.propensities
-            standardised = self._outputs(structure)
+        if not self.by_domains(len(structure)):
+            with suppress(torch.OutOfMemoryError):
+                found = self._replayed(structure)
+                if found is not None:
+                    return found.propensities
+                return self._propensities(structure, self._outputs(structure))
+            self._walk_from(len(structure))
+        devices = self.shared_by(len(structure))
+        standardised = walk.walked(self.network, structure, inputs.scalars(structure), devices=devices)
         return self._propensities(structure, standardised)
+
+    def _walk_from(self, n_particles: int) -> None:
+        """Predict so many particles domain by domain from now on, for want of memory."""
+        self.most = n_particles - 1
+        torch.cuda.empty_cache()
+        warnings.warn(
+            f"{self.network.readout.weight.device} has not the memory for {n_particles} particles in one"
+            " pass: predicted domain by domain, as are others of this size or larger from now on.",
+            PropensityWarning,
+            stacklevel=2,
+        )
 
     @torch.no_grad()
     def at_once(self, structure: Structure, meanwhile: Callable[[], None] = lambda: None) -> Ready | None:
@@ -163,7 +180,7 @@ class SE3Estimator(NetworkEstimator[SE3GNN]):
 
     def by_domains(self, n_particles: int) -> bool:
         """Whether :func:`propensity.nn.walk.walked` predicts so many particles."""
-        return bool(self.devices) or n_particles > walk.LARGEST
+        return bool(self.devices) or n_particles > min(walk.LARGEST, self.most)
 
     def shared_by(self, n_particles: int) -> Sequence[str]:
         """Devices that share so many particles; none: the network's own."""

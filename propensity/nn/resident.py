@@ -339,9 +339,10 @@ def _fits(part: Part, edges: float) -> bool:
 
 
 def _free(device: torch.device) -> float:
-    free, _ = torch.cuda.mem_get_info(device)
-    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return SHARE * (free + held)
+    free, total = torch.cuda.mem_get_info(device)
+    held = torch.cuda.memory_reserved(device)
+    allowed = torch.cuda.get_per_process_memory_fraction(device) * total - held
+    return SHARE * (min(free, allowed) + held - torch.cuda.memory_allocated(device))
 
 
 def _on(array: np.ndarray, device: torch.device) -> torch.Tensor:

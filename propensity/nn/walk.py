@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Particles above which predictions walk: the edges of as many take some 4 GB.
 LARGEST = 400_000
+#: Particles of a domain below which there is no smaller one where memory runs out.
+SMALLEST = 2000
 
 
 def walked(
@@ -50,7 +52,7 @@ def walked(
     scalars
         Beside the species, shape (N, n_extra), where the network reads some.
     per_domain
-        Particles of a domain, about.
+        Particles of a domain, about; where a device has not the memory, a quarter as many, and so on.
     devices
         Devices that share the domains, several on one host; None: where the network lies.
     """
@@ -58,6 +60,19 @@ def walked(
     places = [torch.device(d) for d in devices or [weight.device]]
     networks = [network if places[0] == weight.device else _copied(network, places[0])]
     networks += [_copied(network, place) for place in places[1:]]
+    while per_domain > SMALLEST:
+        with suppress(torch.OutOfMemoryError):
+            return _all_layers(networks, structure, scalars, per_domain)
+        torch.cuda.empty_cache()
+        per_domain //= 4
+    return _all_layers(networks, structure, scalars, per_domain)
+
+
+def _all_layers(
+    networks: Sequence[SE3GNN], structure: Structure, scalars: np.ndarray | None, per_domain: int
+) -> np.ndarray:
+    """Those of the network, and of its second one."""
+    network = networks[0]
     output = _walk(networks, structure, structure.thermal_offset, scalars, per_domain)
     if network.thermal is not None:
         assert structure.thermal_offset is not None
@@ -96,7 +111,9 @@ def _walk(
     if first.n_extra and scalars is not None:
         fields["scalars"] = torch.from_numpy(scalars).to(dtype)
     if resident.holds(networks, len(structure)):
-        return resident.Resident(networks, structure, fields).run().numpy()
+        with suppress(torch.OutOfMemoryError):  # which the host may have taken meanwhile
+            return resident.Resident(networks, structure, fields).run().numpy()
+        torch.cuda.empty_cache()
     domains = Domains(structure, first.cutoff, per_domain)
     order = torch.from_numpy(domains.order)
     fields = {name: value[order] for name, value in fields.items()}

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from propensity.cli.main import main
 from propensity.devices import all_gpus
-from propensity.errors import InputError
+from propensity.errors import InputError, PropensityError, PropensityWarning
 from propensity.estimators import ranges
 from propensity.graph import build_graph
 from propensity.neighbours import neighbour_list, triton_cells
@@ -191,6 +191,52 @@ def test_all_gpus_share_by_themselves_what_is_too_large_for_one(tiny_model, monk
     assert said == [
         f"{len(structure)} particles: predicted domain by domain on cpu, cpu, so that memory is bounded"
     ]
+
+
+@pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")
+def test_what_does_not_fit_walks_by_itself_and_says_so(tiny_model, monkeypatch, tmp_path):
+    """Memory runs out in one pass, and in domains that are too large."""
+    structure, walk_layers = liquid_in(CELLS["cube"]), walk._all_layers
+    expected = Predictor(tiny_model, device="cpu", dtype="float64").predict(structure)
+    predictor, tried = Predictor(tiny_model, device="cpu", dtype="float64"), []
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    def narrow(networks, seen, scalars, per_domain):
+        tried.append(per_domain)
+        return walk_layers(networks, seen, scalars, per_domain) if per_domain < 5000 else full()
+
+    monkeypatch.setattr(predictor.estimators[0], "_outputs", full)
+    monkeypatch.setattr(walk, "_all_layers", narrow)
+    n = len(structure)
+    assert not predictor.by_domains(n)
+    with pytest.warns(PropensityWarning, match=f"has not the memory for {n} particles in one pass"):
+        found = predictor.predict(structure)
+    assert np.abs(found - expected).max() < 1e-12 and len(tried) == 3 and tried[-1] == tried[0] // 16
+    assert predictor.by_domains(n) and not predictor.by_domains(n - 1)
+    monkeypatch.setattr(walk, "_all_layers", full)
+    with pytest.raises(PropensityError, match=f"not enough memory for {n} particles: use device='cpu'"):
+        predictor.predict(structure)
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")
+@pytest.mark.parametrize("room", [0.1, 8.0], ids=["by main memory", "or not"])
+def test_a_gpu_with_too_little_memory_walks_by_itself(tiny_model, room):
+    """The limit is torch's own, which every allocation of this process meets."""
+    structure = make_liquid(100_000)
+    expected = Predictor(tiny_model, device="cuda:0").predict(structure)
+    predictor = Predictor(tiny_model, device="cuda:0")
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + room * 2**30) / total)
+    try:
+        found = predictor.predict(structure)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert predictor.by_domains(len(structure)) == (room < 1)
+    assert np.nanmax(np.abs(found - expected)) < 1e-5 * np.nanstd(expected)
 
 
 @pytest.mark.parametrize(("gpus", "name", "expected"), [(2, "cuda", 2), (2, "cuda:1", 0), (2, "cpu", 0)])
