@@ -167,33 +167,35 @@ def _on_gpu(
     centred: bool,
 ) -> list[CageState]:
     """The same dynamics for many structures at once, with Gaussian noise."""
-    parts = [
-        cage_states(
-            minima,
-            potential,
-            temperature,
-            inherent=[s.positions for s in minima],
-            begin="inherent",
-            radius=radius,
-            replicas=LANES // len(radii),
-            steps=steps - SKIP,
-            skip=SKIP,
-            every=EVERY,
-            timestep=TIME_STEP,
-            friction=FRICTION,
-            stiffness=STIFFNESS,
-            centred=centred,
-            seed=seed + round(radius * 1e6),
-            device=device,
-        )
-        for radius in radii
-    ]
+    # All walls of all structures in one launch, which few systems don't fill.
+    found = cage_states(
+        [s for s in minima for _ in radii],
+        potential,
+        temperature,
+        inherent=[s.positions for s in minima for _ in radii],
+        begin="inherent",
+        radius=[radius for _ in minima for radius in radii],
+        replicas=LANES // len(radii),
+        steps=steps - SKIP,
+        skip=SKIP,
+        every=EVERY,
+        timestep=TIME_STEP,
+        friction=FRICTION,
+        stiffness=STIFFNESS,
+        centred=centred,
+        seed=seed,
+        device=device,
+    )
+    mean, covariance, error = (
+        np.stack(values).reshape(len(minima), len(radii), *values[0].shape)
+        for values in (found.mean, found.covariance, found.error)
+    )
     return [
         CageState(
             np.array(radii, dtype=float),
-            np.stack([p.mean[i] - s.positions for p in parts]),
-            np.stack([p.covariance[i] for p in parts]),
-            np.array([np.sqrt((p.error[i] ** 2).mean() / 3) for p in parts]),
+            mean[i] - s.positions,
+            covariance[i],
+            np.sqrt((error[i] ** 2).mean(axis=1) / 3),
             steps * LANES,
             s.positions,
         )

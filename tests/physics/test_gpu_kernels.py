@@ -261,13 +261,13 @@ def test_cage_states_hold_particles_and_have_the_right_moments(device):
     pairs, x, types, box, _ = relaxed(device, "lj/cut force-shifted", 0.5)
     structure = Structure(x, types, box)
     (inherent,) = inherent_structures([structure], pairs, device=device)
-    states, other = (
+    states, other, walls = (
         cage_states(
             [structure, structure],
             pairs,
             0.5,
             inherent=[inherent.positions] * 2,
-            radius=0.3,
+            radius=radius,
             replicas=3,
             steps=400,
             skip=50,
@@ -275,8 +275,11 @@ def test_cage_states_hold_particles_and_have_the_right_moments(device):
             seed=seed,
             device=device,
         )
-        for seed in (0, 1)
+        for radius, seed in ((0.3, 0), (0.3, 1), ((0.1, 0.3), 0))
     )
+    assert np.array_equal(states.mean[0], walls.mean[1])  # whatever the wall of others
+    narrow = np.linalg.norm(walls.mean[0] - inherent.positions, axis=1)
+    assert narrow.max() < 0.2
     away = np.linalg.norm(states.mean[0] - inherent.positions, axis=1)
     assert away.max() < 0.4
     assert (np.linalg.eigvalsh(states.covariance[0]) > 0).all()
@@ -364,6 +367,8 @@ def test_bad_input_is_one_sentence(device):
     structure = Structure(x, types, box)
     with pytest.raises(InputError, match="temperature is -1"):
         cage_states([structure], pairs, -1.0, device=device)
+    with pytest.raises(InputError, match="2 radii for 1 structures"):
+        cage_states([structure], pairs, 0.5, radius=(0.2, 0.3), device=device)
     with pytest.raises(InputError, match="orthorhombic"):
         tilted = Structure(x, types, np.diag(box) + np.array([[0, 1, 0], [0, 0, 0], [0, 0, 0]]))
         inherent_structures([tilted], pairs, device=device)

@@ -55,7 +55,7 @@ def cage_states(
     *,
     inherent: Sequence[np.ndarray] | None = None,
     begin: Literal["thermal", "inherent"] = "thermal",
-    radius: float = 0.45,
+    radius: float | Sequence[float] = 0.45,
     replicas: int = 16,
     steps: int = 16_000,
     skip: int = 500,
@@ -83,7 +83,8 @@ def cage_states(
         Where replicas start: at the thermal positions, or at the centres, forgetting the structure's own
         velocities and thermal displacements.
     radius, stiffness
-        Of the wall, in σ and ε/σ².
+        Of the wall, in σ and ε/σ²; the radius may be another one for each structure, so that one that is
+        given several times is held by several walls at once.
     centred
         Hold the centre of mass of each replica where that of its beginning is: noise would let it stray.
     replicas
@@ -104,7 +105,7 @@ def cage_states(
     """
     for name, value in (
         ("temperature", temperature),
-        ("radius", radius),
+        *(("radius", each) for each in np.ravel(radius)),
         ("timestep", timestep),
         ("friction", friction),
     ):
@@ -114,6 +115,9 @@ def cage_states(
         raise InputError("a cage state needs at least two replicas and as many steps as one sample.")
     if len({len(s) for s in structures}) != 1:
         raise InputError("structures differ in their number of particles: give those of one size at a time.")
+    if np.ndim(radius) and len(np.ravel(radius)) != len(structures):
+        raise InputError(f"{np.size(radius)} radii for {len(structures)} structures: give one for each.")
+    radii = np.broadcast_to(np.asarray(radius, float), len(structures))
     pairs = named_interaction(interaction) if isinstance(interaction, str) else interaction
     if begin not in ("thermal", "inherent"):
         raise InputError(f"begin is {begin!r}: choose thermal or inherent.")
@@ -127,8 +131,16 @@ def cage_states(
             boxes, thermal, types = arrays_of(structures[first : first + group], pairs.dimension)
             centres = np.stack([np.asarray(x) for x in inherent[first : first + group]])
             start = thermal if begin == "thermal" else centres
-            velocities, seeds = _random(types, pairs, temperature, replicas, seed)
-            wall = Wall(np.repeat(centres, replicas, axis=0), radius, stiffness, skip, every, centred)
+            held = radii[first : first + group]
+            velocities, seeds = _random(types, held, pairs, temperature, replicas, seed)
+            wall = Wall(
+                np.repeat(centres, replicas, axis=0),
+                np.repeat(held, replicas),
+                stiffness,
+                skip,
+                every,
+                centred,
+            )
             copies = [np.repeat(a, replicas, axis=0) for a in (start, types, boxes)]
             batch = Batch(where, pairs, copies[0], copies[1], copies[2], velocities, wall=wall)
             records = batch.dynamics(
@@ -153,14 +165,21 @@ def cage_states(
 
 
 def _random(
-    types: np.ndarray, pairs: Interaction, temperature: float, replicas: int, seed: int
+    types: np.ndarray,
+    radii: np.ndarray,
+    pairs: Interaction,
+    temperature: float,
+    replicas: int,
+    seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Velocities (S·R, N, 3) and seeds (S·R,) of the replicas, whatever structures are beside."""
+    """Velocities (S·R, N, 3) and seeds (S·R,) of the replicas, whatever structures are beside; those of
+    another wall are others.
+    """
     velocities, seeds = [], []
-    for kinds in types:
+    for kinds, radius in zip(types, radii, strict=True):
         width = np.sqrt(temperature / pairs.masses[kinds])[:, None]
         for r in range(replicas):
-            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(r,)))
+            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(r, round(radius * 1e6))))
             v = rng.standard_normal((len(kinds), 3)) * width
             v[:, pairs.dimension :] = 0.0
             velocities.append(v)

@@ -43,7 +43,7 @@ class Wall:
     centres
         Shape (S, N, 3).
     radius, stiffness
-        Radius of the flat bottom in σ; force constant beyond.
+        Radius of the flat bottom in σ, one for all or shape (S,); force constant beyond.
     skip, every
         Steps before the first sample, and between samples.
     centred
@@ -51,7 +51,7 @@ class Wall:
     """
 
     centres: np.ndarray
-    radius: float
+    radius: float | np.ndarray
     stiffness: float = 500.0
     skip: int = 500
     every: int = 10
@@ -216,9 +216,13 @@ class Systems:
         self.unit = unit
         kind = np.full((self.s, v.slots), self.interaction.n_species, np.int64)
         kind[:, : self.n] = self.types
-        # Systems of one composition and box share a record.
+        walls = np.broadcast_to(self.wall.radius if self.wall else 0.0, self.s)
+        # Systems of one composition, box and wall share a record.
         alike, which = np.unique(
-            np.hstack([self.counts, self.boxes]), axis=0, return_index=True, return_inverse=True
+            np.hstack([self.counts, self.boxes, walls[:, None]]),
+            axis=0,
+            return_index=True,
+            return_inverse=True,
         )[1:]
         records = np.stack(
             [
@@ -230,7 +234,7 @@ class Systems:
                     self.counts[i],
                     self.boxes[i],
                     self.tables[2],
-                    self.wall.radius if self.wall else 0.0,
+                    float(walls[i]),
                     self.wall.stiffness if self.wall else 0.0,
                 )
                 for i in alike
