@@ -55,6 +55,9 @@ def on_gpu():
     )
     timed("networks", lambda: predictor.predict(seen))
     timed("networks", lambda: predictor.predict(seen))
+    free, total = torch.cuda.mem_get_info()
+    print(f"memory of the device in use, its context included: {(total - free) / 2**20:.0f} MiB")
+    print(f"most that tensors of the networks took: {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB")
 
 
 def main():
