@@ -66,6 +66,41 @@ def in_script(path: str | os.PathLike[str]) -> str:
     return text
 
 
+def check_writable(path: str | os.PathLike[str], *, folder: bool = False) -> None:
+    """Refuse, before any work, an output that could not be written at its end.
+
+    Parameters
+    ----------
+    path
+        Of a file.
+    folder
+        It is a folder instead.
+
+    Raises
+    ------
+    InputError
+        When it is there as the other of the two.
+    PropensityError
+        When its folder can't be written.
+    """
+    path = Path(path)
+    if folder and os.path.exists(path) and not path.is_dir():
+        raise InputError(f"output {path} is a file: give the name of a folder.")
+    if not folder and os.path.isdir(path):
+        raise InputError(f"output {path} is a folder: give the name of a file.")
+    place = (path if folder else path.parent).absolute()
+    existing = next(p for p in (place, *place.parents) if os.path.exists(p))
+    reason = "" if os.access(existing, os.W_OK | os.X_OK) else f" ({os.strerror(errno.EACCES)})"
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # its name is too long, or what should be a folder is a file
+        reason = f" ({error.strerror})"
+    if reason:
+        raise PropensityError(f"{path} can't be written{reason}: choose a writable folder.")
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it when the block succeeds and vanishes when it

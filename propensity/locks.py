@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from propensity.errors import PropensityError
@@ -11,6 +13,10 @@ try:
     import fcntl
 except ImportError:  # Windows: one writer at a time is then the user's care
     fcntl = None  # type: ignore[assignment]
+
+
+#: How often a folder may go between its making and its use; in some nothing can ever be made.
+_ATTEMPTS = 20
 
 
 class FileLock:
@@ -67,13 +73,15 @@ class FileLock:
             self._handle = None
 
     def _open(self) -> int:
+        left = _ATTEMPTS
         while True:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 return os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
-            except FileNotFoundError:
-                continue  # its folder went meanwhile
             except OSError as error:
+                left -= 1
+                if left and isinstance(error, FileNotFoundError):
+                    continue
                 raise PropensityError(
                     f"{self.path.parent} can't be written ({error.strerror}): choose a writable folder."
                 ) from None
@@ -95,6 +103,31 @@ class FileLock:
 
     def __del__(self) -> None:
         self._close()
+
+
+@contextmanager
+def alone(path: str | os.PathLike[str], refusal: str) -> Iterator[None]:
+    """Hold a lock for the time of the block, and leave no file of it behind.
+
+    Parameters
+    ----------
+    path
+        File that stands for the lock; what a killed process left of it does not matter.
+    refusal
+        What is said where another process holds it.
+
+    Raises
+    ------
+    PropensityError
+        The refusal, at once.
+    """
+    lock = FileLock(path, passing=True)
+    if not lock.acquire(wait=False):
+        raise PropensityError(refusal)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _lock(handle: int, shared: bool, wait: bool) -> bool:

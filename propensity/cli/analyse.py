@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from propensity.cli.early import check_folder
 from propensity.cli.scene_options import load_chosen, scene_options
 
 
@@ -62,6 +63,7 @@ def command(
     from propensity.cli.screen import Screen
     from propensity.viewing.heterogeneity import analyse, plot_analysis, write_analysis
 
+    check_folder(output)
     scene = load_chosen(options, frames)
     found = analyse(scene, fraction=fraction, neighbours=neighbours, r_max=r_max, q=q, overlap_radius=overlap)
     console = Screen(highlight=False)

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from propensity.cli.early import check_files
 from propensity.cli.screen import Screen
+from propensity.files import check_writable
 
 
 @click.command(name="convert")
@@ -87,6 +88,7 @@ def command(
     propensities to 0.05 %, far below their statistical noise.
     """
     check_files(*sources, *further_runs, what="labelled data")
+    check_writable(destination)
     from propensity.data.convert import convert
 
     if potential is not None and not (quench or cage):

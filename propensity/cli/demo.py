@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from propensity.cli.early import check_folder
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
@@ -24,6 +26,7 @@ def command(output: str, model: str, device: str | None) -> None:
     Prints the mean propensity per species and its correlation with the published one, and writes
     demo.extxyz (open it in OVITO and colour by propensity) and demo.png (a slab, predicted beside published).
     """
+    check_folder(output)
     from propensity.cli.summary_tables import print_demo
     from propensity.demo.demonstration import run_demo
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from propensity.errors import DataError, InputError
+from propensity.files import check_writable
 
 
 def check_files(*paths: str | os.PathLike[str] | None, what: str) -> None:
@@ -24,7 +25,7 @@ def check_files(*paths: str | os.PathLike[str] | None, what: str) -> None:
         With the first that is missing.
     """
     for path in paths:
-        if path is not None and not Path(path).exists():
+        if path is not None and not os.path.exists(path):
             raise DataError(f"{path} doesn't exist: give the path of {what}.")
 
 
@@ -49,7 +50,7 @@ def check_models(*models: str | os.PathLike[str] | None) -> None:
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool) -> None:
-    """Refuse an output that is there already.
+    """Refuse an output that is there already, or can't be written.
 
     Parameters
     ----------
@@ -62,13 +63,33 @@ def check_output(path: str | os.PathLike[str], overwrite: bool) -> None:
     ------
     InputError
         When it may not.
+    PropensityError
+        When its folder can't be written.
     """
-    if not overwrite and Path(path).exists():
+    check_writable(path)
+    if not overwrite and os.path.exists(path):
         raise InputError(f"output {path} exists: choose another name, or overwrite it (--overwrite).")
 
 
+def check_folder(path: str | os.PathLike[str] | None) -> None:
+    """Refuse a folder for results that is a file, or can't be written.
+
+    Parameters
+    ----------
+    path
+        Of the folder; None is passed over.
+
+    Raises
+    ------
+    PropensityError
+        When nothing could be written there.
+    """
+    if path is not None:
+        check_writable(path, folder=True)
+
+
 def check_apart(output: str | os.PathLike[str] | None, *inputs: str | os.PathLike[str] | None) -> None:
-    """Refuse an output that is one of the inputs, by whatever path.
+    """Refuse an output that is one of the inputs, by whatever path, or can't be written.
 
     Parameters
     ----------
@@ -81,7 +102,11 @@ def check_apart(output: str | os.PathLike[str] | None, *inputs: str | os.PathLik
     ------
     InputError
         When what is read would be replaced.
+    PropensityError
+        When the output can't be written.
     """
+    if output is not None:
+        check_writable(output)
     for path in inputs:
         known = output is not None and path is not None and Path(output).exists() and Path(path).exists()
         if known and Path(str(output)).samefile(str(path)):

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from propensity.cli.early import check_files, check_models
+from propensity.cli.early import check_files, check_folder, check_models
 
 
 @click.command()
@@ -73,6 +73,7 @@ def command(
     """
     check_models(model)
     check_files(*data, what="labelled data")
+    check_folder(output)
     from pathlib import Path
 
     import numpy as np

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from propensity.cli.early import check_files
+from propensity.cli.early import check_files, check_folder
 from propensity.experiments import NAMES
 
 
@@ -74,12 +74,14 @@ def command(
     """  # noqa: D301
     for spec in systems:
         check_files(*(part for part in spec.partition(":")[::2] if part), what="labelled data")
+    check_folder(output)
 
     from propensity.cli.screen import Screen, tracked
     from propensity.errors import InputError
     from propensity.experiments.jobs import open_system, run_job, write_rows
     from propensity.experiments.plans import EXPERIMENTS, ExperimentSettings
     from propensity.experiments.tables import results_tables
+    from propensity.locks import alone
 
     experiment = EXPERIMENTS[name]
     settings = ExperimentSettings(kinds or experiment.kinds, _options(given), _numbers(values), per_time)
@@ -106,10 +108,11 @@ def command(
         job.checked_options()
     folder = Path(output)
     rows: list[dict[str, Any]] = []
-    for job in tracked(jobs, f"{len(jobs)} trainings"):
-        rows += run_job(job, opened, folder)
-    write_rows(rows, folder / "results.csv")
-    experiment.draw(rows, jobs, opened, folder)
+    with alone(folder / ".lock", f"another process runs an experiment in {folder}: choose another folder."):
+        for job in tracked(jobs, f"{len(jobs)} trainings"):
+            rows += run_job(job, opened, folder)
+        write_rows(rows, folder / "results.csv")
+        experiment.draw(rows, jobs, opened, folder)
     wide = Screen(width=max(100, Screen().width))
     for shown in results_tables(rows):
         wide.print(shown)

@@ -115,9 +115,11 @@ def run() -> None:
         sys.exit(141)
     except (OSError, RuntimeError, MemoryError) as error:
         reason = "out of memory" if isinstance(error, MemoryError) else disk_reason(error)
-        if reason is None or "--debug" in sys.argv:
-            raise
         name = getattr(error, "filename", None)
+        if "--debug" in sys.argv or (reason is None and name is None):
+            raise
+        if reason is None and isinstance(error, OSError):
+            _fail(f"{name} can't be used ({error.strerror}): give another path or other permissions.", 1)
         where = f"{name}: " if name else ""
         _fail(f"{where}{reason}: free some and run the same command again.", 1)
 

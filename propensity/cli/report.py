@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from propensity.cli.early import check_apart
 from propensity.cli.scene_options import load_chosen, scene_options
 
 
@@ -40,6 +41,7 @@ def command(output: str, frames: int, title: str | None, **options: Any) -> None
 
     if Path(output).suffix.lower() not in (".html", ".htm"):
         raise InputError(f"output {output} is a page: give it the extension .html.")
+    check_apart(output, options["file"], options["topology"])
     scene = load_chosen(options, frames)
     path = write_report(scene, output, title=title)
     size = path.stat().st_size / 1e6

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from propensity.cli.early import check_apart
 from propensity.cli.scene_options import load_chosen, scene_options
 
 
@@ -85,6 +86,7 @@ def command(
     target = Path(output or f"{Path(options['file']).name.split('.')[0]}.png")
     if target.suffix.lower() not in (".png", ".pdf", ".svg", ".jpg"):
         raise InputError(f"output {target} is a picture: give it the extension .png, .pdf or .svg.")
+    check_apart(target, options["file"], options["topology"])
     if cmap is not None:
         from matplotlib import colormaps
 

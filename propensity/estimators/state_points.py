@@ -9,7 +9,7 @@ import numpy as np
 
 from propensity.errors import DataError
 from propensity.estimators.conditions import Conditions, StatePoint, median_offset
-from propensity.estimators.training_set import check_one_liquid, label_statistics
+from propensity.estimators.training_set import by_temperature, check_one_liquid, label_statistics
 
 if TYPE_CHECKING:
     from propensity.sample import Sample
@@ -25,21 +25,14 @@ def learn_conditions(train: Sequence[Sample]) -> Conditions:
         in times or interaction.
     """
     first = check_one_liquid(train)
-    groups: dict[float, list[Sample]] = {}
-    for sample in train:
-        if sample.temperature is None:
-            raise DataError(
-                f"{sample.name} has no temperature, which --condition temperature needs: add it to the file,"
-                " or leave this structure out."
-            )
-        groups.setdefault(round(sample.temperature, 6), []).append(sample)
+    groups = by_temperature(train)
     if len(groups) < 2:
         raise DataError(
             f"all structures are at temperature {next(iter(groups)):g}: --condition temperature needs two at"
             " least; train without it."
         )
     points = []
-    for temperature, samples in sorted(groups.items()):
+    for temperature, samples in groups.items():
         one = samples[0]
         for other in samples:
             same = len(other.times) == len(one.times) and np.allclose(other.times, one.times, rtol=1e-6)

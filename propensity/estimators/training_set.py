@@ -141,6 +141,57 @@ def common_potential(train: Sequence[Sample], given: str | None = None) -> str:
     return name
 
 
+def by_temperature(train: Sequence[Sample]) -> dict[float, list[Sample]]:
+    """Samples of each temperature, coldest first.
+
+    Raises
+    ------
+    DataError
+        For a sample that has none.
+    """
+    groups: dict[float, list[Sample]] = {}
+    for sample in train:
+        if sample.temperature is None:
+            raise DataError(
+                f"{sample.name} has no temperature, which --condition temperature needs: add it to the file,"
+                " or leave this structure out."
+            )
+        groups.setdefault(round(sample.temperature, 6), []).append(sample)
+    return dict(sorted(groups.items()))
+
+
+def check_labels_vary(train: Sequence[Sample], trained: Sequence[str] = ()) -> None:
+    """Refuse labels from which nothing can be learned: the same of every particle of a species.
+
+    Parameters
+    ----------
+    train
+        At one temperature.
+    trained
+        Names of the species that are learned; none: all.
+
+    Raises
+    ------
+    DataError
+        With the first such time.
+    """
+    first = check_one_liquid(train)
+    for s, name in enumerate(first.species):
+        if trained and name not in trained:
+            continue
+        labels = [sample.propensities[sample.structure.types == s] for sample in train]
+        if sum(map(len, labels)) < 2:
+            continue
+        lowest, highest = (f(np.concatenate(labels), axis=0) for f in (np.min, np.max))
+        if (lowest == highest).any():
+            k = int(np.argmax(lowest == highest))
+            raise DataError(
+                f"all labels of species {name!r} at time {first.times[k]:g} are {lowest[k]:g} in the"
+                f" {len(train)} training structure(s), from which nothing can be learned: leave that time out"
+                " (--times), or make the labels again."
+            )
+
+
 def label_statistics(train: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of the labels, each of shape (n_species, n_times); 0 and 1 where absent."""
     n_species = len(train[0].species)
@@ -174,6 +225,8 @@ def training_card(
     Leave ``count_neighbours`` out where the caller has graphs to count in.  With ``conditions`` the samples
     may differ in temperature and times; label statistics then lie there.
     """
+    for samples in [train] if conditions is None else by_temperature(train).values():
+        check_labels_vary(samples, trained_species)
     if conditions is None:
         first, times = check_samples(train)
         mean, std = label_statistics(train)

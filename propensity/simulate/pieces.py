@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Mapping
@@ -201,13 +200,3 @@ def _checksum(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def _damaged(path: object, why: str) -> PropensityError:
     return PropensityError(f"{path} is damaged ({why}): delete it and run the same command again.")
-
-
-def writable(path: Path) -> None:
-    """Raise before any work when ``path`` could not be written at the end."""
-    folder = path.parent
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: give -o the name of a file, such as {path / 'data.h5'}.")
-    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise PropensityError(f"{folder} can't be written: choose a writable folder for -o.")

@@ -11,6 +11,13 @@ import numpy as np
 from propensity.errors import InputError
 from propensity.simulate.model import LiquidModel
 
+#: Way of a particle in a step, in mean spacings; a seventh of it is usual.
+_LONGEST = 0.05
+#: k_B T/ε or K below which particles move by less than rounding.
+_COLDEST = 1e-6
+#: Steps that programs count to.
+_MOST_STEPS = 1e15
+
 
 @dataclass(frozen=True)
 class SimulationSettings:
@@ -80,6 +87,8 @@ class SimulationSettings:
             value = getattr(self, name)
             if value is not None and (not np.isfinite(value) or value <= 0):
                 raise InputError(f"{_option(name)} is {value:g}: give a positive number.")
+        if self.temperature < _COLDEST:
+            raise InputError(f"--temperature is {self.temperature:g}: nothing moves below {_COLDEST:g}.")
         for name, least in (("n_particles", 32), ("structures", 1), ("runs", 2), ("chains", 1), ("seed", 0)):
             value = getattr(self, name)
             if value < least:
@@ -109,6 +118,34 @@ class SimulationSettings:
         """Edges of the cell, shape (3,); the third is 1 in two dimensions."""
         edge = (self.n_particles / self.density) ** (1 / self.model.dimension)
         return np.array([edge, edge, edge if self.model.dimension == 3 else 1.0])
+
+    @property
+    def hottest(self) -> float:
+        """Temperature at which chains are melted; given structures are never hotter than ``temperature``."""
+        return self.temperature if self.start_from else max(self.model.melt, 2 * self.temperature)
+
+    def check_step(self, masses: np.ndarray) -> None:
+        """Refuse a time step in which the lightest particles fly past their neighbours.
+
+        Parameters
+        ----------
+        masses
+            Of the species.
+
+        Raises
+        ------
+        InputError
+            With the longest step.
+        """
+        units = self.model.constants
+        speed = float(np.sqrt(units.boltzmann * self.hottest / (units.kinetic * np.min(masses))))
+        longest = _LONGEST * self.density ** (-1 / self.model.dimension) / speed
+        if self.timestep > longest:
+            where = "" if self.start_from else ", at which chains melt,"
+            raise InputError(
+                f"--timestep is {self.timestep:g}, in which particles at temperature {self.hottest:g}{where}"
+                f" fly past their neighbours: lower --temperature, or give {longest:.2g} at most."
+            )
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for a killed run to be resumed, in JSON types."""
@@ -150,6 +187,11 @@ def parse_times(text: str, timestep: float) -> tuple[float, ...]:
         raise InputError(f"--times {text!r} can't be read: {form}.") from None
     if not np.isfinite(values).all() or values.min() <= 0:
         raise InputError(f"--times {text}: times are positive and finite; {form}.")
+    if values.max() / timestep > _MOST_STEPS:
+        raise InputError(
+            f"--times {text}: {values.max():g} is more than {_MOST_STEPS:g} steps of {timestep:g}: give"
+            " shorter times or a longer --timestep."
+        )
     steps = np.rint(values / timestep).astype(np.int64)
     if steps.min() < 1:
         raise InputError(f"--times {text}: {values.min():g} is under a step of {timestep:g}: start later.")

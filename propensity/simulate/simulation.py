@@ -13,13 +13,13 @@ import numpy as np
 
 from propensity.documents import read_json
 from propensity.errors import InputError, PropensityError
-from propensity.files import replacing
+from propensity.files import check_writable, replacing
 from propensity.sample import Sample
 from propensity.simulate import equilibration as eq
 from propensity.simulate.engine import Engine, Leg, run_legs
 from propensity.simulate.given import given_microstate
 from propensity.simulate.physics import maxwell_boltzmann
-from propensity.simulate.pieces import PieceStore, check_identity, writable
+from propensity.simulate.pieces import PieceStore, check_identity
 from propensity.simulate.progress import Progress, estimate, plural
 from propensity.simulate.runner import Runner, piece_length
 from propensity.simulate.settings import SimulationSettings
@@ -94,7 +94,7 @@ def simulate_propensities(
     if output.suffix.lower() not in SUFFIXES:
         raise InputError(f"-o {output}: a data set is an HDF5 file, so let its name end in .h5.")
     work = output.with_name(output.name + ".work")
-    writable(output)
+    check_writable(output)
     identity = settings.identity() | {"engine": engine.name}
     if output.exists() and not estimate_only:
         report = finished_report(output, identity)
@@ -270,7 +270,7 @@ def _title(settings: SimulationSettings) -> str:
         f"{_after(u.temperature_name)}, {where}, {plural(len(s.times), 'time')} from {s.times[0]:g} to"
         f" {s.times[-1]:g}{_after(u.time_name)}; units {u.name}, step {s.timestep:g}, thermostat"
         f" {s.model.damping:g}, melt {s.melt_time:g} and cool {s.cool_time:g}{_after(u.time_name)} from"
-        f" {max(s.model.melt, 2 * s.temperature):g}{_after(u.temperature_name)}"
+        f" {s.hottest:g}{_after(u.temperature_name)}"
     )
 
 
@@ -290,6 +290,7 @@ def _try_out(
         each = np.array([masses[start.types == s][0] for s in range(len(model.species))])
         if not np.array_equal(each[start.types], masses):
             raise InputError("particles of one species differ in mass: give one mass a type.")
+        settings.check_step(each)
         v = maxwell_boltzmann(
             masses, settings.temperature, model.dimension, np.random.default_rng(0), model.constants
         )
@@ -301,7 +302,10 @@ def _try_out(
         ]
         seconds = [pool.call(run_legs, engine, [leg] * k)[-1].seconds for k in sorted(set(numbers))]
     except PropensityError as error:
-        raise type(error)(f"the model {model.name} can't be run: {error}") from None
+        raise type(error)(
+            f"the model {model.name} can't be run at density {settings.density:g}, temperature"
+            f" {settings.temperature:g} and time step {settings.timestep:g}: {error}"
+        ) from None
     fast, slow = (steps / max(s, 1e-6) for s in (seconds[-1], seconds[0]))
     return each, fast, slow, name
 

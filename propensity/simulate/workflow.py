@@ -71,7 +71,7 @@ class Workflow:
     def prepare(self) -> list[Trajectory]:
         """Melt and cool every chain; returns the trajectory that each ends with."""
         s = self.settings
-        hot = max(s.model.melt, 2 * s.temperature)
+        hot = s.hottest
         sequences = []
         for c in range(s.chains):
             key = f"chains/{c:03d}"

@@ -47,11 +47,11 @@ def network_card(train: Sequence[Sample], config: TrainingConfig) -> Card:
         options=config.model_dump(mode="json"),
         input_positions=config.input_positions,
         cutoff=config.cutoff,
+        trained_species=chosen_species(train, config.trained_species),
         count_neighbours=False,
         citation=CITATION,
         conditions=conditions,
     )
-    card.trained_species = chosen_species(train, config.trained_species)
     scale = offset_scale(train, config) if config.input_positions == "both" else 0.0
     diameters = shows_diameters(train) if config.diameters is None else config.diameters
     if diameters and conditions is not None:

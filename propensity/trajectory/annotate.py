@@ -110,17 +110,17 @@ def annotate(
         When there is no frame to annotate.
     InputError
         For an output, range of frames or number of workers that can't be used.
+    PropensityError
+        When another process is writing the output.
     """
     if scheduler is not None and workers is not None:
         raise InputError("workers are threads of this machine and scheduler is a cluster: give one.")
+    frames = open_trajectory(trajectory, topology, start=start, stop=stop, step=step, box=box)
     if Path(output).exists() and Path(output).samefile(trajectory):
         raise InputError(f"output {output} is the trajectory itself: give another name.")
-    if not overwrite and Path(output).exists():
-        raise InputError(f"output {output} exists: choose another name, or overwrite it (--overwrite).")
-    frames = open_trajectory(trajectory, topology, start=start, stop=stop, step=step, box=box)
     summary = PropensitySummary(predictor.species, predictor.times)
     failure: BaseException | None = None
-    with open_writer(output, predictor) as writer:
+    with open_writer(output, predictor, overwrite) as writer:
         try:
             if scheduler is not None:
                 ready = annotated_on_cluster(frames, predictor, writer, scheduler, wait, say)

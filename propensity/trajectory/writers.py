@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,8 +14,9 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from propensity.errors import InputError, PropensityError
-from propensity.files import replacing
+from propensity.files import check_writable, replacing
 from propensity.hdf5 import writing
+from propensity.locks import alone
 from propensity.predictor import Predictor
 from propensity.provenance import facts, plain, without
 from propensity.trajectory.dump import format_dump
@@ -52,7 +53,7 @@ class Writer(Protocol):
 
 
 @contextmanager
-def open_writer(path: str | Path, predictor: Predictor) -> Iterator[Writer]:
+def open_writer(path: str | Path, predictor: Predictor, overwrite: bool = True) -> Iterator[Writer]:
     """Yield a writer of the format that the extension of ``path`` names.
 
     What is written appears at ``path`` when the block ends without an error, and not at all otherwise.
@@ -63,6 +64,8 @@ def open_writer(path: str | Path, predictor: Predictor) -> Iterator[Writer]:
         Where the output appears.
     predictor
         Whose columns and provenance are written.
+    overwrite
+        Replace what is at ``path``.
 
     Returns
     -------
@@ -72,17 +75,18 @@ def open_writer(path: str | Path, predictor: Predictor) -> Iterator[Writer]:
     Raises
     ------
     InputError
-        For an unknown extension.
+        For an unknown extension, or a file that may not be replaced.
     PropensityError
-        When the file can't be written.
+        When the file can't be written, or another process is writing it.
     """
     path = Path(path)
     format = FORMATS.get(path.suffix.lower())
     if format is None:
         raise InputError(f"output {path} has no known extension: choose from {' '.join(FORMATS)}.")
-    if path.is_dir():
-        raise InputError(f"output {path} is a folder: give the name of a file.")
-    with replacing(path) as temporary:
+    check_writable(path)
+    with _alone(path), replacing(path) as temporary:
+        if not overwrite and path.exists():
+            raise InputError(f"output {path} exists: choose another name, or overwrite it (--overwrite).")
         try:
             if format == "h5md":
                 with writing(temporary) as (file, check):
@@ -109,6 +113,14 @@ def open_writer(path: str | Path, predictor: Predictor) -> Iterator[Writer]:
                 f"{path} can't be written ({error.strerror or error}): free some space or choose another"
                 " folder."
             ) from None
+
+
+def _alone(path: Path) -> AbstractContextManager[None]:
+    """Of two that write one output the later would win unseen."""
+    return alone(
+        path.with_name(f".{path.name}.lock"),
+        f"another process is writing {path}: wait until it is done, or choose another name.",
+    )
 
 
 class _Stream:

@@ -33,6 +33,17 @@ run()
         ("view none.dump", "none.dump doesn't exist"),
         ("report none.dump", "none.dump doesn't exist"),
         ("analyse none.dump", "none.dump doesn't exist"),
+        ("evaluate ka-default {here} -o {there}", "there.dump is a file: give the name of a folder"),
+        ("evaluate ka-default {here} -o {there}/in", "can't be written (Not a directory)"),
+        ("analyse {here} -o {there}", "there.dump is a file"),
+        ("experiment lmax {here}:{here} -o {there}", "there.dump is a file"),
+        ("demo -o {there}", "there.dump is a file"),
+        ("view {here} -o {there}/a.png", "can't be written (Not a directory)"),
+        ("report {here} -o {there}/a.html", "can't be written"),
+        ("convert {here} {there}/a.h5", "can't be written"),
+        ("describe {here} -o {there}/a.npz", "can't be written"),
+        ("annotate {here} -o {there}/a.dump", "can't be written"),
+        ("annotate {here} -o " + 300 * "a" + ".dump", "can't be written (File name too long)"),
     ],
 )
 def test_said_at_once(words, message, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +27,13 @@ FAST = {
 @pytest.fixture(scope="module", params=list(ESTIMATORS))
 def model(request, samples):
     return estimator_class(request.param).fit(samples[:2], **FAST.get(request.param, {}))
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_labels_that_are_all_alike_are_refused(kind, samples):
+    alike = [replace(x, propensities=x.propensities * [1, 0] + [0, 0.25]) for x in samples[:2]]
+    with pytest.raises(DataError, match=r"species 'A' at time 10 are 0.25 in the 2 .* leave that time out"):
+        estimator_class(kind).fit(alike, **FAST.get(kind, {}))
 
 
 def test_card_says_what_it_is(model, samples):

@@ -47,6 +47,8 @@ def assert_one_line(result, match):
         (["--suffix", "gpu"], "GPU package"),
         (["--scheduler", "nonsense"], "no Dask scheduler answers at nonsense"),
         (["--start-from", "absent.h5"], "absent.h5"),
+        (["--temperature", "1e9"], "fly past their neighbours"),
+        (["--density", "1e9"], "kob-andersen can't be run at density 1e.09, temperature 1.5"),
         (["--input", "absent.in"], "give either a model"),
     ],
 )
@@ -59,7 +61,7 @@ def test_mistakes(tmp_path, extra, match):
 
 @pytest.mark.parametrize(
     ("out", "match"),
-    [("/proc/nowhere/a.h5", "can't be written"), ("{tmp}/a.npz", "end in .h5"), ("{tmp}", "end in .h5")],
+    [("/proc/nowhere/a.h5", "can't be written"), ("{tmp}/a.npz", "end in .h5"), ("{tmp}", "is a folder")],
 )
 def test_unwritable_outputs(tmp_path, out, match):
     words = [w.format(out=out.format(tmp=tmp_path)) for w in GOOD]

@@ -63,11 +63,30 @@ def test_bad_times(text):
         ({"seed": -1}, "--seed"),
         ({"max_equilibration": 0.0}, "--max-equilibration"),
         ({"wavenumber": float("inf")}, "--wavenumber"),
+        ({"temperature": 1e-300}, "nothing moves below"),
+        ({"timestep": 1e-300}, "more than 1e.15 steps"),
+        ({"times": "1,1e300"}, "more than 1e.15 steps"),
     ],
 )
 def test_bad_settings(change, match):
     with pytest.raises(InputError, match=match):
         small_settings(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"temperature": 1e9}, "--timestep is 0.005, in which .* 2e.09, at which chains melt, fly .* lower"),
+        ({"timestep": 0.05}, "temperature 3, .* give 0.027 at most"),
+    ],
+)
+def test_steps_in_which_particles_fly_past_each_other(change, match):
+    masses = np.array([1.0, 1.0])
+    small_settings().check_step(masses)
+    settings = small_settings(**{"times": "1,2"} | change)
+    with pytest.raises(InputError, match=match):
+        settings.check_step(masses)
+    settings.check_step(1e12 * masses)
 
 
 def test_every_preset_is_documented_and_whole():

@@ -20,6 +20,7 @@ from propensity.estimators.inputs import Inputs, input_structure
 from propensity.estimators.se3gnn import SE3Estimator
 from propensity.estimators.state_points import learn_conditions
 from propensity.estimators.storage import load_card, load_model, save_model
+from propensity.estimators.training_set import training_card
 from propensity.evaluation import evaluate, evaluate_state_points
 from propensity.integrations.ase import PropensityCalculator
 from propensity.interrupts import TrainingInterrupted
@@ -292,6 +293,13 @@ def test_bad_temperatures_are_one_sentence(liquids, change, message):
     with pytest.raises(DataError, match=message) as error:
         learn_conditions(change(liquids))
     assert "\n" not in str(error.value).replace("\n ", " ")
+
+
+def test_labels_of_one_temperature_that_are_all_alike_are_refused(liquids):
+    coldest = min(sample.temperature for sample in liquids)
+    alike = [x if x.temperature > coldest else replace(x, propensities=0 * x.propensities) for x in liquids]
+    with pytest.raises(DataError, match=r"species 'A' at time .* are 0 in the .* nothing can be learned"):
+        training_card("se3gnn", alike, config={}, options={}, conditions=learn_conditions(alike))
 
 
 @pytest.mark.parametrize("change", [{"temperature": 0.55}, {"temperature": None}])

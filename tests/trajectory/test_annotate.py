@@ -4,6 +4,9 @@ broken."""
 from __future__ import annotations
 
 import gzip
+import signal
+import subprocess
+import sys
 import tracemalloc
 
 import ase.io
@@ -21,7 +24,13 @@ from propensity.cli.view import command as view
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.predictor import Predictor
 from propensity.species import parse_species_map
-from propensity.trajectory import AnnotationInterrupted, BrokenFrameError, annotate, open_trajectory
+from propensity.trajectory import (
+    AnnotationInterrupted,
+    BrokenFrameError,
+    annotate,
+    open_trajectory,
+    open_writer,
+)
 from tests.conftest import make_liquid, make_tiny_model
 from tests.trajectory.conftest import LAMMPS, MAPS, to_atoms, write, write_dump
 
@@ -350,6 +359,34 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path, predictor, frames):
     path = write_dump(tmp_path / "t.dump", frames)
     with pytest.raises(PropensityError, match="can't be written"):
         annotate(path, path / "out.dump", predictor)
+
+
+def test_one_output_has_one_writer(tmp_path, predictor, frames):
+    path, out = write_dump(tmp_path / "t.dump", frames), tmp_path / "out.extxyz"
+    with open_writer(out, predictor):
+        with pytest.raises(PropensityError, match=r"another process is writing .*out.extxyz: wait"):
+            annotate(path, out, predictor)
+        annotate(path, tmp_path / "other.extxyz", predictor)
+    annotate(path, out, predictor)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["other.extxyz", "out.extxyz", "t.dump"]
+
+
+def test_the_lock_of_a_killed_writer_does_not_block(tmp_path, predictor, frames):
+    path, out = write_dump(tmp_path / "t.dump", frames), tmp_path / "out.extxyz"
+    lock = tmp_path / ".out.extxyz.lock"
+    code = f"import os, propensity.locks as l; l.FileLock({str(lock)!r}).acquire(); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert lock.exists()
+    annotate(path, out, predictor)
+    assert out.exists() and not lock.exists()
+
+
+def test_an_output_that_appears_meanwhile_is_not_replaced(tmp_path, predictor):
+    out = tmp_path / "out.extxyz"
+    out.write_text("mine")
+    with pytest.raises(InputError, match="exists"), open_writer(out, predictor, overwrite=False):
+        pass
+    assert out.read_text() == "mine" and list(tmp_path.iterdir()) == [out]
 
 
 def test_a_tilted_gsd_box_is_read_as_hoomd_means_it(tmp_path):
