@@ -204,7 +204,9 @@ def test_training_set_and_card_and_store_keep_the_plane(tmp_path):
     from tests.conftest import make_liquid
 
     positions, types = planar()
-    flat = Sample(Structure(positions[:, :2], types, EDGE), np.array([1.0]), np.ones((N, 1)), "flat")
+    flat = Sample(
+        Structure(positions[:, :2], types, EDGE), np.array([1.0]), np.linspace(0, 1, N)[:, None], "flat"
+    )
     card = training_card("ridge", [flat], config={}, options={})
     assert card.dimension == 2 and card.density == pytest.approx(N / EDGE**2)
     bulk = Sample(make_liquid(), np.array([1.0]), np.ones((120, 1)), "bulk")
