@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from propensity.errors import PropensityError
 from propensity.files import replacing
+from propensity.interrupts import Interrupted
+from propensity.training.later import Later
 from propensity.training.norms import refresh_norms
 
 #: Training structures from which validation with averaged weights takes its batch-norm statistics.
@@ -77,38 +80,72 @@ def apply_average(network: Any, average: list[torch.Tensor]) -> None:
 
 
 class History(Callback):
-    """One row an epoch, in ``log.csv`` and for the loggers; stops when the loss is no longer a number."""
+    """One row an epoch, in ``log.csv`` and for the loggers; stops when the loss is no longer a number.
 
-    def __init__(self, path: Path, names: list[str]) -> None:
-        self.path, self.names = path, names
-        self.rows: list[dict[str, float]] = []
+    The loss of an epoch is read when the device has come to its end, which is in the midst of the next one.
+    """
+
+    def __init__(self, path: Path, names: list[str], later: Later) -> None:
+        self.path, self.names, self.later = path, names, later
+        self.rows: list[dict[str, Any]] = []
         self._start = time.monotonic()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Write the row of the epoch before, once it is known."""
+        self.later.poll()
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Add the row of this epoch."""
+        self.later.finish()  # at most one epoch behind
         loss = module.epoch_loss()  # type: ignore[operator]
-        if not math.isfinite(loss):
-            raise PropensityError(
-                f"the loss became {loss} in epoch {trainer.current_epoch + 1}: lower --learning-rate"
-                f" (now {module.config.learning_rate:g}) and check the data for outliers."  # type: ignore[union-attr]
-            )
         row = {
             "epoch": trainer.current_epoch + 1,
             "step": trainer.global_step,
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "loss": loss,
         }
-        module.log("loss", loss)
-        module.log("learning_rate", row["learning_rate"])
         pearson = module.valid_pearson
         if pearson is not None:
             row["valid_loss"] = float(trainer.callback_metrics["valid_loss"])
             row["valid_pearson"] = float(trainer.callback_metrics["valid_pearson"])
             row |= dict(zip(self.names, pearson.flatten().tolist(), strict=True))  # type: ignore[operator]
             module.valid_pearson = None  # type: ignore[assignment]
-        self.rows.append({**row, "seconds": round(time.monotonic() - self._start, 3)})
-        if trainer.is_global_zero:
-            self._write()
+        self.rows.append({**row, "seconds": self._seconds()})
+        # Copied in its turn: to read it from the device would wait for all that came after it.
+        copied = loss.to("cpu", non_blocking=loss.is_cuda)
+        self.later.add(module.device, partial(self._complete, trainer, module, self.rows[-1], copied))
+
+    def _complete(
+        self, trainer: Trainer, module: LightningModule, row: dict[str, Any], copied: torch.Tensor
+    ) -> None:
+        """Numbers for a row, to where they are read."""
+        row["loss"] = loss = float(copied)
+        row["seconds"] = self._seconds()
+        if not trainer.is_global_zero:
+            return  # the first process, which may come to it later, writes, or stops and ends the others
+        if not math.isfinite(loss):
+            self.rows.pop()
+            raise PropensityError(
+                f"the loss became {loss} in epoch {row['epoch']}: lower --learning-rate"
+                f" (now {module.config.learning_rate:g}) and check the data for outliers."  # type: ignore[union-attr]
+            )
+        self._write()
+        for logger in trainer.loggers:
+            logger.log_metrics({name: row[name] for name in ("loss", "learning_rate")}, step=row["step"])
+            logger.save()
+
+    def on_train_end(self, *_: Any) -> None:
+        """Write the last row."""
+        self.later.finish()
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        """Keep the last whole epoch of a training that was interrupted."""
+        if isinstance(exception, Interrupted):
+            self.later.finish()
+        self.later.drop()
+
+    def _seconds(self) -> float:
+        return round(time.monotonic() - self._start, 3)
 
     def _write(self) -> None:
         columns = list(dict.fromkeys(key for row in self.rows for key in row if key != "seconds"))
@@ -123,4 +160,7 @@ class History(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Rows from a checkpoint."""
-        self.rows = list(state_dict["rows"])
+        self.rows = [
+            {name: value.item() if torch.is_tensor(value) else value for name, value in row.items()}
+            for row in state_dict["rows"]
+        ]

@@ -7,6 +7,7 @@ import math
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from propensity.documents import parse_json
 from propensity.errors import DataError
 from propensity.files import regular
 from propensity.tensors import read_tensors, write_tensors
+from propensity.training.later import Later
 from propensity.training.torch_archive import read_torch_archive
 
 #: Names of the tensors that hold everything but tensors, as JSON, and the checksum of all.
@@ -27,11 +29,20 @@ _PARTS = {"state_dict": dict, "callbacks": dict, "optimizer_states": list, "epoc
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoints in our own format: nothing in them can run."""
+    """Lightning's checkpoints in our own format: nothing in them can run.
+
+    Parameters
+    ----------
+    later
+        Calls what writes a file, when the device has come to what is in it.
+    """
+
+    def __init__(self, later: Later) -> None:
+        self.later = later
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write, then rename."""
-        write_checkpoint(path, checkpoint)
+        write_checkpoint(path, checkpoint, self.later)
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
@@ -40,17 +51,24 @@ class SafeCheckpointIO(TorchCheckpointIO):
         return read_checkpoint(path, map_location)
 
 
-def write_checkpoint(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
-    """Write nested dicts, lists, tuples, numbers, texts and tensors; the file is replaced at once.
+def write_checkpoint(path: str | Path, checkpoint: Mapping[str, Any], later: Later | None = None) -> None:
+    """Write nested dicts, lists, tuples, numbers, texts and tensors as they are now; the file is replaced at
+    once, or by ``later`` when the device has come to this.
 
     Raises
     ------
     TypeError
         For a value of any other type.
     """
-    vectors = _Vectors()
+    vectors, when = _Vectors(), later or Later()
     tree = json.dumps(_packed(checkpoint, vectors)).encode()
-    tensors = vectors.on_host()
+    when.add(vectors.device, partial(_write, path, tree, vectors.on_host()))
+    if later is None:
+        when.finish()
+
+
+def _write(path: str | Path, tree: bytes, vectors: dict[str, torch.Tensor]) -> None:
+    tensors = dict(vectors)
     tensors[TREE] = torch.frombuffer(bytearray(tree), dtype=torch.uint8)
     tensors[CHECKSUM] = torch.tensor(_checksum(tensors), dtype=torch.int64)
     write_tensors(path, tensors)
@@ -112,9 +130,17 @@ class _Vectors:
             self._names[key] = " ".join(map(str, key))
         return [self._names[key], start, list(value.shape)]
 
+    @property
+    def device(self) -> torch.device:
+        """That of which some are, or the host."""
+        return next((device for device, _ in self._parts if device.type == "cuda"), torch.device("cpu"))
+
     def on_host(self) -> dict[str, torch.Tensor]:
-        """The vectors by name."""
-        return {self._names[key]: torch.cat(parts).cpu() for key, parts in self._parts.items()}
+        """The vectors by name, of a GPU when it has come to this."""
+        return {
+            self._names[key]: torch.cat(parts).to("cpu", non_blocking=key[0].type == "cuda")
+            for key, parts in self._parts.items()
+        }
 
 
 def _packed(value: Any, vectors: _Vectors) -> Any:

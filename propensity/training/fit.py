@@ -28,6 +28,7 @@ from propensity.nn.kernels import get_kernel
 from propensity.training.callbacks import History, WeightAverage, apply_average
 from propensity.training.checkpoints import SafeCheckpointIO, read_checkpoint
 from propensity.training.graphs import GraphModule, labelled_graph
+from propensity.training.later import Later
 from propensity.training.lightning_quirks import FlatDDPStrategy, leave_signals_alone, lost, quiet
 from propensity.training.module import PropensityModule, label_names
 from propensity.training.network_card import network_card
@@ -230,9 +231,10 @@ def _trainer(
     keep_log: bool,
 ) -> Trainer:
     callbacks: list[Callback] = [average] if config.ema else []
-    callbacks.append(History(folder / "log.csv", label_names(card)))
+    history = History(folder / "log.csv", label_names(card), Later())
+    callbacks.append(history)
     if progress:
-        callbacks.append(Bar())
+        callbacks.append(Bar(history))
     if has_valid and config.patience:
         callbacks.append(
             EarlyStopping(
@@ -266,7 +268,7 @@ def _trainer(
         num_sanity_val_steps=0,
         logger=TensorBoardLogger(folder, name="", version="tensorboard") if keep_log else False,
         callbacks=callbacks,
-        plugins=[SafeCheckpointIO()],
+        plugins=[SafeCheckpointIO(history.later)],
         use_distributed_sampler=False,
         enable_progress_bar=False,
         enable_model_summary=False,

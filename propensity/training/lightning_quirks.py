@@ -26,7 +26,7 @@ from torch import distributed, nn
 
 #: Object (of a trainer, or a class of Lightning) → names of it that are replaced or read below.
 LEANS_ON: dict[str, tuple[str, ...]] = {
-    "DDPStrategy": ("configure_ddp", "post_backward", "on_exception", "launcher"),
+    "DDPStrategy": ("configure_ddp", "post_backward", "barrier", "on_exception", "launcher"),
     "_ChildProcessObserver": ("_terminate_all",),
     "trainer._signal_connector": ("register_signal_handlers",),
     "trainer.fit_loop.epoch_loop": ("_broadcast_sigterm_tensor",),
@@ -63,6 +63,11 @@ class FlatDDPStrategy(DDPStrategy):
         else:  # gloo has no mean
             distributed.all_reduce(joined)
             joined /= self.world_size
+
+    def barrier(self, name: str | None = None) -> None:
+        """No process reads a checkpoint of the first one, so that none waits for it."""
+        if name != "Trainer.save_checkpoint":
+            super().barrier(name)
 
     def _end(self, end: Callable[[], None]) -> None:
         """Have the watcher wait until this process has noticed a death by itself, as gloo has it do.

@@ -98,10 +98,10 @@ class PropensityModule(LightningModule):
         """The vector of which the gradients of this step are views, where there is one."""
         return self._recorded.gradient if self._recorded is not None and self._replayed else None
 
-    def epoch_loss(self) -> float:
-        """Mean training loss since the start of the epoch, over all processes; waits for the device."""
+    def epoch_loss(self) -> torch.Tensor:
+        """Mean training loss since the start of the epoch, over all processes, on the device."""
         mean = self._loss_sum / max(self._steps, 1)
-        return float(self._all(mean).mean())
+        return self._all(mean).mean()
 
     def _all(self, value: torch.Tensor) -> torch.Tensor:
         """Values of all processes along a new first axis."""

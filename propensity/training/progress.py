@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -17,6 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from propensity.training.callbacks import History
+
 
 class Bar(Callback):
     """Progress bar with loss and validation Pearson; off a terminal, a line now and then."""
@@ -24,11 +27,13 @@ class Bar(Callback):
     #: Seconds between lines where there is no terminal, and between refreshes where there is one.
     LINE, REFRESH = 15.0, 0.5
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, history: History, console: Console | None = None) -> None:
+        self.history = history
         self.console = console or Console(markup=False, emoji=False, stderr=True)
         self._progress: Progress | None = None
         self._drawn = self._printed = -math.inf
         self._text = ""
+        self._last: dict[str, float] = {}
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Begin."""
@@ -61,20 +66,19 @@ class Bar(Callback):
             self._draw(trainer, now)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Show what :class:`History` has just gathered."""
-        metrics = trainer.callback_metrics
-        parts = [f"{label} {metrics[key]:.4f}" for key, label in _SHOWN.items() if key in metrics]
+        """Show what :class:`History` gathers, when that is known."""
+        self.history.later.add(module.device, partial(self._show, trainer, trainer.current_epoch + 1))
+
+    def _show(self, trainer: Trainer, epoch: int) -> None:
+        self._last |= {key: value for key, value in self.history.rows[-1].items() if key in _SHOWN}
+        parts = [f"{label} {self._last[key]:.4f}" for key, label in _SHOWN.items() if key in self._last]
         self._text = "  ".join(parts)
         now = time.monotonic()
         if self._progress is not None:
             self._draw(trainer, now)
-        elif trainer.is_global_zero and (
-            now - self._printed > self.LINE or trainer.current_epoch + 1 == trainer.max_epochs
-        ):
+        elif trainer.is_global_zero and (now - self._printed > self.LINE or epoch == trainer.max_epochs):
             self._printed = now
-            self.console.print(
-                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {self._text}", highlight=False
-            )
+            self.console.print(f"epoch {epoch}/{trainer.max_epochs}  {self._text}", highlight=False)
 
     def _draw(self, trainer: Trainer, now: float) -> None:
         assert self._progress is not None

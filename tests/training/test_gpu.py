@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,7 @@ from propensity.graph import build_graph
 from propensity.nn import SE3GNN
 from propensity.nn import cuda_graph as capture
 from propensity.runs.curves import read_log
-from propensity.training import fit_network, module
+from propensity.training import fit, fit_network, module
 from tests.nn.test_cuda_graph import Loss, run_again
 from tests.training.conftest import SMALL, make_sample
 
@@ -111,3 +114,20 @@ def test_resume(samples, tmp_path):
     resumed = train(samples, folder=tmp_path / "parts", select="last", resume=True)
     for name, value in whole.items():
         np.testing.assert_allclose(resumed[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_an_epoch_more_waits_for_nothing(monkeypatch):
+    """The end of an epoch is dealt with while the device computes the next one."""
+    samples, waits = [make_sample(seed) for seed in range(7)], []
+    monkeypatch.setattr(fit, "quiet", nullcontext)
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        for epochs in (4, 8):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                train(samples, epochs=epochs, validate_every=1000)
+            waits.append([str(one.message) for one in caught if "synchroniz" in str(one.message)])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    few, many = waits
+    assert len(few) == len(many) > 0

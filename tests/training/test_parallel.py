@@ -65,7 +65,7 @@ def test_recorded_is_eager(options, request):
 
 
 TWO_PROCESSES = """
-import sys
+import json, os, sys
 from propensity.nn import cuda_graph as capture
 from propensity.training import fit_network, module
 from tests.nn.test_cuda_graph import run_again
@@ -78,7 +78,7 @@ if len(sys.argv) > 6:
 if __name__ == "__main__":
     seeds, epochs = [int(c) for c in sys.argv[2]], int(sys.argv[3])
     options = {**SMALL, "dropout": 0.0, "epochs": epochs, "devices": 2, "milestones": ()}
-    options["learning_rate"] = float(sys.argv[4])
+    options |= {"learning_rate": float(sys.argv[4]), **json.loads(os.environ.get("TRAIN_OPTIONS", "{}"))}
     valid = [make_sample(int(c)) for c in sys.argv[5]]
     fit_network([make_sample(seed) for seed in seeds], valid, folder=sys.argv[1], **options)
 """
@@ -97,12 +97,20 @@ for name in filter(ProcessGroup.__dict__.__contains__, names):
     setattr(ProcessGroup, name, listened(name, getattr(ProcessGroup, name)))
 """
 
+#: Behind it: what they said, to the folder.
+WRITE = """
+    import pathlib
+    rank = os.environ.get("LOCAL_RANK", "0")
+    pathlib.Path(sys.argv[1], "said" + rank).write_text(json.dumps(said))
+"""
 
-def train_on_two_processes(tmp_path, seeds, epochs, rate, valid, *recorded, before="", after=""):
+
+def train_on_two_processes(tmp_path, seeds, epochs, rate, valid, *recorded, before="", after="", **options):
     script, folder = tmp_path / "train.py", tmp_path / "double"
     script.write_text(before + TWO_PROCESSES + after)
     folder.mkdir()
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    env["TRAIN_OPTIONS"] = json.dumps(options)
     done = subprocess.run(
         [sys.executable, str(script), str(folder), seeds, str(epochs), str(rate), valid, *recorded],
         env=env,
@@ -152,20 +160,20 @@ def test_two_processes_learn_as_one_does_from_two_structures_a_step(tmp_path):
     np.testing.assert_allclose(double["valid_pearson"], single["valid_pearson"], atol=0.03)
 
 
-def test_a_step_of_two_processes_is_one_exchange(tmp_path):
-    """Four structures more are two steps more: two sums of gradients, and nothing that would wait for a
-    device."""
+def test_a_step_of_two_processes_is_one_exchange_and_an_epoch_one_more(tmp_path):
+    """Twelve steps in three epochs say eight sums of gradients and one loss more than four steps in two, and
+    nothing that would wait for a device, or for the checkpoint of the first process."""
     counts = []
-    for seeds in ("0123", "01234567"):
+    for seeds, epochs in (("0123", 2), ("01234567", 3)):
         place = tmp_path / seeds
         place.mkdir()
-        after = "    import json, pathlib, os\n    rank = os.environ.get('LOCAL_RANK', '0')\n"
-        after += "    pathlib.Path(sys.argv[1], 'said' + rank).write_text(json.dumps(said))\n"
-        folder = train_on_two_processes(place, seeds, 1, 1e-3, "89", "recorded", before=LISTEN, after=after)
+        folder = train_on_two_processes(
+            place, seeds, epochs, 1e-3, "89", "recorded", before=LISTEN, after=WRITE, validate_every=1000
+        )
         counts.append([Counter(json.loads((folder / f"said{rank}").read_text())) for rank in (0, 1)])
     for few, many in zip(*counts, strict=True):
-        assert few["allreduce"] >= 2
-        assert many - few == {"allreduce": 2} and not few - many
+        assert few["allreduce"] >= 4
+        assert many - few == {"allreduce": 8, "allgather": 1} and not few - many
 
 
 @pytest.mark.parametrize("valid", ["567", "5"], ids=["shared", "fewer than processes"])
@@ -184,6 +192,22 @@ def test_two_processes_share_validation(tmp_path, valid):
     assert ours["step"].tolist() == [2, 4, 6]  # four structures an epoch, two at a time
     for name in ("loss", "valid_loss", "valid_pearson", "A t=1"):
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_ends_both(tmp_path):
+    """By one sentence, of the first process."""
+    script = tmp_path / "train.py"
+    script.write_text(TWO_PROCESSES)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path), "0123", "9", "1e30", "5"],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 1 and done.stderr.count("PropensityError: the loss became") == 1, done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
