@@ -33,7 +33,7 @@ from propensity.estimators.likeness import (
 from propensity.estimators.ranges import Distance, distances
 from propensity.estimators.single import in_single_precision
 from propensity.neighbours.sharing import sharing, sharing_many
-from propensity.structure import Structure
+from propensity.structure import Structure, checked_structure
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -110,11 +110,7 @@ class Committee(Differentiation):
 
     def _seen(self, structure: Structure) -> Structure:
         """What the models see of a structure, in σ."""
-        if not isinstance(structure, Structure):
-            raise InputError(
-                f"structure is a {type(structure).__name__}: give a Structure (of ASE or MDAnalysis by"
-                " Structure.from_ase or from_mdanalysis)."
-            )
+        checked_structure(structure)
         if structure.types.max() >= len(self.species):
             raise InputError(
                 f"the structure has type {structure.types.max()}, but the model knows {list(self.species)}."

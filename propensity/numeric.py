@@ -68,6 +68,33 @@ def positive(value: Any, what: str, form: str) -> float:
     return float(number)
 
 
+def whole(value: Any, what: str, least: int = 0) -> int:
+    """The integer that is given.
+
+    Parameters
+    ----------
+    value
+        One integer; a truth value is none.
+    what
+        What it is, for the error.
+    least
+        Smallest that is allowed.
+
+    Returns
+    -------
+    int
+        At least ``least``.
+
+    Raises
+    ------
+    InputError
+        For anything else.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral) or value < least:
+        raise InputError(f"{what} is {value!r}: give an integer, {least} or more.")
+    return int(value)
+
+
 def refuse_few_digits(given: Any, positions: np.ndarray, volume: float | None, dimension: int) -> None:
     """Raise where numbers are too large for their digits to tell where a particle is.
 

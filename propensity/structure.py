@@ -462,6 +462,32 @@ class Structure:
         return cls(atomgroup.positions, types, timestep.triclinic_dimensions, pbc, diameters=sizes)
 
 
+def checked_structure(value: Any) -> Structure:
+    """The structure that is given.
+
+    Parameters
+    ----------
+    value
+        A :class:`Structure`.
+
+    Returns
+    -------
+    Structure
+        The same.
+
+    Raises
+    ------
+    InputError
+        For anything else.
+    """
+    if not isinstance(value, Structure):
+        raise InputError(
+            f"structure is a {type(value).__name__}: give a Structure (of ASE or MDAnalysis by"
+            " Structure.from_ase or from_mdanalysis)."
+        )
+    return value
+
+
 def _unmasked(array: Any, what: str) -> None:
     """Refuse masked arrays, whose gaps numpy would fill with whatever lies beneath."""
     if isinstance(array, np.ma.MaskedArray) and np.ma.getmaskarray(array).any():

@@ -18,13 +18,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from propensity.caging import CageState
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.neighbours import neighbour_list
+from propensity.numeric import as_numbers, positive, whole
 from propensity.physics.gpu.cage import cage_states
 from propensity.physics.gpu.device import Device, best_device
 from propensity.physics.interaction import CUT, SIGMA
@@ -34,7 +35,7 @@ from propensity.physics.kob_andersen import (
     check_two_species,
     pair_table,
 )
-from propensity.physics.quench import fits_gpu, inherent_structure
+from propensity.physics.quench import check_liquid, fits_gpu, inherent_structure
 from propensity.simd import LANES
 from propensity.structure import Structure
 
@@ -51,6 +52,10 @@ TIME_STEP, FRICTION, STIFFNESS = 0.01, 1.0, 500.0
 CENTRED = True
 #: How far beyond its wall a particle is thought to come.
 BEYOND = 0.05
+#: Widest wall: behind it lies a neighbour's place, and restricted dynamics would be those to be predicted.
+WIDEST = 1.0
+#: How far beyond its wall the mean position of a particle lies where the wall didn't hold it.
+LOST = 0.3
 #: On the CPU, pairs farther apart than ``CONTACT`` σ and ``APPROACH`` times the widest wall's radius act
 #: every ``OUTER`` steps only.  They hardly come so close as to be stiff; the pull of those that do is held
 #: at σ.
@@ -99,21 +104,23 @@ def cage_state(
     Raises
     ------
     InputError
-        For an unknown potential, more than two species, open boundaries, or options out of range.
+        For an unknown potential, more than two species, open boundaries, a gas, options out of range, or
+        particles that leave their cages.
     PropensityError
         When no minimum is found.
     """
-    _check(structure, potential, temperature, radii, steps)
+    radii = _checked_radii(radii)
+    temperature = positive(temperature, "temperature", "k_B T/ε_AA")
+    steps, seed = _checked_steps(steps), whole(seed, "seed")
+    _check(structure, potential, radii)
     inherent = structure if structure.thermal_offset is not None else inherent_structure(structure, potential)
     device = best_device()
     if device is not None and fits_gpu(inherent):
-        return _on_gpu(device, [inherent], potential, float(temperature), radii, steps, seed, centred)[0]
+        return _on_gpu(device, [inherent], potential, temperature, radii, steps, seed, bool(centred))[0]
     offset, covariance, error = _restricted(
-        inherent, potential, float(temperature), steps, seed, radii, centred
+        inherent, potential, temperature, steps, seed, radii, bool(centred)
     )
-    return CageState(
-        np.array(radii, dtype=float), offset, covariance, error, steps * LANES, inherent.positions
-    )
+    return _held(CageState(np.array(radii), offset, covariance, error, steps * LANES, inherent.positions))
 
 
 def with_cage_states(samples: Sequence[Sample]) -> list[Sample | DataError]:
@@ -141,7 +148,10 @@ def with_cage_states(samples: Sequence[Sample]) -> list[Sample | DataError]:
         minima = [_at_minimum(samples[i]) for i in members]
         first = samples[members[0]]
         assert device is not None and first.potential is not None and first.temperature is not None
-        cages = _on_gpu(device, minima, first.potential, first.temperature, RADII, STEPS, 0, CENTRED)
+        try:
+            cages = _on_gpu(device, minima, first.potential, first.temperature, RADII, STEPS, 0, CENTRED)
+        except PropensityError:
+            continue  # one of them: found out below, one by one
         found |= dict(zip(members, cages, strict=True))
     for i, sample in enumerate(samples):
         try:
@@ -191,13 +201,15 @@ def _on_gpu(
         for values in (found.mean, found.covariance, found.error)
     )
     return [
-        CageState(
-            np.array(radii, dtype=float),
-            mean[i] - s.positions,
-            covariance[i],
-            np.sqrt((error[i] ** 2).mean(axis=1) / 3),
-            steps * LANES,
-            s.positions,
+        _held(
+            CageState(
+                np.array(radii, dtype=float),
+                mean[i] - s.positions,
+                covariance[i],
+                np.sqrt((error[i] ** 2).mean(axis=1) / 3),
+                steps * LANES,
+                s.positions,
+            )
         )
         for i, s in enumerate(minima)
     ]
@@ -312,22 +324,45 @@ def _pair_rows(potential: str, held: bool) -> np.ndarray:
     return np.stack(rows, axis=-1).astype(np.float32).ravel()
 
 
-def _check(
-    structure: Structure, potential: str, temperature: float, radii: Sequence[float], steps: int
-) -> None:
+def _held(cage: CageState) -> CageState:
+    """The cage state, unless its walls held nothing: it began far from a minimum, or was too hot."""
+    reached = np.linalg.norm(cage.offset, axis=2).max(axis=1)
+    if not (reached < cage.radii + LOST).all():
+        raise InputError(
+            f"particles left their cages, by {np.max(reached):.3g} σ: start from a minimum of this potential,"
+            " which is made without thermal_offset, and at a temperature of the liquid."
+        )
+    return cage
+
+
+def _check(structure: Structure, potential: str, radii: Sequence[float]) -> None:
     check_potential(potential)
+    if potential not in POTENTIALS:
+        raise InputError(
+            f"potential is {potential!r}: cage states are made in {' or '.join(map(repr, POTENTIALS))}."
+        )
     check_two_species(structure)
     if structure.dimension != 3 or not structure.is_periodic:
         raise InputError(
             f"pbc is {structure.pbc.tolist()}: cage states need a box that is periodic in three directions."
         )
+    check_liquid(structure)
     heights = 1 / np.linalg.norm(np.linalg.inv(structure.cell), axis=0)
-    least = 2 * (CUT + min(2 * (max(radii, default=0) + BEYOND), APART))
+    least = 2 * (CUT + min(2 * (max(radii) + BEYOND), APART))
     if heights.min() < least:
         raise InputError(f"the box is {heights.min():.3g} σ thin: cage states need {least:.3g} σ or more.")
-    if not np.isfinite(temperature) or temperature <= 0:
-        raise InputError(f"temperature is {temperature}: give k_B T/ε_AA, a positive number.")
-    if len(radii) not in (1, 2, 4, 8) or min(radii) <= 0:
-        raise InputError(f"radii are {list(radii)}: give one, two, four or eight positive lengths in σ.")
-    if steps <= SKIP + EVERY:
+
+
+def _checked_radii(radii: Any) -> list[float]:
+    form = f"one, two, four or eight positive lengths up to {WIDEST:g} σ"
+    found = np.atleast_1d(as_numbers(radii, "radii", form))
+    if found.ndim != 1 or len(found) not in (1, 2, 4, 8) or not ((found > 0) & (found <= WIDEST)).all():
+        raise InputError(f"radii are {found.tolist()}: give {form}.")
+    return cast("list[float]", found.tolist())
+
+
+def _checked_steps(steps: Any) -> int:
+    found = whole(steps, "steps")
+    if found <= SKIP + EVERY:
         raise InputError(f"steps is {steps}: give more than the {SKIP} that are dropped, such as {STEPS}.")
+    return found

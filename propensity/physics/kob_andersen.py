@@ -32,7 +32,7 @@ from propensity.errors import InputError, suggest
 from propensity.neighbours import neighbour_list
 from propensity.physics.interaction import CUT, EPSILON, SIGMA
 from propensity.registry import Registry
-from propensity.structure import Structure
+from propensity.structure import Structure, checked_structure
 from propensity.threads import blocks_of, share
 
 #: Name of the interaction, as in :class:`propensity.data.Sample` → is the force shifted to zero at the cut?
@@ -67,6 +67,8 @@ def by_lammps(what: str) -> Callable[..., Any]:
 
 def check_potential(potential: str) -> None:
     """Refuse a potential that is not known."""
+    if not isinstance(potential, str):
+        raise InputError(f"potential is {potential!r}: give a name, such as 'lj/cut'.")
     if potential.startswith(LAMMPS):
         return
     if potential not in POTENTIALS:
@@ -77,7 +79,8 @@ def check_potential(potential: str) -> None:
 
 
 def check_two_species(structure: Structure) -> None:
-    """Refuse more than two species."""
+    """Refuse what is no structure, and more than two species."""
+    checked_structure(structure)
     if structure.types.max() > 1:
         raise InputError(
             f"the structure has type {structure.types.max()}: the Kob–Andersen mixture has types 0 and 1."

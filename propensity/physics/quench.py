@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from propensity.errors import DataError, InputError, PropensityError
+from propensity.numeric import positive, whole
 from propensity.physics.kob_andersen import LAMMPS, POTENTIALS, by_lammps, check_potential, check_two_species
-from propensity.structure import Structure
+from propensity.structure import Structure, checked_structure
 
 if TYPE_CHECKING:
     from propensity.physics.minimise import Search
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 #: much), and
 #: steps after which a quench has failed.
 FORCE, MAX_STEPS = 1e-4, 5000
+#: Density in σ⁻³ or σ⁻² below which no liquid of this mixture is: that of metals in Å is 0.06.
+THINNEST = 0.2
 #: The usual curvature of the potential, 500 ε/σ², makes steps that need no line search.
 SETTINGS: dict[str, Any] = {"maxstep": 0.1, "alpha": 500.0, "memory": 10}
 
@@ -55,11 +58,15 @@ def inherent_structure(
     Raises
     ------
     InputError
-        For an unknown potential, more than two species or open boundaries.
+        For an unknown potential, more than two species, open boundaries or a gas.
     PropensityError
         When no minimum is found, as where particles overlap.
     """
+    check_potential(potential)
+    force = positive(force, "force", "the largest at the minimum, in ε/σ")
+    length_scale = positive(length_scale, "length_scale", "the length of σ in the units of the input")
     if potential.startswith(LAMMPS):
+        checked_structure(structure)
         own = by_lammps("minimum")(structure.scaled(length_scale), potential.removeprefix(LAMMPS))
         return cast("Structure", own.scaled(1 / length_scale))
     from propensity.physics.gpu.device import best_device
@@ -67,7 +74,6 @@ def inherent_structure(
     from propensity.physics.kob_andersen import pair_table
     from propensity.physics.minimise import Search
 
-    check_potential(potential)
     check_quenchable(structure)
     device = best_device()
     if device is not None and structure.dimension == 3 and fits_gpu(structure):
@@ -87,13 +93,35 @@ def check_quenchable(structure: Structure) -> None:
     Raises
     ------
     InputError
-        For open boundaries or more than two species.
+        For open boundaries, more than two species, or a gas: its lengths are in other units.
     """
+    check_two_species(structure)
     if not structure.is_periodic:
         raise InputError(
             f"pbc is {structure.pbc.tolist()}: a quench needs a box that is periodic in every direction."
         )
-    check_two_species(structure)
+    check_liquid(structure)
+
+
+def check_liquid(structure: Structure) -> None:
+    """Refuse a density at which particles are out of each other's reach: a minimum would be where they are.
+
+    Parameters
+    ----------
+    structure
+        Periodic in every direction.
+
+    Raises
+    ------
+    InputError
+        Below ``THINNEST``.
+    """
+    density = structure.density
+    if density is not None and density < THINNEST:
+        raise InputError(
+            f"the structure has {density:.3g} particles a σ{'²' if structure.dimension == 2 else '³'}, a gas:"
+            " give lengths in σ_AA (length_scale, --length-scale)."
+        )
 
 
 def minimised(search: Search, force: float) -> np.ndarray:
@@ -163,10 +191,9 @@ def mean_inherent_structure(
     PropensityError
         As :func:`inherent_structure`.
     """
-    if samples < 1:
-        raise InputError(f"samples is {samples}: give 1 or more minima.")
-    if not (np.isfinite(kick) and kick > 0):
-        raise InputError(f"kick is {kick:g}: give a positive length in σ.")
+    samples, seed = whole(samples, "samples", 1), whole(seed, "seed")
+    kick = positive(kick, "kick", "a length in σ")
+    checked_structure(structure)
     from propensity.physics.gpu.device import best_device
     from propensity.physics.gpu.quench import inherent_structures
 

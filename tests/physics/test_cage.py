@@ -190,6 +190,15 @@ BAD = {
     "radii": ({"radii": ()}, r"radii are \[\]: give one, two"),
     "steps": ({"steps": 300}, "steps is 300: give more than the 300"),
     "potential": ({"potential": "morse"}, "'morse' is unknown"),
+    "no potential": ({"potential": None}, "potential is None: give a name"),
+    "LAMMPS": ({"potential": "lammps:kob-andersen"}, "cage states are made in 'lj/cut' or"),
+    "temperature of text": ({"temperature": "0.44"}, "temperature is '0.44': give k_B T"),
+    "temperature of fire": ({"temperature": 1e6, "steps": 310}, "particles left their cages, by"),
+    "radii of text": ({"radii": "0.25"}, "radii can't be read as numbers"),
+    "no wall": ({"radii": (np.inf,)}, r"radii are \[inf\]: give one, two, four or eight .* up to 1 σ"),
+    "radii of nothing": ({"radii": (np.nan,)}, r"radii are \[nan\]"),
+    "half steps": ({"steps": 400.5}, "steps is 400.5: give an integer"),
+    "seed": ({"seed": -1}, "seed is -1: give an integer, 0 or more"),
 }
 
 
@@ -200,7 +209,16 @@ def test_bad_options(minimum, name):
         cage_state(minimum, **{"potential": SMOOTH, "temperature": 0.44, **changes})
 
 
-def test_bad_structures(liquid):
+def test_bad_structures(liquid, minimum):
+    for wrong in (None, [minimum]):
+        with pytest.raises(InputError, match="give a Structure"):
+            cage_state(wrong, SMOOTH, 0.44)
+    with pytest.raises(InputError, match=r"0\.0012 particles a σ³, a gas: give lengths in σ_AA"):
+        cage_state(minimum.scaled(10), SMOOTH, 0.44)
+    anywhere = np.random.default_rng(0).random((len(minimum), 3)) @ minimum.cell
+    no_minimum = Structure(anywhere, minimum.types, minimum.cell, thermal_offset=0 * anywhere)
+    with pytest.raises(InputError, match="left their cages"):
+        cage_state(no_minimum, SMOOTH, 0.44, steps=310)
     with pytest.raises(InputError, match="cage states need 6 σ or more"):
         cage_state(liquid, SMOOTH, 0.44)
     with pytest.raises(InputError, match="periodic in three directions"):

@@ -168,6 +168,16 @@ def test_ase_and_the_shell_pass_it_on(model, thermal, tmp_path):
 def test_bad_input(liquid, model, tiny_model, monkeypatch):
     with pytest.raises(InputError, match=r"potential 'lj/cutt' is unknown.*nearest is 'lj/cut'"):
         inherent_structure(liquid, "lj/cutt")
+    for options, text in (
+        ({"potential": None}, "potential is None: give a name"),
+        ({"force": float("inf")}, "force is inf: give the largest"),
+        ({"force": 0}, "force is 0"),
+        ({"length_scale": 0}, "length_scale is 0"),
+        ({"structure": None}, "give a Structure"),
+        ({"structure": liquid.scaled(10)}, r"0\.0012 particles a σ³, a gas"),
+    ):
+        with pytest.raises(InputError, match=text):
+            inherent_structure(**{"structure": liquid, **options})
     with pytest.raises(InputError, match="has type 2"):
         inherent_structure(Structure(liquid.positions, liquid.types + 1, liquid.cell))
     with pytest.raises(InputError, match="periodic in every direction"):
@@ -242,7 +252,13 @@ def test_the_average_of_minima_repeats_better_than_one():
 
 
 @pytest.mark.parametrize(
-    ("options", "match"), [({"samples": 0}, "samples is 0"), ({"kick": -1.0}, "kick is -1")]
+    ("options", "match"),
+    [
+        ({"samples": 0}, "samples is 0"),
+        ({"samples": 1.5}, "samples is 1.5"),
+        ({"kick": -1.0}, "kick is -1"),
+        ({"seed": -1}, "seed is -1"),
+    ],
 )
 def test_averages_of_nothing(options, match):
     with pytest.raises(InputError, match=match):
