@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -122,11 +123,12 @@ class Bias:
         if (reason := roughness(predictor.card)) is not None:
             warnings.warn(f"{reason}.", PropensityWarning, stacklevel=3)
         self.predictor, self.form = predictor, form
-        self.index = (
-            predictor.default_time_index if time is None else int(chosen_times(predictor.times, time)[0])
-        )
+        index = [predictor.default_time_index] if time is None else chosen_times(predictor.times, time)
+        if len(index) != 1:
+            raise InputError(f"time is {time}: a bias acts on the propensity at one time.")
+        self.index = int(index[0])
 
-    def __call__(self, structure: Structure, group: np.ndarray | None = None) -> Biased:
+    def __call__(self, structure: Structure, group: Sequence[int] | np.ndarray | None = None) -> Biased:
         """Energy and forces for a structure.
 
         Parameters
@@ -134,11 +136,17 @@ class Bias:
         structure
             As for :meth:`propensity.Predictor.predict`.
         group
-            Boolean, shape (N,); None: all particles of the species that the model was trained on.
+            Booleans, shape (N,), or indices; None: all particles of the species that the model was trained
+            on.
+
+        Raises
+        ------
+        InputError
+            For a group that is neither, has no particles, or some of which the model knows nothing.
         """
         trained = self.predictor.card.trained_species or self.predictor.species
         known = np.isin(self.predictor.species, trained)[structure.types]
-        chosen = known if group is None else group
+        chosen = known if group is None else in_group(group, len(structure))
         if not chosen.any():
             raise InputError("the group has no particles: give one that has some.")
         if (chosen & ~known).any():
@@ -157,6 +165,30 @@ class Bias:
         value, gradient = self.predictor.value_and_gradient(structure, energy)
         mean, propensities = seen
         return Biased(value, -gradient, float(mean), propensities.cpu().double().numpy())
+
+
+def in_group(group: Any, n: int) -> np.ndarray:
+    """Which of n particles are in a group that is given by indices, or one boolean for each.
+
+    Raises
+    ------
+    InputError
+        For anything else, and indices that no particle has.
+    """
+    given = np.asarray(group)
+    if given.dtype == bool and given.shape == (n,):
+        return given
+    fits = given.dtype.kind in "iu" and given.ndim == 1
+    if not fits or (given.size and not (given.min() >= 0 and given.max() < n)):
+        raise InputError(
+            f"group has shape {given.shape} and dtype {given.dtype} for {n} atoms: give indices 0 to"
+            f" {n - 1}, or one boolean for each."
+        )
+    if len(np.unique(given)) < len(given):  # perhaps 0 and 1 that were meant as booleans
+        raise InputError(f"group holds an index twice in {len(given)}: give each once, or booleans.")
+    chosen = np.zeros(n, dtype=bool)
+    chosen[given] = True
+    return chosen
 
 
 def form_of(words: Sequence[str]) -> Form:
@@ -203,5 +235,5 @@ def roughness(card: Card) -> str | None:
 
 def _finite(**values: float) -> None:
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not np.isfinite(value):
             raise InputError(f"{name} is {value!r}: give a finite number.")

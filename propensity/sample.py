@@ -100,6 +100,14 @@ class Sample:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, Real) and 0 < float(value) < np.inf):
                 raise DataError(f"{self.name}: {name} is {value!r}: give a positive number, or None.")
+        for name, value in (("potential", self.potential), ("split", self.split), ("group", self.group)):
+            if value is not None and not isinstance(value, str):
+                raise DataError(f"{self.name}: {name} is {value!r}: give text, or None.")
+        if not (isinstance(self.length_scale, Real) and 0 < float(self.length_scale) < np.inf):
+            raise DataError(f"{self.name}: length_scale is {self.length_scale!r}: give a positive number.")
+        self._check_cage()
+        if isinstance(self.species, str):
+            raise DataError(f"{self.name}: species is {self.species!r}: give a name for each type.")
         for name in ("times", "species"):
             values = np.asarray(getattr(self, name)).tolist()
             if len({*values}) < len(values):
@@ -155,6 +163,18 @@ class Sample:
             except InputError as error:
                 raise DataError(f"{self.name}: {error}") from None
 
+    def _check_cage(self) -> None:
+        """Refuse what is no cage state, or one of other particles."""
+        if self.cage is None:
+            return
+        if not isinstance(self.cage, CageState):
+            raise DataError(f"{self.name}: cage is a {type(self.cage).__name__}: give a CageState.")
+        if self.inherent_positions is None or len(self.cage) != len(self):
+            raise DataError(
+                f"{self.name}: a cage state of {len(self.cage)} particles goes with the inherent positions of"
+                " as many: give both."
+            )
+
     def _check_moments(self) -> None:
         """Refuse mean squares below the square of the mean, beyond what rounding explains."""
         if self.squared_displacement is None:
@@ -190,7 +210,7 @@ class Sample:
         DataError
             When it was divided by another one, or the length is not positive.
         """
-        if not np.isfinite(length_scale) or length_scale <= 0:
+        if not (isinstance(length_scale, Real) and 0 < float(length_scale) < np.inf):
             raise DataError(f"length_scale is {length_scale}: give the length of σ in the units of the data.")
         if self.length_scale == length_scale:
             return self
@@ -208,6 +228,7 @@ class Sample:
             structure=self.structure.scaled(1 / length_scale),
             propensities=np.asarray(self.propensities) / length_scale,
             inherent_positions=divided(self.inherent_positions),
+            cage=None if self.cage is None else self.cage.scaled(1 / length_scale),
             halves=divided(self.halves),
             squared_displacement=divided(self.squared_displacement, 2),
             length_scale=length_scale,
@@ -241,3 +262,28 @@ class Sample:
             squared_displacement=pick(self.squared_displacement),
             fs=pick(self.fs),
         )
+
+
+def checked_sample(value: object) -> Sample:
+    """The sample that is given.
+
+    Parameters
+    ----------
+    value
+        A :class:`Sample`.
+
+    Returns
+    -------
+    Sample
+        The same.
+
+    Raises
+    ------
+    InputError
+        For anything else.
+    """
+    if not isinstance(value, Sample):
+        raise InputError(
+            f"samples hold a {type(value).__name__}: give Samples, as of propensity.open_dataset."
+        )
+    return value

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 
 from propensity.errors import InputError
+from propensity.numeric import as_numbers
 
 #: Last axis of an array of moments: number of particles and the sums that Pearson's ρ needs.
 MOMENTS = ("n", "Σx", "Σy", "Σx²", "Σy²", "Σxy")
@@ -34,9 +35,7 @@ def moments(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     InputError
         For arrays of unequal shape.
     """
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if x.shape != y.shape:
-        raise InputError(f"x has shape {x.shape} and y {y.shape}: give arrays of equal shape.")
+    x, y = _pairs(x, y)
     n = np.full(x.shape[1:], float(len(x)))
     return np.stack(
         [n, x.sum(0), y.sum(0), np.square(x).sum(0), np.square(y).sum(0), (x * y).sum(0)], axis=-1
@@ -83,7 +82,16 @@ def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     InputError
         For arrays of unequal shape.
     """
-    return pearson_of_moments(moments(x, y))
+    x, y = _pairs(x, y)
+    # What all have in common would take the digits of what differs.
+    return pearson_of_moments(moments(x - x[:1], y - y[:1]))
+
+
+def _pairs(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    x, y = as_numbers(x, "x", "an array"), as_numbers(y, "y", "an array")
+    if x.shape != y.shape or not x.ndim:
+        raise InputError(f"x has shape {x.shape} and y {y.shape}: give arrays of equal shape.")
+    return x, y
 
 
 #: Particles below which the correlation of two halves is itself noise (± 0.2), and so would be a ceiling.
@@ -109,8 +117,15 @@ def noise_ceiling(r: np.ndarray, n: np.ndarray | None = None) -> np.ndarray:
     -------
     numpy.ndarray
         In the shape of ``r``.
+
+    Raises
+    ------
+    InputError
+        For what is no correlation.
     """
-    r = np.asarray(r, dtype=np.float64)
+    r = as_numbers(r, "r", "correlations")
+    if (np.abs(r) > 1 + 1e-9).any():
+        raise InputError(f"r reaches {np.nanmax(np.abs(r)):.3g}: a correlation lies between -1 and 1.")
     known = r > 0 if n is None else (r > 0) & (np.asarray(n) >= ENOUGH)
     r = np.where(known, r, np.nan)
     return cast("np.ndarray", np.sqrt(2 * r / (1 + r)))

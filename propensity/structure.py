@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from MDAnalysis import AtomGroup
 
 
+#: Distance of two minima, in mean spacings, beyond which one is not a rounded other.
+OTHER_MINIMUM = 0.05
+
+
 @dataclass(frozen=True, eq=False)
 class Structure:
     """A particle configuration, checked on construction.
@@ -114,10 +118,22 @@ class Structure:
                 f" thermal_offset: here are {len(self)} particles"
                 f" {'without' if thermal_offset is None else 'with'} it."
             )
+        if cage is not None:
+            self._check_cage(cage)
         object.__setattr__(self, "cage", cage)
         if diameters is not None:
             diameters = checked_diameters(diameters, len(self))
         object.__setattr__(self, "diameters", diameters)
+
+    def _check_cage(self, cage: CageState) -> None:
+        """Refuse a cage state about another minimum."""
+        away = minimum_image(cage.inherent_positions - self.positions, self.cell, self.pbc)
+        far, density = float(np.median(np.linalg.norm(away, axis=1))), self.density
+        if density is not None and far > OTHER_MINIMUM * density ** (-1 / self.dimension):
+            raise InputError(
+                f"the cage state is about a minimum that lies {far:.3g} from these positions in the median:"
+                " give the one that was made from them, in the same units."
+            )
 
     def __len__(self) -> int:
         return len(self.positions)

@@ -42,6 +42,23 @@ def test_shapes_must_agree():
         moments(np.zeros(3), np.zeros(4))
 
 
+def test_what_all_have_in_common_takes_no_digits():
+    x, noise = np.arange(10.0), np.random.default_rng(0).standard_normal(10)
+    assert pearson(1e9 + x, x) == pytest.approx(1, abs=1e-12)
+    assert pearson(1e9 + x, x + noise) == pytest.approx(np.corrcoef(x, x + noise)[0, 1], abs=1e-12)
+    assert np.isnan(pearson(np.full(10, 0.1), x))
+
+
+def test_what_is_no_number_has_no_correlation():
+    for wrong in (np.arange(3) + 1j, ["a", "b", "c"]):
+        with pytest.raises(InputError, match="x can't be read as numbers"):
+            pearson(wrong, np.arange(3.0))
+    with pytest.raises(InputError, match=r"x has shape \(\)"):
+        pearson(1.0, 2.0)
+    with pytest.raises(InputError, match=r"r reaches 1\.5: a correlation"):
+        noise_ceiling(1.5)
+
+
 def test_noise_ceiling_is_reached_by_the_truth():
     """A predictor that knows the truth scores the ceiling estimated from two halves."""
     rng = np.random.default_rng(2)

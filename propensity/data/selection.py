@@ -129,7 +129,7 @@ def time_choices(times: TimesSpec) -> list[TimeSpec]:
 
 
 def _parse(part: object) -> TimeSpec:
-    if isinstance(part, (int, float, np.number)):
+    if isinstance(part, (int, float, np.number)) and not isinstance(part, bool):
         return float(part)
     text = str(part).strip().lower().replace(" ", "")
     if text in ("all", "tau_alpha") or text.startswith(("#", "fs=")):
@@ -197,7 +197,7 @@ def _match(header: Header, choice: TimeSpec, common: np.ndarray | None, source: 
 
 def _nearest(times: np.ndarray, value: float, label: str, source: str) -> int:
     distance = np.abs(times - value)
-    if not distance.min() <= TOLERANCE * abs(value):
+    if not (math.isfinite(value) and distance.min() <= TOLERANCE * abs(value)):
         listed = ", ".join(f"{time:g}" for time in times)
         raise InputError(f"no time of {source} is {label}{value:g}: choose among {listed}.")
     return int(distance.argmin())

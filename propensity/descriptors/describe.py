@@ -12,7 +12,7 @@ from propensity.descriptors.structure_functions import names as function_names
 from propensity.descriptors.structure_functions import structure_functions
 from propensity.errors import InputError, suggest
 from propensity.physics.kob_andersen import local_potential_energy
-from propensity.structure import Structure
+from propensity.structure import Structure, checked_structure
 
 #: Kinds of descriptors.
 KINDS = {
@@ -52,6 +52,7 @@ def describe(
     InputError
         For an unknown kind or potential, or a structure with more species.
     """
+    checked_structure(structure)
     if kind == "averaged":
         return averaged_descriptors(structure, len(species)), DescriptorGrid().names(species)
     if kind == "structure-functions":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -59,8 +60,8 @@ def layer_index(layer: int, n_layers: int) -> int:
     InputError
         When there is no such layer.
     """
-    if not -n_layers <= layer < n_layers:
+    if isinstance(layer, bool) or not isinstance(layer, Integral) or not -n_layers <= layer < n_layers:
         raise InputError(
-            f"layer is {layer}: the network has {n_layers}, give 0 to {n_layers - 1}, or -1 for the last."
+            f"layer is {layer!r}: the network has {n_layers}, give 0 to {n_layers - 1}, or -1 for the last."
         )
     return layer % n_layers

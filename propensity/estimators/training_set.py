@@ -18,7 +18,7 @@ from propensity.estimators.conditions import Conditions
 from propensity.estimators.inputs import InputPositions, OnePositions, input_structure
 from propensity.estimators.neighbourhood import mean_neighbours
 from propensity.estimators.ranges import TrainingRange, evenly_spaced, training_range
-from propensity.sample import Sample
+from propensity.sample import Sample, checked_sample
 from propensity.structure import Structure
 
 #: Range within which neighbours are counted at most, in σ: that of the networks.
@@ -37,8 +37,8 @@ def check_one_liquid(train: Sequence[Sample]) -> Sample:
     """
     if len(train) == 0:
         raise DataError("there are no training structures: give at least one.")
-    first = train[0]
-    for sample in train:
+    first = checked_sample(train[0])
+    for sample in map(checked_sample, train):
         if sample.length_scale != first.length_scale:
             raise DataError(
                 f"{sample.name} has lengths divided by {sample.length_scale:g} and {first.name} by"

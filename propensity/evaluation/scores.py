@@ -13,6 +13,8 @@ from propensity.errors import DataError, InputError, PropensityWarning
 from propensity.estimators.conditioned import at_state_point_of
 from propensity.estimators.inputs import check_dimension, seen_structure
 from propensity.estimators.likeness import check_finite, doubts, measured
+from propensity.numeric import whole
+from propensity.sample import checked_sample
 from propensity.statistics import (
     bootstrap,
     mean_over_structures,
@@ -169,12 +171,21 @@ def evaluate(
         Once for each way in which structures differ from those of the training: neighbourhoods, density,
         composition, interaction, boundaries.
     """
+    if not hasattr(estimator, "card"):
+        raise InputError(f"estimator is {estimator!r}: give a model, as of propensity.load_model.")
+    if not isinstance(samples, Sequence):
+        raise InputError(f"samples is a {type(samples).__name__}: give a list of Samples, or a Dataset.")
+    n_resamples, seed = whole(n_resamples, "n_resamples", 1), whole(seed, "seed")
     if len(samples) == 0:
         raise DataError("there are no structures to score: give at least one.")
-    first, several = samples[0], estimator.card.conditions is not None
+    first, several = checked_sample(samples[0]), estimator.card.conditions is not None
     estimator = at_state_point_of(estimator, first)
     card = estimator.card
-    chosen = tuple(species or card.trained_species or card.species)
+    chosen = tuple(
+        ([species] if isinstance(species, str) else species) or card.trained_species or card.species
+    )
+    if len(set(chosen)) < len(chosen):
+        raise InputError(f"species are {list(chosen)}: give each once.")
     for name in chosen:
         if name not in card.species:
             raise InputError(f"species {name!r} is unknown to the model: choose from {list(card.species)}.")
@@ -194,7 +205,7 @@ def evaluate(
     scale = card.length_scale if length_scale is None else length_scale
     warned: set[str] = set()
     for given in progress(samples):
-        _check_alike(given, data_times, card.species)
+        _check_alike(checked_sample(given), data_times, card.species)
         if several and given.temperature != first.temperature:
             raise DataError(
                 f"{given.name} is at temperature {given.temperature} and {first.name} at"
@@ -272,6 +283,9 @@ def match_times(model: np.ndarray, data: np.ndarray, tolerance: float = 0.02) ->
 def _check_pairs(pairs: Sequence[tuple[int, int]], n_model: int, n_data: int) -> None:
     if not pairs:
         raise InputError("no pair of times is given: give at least one, e.g. 0:0.")
+    shape, kind = np.shape(pairs), np.asarray(pairs).dtype.kind
+    if shape != (len(pairs), 2) or kind not in "iu":
+        raise InputError(f"pairs are {list(pairs)}: give pairs of indices, such as [(0, 0), (1, 2)].")
     for m, d in pairs:
         if not (0 <= m < n_model and 0 <= d < n_data):
             raise InputError(

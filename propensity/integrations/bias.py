@@ -11,7 +11,7 @@ import ase
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
-from propensity.bias import Bias, Form
+from propensity.bias import Bias, Form, in_group
 from propensity.errors import InputError, PropensityWarning
 from propensity.predictor import Predictor
 from propensity.structure import Structure
@@ -147,17 +147,4 @@ class PropensityBias(Travelling, Calculator):
             return None
         if isinstance(group, str):
             return np.asarray(structure.types == self.predictor.species.index(group))
-        if group.dtype == bool and group.shape == (n,):
-            return group
-        if group.dtype.kind not in "iu" or group.ndim != 1 or (group.size and not _within(group, n)):
-            raise InputError(
-                f"group has shape {group.shape} and dtype {group.dtype} for {n} atoms: give indices 0 to"
-                f" {n - 1}, or one boolean for each."
-            )
-        chosen = np.zeros(n, dtype=bool)
-        chosen[group] = True
-        return chosen
-
-
-def _within(group: Any, n: int) -> bool:
-    return bool(group.min() >= 0 and group.max() < n)
+        return in_group(group, n)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,13 +114,12 @@ class PropensityRegressor(BaseEstimator):  # type: ignore[misc]
         InputError
             For labels apart from their structures, and unknown kinds or options.
         """
-        if y is not None:
-            raise InputError("y is given: leave it out, since samples have their own labels.")
+        structures = _several(X, y)
         options = _checked(self.kind, self._options)
         cls = estimator_class(self.kind)
         more: dict[str, Any] = {"progress": False} if cls.resumable else {}
-        self.model_: Estimator = cls.fit(list(X), options=options, **more)
-        self.n_structures_ = len(X)
+        self.model_: Estimator = cls.fit(structures, options=options, **more)
+        self.n_structures_ = len(structures)
         return self
 
     def predict(self, X: Sequence[Sample | Structure]) -> list[np.ndarray]:
@@ -137,7 +136,7 @@ class PropensityRegressor(BaseEstimator):  # type: ignore[misc]
             Float64, shape (N, n_times) each; NaN for species that the model was not trained on.
         """
         check_is_fitted(self, "model_")
-        return [self.model_.predict(self._seen(one)) for one in X]
+        return [self.model_.predict(self._seen(one)) for one in _several(X)]
 
     def score(self, X: Sequence[Sample], y: None = None) -> float:
         """Pearson's ρ, pooled over the particles of a species; the mean over species and times.
@@ -157,7 +156,7 @@ class PropensityRegressor(BaseEstimator):  # type: ignore[misc]
         from propensity.evaluation import evaluate
 
         check_is_fitted(self, "model_")
-        return float(np.nanmean(evaluate(self.model_, list(X)).pooled))
+        return float(np.nanmean(evaluate(self.model_, _several(X, y)).pooled))
 
     def _seen(self, one: Sample | Structure) -> Structure:
         from propensity.estimators.inputs import seen_structure
@@ -176,3 +175,12 @@ def _checked(kind: str, options: dict[str, Any]) -> Any:
     cls = estimator_class(kind).options
     assert cls is not None
     return read_options(cls, options)  # type: ignore[type-var]
+
+
+def _several(X: Any, y: Any = None) -> list[Any]:
+    """Structures or samples as a list, without labels of their own."""
+    if y is not None:
+        raise InputError("y is given: leave it out, since samples have their own labels.")
+    if not isinstance(X, Iterable):
+        raise InputError(f"X is one {type(X).__name__}: give a list of them.")
+    return list(X)

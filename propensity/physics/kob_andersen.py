@@ -100,6 +100,7 @@ def local_potential_energy(structure: Structure, potential: str = "lj/cut") -> n
     InputError
         For an unknown potential or more than two species.
     """
+    check_potential(potential)
     if potential.startswith(LAMMPS):
         return cast("np.ndarray", by_lammps("energies")(structure, potential.removeprefix(LAMMPS)))
     calculator = KobAndersen(potential)

@@ -12,7 +12,7 @@ import torch
 from ase.calculators.mixing import SumCalculator
 from ase.md.verlet import VelocityVerlet
 
-from propensity.bias import Harmonic, Linear, form_of
+from propensity.bias import Bias, Harmonic, Linear, form_of
 from propensity.errors import InputError, PropensityWarning
 from propensity.estimators.card import Card
 from propensity.estimators.gated import GatedEstimator
@@ -158,6 +158,16 @@ def test_who_does_not_conserve_energy_says_so(tmp_path, smooth):
         PropensityBias(["ka-both"], Linear(1.0), device="cpu")
 
 
+def test_groups_of_a_bias_alone(smooth):
+    bias = Bias(Predictor(smooth, device="cpu"), Linear(np.float32(2.0)))
+    liquid = make_liquid(60)
+    mask = np.isin(np.arange(60), [3, 1])
+    assert bias(liquid, [3, 1]).mean == bias(liquid, mask).mean == bias(liquid, mask.tolist()).mean
+    for wrong in ("A", [60], np.ones(5, dtype=bool), np.ones(60)):
+        with pytest.raises(InputError, match="group has shape"):
+            bias(liquid, wrong)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -167,6 +177,8 @@ def test_who_does_not_conserve_energy_says_so(tmp_path, smooth):
         ({"group": [0.5]}, "dtype float64 for 60 atoms"),
         ({"group": np.ones(59, dtype=bool)}, r"group has shape \(59,\)"),
         ({"group": np.zeros(60, dtype=bool)}, "the group has no particles"),
+        ({"group": np.arange(60) % 2}, "holds an index twice in 60: give each once, or booleans"),
+        ({"time": [1.0, 10.0]}, "acts on the propensity at one time"),
         ({"time": 3.0}, "time 3.0 is not among those"),
         ({"form": lambda q: 1.0}, "gave float: it must return a torch tensor"),
     ],

@@ -90,6 +90,10 @@ def test_what_was_fitted_is_a_model_of_the_package(samples, tmp_path):
         (lambda s: PropensityRegressor("density", epochs=3).fit(s), "option 'epochs' is unknown"),
         (lambda s: PropensityRegressor("density").set_params(foldz=3), "option 'foldz' is unknown"),
         (lambda s: PropensityRegressor("density").fit(s, [one.propensities for one in s]), "y is given"),
+        (lambda s: PropensityRegressor("density").fit(s).score(s, [1]), "y is given"),
+        (lambda s: PropensityRegressor("density").fit(s[0]), "X is one Sample: give a list"),
+        (lambda s: PropensityRegressor("density").fit([one.structure for one in s]), "give Samples"),
+        (lambda s: PropensityRegressor("density").fit(s).predict(s[0].structure), "X is one Structure"),
     ],
 )
 def test_bad_input_is_one_sentence(make, message, samples):

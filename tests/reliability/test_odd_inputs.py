@@ -320,14 +320,85 @@ def test_what_is_no_universe_is_refused(change, message, universe, tiny_model):
         ({"species": ("A", "A")}, "give each once"),
         ({"squared_displacement": np.full((120, 2), 1e-3)}, "below the square of its propensity"),
         ({"inherent_positions": make_liquid().positions[::-1]}, "the same particles in the same order"),
+        ({"potential": 3}, "potential is 3: give text"),
+        ({"length_scale": 0.0}, "length_scale is 0.0: give a positive number"),
+        ({"species": "AB"}, "species is 'AB': give a name for each type"),
+        ({"cage": "x"}, "cage is a str: give a CageState"),
     ],
-    ids=range(10),
+    ids=range(14),
 )
 def test_samples_that_would_be_lost_or_misread_are_refused(changes, message):
     from tests.training.conftest import make_sample
 
     with pytest.raises(DataError, match=message):
         replace(make_sample(0), **changes)
+
+
+def test_cage_states_follow_their_structure():
+    """Into other units, and about no other minimum."""
+    from propensity.caging import CageState
+    from tests.training.conftest import make_sample
+
+    liquid = make_sample(0).structure
+    n = len(liquid)
+    cage = CageState(
+        np.ones(1), np.zeros((1, n, 3)), np.zeros((1, n, 3, 3)), np.zeros(1), 9, liquid.positions
+    )
+    sample = replace(make_sample(0), inherent_positions=liquid.positions, cage=cage)
+    halved = sample.in_units_of(2.0)
+    assert np.allclose(halved.cage.inherent_positions, halved.inherent_positions)
+    assert halved.cage.radii.tolist() == [0.5]
+    liquid.at_minimum(liquid.positions).with_cage(cage)
+    with pytest.raises(InputError, match=r"about a minimum that lies .* in the same units"):
+        liquid.at_minimum(liquid.positions).with_cage(cage.scaled(0.5))
+    with pytest.raises(DataError, match="goes with the inherent positions"):
+        replace(sample, inherent_positions=None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"estimator": "ka-default"}, r"give a model, as of propensity\.load_model"),
+        ({"samples": LIQUID}, "samples is a Structure: give a list"),
+        ({"samples": [LIQUID]}, "samples hold a Structure: give Samples"),
+        ({"species": ("A", "A")}, "give each once"),
+        ({"pairs": [0, 0]}, "give pairs of indices"),
+        ({"pairs": [(0.0, 0)]}, "give pairs of indices"),
+        ({"n_resamples": 0}, "n_resamples is 0"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+    ids=range(8),
+)
+def test_scores_that_cannot_be_meant(options, message, tiny_model):
+    from propensity import evaluate, load_model
+    from tests.training.conftest import make_sample
+
+    with pytest.raises(InputError, match=message):
+        evaluate(**{"estimator": load_model(tiny_model), "samples": [make_sample(0)], **options})
+
+
+@pytest.mark.parametrize("time", [float("inf"), "1e400", True])
+def test_times_without_end_are_not_the_first(time):
+    from propensity.data import from_samples, select_times
+    from tests.training.conftest import make_sample
+
+    with pytest.raises(InputError, match=r"no time of|isn't understood"):
+        select_times(from_samples([make_sample(0)]), time)
+
+
+def test_descriptors_are_of_structures():
+    from propensity import describe
+
+    with pytest.raises(InputError, match="give a Structure"):
+        describe(LIQUID.positions, "density")
+    with pytest.raises(InputError, match="potential is None"):
+        describe(LIQUID, "energy", potential=None)
+
+
+@pytest.mark.parametrize("layer", [1.0, "1", True])
+def test_layers_are_counted(layer, predictor):
+    with pytest.raises(InputError, match="layer is"):
+        predictor.features(LIQUID, layer)
 
 
 @pytest.mark.parametrize("name", ["..", "../../x", "a/b", "a\nb", "日本", "x" * 5000])
