@@ -20,6 +20,8 @@ from propensity.training.norms import refresh_norms
 
 #: Training structures from which validation with averaged weights takes its batch-norm statistics.
 NORM_STRUCTURES = 8
+#: Seconds that an interrupted training waits for its last whole epoch.
+PATIENCE = 10.0
 
 
 class WeightAverage(Callback):
@@ -140,9 +142,7 @@ class History(Callback):
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
         """Keep the last whole epoch of a training that was interrupted."""
-        if isinstance(exception, Interrupted):
-            self.later.finish()
-        self.later.drop()
+        self.later.give_up(PATIENCE if isinstance(exception, Interrupted) else 0.0)
 
     def _seconds(self) -> float:
         return round(time.monotonic() - self._start, 3)

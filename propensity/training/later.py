@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -33,6 +34,14 @@ class Later:
             self._waiting[0][0].synchronize()
             self._next()
 
+    def give_up(self, seconds: float) -> None:
+        """Call those whose numbers come within some seconds; forget the rest, whose process may have died."""
+        deadline = time.monotonic() + seconds
+        while self._waiting and time.monotonic() < deadline:
+            self.poll()
+            time.sleep(0.001)
+        self._waiting.clear()
+
     def _next(self) -> None:
         function = self._waiting.popleft()[1]
         try:
@@ -40,10 +49,6 @@ class Later:
         except BaseException:
             self._waiting.clear()  # nothing is saved after a loss that is no number
             raise
-
-    def drop(self) -> None:
-        """Forget them."""
-        self._waiting.clear()
 
 
 def mark(device: torch.device) -> torch.cuda.Event | None:

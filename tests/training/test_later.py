@@ -40,7 +40,7 @@ def slow_device(monkeypatch, polls):
     monkeypatch.setattr(later, "mark", lambda device: Mark(polls))
 
 
-AFTER = pytest.mark.parametrize("polls", [0, 2, 10**6], ids=["a step", "some steps", "an epoch"])
+AFTER = pytest.mark.parametrize("polls", [0, 2, 50], ids=["a step", "some steps", "an epoch"])
 
 
 @AFTER
@@ -115,3 +115,7 @@ def test_after_a_failure_the_rest_is_forgotten(monkeypatch):
         waiting.finish()
     waiting.finish()
     assert done == [1]
+    monkeypatch.setattr(later, "mark", lambda device: Mark(10**9))
+    waiting.add(None, fail)
+    waiting.give_up(0.01)
+    waiting.finish()
