@@ -21,7 +21,7 @@ from propensity.estimators.inputs import in_parts
 from propensity.estimators.likeness import Likeness, measured
 from propensity.estimators.ranges import Distance
 from propensity.estimators.storage import committee_of, load_model
-from propensity.estimators.uncertainty import displacement_spread, standard_error
+from propensity.estimators.uncertainty import displacement_spread, error_of_mean, is_calibrated
 from propensity.model_options import chosen_dtype, chosen_times
 from propensity.numeric import positive
 from propensity.species import SpeciesMap, named
@@ -39,7 +39,8 @@ class Predictor(Committee):
     ----------
     model
         Name of a shipped model, folder or ``.safetensors`` file; a list of them is a committee, whose
-        prediction is the mean.  Some names stand for a committee of their own.
+        prediction is the mean.  Some names stand for a committee of their own, alone or as the only one of a
+        list.
     device, dtype, species_map, length_scale, kernel, potential, temperature, times
         See :class:`~propensity.model_options.ModelOptions` and
         :class:`~propensity.model_options.PredictorOptions`.
@@ -74,9 +75,7 @@ class Predictor(Committee):
             length_scale = positive(length_scale, "length_scale", "the length of σ_AA in your units")
         if temperature is not None:
             temperature = positive(temperature, "temperature", "k_B T/ε_AA")
-        paths = _paths(model)
-        if not paths:
-            raise InputError("the committee is empty: give at least one model.")
+        paths = models_of(model)
         #: What was asked for, with which a worker elsewhere makes the same predictor.
         self.options: dict[str, Any] = {
             "device": device,
@@ -148,7 +147,7 @@ class Predictor(Committee):
     @property
     def is_calibrated(self) -> bool:
         """Whether the errors of this model, or of its own committee, were measured outside training."""
-        return bool(self.card.uncertainty) and len(self.estimators) == 1 + len(self.card.committee)
+        return is_calibrated(self.card, len(self.estimators))
 
     @property
     def has_std(self) -> bool:
@@ -371,8 +370,10 @@ class Predictor(Committee):
         members, k = self.predict_committee(structure), self.default_time_index
         mean = members.mean(axis=0)
         columns = {"propensity": mean[:, k], "propensities": mean}
-        if self.has_std:
-            std = self._standard_error(structure, members)
+        reduced = members / self.length_scale
+        error = error_of_mean(self.card, structure.types, reduced, self._selected)
+        if error is not None:
+            std = error * self.length_scale
             columns |= {"propensity_std": std[:, k], "propensities_std": std}
         return columns
 
@@ -406,16 +407,6 @@ class Predictor(Committee):
         mean = self.predict(structure)[:, self.default_time_index] / self.length_scale
         return displacement_spread(self.card.uncertainty, structure.types, mean) * self.length_scale
 
-    def _standard_error(self, structure: Structure, members: np.ndarray) -> np.ndarray:
-        spread = members.std(axis=0, ddof=1) if self.is_committee else None
-        if not self.is_calibrated:
-            assert spread is not None
-            return cast("np.ndarray", spread)
-        full = np.asarray(self.card.uncertainty["error"], dtype=float)[:, self._selected]
-        scale = self.length_scale
-        reduced = None if spread is None else spread / scale
-        return standard_error({"error": full}, structure.types, members.mean(axis=0) / scale, reduced) * scale
-
     def __copy__(self) -> Predictor:
         """Itself: a predictor is never changed, so copies of what holds it share it."""
         return self
@@ -428,10 +419,29 @@ class Predictor(Committee):
         raise TypeError("a Predictor holds a network: pass the model's path to workers and load it there.")
 
 
-def _paths(model: Any) -> list[str | os.PathLike[str]]:
-    """Models by name or path: one, or those of a committee."""
+def models_of(model: Any) -> list[str | os.PathLike[str]]:
+    """Models by name or path: one with its committee, or several that make one.
+
+    Parameters
+    ----------
+    model
+        As of :class:`Predictor`.
+
+    Returns
+    -------
+    list
+        A name or path each.
+
+    Raises
+    ------
+    InputError
+        For anything else, or none.
+    """
     if isinstance(model, (str, os.PathLike)):
         return committee_of(model)
     if not isinstance(model, Sequence) or not all(isinstance(one, (str, os.PathLike)) for one in model):
         raise InputError(f"model is {model!r}: give a name or path, or a list of them.")
-    return list(model)
+    if not model:
+        raise InputError("the committee is empty: give at least one model.")
+    # One name means the same alone and in a list, which is how command lines pass it.
+    return committee_of(model[0]) if len(model) == 1 else list(model)

@@ -76,3 +76,12 @@ def make_tiny_model(folder: Path, seed: int = 0, envelope: bool = False, **card:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a small random model with a complete card: two species, three times."""
     return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_committee(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a model whose card names another one beside it, and their calibrated errors."""
+    folder = tmp_path_factory.mktemp("committee")
+    make_tiny_model(folder / "second", seed=1)
+    error = np.array([[[0.01, 0.0, 0.0]] * 3, [[0.04, 0.0, 0.0]] * 3]).tolist()
+    return make_tiny_model(folder / "first", committee=["second"], uncertainty={"error": error})

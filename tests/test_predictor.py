@@ -51,6 +51,47 @@ def test_columns_of_one_model_and_of_a_committee(tiny_model, tmp_path, liquid):
     assert np.array_equal(other["propensity_std"], other["propensities_std"][:, 2])
 
 
+def test_a_name_that_stands_for_a_committee_does_so_in_a_list(tiny_committee, tmp_path, liquid):
+    """As command lines and MDAnalysis pass it; every way gives the same numbers and the calibrated errors."""
+    import MDAnalysis
+
+    from propensity.data import StoreWriter
+    from propensity.integrations.mdanalysis import PropensityAnalysis
+    from propensity.sample import Sample
+    from propensity.trajectory import open_trajectory
+    from propensity.viewing import load_scene
+    from tests.commands import run_here
+    from tests.trajectory.conftest import write_dump
+
+    expected = Predictor(tiny_committee, dtype="float64").columns(liquid)
+    assert np.allclose(expected["propensity_std"], np.where(liquid.types == 0, 0.1, 0.2))
+    members = [Predictor([tiny_committee, tiny_committee.parent / "second"]), Predictor([tiny_committee])]
+    for predictor in members:
+        assert len(predictor.estimators) == 2 and predictor.is_calibrated
+        assert np.allclose(predictor.predict(liquid), expected["propensities"], atol=1e-5)
+    path = write_dump(tmp_path / "t.dump", [liquid])
+    done = run_here(
+        *("annotate", path, "-o", tmp_path / "out.dump", "-m", tiny_committee, "--species-map", "1=A,2=B")
+    )
+    assert done.returncode == 0, done.stderr
+    (frame,) = open_trajectory(tmp_path / "out.dump")
+    order = frame.arrays["id"] - 1
+    for name in ("propensity", "propensity_std"):
+        assert np.allclose(frame.arrays[name], expected[name][order], atol=1e-4)
+    universe = MDAnalysis.Universe(str(path), format="LAMMPSDUMP")
+    found = PropensityAnalysis(universe, tiny_committee, species_map={1: "A", 2: "B"}).run().results
+    ids = universe.atoms.ids - 1
+    for name in ("propensity", "propensity_std"):
+        assert np.allclose(found[name][0], expected[name][ids], atol=1e-3)
+    with StoreWriter(tmp_path / "s.h5") as writer:
+        writer.add(Sample(liquid, np.array([1.0, 10.0, 100.0]), np.ones((120, 3)), "one"))
+    scene = load_scene(path, [tiny_committee], species_map={1: "A", 2: "B"})
+    assert np.allclose(scene.frames[0].fields["predicted"], expected["propensities"], atol=1e-4)
+    fields = load_scene(tmp_path / "s.h5", str(tiny_committee)).frames[0].fields
+    assert np.allclose(fields["predicted"], expected["propensities"], atol=1e-3)
+    assert np.allclose(fields["uncertainty"], expected["propensities_std"], atol=1e-3)
+
+
 def warned(predictor, *structures):
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")

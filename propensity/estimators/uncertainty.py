@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
+
+from propensity.estimators.card import Card
 
 
 def standard_error(
@@ -29,6 +32,40 @@ def standard_error(
     """
     a, b, c = np.moveaxis(np.asarray(calibration["error"], dtype=float)[types], -1, 0)
     return cast("np.ndarray", np.sqrt(a + b * mean**2 + (0.0 if spread is None else c * spread**2)))
+
+
+def error_of_mean(
+    card: Card, types: np.ndarray, members: np.ndarray, columns: Sequence[int] | np.ndarray
+) -> np.ndarray | None:
+    """Standard error of the mean of several models, shape (N, n_times), in σ.
+
+    Parameters
+    ----------
+    card
+        Of the first.
+    types
+        Species of the particles, shape (N,).
+    members
+        Predictions of each model at some times, shape (M, N, n_times), in σ.
+    columns
+        Those times among all of the card, shape (n_times,).
+
+    Returns
+    -------
+    numpy.ndarray or None
+        Calibrated where they are the models that the card speaks of, else the spread between them; None of
+        one model that doesn't know its errors.
+    """
+    spread = members.std(axis=0, ddof=1) if len(members) > 1 else None
+    if not is_calibrated(card, len(members)):
+        return spread
+    error = np.asarray(card.uncertainty["error"], dtype=float)[:, columns]
+    return standard_error({"error": error}, types, members.mean(axis=0), spread)
+
+
+def is_calibrated(card: Card, n_models: int) -> bool:
+    """Whether the errors of so many models, of which this is the card of the first, were measured."""
+    return bool(card.uncertainty) and n_models == 1 + len(card.committee)
 
 
 def displacement_spread(calibration: dict[str, Any], types: np.ndarray, mean: np.ndarray) -> np.ndarray:

@@ -92,14 +92,15 @@ def _scene(
     estimators: list[Any] = []
     pairs = [(k, k) for k in range(len(known))]
     if model is not None:
+        from propensity.data import in_units
         from propensity.estimators.conditioned import at_state_point_of
         from propensity.estimators.storage import load_model
         from propensity.evaluation.scores import match_times
-        from propensity.predictor import Predictor
+        from propensity.predictor import Predictor, models_of
 
-        paths = [model] if isinstance(model, (str, os.PathLike)) else list(model)
-        place = Predictor(paths, device=device).device
-        estimators = [at_state_point_of(load_model(path), dataset[0]).to(place) for path in paths]
+        place = Predictor(model, device=device).device  # which refuses models that don't belong together
+        estimators = [at_state_point_of(load_model(path), dataset[0]).to(place) for path in models_of(model)]
+        dataset = in_units(dataset, estimators[0].card.length_scale)
         ours = np.array(estimators[0].card.times)
         pairs = match_times(ours, known) if match is None else list(match)
         for m, d in pairs:
@@ -128,7 +129,8 @@ def _default(model_columns: np.ndarray, card: Any, n: int) -> int:
 
 
 def _frame(sample: Sample, estimators: Sequence[Any], pairs: Sequence[tuple[int, int]]) -> SceneFrame:
-    from propensity.estimators.inputs import input_structure
+    from propensity.estimators.inputs import seen_structure
+    from propensity.estimators.uncertainty import error_of_mean
 
     ours, theirs = [m for m, _ in pairs], [d for _, d in pairs]
     fields: dict[str, np.ndarray] = {}
@@ -139,12 +141,12 @@ def _frame(sample: Sample, estimators: Sequence[Any], pairs: Sequence[tuple[int,
                 f"{sample.name} has species {list(sample.species)} and the model {list(card.species)}: "
                 "they must be the same, in the same order."
             )
-        members = np.stack(
-            [e.predict(input_structure(sample, card.input_positions))[:, ours] for e in estimators]
-        )
+        structure = seen_structure(sample, card)
+        members = np.stack([e.predict(structure)[:, ours] for e in estimators])
         fields["predicted"] = members.mean(axis=0)
-        if len(estimators) > 1:
-            fields["uncertainty"] = members.std(axis=0, ddof=1)
+        error = error_of_mean(card, structure.types, members, ours)
+        if error is not None:
+            fields["uncertainty"] = error
     fields["simulated"] = np.asarray(sample.propensities, dtype=float)[:, theirs]
     halves = None if sample.halves is None else np.asarray(sample.halves, dtype=float)[:, :, theirs]
     structure = sample.structure

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FIELDS = {
     "predicted": "predicted propensity",
     "simulated": "simulated propensity",
-    "uncertainty": "standard deviation of the committee",
+    "uncertainty": "standard error of the prediction",
 }
 
 
