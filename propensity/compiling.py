@@ -39,10 +39,11 @@ _imported_without_blas()
 def njit(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """``numba.njit(cache=True, **options)`` that survives folders in which nothing can be kept.
 
-    Without options, for functions that only others of the same file call: those are kept with their callers.
+    Without options, for functions that only compiled ones call and that make no arrays: those are kept with
+    their callers, and count no references, which threads that share arrays would wait for each other to do.
     """
     if function is not None:
-        return numba.njit(function)
+        return numba.njit(function, _nrt=False)
 
     def decorate(function: Callable[..., Any]) -> Any:
         compiled = numba.njit(**{**options, "cache": False})(function)

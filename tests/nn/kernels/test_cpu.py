@@ -2,6 +2,7 @@
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from propensity.nn import SE3GNN
 from propensity.nn.kernels.cpu import rows as cpu_rows
 from propensity.nn.kernels.cpu import slots as cpu_slots
 from propensity.nn.kernels.cpu.geometry import geometry_of
-from propensity.nn.kernels.cpu.norms import Normalise
+from propensity.nn.kernels.cpu.norms import normalise, normalise_backward
 from propensity.nn.layout import ConvolutionLayout
 from tests.nn.kernels.graphs import random_graph
 
@@ -63,10 +64,17 @@ def test_geometry_is_that_of_torch(l_max, dtype, tolerance):
 @pytest.mark.parametrize("shape", [(4, 2, 4, 3), (0, 2, 4, 3), (1, 1, 1, 0), (16, 2, 16, 4)], ids=str)
 def test_groups_cover_every_path_once(shape):
     layout = ConvolutionLayout(*shape)
-    ranges = cpu_rows.groups(layout)
-    assert [k for first, last in ranges for k in range(first, last)] == list(range(len(layout.paths)))
-    offsets = cpu_rows.sum_offsets(layout)
-    assert all(offsets[b] - offsets[a] <= cpu_rows.GROUP or b == a + 1 for a, b in ranges)
+    found = cpu_rows.groups(layout)
+    starts = cpu_rows.weight_order(layout)
+    assert sorted(starts) == list(range(layout.n_comb))
+    paths = [path for group in found for path in group]
+    own = [replace(path, weight=starts[path.weight]) for path in paths]
+    assert sorted(own, key=layout.paths.index) == list(layout.paths)
+    assert [path.weight for path in paths] == np.cumsum([0, *(path.channels for path in paths[:-1])]).tolist()
+    for group in found:
+        sums = sum(path.channels * (2 * path.l_out + 1) for path in group)
+        assert sums <= cpu_rows.GROUP or len(group) == 1
+        assert len({path.l_in for path in group}) == 1 or shape != (4, 2, 4, 3) or group is found[0]
 
 
 def gradients(graph):
@@ -161,13 +169,24 @@ def test_batch_norm_is_e3nn_s(training, dtype, tolerance):
     with torch.no_grad():
         for tensor in (theirs.weight, theirs.bias, theirs.running_mean, theirs.running_var):
             tensor.uniform_(0.5, 1.5)
-    ours, (x, y) = copy.deepcopy(theirs), (x.clone().requires_grad_() for _ in range(2))
-    first, second = theirs(x), Normalise.apply(ours, y, ours.weight, ours.bias)
-    (first.sin().sum() + second.sin().sum()).backward()
-    found = [second, y.grad, ours.weight.grad, ours.bias.grad, ours.running_mean, ours.running_var]
-    wanted = [first, x.grad, theirs.weight.grad, theirs.bias.grad, theirs.running_mean, theirs.running_var]
-    for a, b in zip(found, wanted, strict=True):
-        torch.testing.assert_close(a, b, rtol=tolerance, atol=20 * tolerance)
+    ours, joining = copy.deepcopy(theirs), np.random.default_rng(0).random((201, 3))
+    first = theirs(x.requires_grad_())
+    first.sin().sum().backward()
+    table, out = np.vstack([x.detach(), np.zeros(64)]).astype(x.detach().numpy().dtype), np.empty((201, 67))
+    out = out.astype(table.dtype)
+    normed = normalise(ours, table, joining.astype(table.dtype), out)
+    found = normalise_backward(ours, normed, np.cos(out))
+    for a, b in [
+        (out[:-1, :64], first),
+        (found.x[:-1], x.grad),
+        (found.weight, theirs.weight.grad),
+        (found.bias, theirs.bias.grad),
+        (ours.running_mean, theirs.running_mean),
+        (ours.running_var, theirs.running_var),
+    ]:
+        torch.testing.assert_close(torch.as_tensor(a), b.detach(), rtol=tolerance, atol=20 * tolerance)
+    assert not out[-1].any() and not found.x[-1].any()
+    assert np.array_equal(out[:-1, 64:], joining[:-1].astype(table.dtype))
 
 
 def test_predictions_see_every_change_of_the_parameters():

@@ -12,7 +12,16 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from propensity.simd import LANES, Vector, multiply_add, number_at, read_vector, splatted, write_vector
+from propensity.simd import (
+    LANES,
+    Vector,
+    keep_positive,
+    multiply_add,
+    number_at,
+    read_vector,
+    splatted,
+    write_vector,
+)
 
 #: Vectors of each row.
 WIDE = 8
@@ -89,6 +98,17 @@ def _added(context: Any, builder: Any, signature: Any, block: Any, rows: Any, fa
         for k, factor in enumerate(factors)
     ]
     return context.make_tuple(builder, signature.return_type, found)
+
+
+@intrinsic
+def positive_block(typingctx: Any, block: Any) -> Any:
+    """A block with 0 for whatever is below."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        found = [keep_positive(builder, each, each) for each in cgutils.unpack_tuple(builder, args[0])]
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return block(block), build
 
 
 @intrinsic

@@ -47,7 +47,7 @@ def folded(convolution: Any, norm: Any) -> Folded:
         layout, nothing = convolution.layout, np.empty(0, np.uint16)
         # Copies, since what is made may share memory with the parameters.
         own = [torch.from_numpy(array.copy()) for array in now]
-        radial = radial_of(tuple(own[:6]), running_moments(mlp), nothing, 1.0)
+        radial = radial_of(layout, tuple(own[:6]), running_moments(mlp), nothing, 1.0)
         product = product_of(layout, "forward", own[8 : 8 + len(convolution.mix)])
         held = [tensor.numpy() for tensor in own], Folded(product, radial, *_norm(norm, layout))
         _HELD[convolution] = held

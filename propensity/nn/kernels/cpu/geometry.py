@@ -74,9 +74,11 @@ class CPUGeometry:
             self.spare.setdefault(f"{name} {self.basis.dtype}", []),
         )
         memory = pool.pop() if pool else np.empty(0, dtype)
-        if len(memory) < size:
-            memory = np.empty(size, dtype)
-        view = memory[:size]
+        if len(memory) < size + 64 // dtype.itemsize:
+            memory = np.empty(size + 64 // dtype.itemsize, dtype)
+        # From a cache line on, lest every vector touches two.
+        skip = -memory.ctypes.data % 64 // dtype.itemsize
+        view = memory[skip : skip + size]
         if size <= LARGEST_SPARE:
             weakref.finalize(view, pool.append, memory).atexit = False
         return torch.from_numpy(view)

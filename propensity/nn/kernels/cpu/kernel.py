@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 
-from propensity.nn.kernels.base import LayerwiseKernel, Stack
+from propensity.nn.kernels.base import Stack
 
 if TYPE_CHECKING:
     from propensity.graph import Graph
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from propensity.nn.kernels.cpu.geometry import CPUGeometry
 
 
-class CPUKernel(LayerwiseKernel):
+class CPUKernel:
     """Tensor products of 16 particles at a time; no tensor of messages is written."""
 
     # numba is imported where it is needed: it takes longer than the rest of the package's start.
@@ -45,26 +45,6 @@ class CPUKernel(LayerwiseKernel):
         vectors = graph.edge_vec.to(radial.linear_in.weight.dtype)
         return geometry_of(slots, vectors, radial, convolution.layout.l_max)
 
-    def convolve(
-        self, convolution: Convolution, hidden: torch.Tensor, scalars: torch.Tensor, geometry: CPUGeometry
-    ) -> torch.Tensor:
-        """Tensor product, sum over neighbours in tiles, and mixing."""
-        from propensity.nn.kernels.cpu.layer import Convolve, radial_parameters
-
-        return cast(
-            "torch.Tensor",
-            Convolve.apply(
-                convolution,
-                geometry,
-                hidden,
-                scalars,
-                geometry.harmonics,
-                geometry.basis,
-                *radial_parameters(convolution.radial),
-                *convolution.mix,
-            ),
-        )
-
     def layers(
         self, stack: Stack, graph: Graph, scalars: torch.Tensor, first: torch.Tensor, every: bool = False
     ) -> list[torch.Tensor]:
@@ -78,14 +58,17 @@ class CPUKernel(LayerwiseKernel):
         self, stack: Stack, graph: Graph, scalars: torch.Tensor, first: torch.Tensor
     ) -> list[torch.Tensor]:
         """Features after each layer, with gradients."""
-        from propensity.nn.kernels.cpu.norms import Normalise
+        from propensity.nn.kernels.cpu.layer import Joined, Layer, radial_parameters
 
-        geometry, hidden, found = self.prepare(graph, stack.last), first, []
+        geometry, found = self.prepare(graph, stack.last), []
+        table = Joined.apply(first, scalars)  # type: ignore[no-untyped-call]
         for convolution, norm in stack:
-            update = convolution(self, hidden, scalars, geometry)
-            x = update + hidden if hidden.shape[1] else update.contiguous()
-            hidden = Normalise.apply(norm, x, norm.weight, norm.bias) if len(x) else norm(x)  # type: ignore[no-untyped-call]
-            found.append(hidden)
+            parameters = *radial_parameters(convolution.radial), *convolution.mix, norm.weight, norm.bias
+            of_edges = geometry.harmonics, geometry.basis
+            table = Layer.apply(  # type: ignore[no-untyped-call]
+                convolution, norm, geometry, table, scalars.requires_grad, *of_edges, *parameters
+            )
+            found.append(table[:-1, : convolution.layout.dim_out])
         return found
 
     def _infer(
@@ -93,20 +76,20 @@ class CPUKernel(LayerwiseKernel):
     ) -> Iterator[torch.Tensor]:
         """Features after each layer; what one layer wrote is written over by the next but one."""
         from propensity.nn.kernels.cpu.folded import folded
-        from propensity.nn.kernels.cpu.layer import forward, padded_features
+        from propensity.nn.kernels.cpu.layer import Joined, forward
         from propensity.nn.kernels.cpu.tiles import After
 
         geometry = self.prepare(graph, stack.last)
-        features, keep_no_sums = padded_features(first, scalars), scalars.new_empty(0)
-        blank = scalars.new_zeros(len(scalars), stack.last.layout.dim_out)
-        tables = padded_features(blank, scalars), padded_features(blank, scalars)
+        features = Joined.apply(first, scalars).numpy()  # type: ignore[no-untyped-call]
+        blank, keep_no_sums = scalars.new_empty(len(scalars), stack.last.layout.dim_out), features[0, :0]
+        tables = [Joined.apply(blank, scalars).numpy() for _ in range(2)]  # type: ignore[no-untyped-call]
         kept = geometry.slots.bits(None, stack.last.radial.linear_in.out_features)
         for k, (convolution, norm) in enumerate(stack):
             layout, out = convolution.layout, tables[k % 2]
             product, radial, scale, shift = folded(convolution, norm)
             after = After(layout.channels_in > 0, scale.numpy(), shift.numpy())
             forward(geometry, radial._replace(kept=kept), product, features, after, keep_no_sums, out)
-            yield out[:-1, : layout.dim_out]
+            yield torch.from_numpy(out)[:-1, : layout.dim_out]
             features = out
 
 

@@ -1,4 +1,4 @@
-"""One convolution of the CPU kernel, forward and backward, from torch tensors to the loops of numba.
+"""One layer of the CPU kernel, forward and backward, from torch tensors to the loops of numba.
 
 Going forward it keeps the sums over neighbours and dropout's choices, one bit each; all that belongs to
 edges is computed again going backward.
@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import pad
 
 from propensity.nn.kernels.cpu import radial as cpu_radial
 from propensity.nn.kernels.cpu import tiles as cpu_tiles
 from propensity.nn.kernels.cpu.geometry import CPUGeometry
+from propensity.nn.kernels.cpu.norms import add_up, normalise, normalise_backward
 from propensity.nn.kernels.cpu.radial import InnerGradients, Linear, Norm, Radial
-from propensity.nn.kernels.cpu.rows import groups, padded, row_function, sum_offsets
+from propensity.nn.kernels.cpu.rows import groups, padded, row_function, sum_offsets, weight_order
 from propensity.nn.kernels.cpu.tiles import (
     After,
     Back,
@@ -38,16 +38,28 @@ from propensity.threads import blocks_of, share
 SUMS = 16
 
 
-def padded_features(hidden: torch.Tensor, scalars: torch.Tensor) -> torch.Tensor:
+class Joined(torch.autograd.Function):
     """Features (N+1, F) that the loops gather: both parts padded to whole vectors, a last row for idle
     lanes.
     """
-    n, dim = hidden.shape
-    wide = padded(dim)
-    out = hidden.new_zeros(n + 1, wide + padded(scalars.shape[1]))
-    out[:n, :dim] = hidden
-    out[:n, wide : wide + scalars.shape[1]] = scalars
-    return out
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, scalars: torch.Tensor) -> torch.Tensor:
+        """Put features (N, dim) and scalars (N, n_scalars) side by side."""
+        (n, dim), more = hidden.shape, scalars.shape[1]
+        wide = padded(dim)
+        ctx.columns = slice(0, dim), slice(wide, wide + more)
+        # Not by torch, whose threads keep a core busy for a while after all that they share.
+        out = np.zeros((n + 1, wide + padded(more)), hidden.detach().numpy().dtype)
+        for columns, part in zip(ctx.columns, (hidden, scalars), strict=True):
+            out[:n, columns] = part.detach().numpy()
+        return torch.from_numpy(out)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Gradients of both."""
+        return tuple(grad[:-1, columns] for columns in ctx.columns)
 
 
 def radial_parameters(radial: Any) -> tuple[torch.Tensor, ...]:
@@ -62,15 +74,24 @@ def running_moments(radial: Any) -> torch.Tensor:
 
 
 def radial_of(
-    parameters: tuple[torch.Tensor, ...], moments: torch.Tensor, kept: np.ndarray, keep: float
+    layout: ConvolutionLayout,
+    parameters: tuple[torch.Tensor, ...],
+    moments: torch.Tensor,
+    kept: np.ndarray,
+    keep: float,
 ) -> Radial:
-    """What the loops need of a radial MLP: batch norm and dropout's 1/keep become scale and shift."""
+    """What the loops need of a radial MLP: batch norm and dropout's 1/keep become scale and shift, and
+    weights lie as :func:`rows.weight_order` says.
+    """
     inner, inner_bias, gamma, beta, outer, outer_bias = (p.detach() for p in parameters)
     scale = gamma * moments[1]
     shift = beta - moments[0] * scale
     first, last = (
-        Linear(weight.t().contiguous().numpy(), bias.contiguous().numpy())
-        for weight, bias in ((inner, inner_bias), (outer, outer_bias))
+        Linear(np.ascontiguousarray(weight.numpy()[order].T), bias.numpy()[order])
+        for weight, bias, order in (
+            (inner, inner_bias, slice(None)),
+            (outer, outer_bias, weight_order(layout)),
+        )
     )
     scale, shift = scale / keep, shift / keep
     return Radial(kept, first, scale.contiguous().numpy(), shift.contiguous().numpy(), last)
@@ -79,12 +100,12 @@ def radial_of(
 @lru_cache(maxsize=256)
 def _functions(layout: ConvolutionLayout, kind: str, bits: int) -> np.ndarray:
     """Addresses of the compiled functions of a layout."""
-    return np.array([row_function(kind, layout, *paths, bits).address for paths in groups(layout)])
+    return np.array([row_function(kind, layout, k, bits).address for k in range(len(groups(layout)))])
 
 
 def product_of(layout: ConvolutionLayout, kind: str, mix: list[torch.Tensor]) -> Product:
     """Tensor product and mixing of a layout; ``kind`` as of :func:`rows.row_function`."""
-    weights = [layout.paths[first].weight for first, _ in groups(layout)] + [layout.n_comb]
+    weights = [group[0].weight for group in groups(layout)] + [layout.n_comb]
     flat = torch.cat([(m.detach() / math.sqrt(len(m))).flatten() for m in mix]).numpy()
     rows = np.array([layout.rows(l) for l in range(layout.l_max + 1)])
     functions = _functions(layout, kind, 8 * flat.itemsize)
@@ -97,10 +118,10 @@ def forward(
     geometry: CPUGeometry,
     radial: Radial,
     product: Product,
-    features: torch.Tensor,
+    features: np.ndarray,
     after: After,
-    sums: torch.Tensor,
-    out: torch.Tensor,
+    sums: np.ndarray,
+    out: np.ndarray,
 ) -> None:
     """Columns of ``out`` become scale · (convolved + residual · hidden features) + shift; ``sums`` may be
     empty.
@@ -109,87 +130,104 @@ def forward(
         cpu_tiles.forward,
         blocks_of(geometry.slots.tiles),
         Convolution(geometry.edges, radial, product),
-        features.numpy(),
+        features,
         after,
-        sums.numpy(),
-        out.numpy(),
+        sums,
+        out,
     )
 
 
-class Convolve(torch.autograd.Function):
-    """Mixed Σ_j φ(r) · (Y ⊗ h_j), shape (N, layout.dim_out)."""
+class Layer(torch.autograd.Function):
+    """Convolution, residual where there is one, and batch norm: from features (N+1, F) of :class:`Joined` to
+    those after the layer.
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
         convolution: Any,
+        norm: Any,
         geometry: CPUGeometry,
-        hidden: torch.Tensor,
-        scalars: torch.Tensor,
+        table: torch.Tensor,
+        every_column: bool,
         harmonics: torch.Tensor,
         basis: torch.Tensor,
         *parameters: torch.Tensor,
     ) -> torch.Tensor:
-        """Convolve; ``parameters``: six of the radial MLP, then the mixing matrices."""
+        """Run the layer; ``parameters``: six of the radial MLP, the mixing matrices, two of the batch norm.
+
+        ``every_column``: whether those that join every layer want a gradient, too.
+        """
         mlp, slots, layout = convolution.radial, geometry.slots, convolution.layout
         draws = mlp.dropout_draws(slots.n_edges)
-        ctx.keep = 1.0 if draws is None else 1 - mlp.dropout.p
-        ctx.kept = slots.bits(draws, mlp.linear_in.out_features)
-        ctx.batch = mlp.uses_batch(slots.n_edges)
-        ctx.moments, ctx.along = _batch_moments(mlp, geometry) if ctx.batch else (running_moments(mlp), None)
-        radial = radial_of(parameters[:6], ctx.moments, ctx.kept, ctx.keep)
-        features, width = padded_features(hidden, scalars), padded(layout.dim_out)
+        keep = 1.0 if draws is None else 1 - mlp.dropout.p
+        kept = slots.bits(draws, mlp.linear_in.out_features)
+        batch = mlp.uses_batch(slots.n_edges)
+        moments, along = _batch_moments(convolution, geometry) if batch else (running_moments(mlp), None)
+        radial, width = radial_of(layout, parameters[:6], moments, kept, keep), padded(layout.dim_out)
+        product = product_of(layout, "forward", list(parameters[6:-2]))
         sums = geometry.lent("sums", slots.tiles * sum_offsets(layout)[-1] * LANES)
-        out = hidden.new_empty(len(features), width)
-        after = After(False, hidden.new_ones(width).numpy(), hidden.new_zeros(width).numpy())
-        forward(
-            geometry, radial, product_of(layout, "forward", list(parameters[6:])), features, after, sums, out
-        )
-        ctx.layout, ctx.geometry, ctx.dim_in = layout, geometry, hidden.shape[1]
-        ctx.save_for_backward(features, sums, *parameters)
-        return out[:-1, : layout.dim_out]
+        x = geometry.lent("before the norm", len(table) * width).view(-1, width)
+        out = table.new_empty(len(table), width + padded(layout.n_scalars))
+        data, residual = table.detach().numpy(), layout.channels_in > 0
+        one, zero = np.ones(width, data.dtype), np.zeros(width, data.dtype)
+        forward(geometry, radial, product, data, After(residual, one, zero), sums.numpy(), x.numpy())
+        x[-1] = 0
+        ctx.normed = normalise(norm, x.numpy(), data, out.numpy())
+        ctx.of = convolution, norm, geometry, every_column
+        ctx.radial, ctx.product, ctx.moments, ctx.along, ctx.keep = radial, product, moments, along, keep
+        ctx.save_for_backward(table, sums, *parameters)
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
         """Gradients of all that :meth:`forward` takes."""
-        features, sums, *parameters = (t.detach() for t in ctx.saved_tensors)
-        inner, _, gamma, _, outer, _, *mix = parameters
-        geometry, layout, slots = ctx.geometry, ctx.layout, ctx.geometry.slots
-        wants_hidden, wants_scalars, wants_harmonics, wants_basis = ctx.needs_input_grad[2:6]
+        # Read for its check that no parameter has changed since.
+        table, sums, *parameters = (t.detach() for t in ctx.saved_tensors)
+        convolution, norm, geometry, every_column = ctx.of
+        wants_table, _, wants_harmonics, wants_basis = ctx.needs_input_grad[3:7]
+        given = np.ascontiguousarray(grad.numpy())
+        of_norm = normalise_backward(norm, ctx.normed, given)
+        layout, slots, radial = convolution.layout, geometry.slots, ctx.radial
+        inner, gamma, outer, order = parameters[0], parameters[2], parameters[4], weight_order(layout)
         hidden, n_basis = inner.shape
-        empty, wide = inner.new_empty(0), padded(ctx.dim_in)
-        columns = features.shape[1] if wants_scalars else wide if wants_hidden else 0
-        edges, product = geometry.edges, product_of(layout, "backward", mix)
-        radial = radial_of(tuple(parameters[:6]), ctx.moments, ctx.kept, ctx.keep)
-        moments = ctx.moments.numpy()
-        for_harmonics = product.functions
+        empty, columns = inner.new_empty(0), table.shape[1] if every_column else padded(layout.dim_in)
+        edges = geometry.edges
+        product = ctx.product._replace(functions=_functions(layout, "backward", 8 * inner.element_size()))
+        moments, for_harmonics = ctx.moments.numpy(), product.functions
         if wants_harmonics:
             for_harmonics = _functions(layout, "harmonics", 8 * inner.element_size())
-        grad_table = pad(grad, (0, padded(layout.dim_out) - layout.dim_out, 0, 1))
         grad_units = geometry.lent("units", len(slots.live) * hidden * LANES) if wants_basis else empty
         grad_harmonics = torch.zeros_like(geometry.harmonics) if wants_harmonics else empty
         grad_basis = torch.empty_like(geometry.basis) if wants_basis else empty
-        sizes = [m.numel() for m in mix]
         blocks = min(blocks_of(slots.tiles), SUMS)
+        columns *= wants_table
         by_source = geometry.lent("sums by source", blocks * slots.n_nodes * columns)
         by_source = by_source.view(blocks, slots.n_nodes, columns)
-        numbers = sum(sizes), len(outer) * (hidden + 1), 2 * hidden, hidden * (n_basis + 1)
-        parts = [inner.new_empty(blocks, k) for k in numbers]
+        numbers = len(product.mix), len(outer) * (hidden + 1), 2 * hidden, hidden * (n_basis + 1)
+        parts = [np.empty((blocks, k), given.dtype) for k in numbers]
         share(
             cpu_tiles.backward,
             blocks,
             Convolution(edges, radial, product),
-            Back(for_harmonics, outer.contiguous().numpy(), moments, radial.scale.dtype.type(1 / ctx.keep)),
-            Passed(features.numpy(), sums.numpy(), grad_table.numpy()),
+            Back(for_harmonics, outer.numpy()[order], moments, radial.scale.dtype.type(1 / ctx.keep)),
+            Passed(table.numpy(), sums.numpy(), of_norm.x),
             EdgeGradients(by_source.numpy(), grad_units.numpy(), grad_harmonics.view(-1).numpy()),
-            ParameterGradients(*(part.numpy() for part in parts)),
+            ParameterGradients(*parts),
         )
-        grad_features = by_source.sum(0)
+        grad_table = None
+        if wants_table:
+            grad_table = torch.empty_like(table)
+            width = of_norm.x.shape[1]
+            of_residual = of_norm.x[:, : width * (layout.channels_in > 0)]
+            of_scalars = given[:, width : None if every_column else width]
+            joined = by_source.numpy(), of_residual, of_scalars, grad_table.numpy()
+            share(add_up, blocks_of(slots.n_nodes), *joined)
         del by_source
-        grad_mix, grad_outer, grad_norm, grad_inner = (part.sum(0) for part in parts)
+        grad_mix, grad_outer, grad_norm, grad_inner = (torch.from_numpy(part.sum(axis=0)) for part in parts)
         # What the batch's mean and variance take away from the gradient of the hidden units.
-        means = grad_norm.view(2, hidden) * (1 / slots.n_edges if ctx.batch else 0)
+        means = grad_norm.view(2, hidden) * (1 / slots.n_edges if ctx.along is not None else 0)
         if wants_basis:
             share(
                 cpu_radial.inner_backward,
@@ -200,17 +238,21 @@ class Convolve(torch.autograd.Function):
                 Norm(moments, gamma.numpy(), means.numpy()),
                 InnerGradients(grad_units.numpy(), grad_basis.view(-1).numpy()),
             )
-        grad_inner, grad_outer = grad_inner.view(hidden, -1), grad_outer.view(-1, hidden + 1)
+        grad_inner = grad_inner.view(hidden, -1)
+        grad_outer = grad_outer.view(-1, hidden + 1)[np.argsort(order)]
         if ctx.along is not None:
             (mean, inverse), (counts, sums) = ctx.moments[..., None], ctx.along
             grad_inner = grad_inner - means[0, :, None] * counts
             grad_inner -= means[1, :, None] * inverse * (sums - mean * counts)
         grad_inner *= (gamma * ctx.moments[1])[:, None]
+        mix = parameters[6:-2]
+        pieces = zip(grad_mix.split([m.numel() for m in mix]), mix, strict=True)
         return (
             None,
             None,
-            grad_features[:, : ctx.dim_in] if wants_hidden else None,
-            grad_features[:, wide : wide + layout.n_scalars] if wants_scalars else None,
+            None,
+            grad_table,
+            None,
             grad_harmonics if wants_harmonics else None,
             grad_basis if wants_basis else None,
             grad_inner[:, :-1],
@@ -219,17 +261,20 @@ class Convolve(torch.autograd.Function):
             grad_norm[:hidden],
             grad_outer[:, :-1],
             grad_outer[:, -1],
-            *(g.view_as(m) / math.sqrt(len(m)) for g, m in zip(grad_mix.split(sizes), mix, strict=True)),
+            *(g.view_as(m) / math.sqrt(len(m)) for g, m in pieces),
+            torch.from_numpy(of_norm.weight),
+            torch.from_numpy(of_norm.bias),
         )
 
 
-def _batch_moments(mlp: Any, geometry: CPUGeometry) -> tuple[torch.Tensor, torch.Tensor]:
+def _batch_moments(convolution: Any, geometry: CPUGeometry) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and 1/σ of the hidden units over all edges; sums along the basis, (2, hidden, n_basis + 1); the
     running statistics move as in torch's batch norm.
     """
-    norm, slots, edges = mlp.norm, geometry.slots, geometry.edges
+    mlp, layout, slots, edges = convolution.radial, convolution.layout, geometry.slots, geometry.edges
+    norm = mlp.norm
     zeros = torch.zeros_like(norm.running_mean)
-    radial = radial_of(radial_parameters(mlp), torch.stack([zeros, zeros]), slots.live, 1.0)
+    radial = radial_of(layout, radial_parameters(mlp), torch.stack([zeros, zeros]), slots.live, 1.0)
     partial = zeros.new_empty(blocks_of(len(slots.live)), 2 * len(zeros))
     along = zeros.new_empty(len(partial), 2, len(zeros) * (mlp.linear_in.in_features + 1))
 

@@ -30,6 +30,7 @@ from propensity.nn.kernels.cpu.blocks import (
     WIDE,
     add_outer_products,
     add_products,
+    positive_block,
     read_block,
     spread_block,
     write_block,
@@ -96,102 +97,55 @@ class InnerGradients(NamedTuple):
     basis: np.ndarray  # (slot rows · n_basis · LANES)
 
 
-@njit
+@njit(nogil=True)
 def scratch(vectors, like):
-    """Flat array for ``vectors`` vectors that starts at a cache line, lest every load touches two."""
+    """Flat array for ``vectors`` vectors that starts at a cache line, lest every load touches two.
+
+    Reads   the dtype of like.
+    Writes  nothing.
+    One call is one array.
+    """
     array = np.empty((vectors + 8) * LANES, like.dtype)
     skip = (-array.ctypes.data % 64) // array.itemsize
     return array[skip : skip + vectors * LANES]
 
 
 @njit
-def dense(layer, vectors, at, first, last, out, to, relu):
-    """Outputs of a layer for a slot row: bias + Σ_k matrix[k, o] · vectors[at + k], after a ReLU or not.
+def dense(layer, vectors, at, rows, columns, out, relu):
+    """Outputs of a layer for several slot rows, two at a time: bias + Σ_k matrix[k, o] · vectors[at + k],
+    after a ReLU or not.
 
-    Reads   layer, the vectors from ``at``.
-    Writes  vectors ``to`` + o of out, for first ≤ o < last.
+    Reads   layer, vectors (rows, inputs) from ``at``.
+    Writes  vectors o of out (rows, outputs), for columns[0] ≤ o < columns[1].
     One lane is one edge.
     """
     matrix, bias = layer
     n_in, width = matrix.shape
+    first, last = columns
     flat = matrix.reshape(-1)
-    o = first
-    while o < last:
-        if o + 8 <= last:
-            t0, t1, t2, t3 = spread(bias, o), spread(bias, o + 1), spread(bias, o + 2), spread(bias, o + 3)
-            t4, t5, t6, t7 = (
-                spread(bias, o + 4),
-                spread(bias, o + 5),
-                spread(bias, o + 6),
-                spread(bias, o + 7),
-            )
-            for k in range(n_in):
-                v = load(vectors, (at + k) * LANES)
-                m = k * width + o
-                t0 = fma(spread(flat, m), v, t0)
-                t1 = fma(spread(flat, m + 1), v, t1)
-                t2 = fma(spread(flat, m + 2), v, t2)
-                t3 = fma(spread(flat, m + 3), v, t3)
-                t4 = fma(spread(flat, m + 4), v, t4)
-                t5 = fma(spread(flat, m + 5), v, t5)
-                t6 = fma(spread(flat, m + 6), v, t6)
-                t7 = fma(spread(flat, m + 7), v, t7)
-            if relu:
-                t0, t1, t2, t3 = (
-                    where_positive(t0, t0),
-                    where_positive(t1, t1),
-                    where_positive(t2, t2),
-                    where_positive(t3, t3),
-                )
-                t4, t5, t6, t7 = (
-                    where_positive(t4, t4),
-                    where_positive(t5, t5),
-                    where_positive(t6, t6),
-                    where_positive(t7, t7),
-                )
-            p = (to + o) * LANES
-            store(out, p, t0)
-            store(out, p + LANES, t1)
-            store(out, p + 2 * LANES, t2)
-            store(out, p + 3 * LANES, t3)
-            store(out, p + 4 * LANES, t4)
-            store(out, p + 5 * LANES, t5)
-            store(out, p + 6 * LANES, t6)
-            store(out, p + 7 * LANES, t7)
-            o += 8
-        else:
-            t0 = spread(bias, o)
-            for k in range(n_in):
-                t0 = fma(spread(flat, k * width + o), load(vectors, (at + k) * LANES), t0)
-            if relu:
-                t0 = where_positive(t0, t0)
-            store(out, (to + o) * LANES, t0)
-            o += 1
-
-
-@njit
-def dense_rows(layer, vectors, rows, out):
-    """As :func:`dense` for all outputs of several rows, two at a time, without a ReLU.
-
-    Reads   layer, vectors (rows, inputs).
-    Writes  vectors (rows, outputs) of out.
-    One lane is one edge.
-    """
-    matrix, bias = layer
-    n_in, width = matrix.shape
-    flat, whole = matrix.reshape(-1), width // WIDE * WIDE
     for r in range(0, rows, 2):
         s = min(r + 1, rows - 1)
-        for o in range(0, whole, WIDE):
-            block = spread_block(bias, o)
-            for k in range(n_in):
-                place = k * width + o
-                block = add_products(
-                    block, flat, place, vectors, (r * n_in + k) * LANES, (s * n_in + k) * LANES
-                )
-            write_block(block, out, (r * width + o) * LANES, (s * width + o) * LANES)
-        for each in range(r, s + 1):
-            dense(layer, vectors, each * n_in, whole, width, out, each * width, False)
+        for start in range(first, last, WIDE):
+            # The last block overlaps the one before where it is not whole.
+            o = max(min(start, last - WIDE), first)
+            if last - first >= WIDE:
+                block = spread_block(bias, o)
+                for k in range(n_in):
+                    p, q = (at + r * n_in + k) * LANES, (at + s * n_in + k) * LANES
+                    block = add_products(block, flat, k * width + o, vectors, p, q)
+                if relu:
+                    block = positive_block(block)
+                write_block(block, out, (r * width + o) * LANES, (s * width + o) * LANES)
+            else:
+                for o in range(first, last):
+                    for each in range(r, s + 1):
+                        t = spread(bias, o)
+                        for k in range(n_in):
+                            vector = load(vectors, (at + each * n_in + k) * LANES)
+                            t = fma(spread(flat, k * width + o), vector, t)
+                        if relu:
+                            t = where_positive(t, t)
+                        store(out, (each * width + o) * LANES, t)
 
 
 @njit
@@ -227,18 +181,20 @@ def add_outer(rows, a, at_a, n_a, b, at_b, n_b, total):
 
 
 @njit
-def hidden_units(radial, basis, row, x, at, u, to):
-    """Hidden units of a slot row before batch norm and after dropout.
+def hidden_units(radial, basis, row, rows, x, u):
+    """Hidden units of slot rows before batch norm and after dropout.
 
-    Reads   radial, basis (slot rows · n_basis · LANES).
-    Writes  vectors ``at``.. of x, before batch norm, and ``to``.. of u, after dropout.
+    Reads   radial, basis (slot rows · n_basis · LANES) from ``row``.
+    Writes  vectors (rows, hidden) of x, before batch norm, and of u, after dropout.
     One lane is one edge.
     """
     n_basis, hidden = radial.inner.matrix.shape
-    dense(radial.inner, basis, row * n_basis, 0, hidden, x, at, True)
-    for h in range(hidden):
-        value = fma(spread(radial.scale, h), load(x, (at + h) * LANES), spread(radial.shift, h))
-        store(u, (to + h) * LANES, where_bits(radial.kept[row * hidden + h], value))
+    dense(radial.inner, basis, row * n_basis, rows, (0, hidden), x, True)
+    for r in range(rows):
+        for h in range(hidden):
+            place = (r * hidden + h) * LANES
+            value = fma(spread(radial.scale, h), load(x, place), spread(radial.shift, h))
+            store(u, place, where_bits(radial.kept[(row + r) * hidden + h], value))
 
 
 @njit
@@ -263,8 +219,11 @@ def hidden_moments(first, last, blocks, edges, radial, centre, partial, along):
     One lane is one edge; one call is a range of blocks of slot rows.
     """
     n_basis, hidden = radial.inner.matrix.shape
-    x, total = scratch(ROWS * hidden, centre), scratch(2 * hidden, centre)
-    ones, one = scratch(ROWS * hidden, centre), splat(centre, centre.dtype.type(1))
+    x, ones, total = (
+        scratch(ROWS * hidden, centre),
+        scratch(ROWS * hidden, centre),
+        scratch(2 * hidden, centre),
+    )
     counts, sums = scratch(hidden * (n_basis + 1), centre), scratch(hidden * (n_basis + 1), centre)
     n_rows = len(edges.live)
     for block in range(first, last):
@@ -274,23 +233,35 @@ def hidden_moments(first, last, blocks, edges, radial, centre, partial, along):
         end = n_rows * (block + 1) // blocks
         for row in range(n_rows * block // blocks, end, ROWS):
             n = min(ROWS, end - row)
-            for r in range(n):
-                dense(radial.inner, edges.basis, (row + r) * n_basis, 0, hidden, x, r * hidden, True)
-                bits = edges.live[row + r]
-                for h in range(hidden):
-                    at = (r * hidden + h) * LANES
-                    unit = where_bits(bits, load(x, at))
-                    store(x, at, unit)
-                    store(ones, at, where_positive(unit, one))
-                    away = where_bits(bits, add(unit, splat(x, -centre[h])))
-                    store(total, h * LANES, add(load(total, h * LANES), away))
-                    place = (hidden + h) * LANES
-                    store(total, place, fma(away, away, load(total, place)))
+            _add_moments((row, n), edges, radial, centre, x, ones, total)
             add_outer(n, ones, 0, hidden, edges.basis, row * n_basis, n_basis, counts)
             add_outer(n, x, 0, hidden, edges.basis, row * n_basis, n_basis, sums)
         collect(total, partial[block])
         collect(counts, along[block, 0])
         collect(sums, along[block, 1])
+
+
+@njit
+def _add_moments(place, edges, radial, centre, x, ones, total):
+    """Hidden units of slot rows and their moments.
+
+    Reads   place: first slot row, and how many; edges, radial, centre.
+    Writes  vectors (rows, hidden) of x and ones: the units, and 1 where they are above zero; added to total.
+    One lane is one edge.
+    """
+    (row, n), (n_basis, hidden) = place, radial.inner.matrix.shape
+    one = splat(centre, centre.dtype.type(1))
+    dense(radial.inner, edges.basis, row * n_basis, n, (0, hidden), x, True)
+    for r in range(n):
+        bits = edges.live[row + r]
+        for h in range(hidden):
+            at, along = (r * hidden + h) * LANES, (hidden + h) * LANES
+            unit = where_bits(bits, load(x, at))
+            store(x, at, unit)
+            store(ones, at, where_positive(unit, one))
+            away = where_bits(bits, add(unit, splat(x, -centre[h])))
+            store(total, h * LANES, add(load(total, h * LANES), away))
+            store(total, along, fma(away, away, load(total, along)))
 
 
 @njit(nogil=True)
@@ -304,15 +275,21 @@ def inner_backward(first, last, blocks, edges, radial, weight, norm, gradients):
     moments, gamma, means = norm
     grad_units, grad_basis = gradients
     n_basis, hidden = radial.inner.matrix.shape
-    x, v = scratch(hidden, gamma), scratch(hidden, gamma)
+    x, v = scratch(ROWS * hidden, gamma), scratch(ROWS * hidden, gamma)
     back = Linear(weight, np.zeros(n_basis, gamma.dtype))
-    n_rows = len(edges.live)
-    for row in range(n_rows * first // blocks, n_rows * last // blocks):
-        dense(radial.inner, edges.basis, row * n_basis, 0, hidden, x, 0, True)
-        for h in range(hidden):
-            unit = load(x, h * LANES)
-            along = mul(add(unit, splat(x, -moments[0, h])), splat(x, moments[1, h]))
-            value = add(load(grad_units, (row * hidden + h) * LANES), splat(x, -means[0, h]))
-            value = mul(fma(along, splat(x, -means[1, h]), value), splat(x, gamma[h] * moments[1, h]))
-            store(v, h * LANES, where_bits(edges.live[row], where_positive(unit, value)))
-        dense(back, v, 0, 0, n_basis, grad_basis, row * n_basis, False)
+    n_rows, out = len(edges.live), scratch(ROWS * n_basis, gamma)
+    end = n_rows * last // blocks
+    for row in range(n_rows * first // blocks, end, ROWS):
+        n = min(ROWS, end - row)
+        dense(radial.inner, edges.basis, row * n_basis, n, (0, hidden), x, True)
+        for r in range(n):
+            for h in range(hidden):
+                unit = load(x, (r * hidden + h) * LANES)
+                along = mul(add(unit, splat(x, -moments[0, h])), splat(x, moments[1, h]))
+                value = add(load(grad_units, ((row + r) * hidden + h) * LANES), splat(x, -means[0, h]))
+                value = mul(fma(along, splat(x, -means[1, h]), value), splat(x, gamma[h] * moments[1, h]))
+                value = where_bits(edges.live[row + r], where_positive(unit, value))
+                store(v, (r * hidden + h) * LANES, value)
+        dense(back, v, 0, n, (0, n_basis), out, False)
+        for k in range(n * n_basis):
+            store(grad_basis, (row * n_basis + k) * LANES, load(out, k * LANES))

@@ -9,9 +9,12 @@ live in registers.  numba compiles the functions and keeps them on disk, as it d
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -21,8 +24,8 @@ from propensity.nn.kernels.clebsch import terms
 from propensity.nn.layout import ConvolutionLayout, Path
 from propensity.simd import LANES, keep_positive, llvm_vector, multiply_add
 
-#: Sums that one function adds to: 24 kB in float32, which first-level caches hold.
-GROUP = 384
+#: Sums that one function adds to: 16 kB in float32, which leave a first-level cache room for features.
+GROUP = 256
 
 
 def padded(width: int) -> int:
@@ -40,18 +43,40 @@ def sum_offsets(layout: ConvolutionLayout) -> list[int]:
     return offsets
 
 
-def groups(layout: ConvolutionLayout) -> list[tuple[int, int]]:
-    """Ranges of paths that share a function."""
-    offsets, found, first = sum_offsets(layout), [], 0
-    for last in range(1, len(layout.paths) + 1):
-        if last == len(layout.paths) or offsets[last + 1] - offsets[first] > GROUP:
-            found.append((first, last))
-            first = last
-    return found
+@lru_cache(maxsize=256)
+def groups(layout: ConvolutionLayout) -> tuple[tuple[Path, ...], ...]:
+    """Paths that share a function: those of one l_in, whose features are then read together, and of more
+    where there is room.  Their ``weight`` is where it starts among those of all groups.
+    """
+    sizes, found, size, weight = np.diff(sum_offsets(layout)), [list[Path]()], 0, 0
+    numbers = sorted(range(len(layout.paths)), key=lambda k: (-layout.paths[k].block, layout.paths[k].l_in))
+    for _, each in groupby(numbers, lambda k: (layout.paths[k].block, layout.paths[k].l_in)):
+        alike = list(each)
+        together = size + sum(sizes[k] for k in alike)
+        for k in alike:
+            if found[-1] and (size + sizes[k] > GROUP or (k == alike[0] and together > GROUP)):
+                found.append([])
+                size = 0
+            found[-1].append(replace(layout.paths[k], weight=weight))
+            size, weight = size + sizes[k], weight + layout.paths[k].channels
+    return tuple(map(tuple, found))
+
+
+@lru_cache(maxsize=256)
+def weight_order(layout: ConvolutionLayout) -> np.ndarray:
+    """Which of the layout's radial weights each of those in the order of :func:`groups` is."""
+    paths = [path for group in groups(layout) for path in group]
+    starts = [layout.paths[_number(layout, path)].weight for path in paths]
+    return np.concatenate([start + np.arange(p.channels) for start, p in zip(starts, paths, strict=True)])
+
+
+def _number(layout: ConvolutionLayout, path: Path) -> int:
+    """Which of the layout's paths this is, wherever its weights are."""
+    return [replace(other, weight=path.weight) for other in layout.paths].index(path)
 
 
 @lru_cache(maxsize=1024)
-def row_function(kind: str, layout: ConvolutionLayout, first: int, last: int, bits: int) -> Any:
+def row_function(kind: str, layout: ConvolutionLayout, group: int, bits: int) -> Any:
     """Compiled function for a group of paths; ``address`` is where it lies.
 
     It takes pointers to features h_j, harmonics Y, radial weights φ, and, by ``kind``:
@@ -61,7 +86,7 @@ def row_function(kind: str, layout: ConvolutionLayout, first: int, last: int, bi
     - ``"harmonics"``: gradient of the sums; gradient of Y (added to).
     """
     # Only strings and numbers may enter the closure: numba makes the key of its cache of them.
-    what = f"{kind} {first} {last} {layout.channels_in} {layout.n_scalars} {layout.channels} {layout.l_max}"
+    what = f"{kind} {group} {layout.channels_in} {layout.n_scalars} {layout.channels} {layout.l_max}"
     pointer = types.CPointer(types.float32 if bits == 32 else types.float64)
 
     @cfunc(types.void(pointer, pointer, pointer, pointer, pointer, pointer))
@@ -73,14 +98,13 @@ def row_function(kind: str, layout: ConvolutionLayout, first: int, last: int, bi
 
 @intrinsic(prefer_literal=True)
 def _emit(typingctx: Any, what: Any, h: Any, y: Any, w: Any, sums: Any, a: Any, b: Any) -> Any:
-    kind, *numbers = what.literal_value.split()
-    first, last, *shape = map(int, numbers)
-    layout = ConvolutionLayout(*shape)
+    kind, group, *shape = what.literal_value.split()
+    layout = ConvolutionLayout(*map(int, shape))
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        offsets = sum_offsets(layout)
-        for k in range(first, last):
-            _PATHS[kind](_Writer(builder, h.dtype, args[1:]), layout, layout.paths[k], offsets[k])
+        for path in groups(layout)[int(group)]:
+            at = sum_offsets(layout)[_number(layout, path)]
+            _PATHS[kind](_Writer(builder, h.dtype, args[1:]), layout, path, at)
         return context.get_dummy_value()
 
     return types.void(what, h, y, w, sums, a, b), build

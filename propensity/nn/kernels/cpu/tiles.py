@@ -16,8 +16,8 @@ n_f          hidden features and scalars of a particle, padded
 n_y          harmonics: (l_max+1)²
 n_comb       radial weights of an edge
 h            features of the neighbours in ROWS slot rows                      (ROWS, n_f)
-x, u         hidden units before batch norm; after it, ReLU and dropout        (hidden,), (ROWS, hidden)
-w            radial weights of a slot row                                      (n_comb,)
+x, u         hidden units before batch norm; after it, ReLU and dropout        (ROWS, hidden)
+w            radial weights of two slot rows                                   (2, n_comb)
 own, total   sums over neighbours of a tile, path by path, channel by channel  (n_sums,) from ``at``
 mixed        features of a tile after mixing                                   (dim_out,) padded
 before       features of a tile before the layer                               (dim_out,) padded
@@ -43,7 +43,6 @@ from propensity.nn.kernels.cpu.radial import (
     add_outer,
     collect,
     dense,
-    dense_rows,
     hidden_units,
     scratch,
 )
@@ -127,58 +126,98 @@ class ParameterGradients(NamedTuple):
     inner: np.ndarray  # (blocks, hidden · (n_basis + 1)): of the hidden units above zero, along basis and 1
 
 
+class Room(NamedTuple):
+    """Vectors of one thread going forward, letters as above."""
+
+    h: np.ndarray
+    x: np.ndarray
+    u: np.ndarray
+    w: np.ndarray
+    own: np.ndarray
+    mixed: np.ndarray
+    before: np.ndarray
+
+
+class BackRoom(NamedTuple):
+    """Vectors of one thread going backward, letters as above; v and z: gradients of u and w."""
+
+    h: np.ndarray
+    gh: np.ndarray
+    x: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+    w: np.ndarray
+    z: np.ndarray
+    mixed: np.ndarray
+    g: np.ndarray
+    to_hidden: Linear  # transposed last layer of the radial MLP
+
+
 @njit(nogil=True)
 def forward(first, last, blocks, convolution, features, after, sums, out):
-    """Convolve the tiles first, first + blocks, ..; then first + 1, first + 1 + blocks, ..; up to ``last``.
+    """Convolve tiles.
 
     Reads   convolution, after; features (N+1, F): hidden ones, then scalars, each padded to whole vectors.
     Writes  out (N+1, ≥ dim_out padded); sums (tiles · n_sums · LANES), unless empty: those over neighbours.
-    One lane is one particle; one call is every so-manyth tile.
+    One lane is one particle; one call is a range of blocks of tiles.
+    """
+    n_f, hidden, n_comb = features.shape[1], len(convolution.radial.scale), len(convolution.radial.outer.bias)
+    width = len(after.scale)
+    room = Room(
+        scratch(ROWS * n_f, features),
+        scratch(ROWS * hidden, features),
+        scratch(ROWS * hidden, features),
+        scratch(2 * n_comb, features),
+        scratch(convolution.product.n_sums, features),
+        scratch(width, features),
+        scratch(width, features),
+    )
+    tiles = len(convolution.edges.start) - 1
+    for tile in range(tiles * first // blocks, tiles * last // blocks):
+        _tile_forward(tile, convolution, features, after, room, sums, out)
+
+
+@njit
+def _tile_forward(tile, convolution, features, after, room, sums, out):
+    """Convolve one tile.
+
+    Reads   as :func:`forward`.
+    Writes  as :func:`forward`; room.
+    One lane is one particle.
     """
     edges, radial, product = convolution
-    residual, scale, shift = after
-    n_f, hidden, n_comb = features.shape[1], len(radial.inner.bias), len(radial.outer.bias)
-    n_y = (product.l_max + 1) ** 2
-    width = len(scale)
-    flat_features, flat_out = features.reshape(-1), out.reshape(-1)
-    h, x, u = scratch(ROWS * n_f, features), scratch(hidden, features), scratch(ROWS * hidden, features)
-    w, mixed, before = scratch(n_comb, features), scratch(width, features), scratch(width, features)
-    own = scratch(product.n_sums, features)
+    h, x, u, w, own, mixed, before = room
+    n_f, hidden, n_comb = features.shape[1], len(radial.scale), len(radial.outer.bias)
+    n_y, flat = (product.l_max + 1) ** 2, features.reshape(-1)
     zero = splat(features, features.dtype.type(0))
-    for block in range(first, last):
-        for tile in range(block, len(edges.start) - 1, blocks):
-            total, at = own, 0
-            if len(sums) > 0:
-                total, at = sums, tile * product.n_sums * LANES
-            for s in range(product.n_sums):
-                store(total, at + s * LANES, zero)
-            for row in range(edges.start[tile], edges.start[tile + 1], ROWS):
-                n = min(ROWS, edges.start[tile + 1] - row)
-                for r in range(n):
-                    for f in range(0, n_f, LANES):
-                        gather(
-                            flat_features, edges.source, (row + r) * LANES, n_f, f, h, (r * n_f + f) * LANES
-                        )
-                    hidden_units(radial, edges.basis, row + r, x, 0, u, r * hidden)
-                for g in range(len(product.functions)):
-                    for r in range(n):
-                        first_weight, last_weight = product.weights[g], product.weights[g + 1]
-                        dense(radial.outer, u, r * hidden, first_weight, last_weight, w, 0, True)
-                        call(
-                            product.functions[g],
-                            (h, edges.harmonics, w, total, w, w),
-                            (r * n_f * LANES, (row + r) * n_y * LANES, 0, at, 0, 0),
-                        )
-            _mix(product, total, at, mixed)
-            for f in range(0, width, LANES):
-                if residual:
-                    gather(flat_features, edges.node, tile * LANES, n_f, f, before, f * LANES)
-                for k in range(f, f + LANES):
-                    value = load(mixed, k * LANES)
-                    if residual:
-                        value = add(value, load(before, k * LANES))
-                    store(mixed, k * LANES, fma(spread(scale, k), value, spread(shift, k)))
-                scatter(mixed, f * LANES, flat_out, edges.node, tile * LANES, out.shape[1], f)
+    total, at = own, 0
+    if len(sums) > 0:
+        total, at = sums, tile * product.n_sums * LANES
+    for s in range(product.n_sums):
+        store(total, at + s * LANES, zero)
+    for row in range(edges.start[tile], edges.start[tile + 1], ROWS):
+        n = min(ROWS, edges.start[tile + 1] - row)
+        for r in range(n):
+            for f in range(0, n_f, LANES):
+                gather(flat, edges.source, (row + r) * LANES, n_f, f, h, (r * n_f + f) * LANES)
+        hidden_units(radial, edges.basis, row, n, x, u)
+        for k in range(len(product.functions)):
+            columns = product.weights[k], product.weights[k + 1]
+            for r in range(n):
+                if r % 2 == 0:
+                    dense(radial.outer, u, r * hidden, min(2, n - r), columns, w, True)
+                places = r * n_f * LANES, (row + r) * n_y * LANES, r % 2 * n_comb * LANES, at, 0, 0
+                call(product.functions[k], (h, edges.harmonics, w, total, w, w), places)
+    _mix(product, total, at, mixed)
+    for f in range(0, len(after.scale), LANES):
+        if after.residual:
+            gather(flat, edges.node, tile * LANES, n_f, f, before, f * LANES)
+        for k in range(f, f + LANES):
+            value = load(mixed, k * LANES)
+            if after.residual:
+                value = add(value, load(before, k * LANES))
+            store(mixed, k * LANES, fma(spread(after.scale, k), value, spread(after.shift, k)))
+        scatter(mixed, f * LANES, out.reshape(-1), edges.node, tile * LANES, out.shape[1], f)
 
 
 @njit
@@ -251,84 +290,109 @@ def backward(first, last, blocks, convolution, back, passed, of_edges, of_parame
 
     Reads   convolution, back, passed.
     Writes  of_edges and, block by block, of_parameters.
-    One lane is one particle, or one of its edges; one call is every so-manyth tile.
+    One lane is one particle, or one of its edges; one call is a range of blocks of tiles.
     """
-    edges, radial, product = convolution
-    harmonics_functions, weight, moments, keep = back
-    features, sums, grad = passed
-    grad_features, grad_units, grad_harmonics = of_edges
-    grad_mix, grad_outer, grad_norm, grad_inner = of_parameters
-    n_basis = radial.inner.matrix.shape[0]
-    n_f, hidden, n_comb = features.shape[1], len(radial.inner.bias), len(radial.outer.bias)
-    n_y = (product.l_max + 1) ** 2
-    width, n_grad = grad.shape[1], grad_features.shape[2]
-    flat_features, flat_grad = features.reshape(-1), grad.reshape(-1)
-    to_hidden = Linear(weight, np.zeros(hidden, features.dtype))
-    h, gh = scratch(ROWS * n_f, features), scratch(ROWS * n_f, features)
-    x, u = scratch(ROWS * hidden, features), scratch(ROWS * hidden, features)
-    w, z, v = scratch(n_comb, features), scratch(ROWS * n_comb, features), scratch(ROWS * hidden, features)
-    mixed, g = scratch(width, features), scratch(product.n_sums, features)
-    total_mix, total_outer = scratch(grad_mix.shape[1], features), scratch(grad_outer.shape[1], features)
-    total_norm, total_inner = scratch(2 * hidden, features), scratch(grad_inner.shape[1], features)
-    zero = splat(features, features.dtype.type(0))
+    like, n_comb, hidden = passed.features, len(back.weight), back.weight.shape[1]
+    n_f, width = like.shape[1], passed.grad.shape[1]
+    room = BackRoom(
+        scratch(ROWS * n_f, like),
+        scratch(ROWS * n_f, like),
+        scratch(ROWS * hidden, like),
+        scratch(ROWS * hidden, like),
+        scratch(ROWS * hidden, like),
+        scratch(2 * n_comb, like),
+        scratch(ROWS * n_comb, like),
+        scratch(width, like),
+        scratch(convolution.product.n_sums, like),
+        Linear(back.weight, np.zeros(hidden, like.dtype)),
+    )
+    mix, outer, norm, inner = of_parameters
+    totals = ParameterGradients(
+        scratch(mix.shape[1], like),
+        scratch(outer.shape[1], like),
+        scratch(norm.shape[1], like),
+        scratch(inner.shape[1], like),
+    )
+    tiles = len(convolution.edges.start) - 1
     for block in range(first, last):
-        by_source = grad_features[block].reshape(-1)
-        by_source[:] = 0
-        total_mix[:] = 0
-        total_outer[:] = 0
-        total_norm[:] = 0
-        total_inner[:] = 0
-        for tile in range(block, len(edges.start) - 1, blocks):
-            for f in range(0, width, LANES):
-                gather(flat_grad, edges.node, tile * LANES, width, f, mixed, f * LANES)
-            _mix_backward(product, sums, tile * product.n_sums * LANES, mixed, g, total_mix)
-            for row in range(edges.start[tile], edges.start[tile + 1], ROWS):
-                n = min(ROWS, edges.start[tile + 1] - row)
-                for r in range(n):
-                    for f in range(0, n_f, LANES):
-                        gather(
-                            flat_features, edges.source, (row + r) * LANES, n_f, f, h, (r * n_f + f) * LANES
-                        )
-                    hidden_units(radial, edges.basis, row + r, x, r * hidden, u, r * hidden)
-                for k in range(n * n_f):
-                    store(gh, k * LANES, zero)
-                for k in range(len(product.functions)):
-                    for r in range(n):
-                        first_weight, last_weight = product.weights[k], product.weights[k + 1]
-                        dense(radial.outer, u, r * hidden, first_weight, last_weight, w, 0, True)
-                        place, y = r * n_f * LANES, (row + r) * n_y * LANES
-                        call(
-                            product.functions[k],
-                            (h, edges.harmonics, w, g, gh, z),
-                            (place, y, 0, 0, place, r * n_comb * LANES),
-                        )
-                        if len(grad_harmonics) > 0:
-                            call(
-                                harmonics_functions[k],
-                                (h, edges.harmonics, w, g, grad_harmonics, z),
-                                (place, y, 0, 0, y, 0),
-                            )
-                dense_rows(to_hidden, z, n, v)
-                for r in range(n):
-                    for k in range(hidden):
-                        value = mul(splat(v, keep), load(v, (r * hidden + k) * LANES))
-                        value = where_bits(radial.kept[(row + r) * hidden + k], value)
-                        unit = load(x, (r * hidden + k) * LANES)
-                        store(v, (r * hidden + k) * LANES, where_positive(unit, value))
-                        if len(grad_units) > 0:
-                            store(grad_units, ((row + r) * hidden + k) * LANES, value)
-                        store(total_norm, k * LANES, add(load(total_norm, k * LANES), value))
-                        away = add(unit, splat(v, -moments[0, k]))
-                        place = (hidden + k) * LANES
-                        scaled = mul(splat(v, moments[1, k]), value)
-                        store(total_norm, place, fma(away, scaled, load(total_norm, place)))
-                    for f in range(0, n_grad, LANES):
-                        scatter_add(
-                            gh, (r * n_f + f) * LANES, by_source, edges.source, (row + r) * LANES, n_grad, f
-                        )
-                add_outer(n, z, 0, n_comb, u, 0, hidden, total_outer)
-                add_outer(n, v, 0, hidden, edges.basis, row * n_basis, n_basis, total_inner)
-        collect(total_mix, grad_mix[block])
-        collect(total_outer, grad_outer[block])
-        collect(total_norm, grad_norm[block])
-        collect(total_inner, grad_inner[block])
+        of_edges.features[block] = 0
+        for total in totals:
+            total[:] = 0
+        for tile in range(tiles * block // blocks, tiles * (block + 1) // blocks):
+            _tile_backward((block, tile), convolution, back, passed, of_edges, totals, room)
+        collect(totals.mix, mix[block])
+        collect(totals.outer, outer[block])
+        collect(totals.norm, norm[block])
+        collect(totals.inner, inner[block])
+
+
+@njit
+def _tile_backward(place, convolution, back, passed, of_edges, totals, room):
+    """Gradients of one tile.
+
+    Reads   as :func:`backward`; place: block and tile.
+    Writes  as :func:`backward`, to totals, lane by lane; room.
+    One lane is one particle, or one of its edges.
+    """
+    (block, tile), (edges, radial, product) = place, convolution
+    h, gh, x, u, v, w, z, mixed, g, to_hidden = room
+    n_f, width, n_grad = passed.features.shape[1], passed.grad.shape[1], of_edges.features.shape[2]
+    n_comb, hidden, n_basis = len(back.weight), len(radial.scale), radial.inner.matrix.shape[0]
+    n_y, flat = (product.l_max + 1) ** 2, passed.features.reshape(-1)
+    flat_grad, by_source = passed.grad.reshape(-1), of_edges.features[block].reshape(-1)
+    zero = splat(h, h.dtype.type(0))
+    for f in range(0, width, LANES):
+        gather(flat_grad, edges.node, tile * LANES, width, f, mixed, f * LANES)
+    _mix_backward(product, passed.sums, tile * product.n_sums * LANES, mixed, g, totals.mix)
+    for row in range(edges.start[tile], edges.start[tile + 1], ROWS):
+        n = min(ROWS, edges.start[tile + 1] - row)
+        for r in range(n):
+            for f in range(0, n_f, LANES):
+                gather(flat, edges.source, (row + r) * LANES, n_f, f, h, (r * n_f + f) * LANES)
+        hidden_units(radial, edges.basis, row, n, x, u)
+        for k in range(n * n_f):
+            store(gh, k * LANES, zero)
+        for k in range(len(product.functions)):
+            columns = product.weights[k], product.weights[k + 1]
+            for r in range(n):
+                if r % 2 == 0:
+                    dense(radial.outer, u, r * hidden, min(2, n - r), columns, w, True)
+                at, y, weights = r * n_f * LANES, (row + r) * n_y * LANES, r % 2 * n_comb * LANES
+                places = at, y, weights, 0, at, r * n_comb * LANES
+                call(product.functions[k], (h, edges.harmonics, w, g, gh, z), places)
+                if len(of_edges.harmonics) > 0:
+                    arrays = h, edges.harmonics, w, g, of_edges.harmonics, z
+                    call(back.harmonics_functions[k], arrays, (at, y, weights, 0, y, 0))
+        dense(to_hidden, z, 0, n, (0, hidden), v, False)
+        for r in range(n):
+            _hidden_backward((row, r), radial, back, x, v, of_edges.units, totals.norm)
+            for f in range(0, n_grad, LANES):
+                at = (r * n_f + f) * LANES
+                scatter_add(gh, at, by_source, edges.source, (row + r) * LANES, n_grad, f)
+        add_outer(n, z, 0, n_comb, u, 0, hidden, totals.outer)
+        add_outer(n, v, 0, hidden, edges.basis, row * n_basis, n_basis, totals.inner)
+
+
+@njit
+def _hidden_backward(place, radial, back, x, v, of_units, total):
+    """Gradients of the hidden units of a slot row, back through dropout, and through the ReLU where they go
+    on to the first layer.
+
+    Reads   place: first of the slot rows that are at work, and which of them this is; radial, back; vectors
+            (·, hidden) of x, before batch norm, and of v, the gradient after dropout.
+    Writes  v; of_units unless empty: before the ReLU; added to total (2·hidden,), those of bias and weight.
+    One lane is one edge.
+    """
+    row, r = place
+    hidden = len(radial.scale)
+    for k in range(hidden):
+        at = (r * hidden + k) * LANES
+        value = where_bits(radial.kept[(row + r) * hidden + k], mul(splat(v, back.keep), load(v, at)))
+        unit = load(x, at)
+        store(v, at, where_positive(unit, value))
+        if len(of_units) > 0:
+            store(of_units, ((row + r) * hidden + k) * LANES, value)
+        store(total, k * LANES, add(load(total, k * LANES), value))
+        away = add(unit, splat(v, -back.moments[0, k]))
+        along = (hidden + k) * LANES
+        store(total, along, fma(away, mul(splat(v, back.moments[1, k]), value), load(total, along)))
