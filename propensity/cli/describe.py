@@ -58,9 +58,10 @@ if TYPE_CHECKING:
 @click.option(
     "--length-scale",
     type=float,
-    default=1.0,
-    show_default=True,
-    help="Length of σ_AA in the units of the file.",
+    help="Length of σ_AA in the units of the file.  [default: that of the model, or 1]",
+)
+@click.option(
+    "--temperature", type=float, help="With -m: k_B T/ε_AA, for a model of several temperatures (ka-liquid)."
 )
 @click.option(
     "--potential",
@@ -84,7 +85,8 @@ def command(
     layer: int | None,
     species: str,
     species_map: str | None,
-    length_scale: float,
+    length_scale: float | None,
+    temperature: float | None,
     potential: str,
     inherent: bool,
     box: str | None,
@@ -113,6 +115,7 @@ def command(
     from propensity.descriptors.describe import describe
     from propensity.errors import DataError, InputError
     from propensity.files import replacing
+    from propensity.numeric import positive
 
     if output.suffix != ".npz":
         raise InputError(f"{output} must end in .npz: that is the format written.")
@@ -121,9 +124,12 @@ def command(
     typed = click.core.ParameterSource.COMMANDLINE
     given = {name for name in ("kind", "species", "potential") if chosen(name) == typed}
     predictor = None
+    scale = 1.0 if length_scale is None else positive(length_scale, "--length-scale", "the length of σ_AA")
     if model is not None:
-        predictor = _predictor(model, given, species_map, length_scale, potential, inherent)
-        names = predictor.species
+        predictor = _predictor(model, given, species_map, length_scale, temperature, potential, inherent)
+        names, scale = predictor.species, predictor.length_scale
+    elif temperature is not None:
+        raise InputError(f"--temperature is {temperature:g}: give the model that needs it, by -m.")
     elif "species" not in given and topology is None and may_be_labelled(file):
         names = open_dataset(file)[0].species
     if predictor is None and layer is not None:
@@ -131,17 +137,22 @@ def command(
     positions: InputPositions = "inherent" if inherent else "thermal"
     if predictor is not None and not inherent and predictor.potential is None:
         positions = predictor.card.input_positions
-    frames = _structures(file, topology, names, species_map, positions, inherent, box, start, stop, step)
+    frames = _structures(
+        file, topology, names, species_map, scale, positions, inherent, box, start, stop, step
+    )
     columns: dict[str, list[Any]] = {"features": [], "types": [], "frames": []}
     feature_names: list[str] = []
     irreps: dict[str, Any] = {}
     for label, structure in tracked(frames, "describing"):
-        if predictor is None:
-            reduced = structure if length_scale == 1 else structure.scaled(1 / length_scale)
-            features, feature_names = describe(reduced, kind, names, potential=potential)
-        else:
-            found = predictor.features(structure, layer)
-            features, feature_names, irreps = found.values, list(found.names), {"irreps": found.irreps}
+        try:
+            if predictor is None:
+                reduced = structure if scale == 1 else structure.scaled(1 / scale)
+                features, feature_names = describe(reduced, kind, names, potential=potential)
+            else:
+                found = predictor.features(structure, layer)
+                features, feature_names, irreps = found.values, list(found.names), {"irreps": found.irreps}
+        except InputError as error:
+            raise InputError(f"frame {label}: {error}") from None
         if columns["features"] and features.shape != columns["features"][0].shape:
             raise DataError(
                 f"frame {label} has {len(structure)} particles and the first {len(columns['types'][0])}: "
@@ -169,7 +180,8 @@ def _predictor(
     model: str,
     given: set[str],
     species_map: str | None,
-    length_scale: float,
+    length_scale: float | None,
+    temperature: float | None,
     potential: str,
     inherent: bool,
 ) -> Predictor:
@@ -186,6 +198,7 @@ def _predictor(
         model,
         species_map=parse_species_map(species_map),
         length_scale=length_scale,
+        temperature=temperature,
         potential=potential if "potential" in given else None,
     )
 
@@ -195,6 +208,7 @@ def _structures(
     topology: Path | None,
     species: tuple[str, ...],
     species_map: str | None,
+    scale: float,
     positions: InputPositions,
     inherent: bool,
     box: str | None,
@@ -202,7 +216,7 @@ def _structures(
     stop: int | None,
     step: int,
 ) -> Iterator[tuple[Any, Structure]]:
-    """Frames of a trajectory by number, or structures of labelled data by name."""
+    """Frames of a trajectory by number, or structures of labelled data by name, where σ is ``scale``."""
     from propensity.data.opening import may_be_labelled
     from propensity.errors import DataError, InputError
     from propensity.species import parse_species_map
@@ -213,6 +227,8 @@ def _structures(
 
         if box is not None:
             raise InputError(f"{file} is labelled data, which has boxes of its own: leave --box out.")
+        if species_map is not None:
+            raise InputError(f"{file} is labelled data, whose species have names: leave --species-map out.")
         dataset = open_dataset(file)
         for index in range(len(dataset))[start:stop:step]:
             sample = dataset[index]
@@ -221,7 +237,9 @@ def _structures(
                     f"{sample.name} has species {list(sample.species)} instead of {list(species)}: leave"
                     " --species out, or give a model of these."
                 )
-            yield sample.name, input_structure(sample, positions)
+            reduced = sample if scale == 1 else sample.in_units_of(scale)
+            seen = input_structure(reduced, positions)
+            yield sample.name, seen if scale == 1 else seen.scaled(scale)
         return
     from propensity.cli.annotate import parse_box
     from propensity.trajectory import open_trajectory

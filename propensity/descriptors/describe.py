@@ -53,6 +53,8 @@ def describe(
         For an unknown kind or potential, or a structure with more species.
     """
     checked_structure(structure)
+    if isinstance(species, str) or len(set(species)) < len(species):
+        raise InputError(f"species are {species!r}: give a name for each type, each once.")
     if kind == "averaged":
         return averaged_descriptors(structure, len(species)), DescriptorGrid().names(species)
     if kind == "structure-functions":

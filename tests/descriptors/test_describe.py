@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -8,6 +10,8 @@ from propensity.cli.describe import command
 from propensity.data import StoreWriter
 from propensity.descriptors.describe import KINDS, describe
 from propensity.errors import InputError
+from propensity.predictor import Predictor
+from tests.conftest import make_tiny_model
 
 COUNTS = {"averaged": 1092, "structure-functions": 166, "energy": 4, "density": 3}
 
@@ -17,6 +21,12 @@ def test_names_and_values(structure, kind):
     values, names = describe(structure, kind)
     assert values.shape == (len(structure), COUNTS[kind]) and len(set(names)) == COUNTS[kind]
     assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("species", ["AB", ("A", "A")])
+def test_species_are_names(structure, species):
+    with pytest.raises(InputError, match="give a name for each type, each once"):
+        describe(structure, "density", species)
 
 
 def test_unknown_kind(structure):
@@ -81,7 +91,11 @@ def test_command_on_a_trajectory(structure, tmp_path):
     [
         (["-o", "f.csv"], "must end in .npz"),
         (["-o", "f.npz", "--start", "9"], "no frame from 9"),
-        (["-o", "f.npz", "--kind", "avrgd"], "the nearest is 'averaged'"),
+        (["-o", "f.npz", "--kind", "avrgd"], "frame synthetic-0: descriptor 'avrgd' is unknown"),
+        (["-o", "f.npz", "--length-scale", "0"], "--length-scale is 0.0: give the length of σ_AA"),
+        (["-o", "f.npz", "--length-scale", "-1"], "--length-scale is -1.0"),
+        (["-o", "f.npz", "--species-map", "1=A,2=B"], "whose species have names: leave --species-map out"),
+        (["-o", "f.npz", "--temperature", "0.44"], "give the model that needs it, by -m"),
     ],
 )
 def test_errors_leave_nothing(store, tmp_path, monkeypatch, extra, message):
@@ -95,7 +109,6 @@ def test_errors_leave_nothing(store, tmp_path, monkeypatch, extra, message):
 @pytest.mark.parametrize("layer", [None, 0])
 def test_features_of_a_model(store, tiny_model, tmp_path, layer):
     from propensity.data import open_dataset
-    from propensity.predictor import Predictor
 
     flags = [] if layer is None else ["--layer", str(layer)]
     arguments = [str(store), "-o", str(tmp_path / "f.npz"), "-m", str(tiny_model), *flags]
@@ -107,6 +120,24 @@ def test_features_of_a_model(store, tiny_model, tmp_path, layer):
         np.testing.assert_allclose(written["features"][1], found.values, atol=1e-3)
         assert written["names"].tolist() == list(found.names)
         assert str(written["irreps"]) == found.irreps == ("8x0e" if layer is None else "4x0e+4x1e")
+
+
+@pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")
+def test_features_in_the_units_of_a_model(samples, tmp_path):
+    """A model that learned from Å divides by its own σ, which stores that were divided already are not by."""
+    model = make_tiny_model(tmp_path / "metal", length_scale=2.5)
+    metal = replace(samples[0], structure=samples[0].structure.scaled(2.5), inherent_positions=None)
+    found = []
+    for name, sample in (("metal", metal), ("reduced", metal.in_units_of(2.5))):
+        with StoreWriter(tmp_path / f"{name}.h5") as writer:
+            writer.add(sample)
+        arguments = [str(tmp_path / f"{name}.h5"), "-o", str(tmp_path / "f.npz"), "-m", str(model)]
+        CliRunner().invoke(command, arguments, catch_exceptions=False)
+        with np.load(tmp_path / "f.npz") as written:
+            found.append(written["features"][0])
+    np.testing.assert_allclose(found[0], found[1], atol=1e-3)
+    reduced = Predictor(model, length_scale=1.0).features(samples[0].structure)
+    np.testing.assert_allclose(found[0], reduced.values, atol=1e-3)
 
 
 @pytest.mark.parametrize(
