@@ -131,9 +131,10 @@ def convert(
             if progress:
                 progress(finished, total)
         if failures:
+            kept = f"; the others are kept in {writer.parts}" if len(failures) < total else ""
             raise DataError(
-                f"{len(failures)} of {total} structures can't be converted; the others are kept in"
-                f" {writer.parts}. Repair or remove the file(s) and repeat the command. First: {failures[0]}"
+                f"{len(failures)} of {total} structures can't be converted{kept}. Repair or remove the"
+                f" file(s) and repeat the command. First: {failures[0]}"
             )
     return destination
 

@@ -14,7 +14,7 @@ from propensity.errors import DataError
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import OnePositions, check_arrays, check_types, input_structure
-from propensity.estimators.options import Options, read_options
+from propensity.estimators.options import Options, Positive, read_options
 from propensity.estimators.training_set import common_potential, per_species, training_card
 from propensity.physics.kob_andersen import check_potential, local_potential_energy
 from propensity.statistics import pearson
@@ -34,7 +34,7 @@ class FieldOptions(Options):
     """Options of the one-number baselines."""
 
     input_positions: OnePositions = Field("thermal", description="Positions that the model sees.")
-    lengths: tuple[float, ...] = Field(
+    lengths: tuple[Positive, ...] = Field(
         (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0),
         min_length=1,
         description=(

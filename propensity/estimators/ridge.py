@@ -19,7 +19,7 @@ from propensity.descriptors.sizes import NAMES, size_descriptors
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import OnePositions, check_arrays, check_types
-from propensity.estimators.options import Options, read_options
+from propensity.estimators.options import Options, Positive, read_options
 from propensity.estimators.training_set import (
     describe_samples,
     per_species,
@@ -41,7 +41,7 @@ class RidgeOptions(Options):
     """Options of :meth:`RidgeEstimator.fit`."""
 
     input_positions: OnePositions = Field("thermal", description="Positions that the model sees.")
-    alphas: tuple[float, ...] = Field(
+    alphas: tuple[Positive, ...] = Field(
         (10.0, 100.0, 1e3, 1e4, 1e5, 1e6),
         min_length=1,
         description=(

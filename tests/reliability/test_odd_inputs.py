@@ -448,6 +448,11 @@ def test_what_is_no_sample_and_no_path(tmp_path):
         ("train d.h5 -o run --learning-rate nan", "learning_rate"),
         ("train d.h5 -o run --cutoff 50", "less than or equal to 20"),
         ("train d.h5 -o run --config yes.yaml", "epochs is True: give a number"),
+        ("train d.h5 -o run --learning-rate inf", "learning_rate is 'inf': input should be a finite number"),
+        ("train d.h5 -o run --betas 0.9,2", "betas.1 is '2': input should be less than 1"),
+        ("train d.h5 -o run --model ridge --alphas 1,-1", "alphas.1 is '-1': input should be greater than 0"),
+        ("train d.h5 -o run --model density --lengths nan", "lengths.0 is 'nan'"),
+        ("convert d.h5 x.h5 --times 99 --workers 1", "1 of 1 structures can't be converted. Repair"),
         ("describe d.h5 -o f.npz --species B,A", "has species ['A', 'B'] instead of ['B', 'A']"),
     ],
 )
@@ -468,7 +473,7 @@ def test_commands_that_cannot_mean_it_are_one_sentence(words, message, tiny_mode
     if verb in ("annotate", "analyse"):
         arguments += ["--species-map", "1=A,2=B", "-m", str(tiny_model)]
     (tmp_path / "yes.yaml").write_text("epochs: yes", "utf-8")
-    if verb in ("train", "simulate", "describe"):
+    if verb in ("train", "simulate", "describe", "convert"):
         with StoreWriter("d.h5") as writer:
             writer.add(make_sample(0))
     result = CliRunner().invoke(main, [verb, *arguments])
