@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from propensity.estimators.card import MAX_CUTOFF
 from propensity.estimators.inputs import InputPositions
 from propensity.estimators.options import Options
-
-#: Decay rate of an average.
-Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainingConfig(Options):
@@ -117,7 +114,7 @@ class TrainingConfig(Options):
     )
     milestones: tuple[int, ...] = Field((50, 100, 150), description="Epochs at which the rate is halved.")
     warmup: int = Field(0, ge=0, description="Steps over which the rate rises from zero.")
-    betas: tuple[Decay, Decay] = Field((0.95, 0.999), description="Decay rates of Adam's moments.")
+    betas: tuple[float, float] = Field((0.95, 0.999), description="Decay rates of Adam's moments.")
     weight_decay: float = Field(1e-7, ge=0, description="L2 penalty of Adam.")
     ema: float = Field(
         0.0,

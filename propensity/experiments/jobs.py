@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from propensity.data import Dataset, make_split, open_dataset, select_times
+from propensity.data.fingerprints import fingerprint, fingerprints, same_as
 from propensity.documents import read_json
 from propensity.errors import DataError, InputError
 from propensity.estimators.base import Estimator
@@ -71,9 +72,20 @@ def open_system(spec: str, *, n_train: int | None = None, n_test: int | None = N
     if sample.potential not in (None, "lj/cut"):
         label += f" {sample.potential.removeprefix('lj/cut ')}"
     tau_index = time_nearest(np.asarray(train.times), sample.tau_alpha)
-    return System(
-        label, train[:n_train].in_memory(), test[:n_test].in_memory(), sample.temperature, tau_index
-    )
+    train, test = train[:n_train].in_memory(), test[:n_test].in_memory()
+    _check_apart(train, test, spec)
+    return System(label, train, test, sample.temperature, tau_index)
+
+
+def _check_apart(train: Dataset, test: Dataset, spec: str) -> None:
+    """Refuse test structures that are trained on, whatever their files are called."""
+    known = np.array(fingerprints(sample.structure for sample in train))
+    for sample in test:
+        if (same := same_as(fingerprint(sample.structure), known)) is not None:
+            raise InputError(
+                f"{spec}: the test structure {sample.name} is the training structure {train.names[same]}:"
+                " give others, or one data set that is divided."
+            )
 
 
 @dataclass(frozen=True)

@@ -112,5 +112,11 @@ def make_settings(
         return settings, ()
     from propensity.data import open_dataset
 
-    given = list(open_dataset(start_from)[:structures])
+    for name, value in (("--density", density), ("--chains", chains)):
+        if value is not None:
+            raise InputError(f"{name} is {value:g}: leave it out, {start_from} has structures of its own.")
+    dataset = open_dataset(start_from)
+    if structures is not None and structures > len(dataset):
+        raise InputError(f"--structures is {structures} and {start_from} has {len(dataset)}: give as many.")
+    given = list(dataset[:structures])
     return with_given(settings, given), given

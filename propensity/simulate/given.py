@@ -26,7 +26,8 @@ def with_given(settings: SimulationSettings, given: Sequence[Sample]) -> Simulat
     Raises
     ------
     InputError
-        When sizes differ, a box is not orthorhombic or not periodic, or species don't fit the model.
+        When sizes differ, a box is not orthorhombic or not periodic, or dimension or species don't fit the
+        model.
     """
     model = settings.model
     marks = []
@@ -37,6 +38,11 @@ def with_given(settings: SimulationSettings, given: Sequence[Sample]) -> Simulat
             raise InputError(
                 f"{sample.name} has {len(structure)} particles and {given[0].name} has"
                 f" {len(given[0].structure)}: label structures of one size at a time."
+            )
+        if structure.dimension != d or (d == 2 and structure.normal != 2):
+            raise InputError(
+                f"{sample.name} has {structure.dimension} dimensions and {model.name} has {d}"
+                f"{', in the plane of x and y' if d == 2 else ''}: choose the model that made it."
             )
         if not structure.pbc[:d].all() or abs(cell - np.diag(np.diag(cell))).max() > 1e-9 * abs(cell).max():
             raise InputError(

@@ -14,6 +14,7 @@ from propensity import analysis
 from propensity.analysis.pairs import as_structure, longest_distance
 from propensity.errors import InputError
 from propensity.files import replacing
+from propensity.numeric import positive
 from propensity.plotting import SPECIES, new_figure, save_figure, styled
 from propensity.viewing.scene import Scene, SceneFrame
 
@@ -83,6 +84,8 @@ def analyse(
     q, overlap_radius
         See :func:`propensity.analysis.relaxation`.
     """
+    q = positive(q, "q", "a wave number in 1/σ")
+    overlap_radius = positive(overlap_radius, "overlap_radius", "a length in σ")
     plain = [_plain_frame(frame) for frame in scene.frames]
     spacing = float(np.mean([_spacing(positions, cell, pbc) for positions, cell, pbc in plain]))
     neighbours = NEIGHBOURS * spacing if neighbours is None else neighbours

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import csv
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from propensity.cli.experiment import command
+from propensity.data import StoreWriter, open_dataset
 from propensity.errors import InputError, PropensityError
 from propensity.estimators.storage import load_model
 from propensity.evaluation import evaluate
@@ -269,3 +271,13 @@ def test_settings_reach_the_right_models():
     settings.check()
     assert settings.of_kind("ridge") == {"input_positions": "inherent", "folds": "3", "alphas": ["1", "2"]}
     assert settings.of_kind("density") == {"input_positions": "inherent"}
+
+
+def test_what_is_trained_on_is_not_tested_on(stores, tmp_path):
+    """Whatever the files are called."""
+    renamed = tmp_path / "other.h5"
+    with StoreWriter(renamed) as writer:
+        for k, sample in enumerate(open_dataset(stores["hot_train"])):
+            writer.add(replace(sample, name=f"other-{k}"))
+    with pytest.raises(InputError, match="the test structure other-0 is the training structure hot-train-0"):
+        open_system(f"{stores['hot_train']}:{renamed}")

@@ -42,6 +42,13 @@ def test_all_structures_are_labelled_unless_fewer_are_asked_for(tmp_path):
         settings, given = make_settings(model, **options, structures=asked, start_from=tmp_path / "a.h5")
         assert (settings.structures, len(given)) == (number, number)
     assert make_settings(model, **options)[0].structures == 20
+    for wrong, message in (
+        ({"structures": 23}, "--structures is 23 and .* has 22"),
+        ({"density": 1.0}, "--density is 1: leave it out"),
+        ({"chains": 2}, "--chains is 2: leave it out"),
+    ):
+        with pytest.raises(InputError, match=message):
+            make_settings(model, **options, **wrong, start_from=tmp_path / "a.h5")
 
 
 def test_flat_structures():
@@ -54,6 +61,20 @@ def test_flat_structures():
     settings = with_given(small_settings(model=model), [flat])
     assert settings.density == pytest.approx(1.2)
     np.testing.assert_allclose(given_microstate(flat, 2).box, microstate.box)
+    with pytest.raises(
+        InputError, match="has 3 dimensions and kob-andersen-2d has 2, in the plane of x and y"
+    ):
+        with_given(small_settings(model=model), [sample()])
+    with pytest.raises(InputError, match="has 2 dimensions and kob-andersen has 3"):
+        with_given(small_settings(), [flat])
+    turned = Structure(
+        microstate.positions[:, [0, 2, 1]],
+        microstate.types,
+        [microstate.box[0], 0.0, microstate.box[1]],
+        (True, False, True),
+    )
+    with pytest.raises(InputError, match="in the plane of x and y"):
+        with_given(small_settings(model=model), [replace(flat, structure=turned)])
 
 
 @pytest.mark.parametrize(

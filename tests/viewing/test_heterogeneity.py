@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from propensity import analysis
+from propensity.errors import InputError
 from propensity.structure import Structure
 from propensity.viewing import Scene, SceneFrame
 from propensity.viewing.heterogeneity import analyse, plot_analysis, write_analysis
@@ -70,3 +71,9 @@ def test_it_is_written_as_json_and_picture(tmp_path):
     assert len(stored["rows"][0]["correlation"]["r"]) == 60 and len(stored["relaxation"]["fs"]) == 2
     plot_analysis(found, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("options", [{"q": 0.0}, {"q": float("nan")}, {"overlap_radius": -1.0}], ids=str)
+def test_lengths_that_are_none_are_refused(options):
+    with pytest.raises(InputError, match="a positive number"):
+        analyse(drifting(), **options)

@@ -149,6 +149,12 @@ def test_bad_requests_are_named(dump, tmp_path, tiny_model, options, error, mess
         load_scene(**{"path": tmp_path / "out.extxyz", "species_map": MAP, **options})
 
 
+@pytest.mark.parametrize("options", [{"potential": "lj/cut"}, {"temperature": 0.4}], ids=str)
+def test_labelled_data_say_their_liquid(options):
+    with pytest.raises(InputError, match=r"is labelled data, which says its \w+: leave \w+ out"):
+        load_scene(DATA / "ka3d_few_train.npz", **options)
+
+
 def test_a_model_alone_has_no_particles(tiny_model):
     with pytest.raises(DataError, match="a model without data"):
         load_scene(tiny_model)
