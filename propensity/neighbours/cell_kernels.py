@@ -11,6 +11,7 @@ letter     meaning                                             shape
 =========  ==================================================  ==========
 n          particles
 nx, ny, nz bins along each cell vector                         one a kernel
+i, j       a particle, and those it is compared with           (B,), (J,)
 u, v, w    fractional coordinates                              one a thread
 a, b, c    their whole part, by which a particle is wrapped    one a thread
 dx, dy, dz shift of the image of each of the 27 bins           (32,)
@@ -22,7 +23,7 @@ import triton
 import triton.language as tl
 
 #: Compiled once for all sizes.
-_SIZES = ["n", "room"]
+_SIZES = ["n", "n_bins", "room"]
 
 
 @triton.jit(do_not_specialize=_SIZES)
@@ -53,6 +54,55 @@ def place(positions, frame, wrapped, bin_of, n, B: tl.constexpr):
     i_y = tl.minimum(((v - b) * ny).to(tl.int32), ny - 1)
     i_z = tl.minimum(((w - c) * nz).to(tl.int32), nz - 1)
     tl.store(bin_of + i, (i_x * ny + i_y) * nz + i_z, mask=inside)
+
+
+@triton.jit(do_not_specialize=_SIZES)
+def by_bin(bin_of, wrapped, positions, particles, starts, n, n_bins, B: tl.constexpr, J: tl.constexpr):
+    """Particles sorted by bin, those of one bin as they were: each counts the particles that come before it.
+
+    Reads   bin_of (n,), wrapped (n, 3).
+    Writes  positions (n, 3) and particles (2, n), bin and number of each, sorted; starts (n_bins + 1,).
+    One element is a particle, or after these a bin's start, and a particle it is compared with.
+    """
+    i = tl.program_id(0) * B + tl.arange(0, B)
+    is_particle = i < n
+    own = tl.where(is_particle, tl.load(bin_of + i, mask=is_particle, other=0), i - n)
+    last = tl.where(is_particle, i, 0)
+    ahead = tl.zeros([B, J], tl.int32)
+    for first in range(0, n, J):
+        j = first + tl.arange(0, J)[None, :]
+        other = tl.load(bin_of + j, mask=j < n, other=1 << 30)
+        before = (other < own[:, None]) | ((other == own[:, None]) & (j < last[:, None]))
+        ahead += before.to(tl.int32)
+    at = tl.sum(ahead, axis=1)
+    tl.store(starts + i - n, at, mask=(i >= n) & (i <= n + n_bins))
+    tl.store(particles + at, own, mask=is_particle)
+    tl.store(particles + n + at, i, mask=is_particle)
+    tl.store(positions + at * 3, tl.load(wrapped + i * 3, mask=is_particle), mask=is_particle)
+    tl.store(positions + at * 3 + 1, tl.load(wrapped + i * 3 + 1, mask=is_particle), mask=is_particle)
+    tl.store(positions + at * 3 + 2, tl.load(wrapped + i * 3 + 2, mask=is_particle), mask=is_particle)
+
+
+@triton.jit(do_not_specialize=_SIZES)
+def by_count(counts, rows, order, n, B: tl.constexpr, J: tl.constexpr):
+    """Where the edges of each particle begin, and particles sorted from many neighbours to few.
+
+    Reads   counts (n,).
+    Writes  rows (n + 1,) and order (n,).
+    One element is a particle, and one it is compared with.
+    """
+    i = tl.program_id(0) * B + tl.arange(0, B)
+    own = tl.load(counts + i, mask=i < n, other=0)
+    ahead = tl.zeros([B, J], tl.int32)
+    sums = tl.zeros([B, J], tl.int32)
+    for first in range(0, n, J):
+        j = first + tl.arange(0, J)[None, :]
+        other = tl.load(counts + j, mask=j < n, other=-1)
+        before = (other > own[:, None]) | ((other == own[:, None]) & (j < i[:, None]))
+        ahead += before.to(tl.int32)
+        sums += tl.where((j < i[:, None]) & (j < n), other, 0)
+    tl.store(rows + i, tl.sum(sums, axis=1), mask=i <= n)
+    tl.store(order + tl.sum(ahead, axis=1), i, mask=i < n)
 
 
 @triton.jit(do_not_specialize=_SIZES)
@@ -87,10 +137,10 @@ def count(positions, particles, starts, frame, counts, within, closest, W: tl.co
 
 
 @triton.jit(do_not_specialize=_SIZES)
-def fill(positions, particles, starts, frame, ends, edge_index, vectors, room, W: tl.constexpr):
+def fill(positions, particles, starts, frame, rows, edge_index, vectors, room, W: tl.constexpr):
     """Edges of one particle, after those of the particles before it.
 
-    Reads   what count reads, and ends (n,), the running sum of its counts; ``room`` is how many edges fit.
+    Reads   what count reads, and rows (n + 1,), the sums of counts before each; ``room`` edges fit.
     Writes  edge_index (2, room) and vectors (room, 3).
     One program is one particle, one element a bin around it and a candidate.
     """
@@ -100,7 +150,7 @@ def fill(positions, particles, starts, frame, ends, edge_index, vectors, room, W
     most = tl.max(end - begin, axis=0)
     order = particles + tl.num_programs(0)
     node = tl.load(order + slot)
-    edge = tl.load(ends + node - 1, mask=node > 0, other=0)
+    edge = tl.load(rows + node).to(tl.int64)
     k = 0
     while k < most:
         close, other, _, x, y, z = _pairs(positions, slot, begin + k, end, dx, dy, dz, cutoff2, W)

@@ -1,4 +1,4 @@
-"""Neighbour list in three Triton kernels: the default on NVIDIA GPUs.
+"""Neighbour list in five Triton kernels: the default on NVIDIA GPUs.
 
 Particles are sorted into bins a little wider than the cutoff; each counts its neighbours, then writes
 them where the sum of the counts says, sorted by destination and in the same order every time.
@@ -23,6 +23,10 @@ CHECKS_COINCIDENCE = True
 WIDTH, WARPS = 8, 1
 #: Particles that a program puts into bins.
 BLOCK = 128
+#: Particles up to which each is compared with every other, which takes less than to launch what sorts them.
+COMPARED = 8192
+#: Particles of a program that compares, and those that it looks at together.
+OWN, OTHERS = 8, 512
 
 
 def is_available(device: torch.device) -> bool:
@@ -121,6 +125,8 @@ class Found:
     counts: torch.Tensor  # (N,), neighbours of each particle, in the structure's order
     within: torch.Tensor  # (N,), those within the radius
     closest: torch.Tensor  # (N,), least squared distance, or the squared cutoff
+    rows: torch.Tensor  # (N + 1,), where the edges of each particle begin
+    order: torch.Tensor | None  # (N,), particles from many neighbours to few; None above COMPARED
 
     def summary(self) -> torch.Tensor:
         """Number of edges and least squared distance (or the squared cutoff), float64 on the device, shape
@@ -134,13 +140,12 @@ class Found:
         """
         from propensity.neighbours import cell_kernels
 
-        ends = torch.cumsum(self.counts, 0, dtype=torch.int64)
         cell_kernels.fill[(len(self.counts),)](
             self.positions,
             self.particles,
             self.starts,
             self.frame,
-            ends,
+            self.rows,
             edge_index,
             edge_vec,
             len(edge_vec),
@@ -161,22 +166,37 @@ def search(positions: torch.Tensor, frame: torch.Tensor, bins: tuple[int, int, i
     """
     from propensity.neighbours import cell_kernels
 
-    n, device = len(positions), positions.device
+    n, device, n_bins = len(positions), positions.device, bins[0] * bins[1] * bins[2]
     positions = positions.contiguous()
     wrapped = torch.empty_like(positions)
     bin_of = torch.empty(n, dtype=torch.int32, device=device)
     cell_kernels.place[(-(-n // BLOCK),)](positions, frame, wrapped, bin_of, n, B=BLOCK)
     particles = torch.empty(2, n, dtype=torch.int32, device=device)
-    order = torch.empty(n, dtype=torch.int64, device=device)
-    torch.sort(bin_of, stable=True, out=(particles[0], order))
-    particles[1] = order
-    every = torch.arange(bins[0] * bins[1] * bins[2] + 1, dtype=torch.int32, device=device)
-    starts = torch.searchsorted(particles[0], every, out_int32=True)
-    positions = wrapped[order]
+    if n > COMPARED:
+        number = torch.empty(n, dtype=torch.int64, device=device)
+        torch.sort(bin_of, stable=True, out=(particles[0], number))
+        particles[1] = number
+        every = torch.arange(n_bins + 1, dtype=torch.int32, device=device)
+        starts = torch.searchsorted(particles[0], every, out_int32=True)
+        positions = wrapped[number]
+    else:
+        starts = torch.empty(n_bins + 1, dtype=torch.int32, device=device)
+        positions = torch.empty_like(wrapped)
+        cell_kernels.by_bin[(-(-(n + n_bins + 1) // OWN),)](
+            bin_of, wrapped, positions, particles, starts, n, n_bins, B=OWN, J=OTHERS
+        )
     counts = torch.empty(n, dtype=torch.int32, device=device)
     within = torch.empty_like(counts)
     closest = torch.empty(n, dtype=torch.float64, device=device)
     cell_kernels.count[(n,)](
         positions, particles, starts, frame, counts, within, closest, W=WIDTH, num_warps=WARPS
     )
-    return Found(positions, particles, starts, frame, counts, within, closest)
+    order = None
+    if n > COMPARED:
+        rows = torch.zeros(n + 1, dtype=torch.int64, device=device)
+        torch.cumsum(counts, 0, out=rows[1:])
+    else:
+        rows = torch.empty(n + 1, dtype=torch.int32, device=device)
+        order = torch.empty_like(counts)
+        cell_kernels.by_count[(n // OWN + 1,)](counts, rows, order, n, B=OWN, J=OTHERS)
+    return Found(positions, particles, starts, frame, counts, within, closest, rows, order)

@@ -5,7 +5,6 @@ launch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -15,6 +14,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from propensity.errors import InputError
 from propensity.graph import FIELDS, Graph
 from propensity.nn.kernels.triton.geometry import GIVEN, sorted_by_source
+from propensity.nn.streams import recording_stream
 
 
 def can_capture(network: Any) -> bool:
@@ -149,7 +149,7 @@ def record(
     """Record what ``run`` launches: a function that replays it, and the results that each replay
     overwrites.
     """
-    side = _side_stream(device)
+    side = recording_stream(device)
     side.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(side):
         for _ in range(2):  # compiles, and fills what is kept between passes
@@ -172,9 +172,3 @@ def _by_source(edge_index: torch.Tensor, n: int, device: torch.device) -> tuple[
 
 #: What was sorted, by the ``edge_index`` of each graph as long as that lives.
 _SORTED: Any = WeakIdKeyDictionary()
-
-
-@lru_cache
-def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """One stream for all recordings, since cuBLAS keeps tens of megabytes for each that it has seen."""
-    return torch.cuda.Stream(device)

@@ -15,6 +15,7 @@ from propensity.nn.convolution import Convolution
 from propensity.nn.kernels import get_kernel
 from propensity.nn.kernels.base import Kernel, Stack
 from propensity.nn.layout import ConvolutionLayout
+from propensity.nn.streams import Beside
 
 #: Beyond any network that has been trained; a description that asks for more is damaged or hostile.
 MAX_L, MAX_SIZE, MAX_WEIGHTS, MAX_CUTOFF = 11, 10_000, 50_000_000, 20.0
@@ -154,12 +155,14 @@ class SE3GNN(nn.Module):
 
     def forward(self, graph: Graph) -> torch.Tensor:
         """Prediction for each particle, shape (N, n_outputs)."""
-        output = self.read_out(self._layers(graph)[-1], graph)
         if self.thermal is None:
-            return output
+            return self.read_out(self._layers(graph)[-1], graph)
         # Fast motion follows from forces, which at a minimum are zero.
-        seen = graph.between_thermal_positions()
-        return output + self.thermal.read_out(self.thermal._layers(seen, self.kernel)[-1], seen)
+        seen, second = graph.between_thermal_positions(), Beside(self.readout.weight.device)
+        hidden = self._layers(graph)[-1]
+        with second:
+            fast = self.thermal._layers(seen, self.kernel)[-1]
+        return self.read_out(hidden, graph) + self.thermal.read_out(fast, seen)
 
     def hidden(self, graph: Graph) -> list[torch.Tensor]:
         """Equivariant features after each layer, each of shape (N, channels·(l_max+1)²)."""

@@ -11,6 +11,7 @@ import operator
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ from propensity.graph import Graph
 from propensity.neighbours import triton_cells
 from propensity.neighbours.coincidence import COINCIDENT
 from propensity.nn.cuda_graph import record
+from propensity.nn.kernels.triton.geometry import LISTED
+from propensity.nn.streams import Beside
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
@@ -216,36 +219,42 @@ class _Recording:
         self.plain = np.stack([np.zeros((network.n_species, network.n_outputs))] * 2)
         self.plain[1] = 1.0
         self.scale = self.plain.tobytes()
-        self.scale_on_device = torch.from_numpy(self.plain).to(device, copy=True)
+        # Of each particle, by its species.
+        self.mean, self.spread = torch.from_numpy(self.plain[:, self.types]).to(device, copy=True)
         # Replays read them where they lay, whether or not they are the network's still.
         self.weights = [t.detach() for t in (*network.parameters(), *network.buffers())]
         self._upload(seen, frame)
 
-        def searched() -> list[triton_cells.Found]:
-            there = [positions] if network.thermal is None else [positions, positions + offset]
-            return [triton_cells.search(at, frame_there, bins) for at in there]
+        def searched(thermal: bool) -> triton_cells.Found:
+            return triton_cells.search(positions + offset if thermal else positions, frame_there, bins)
 
-        self.rooms = [int(float(found.counts.sum()) * MARGIN) + 1024 for found in searched()]
+        names = ("edge", "thermal_edge")[: 1 if network.thermal is None else 2]
+        self.rooms = [int(float(searched(name != "edge").counts.sum()) * MARGIN) + 1024 for name in names]
 
         def run() -> tuple[torch.Tensor, ...]:
-            edges, lists = [], searched()
-            for found, room in zip(lists, self.rooms, strict=True):
-                # Edges beyond those found lead to particle n, which does not exist.
-                edges.append(torch.full((2, room), n, dtype=torch.int64, device=device))
-                edges.append(torch.ones(room, 3, device=device))
-                found.fill(edges[-2], edges[-1])
-            names = ("edge_index", "edge_vec", "thermal_edge_index", "thermal_edge_vec")
-            graph = Graph(types=self.types_on_device, **dict(zip(names, edges, strict=False)))
+            lists, edges = [], {}
+            second = Beside(device) if len(names) > 1 else nullcontext()
+            for name, room in zip(names, self.rooms, strict=True):
+                with nullcontext() if name == "edge" else second:
+                    found = searched(name != "edge")
+                    # Edges beyond those found lead to particle n, which does not exist.
+                    index = torch.full((2, room), n, dtype=torch.int64, device=device)
+                    vectors = torch.ones(room, 3, device=device)
+                    found.fill(index, vectors)
+                if found.order is not None:
+                    LISTED[index] = found.rows, found.order
+                lists.append(found)
+                edges |= {f"{name}_index": index, f"{name}_vec": vectors}
+            graph = Graph(types=self.types_on_device, **edges)
             if network.offset_scale:
                 graph.thermal_offset = offset.float()
             if network.n_extra:
                 graph.scalars = scalars.float()
+            labels = network(graph).double() * self.spread + self.mean
             # Numbers of eight bytes come first.
             parts = [lists[0].closest, *(found.closest.min() for found in lists)]
-            parts += [found.counts.sum() for found in lists]
-            mean, spread = self.scale_on_device[:, self.types_on_device]
-            labels = network(graph).double() * spread + mean
-            parts += [labels, labels.amin(dim=0), labels.amax(dim=0), lists[0].within]
+            parts += [labels, *labels.aminmax(dim=0), lists[0].within]
+            parts += [found.rows[-1:].int() for found in lists]
             self.parts = [(part.shape, part.dtype) for part in parts]
             # One vector, since every copy to the host costs as much as a kernel.
             return (torch.cat([part.contiguous().view(-1).view(torch.int32) for part in parts]),)
@@ -270,12 +279,14 @@ class _Recording:
         """What the network says, ``meanwhile`` called as the device computes; None where the edges do not fit
         or particles coincide.
         """
-        if not np.array_equal(self.types, seen.structure.types):
-            self.types = seen.structure.types.copy()
+        scale, types = self.plain if scale is None else scale, seen.structure.types
+        others = not np.array_equal(self.types, types)
+        if others:
+            self.types = types.copy()
             self.types_on_device.copy_(torch.from_numpy(self.types))
-        scale = self.plain if scale is None else scale
-        if self.scale != scale.tobytes():
-            self.scale_on_device.copy_(torch.from_numpy(scale))
+        if others or self.scale != scale.tobytes():
+            for held, value in zip((self.mean, self.spread), scale[:, types], strict=True):
+                held.copy_(torch.from_numpy(value))
             self.scale = scale.tobytes()
         self._upload(seen, frame)
         self._replay()
@@ -285,8 +296,9 @@ class _Recording:
         finally:  # whatever happens, nothing is written to what the device still reads
             if self.on_device.is_cuda:
                 torch.cuda.current_stream().synchronize()
-        squared, *summaries, outputs, low, high, within = self.found
-        nearest, edges = summaries[: len(self.rooms)], summaries[len(self.rooms) :]
+        k = len(self.rooms)
+        nearest, edges = self.found[1 : 1 + k], self.found[-k:]
+        squared, (outputs, low, high, within) = self.found[0], self.found[1 + k : -k]
         if min(nearest) < COINCIDENT**2 or any(map(operator.gt, edges, self.rooms)):
             return None
         around = Neighbourhoods(np.where(within == 0, np.inf, squared), within.astype(np.int64))

@@ -121,6 +121,29 @@ def test_room_for_more_or_fewer_edges(device):
         assert bool((index[:, kept:] == 12).all()) and bool((vectors[kept:] == 1).all())
 
 
+@pytest.mark.parametrize("compared", [0, 40, 8192])
+def test_particles_are_sorted_by_their_neighbours(compared, device, monkeypatch):
+    """Where each is compared with all others, too, which saves what sorts them."""
+    monkeypatch.setattr(triton_cells, "COMPARED", compared)
+    structure = liquid(40, CELLS["triclinic"])
+    frame, bins = triton_cells.grid_of(structure.cell, 1.7, 40)
+    found = triton_cells.search(
+        torch.from_numpy(structure.positions).to(device), torch.from_numpy(frame).to(device), bins
+    )
+    counts = found.counts.cpu().numpy()
+    np.testing.assert_array_equal(found.rows.cpu().numpy(), [0, *np.cumsum(counts)])
+    bin_of, number = found.particles.cpu().numpy()
+    assert np.all(np.diff(bin_of * 40 + number) > 0)
+    np.testing.assert_array_equal(
+        found.starts.cpu().numpy(), np.searchsorted(bin_of, np.arange(np.prod(bins) + 1))
+    )
+    if compared:
+        np.testing.assert_array_equal(found.order.cpu().numpy(), np.argsort(-counts, kind="stable"))
+    else:
+        assert found.order is None
+    assert compare(structure, 1.7, device) > 40
+
+
 def test_only_where_it_runs():
     with pytest.raises(InputError, match="cannot run on meta"):
         neighbour_list(liquid(3, CELLS["cubic"]), 1.0, device="meta", backend="triton")

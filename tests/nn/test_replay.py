@@ -16,8 +16,12 @@ from propensity.estimators.se3gnn import SE3Estimator
 from propensity.graph import Graph
 from propensity.neighbours import neighbour_list, numba_cells
 from propensity.nn import SE3GNN, replay
+from propensity.nn.kernels.triton.geometry import LISTED, TritonGeometry
 from propensity.structure import Structure
+from tests.interpreter import patch_once
 from tests.nn.test_cuda_graph import run_again
+
+patch_once()
 
 gpu = pytest.mark.gpu
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -98,6 +102,7 @@ class Search:
         _, within = numba_cells.nearest(structure, float(frame[22]) ** 0.5)
         self.closest, self.counts = torch.from_numpy(np.minimum(closest, 9.0)), torch.from_numpy(counts).int()
         self.within = torch.from_numpy(within).int()
+        self.rows, self.order = torch.from_numpy(np.cumsum([0, *counts])), None
 
     def fill(self, edge_index, edge_vec):
         n = self.edges[0].shape[1]
@@ -204,6 +209,29 @@ def test_outputs_become_labels_on_the_way():
         expected = estimator._propensities(structure, called(estimator, structure))
         np.testing.assert_allclose(found.outputs, expected, rtol=1e-5, atol=1e-5)
         assert np.isnan(found.low).all() == np.isnan(found.high).all() == ("trained_species" in more)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[gpu, needs_gpu])])
+def test_a_list_says_what_the_layers_would_sort_its_edges_for(device):
+    if not replay.triton_cells.is_available(torch.device(device)):
+        pytest.skip("Triton cannot run here (it needs TRITON_INTERPRET=1 without a GPU)")
+    structure, convolution = frame(40, side=6.2), SE3GNN(2, 1, l_max=1, n_layers=1).convolutions[0]
+    held, bins = replay.triton_cells.grid_of(structure.cell, 2.0, 40)
+    there = (torch.from_numpy(array).to(device) for array in (structure.positions, held))
+    found = replay.triton_cells.search(*there, bins)
+    index = torch.full((2, 700), 40, dtype=torch.int64, device=device)
+    vectors = torch.ones(700, 3, device=device)
+    found.fill(index, vectors)
+    types = torch.from_numpy(structure.types).to(device)
+    graph = Graph(types=types, edge_index=index, edge_vec=vectors)
+    plain = TritonGeometry(graph, convolution.to(device))
+    LISTED[index] = found.rows, found.order
+    listed = TritonGeometry(graph, convolution)
+    assert listed.order is found.order
+    assert torch.equal(listed.rows, plain.rows)
+    degree = plain.rows.diff()
+    assert torch.equal(degree[listed.order.long()], degree[plain.order.long()])
+    assert sorted(listed.order.tolist()) == list(range(40))
 
 
 @gpu

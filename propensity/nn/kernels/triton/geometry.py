@@ -25,6 +25,9 @@ BLOCK = 128
 #: Where to read the order by source of a graph, by its ``edge_index``, that is not to be sorted for it: a
 #: recording copies there what was sorted once for each structure.
 GIVEN: Any = WeakIdKeyDictionary()
+#: Where the edges of each particle of a graph begin, and particles from many edges to few, by its
+#: ``edge_index``, where the search for neighbours has found them.
+LISTED: Any = WeakIdKeyDictionary()
 
 
 def sorted_by_source(source: torch.Tensor, n: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,13 +54,9 @@ class TritonGeometry:
             source, destination, vectors = source[order], destination[order], vectors[order]
         self.vectors, self.source = vectors, source.int()
         self._destination = destination
-        self.marks = torch.arange(self.n + 1, device=vectors.device, dtype=torch.int32)
-        self.rows = torch.searchsorted(destination.contiguous(), self.marks.long(), out_int32=True)
+        self.rows, self.order = LISTED.get(graph.edge_index) or _rows(destination, self.n)
         #: Number of edges; more may follow that lead to no particle, so that shapes can stay the same.
         self.count = self.rows[-1:]
-        degree = self.rows[1:] - self.rows[:-1]
-        # Particles of like degree share a program; sorting within windows keeps neighbours close in memory.
-        self.order = torch.argsort((self.marks[:-1] // 16384) * (1 << 20) - degree).int()
         self._kernels = shapes_of(convolution.layout, vectors.device).kernels
 
     @cached_property
@@ -115,6 +114,15 @@ class TritonGeometry:
             "torch.Tensor | None",
             _harmonics(self.l_max, self.vectors.dtype, self.vectors.device)(self.vectors),
         )
+
+
+def _rows(destination: torch.Tensor, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the edges of each of n particles begin, (n + 1,), and particles from many edges to few, (n,)."""
+    marks = torch.arange(n + 1, device=destination.device, dtype=torch.int32)
+    rows = torch.searchsorted(destination.contiguous(), marks.long(), out_int32=True)
+    degree = rows[1:] - rows[:-1]
+    # Particles of like degree share a program; sorting within windows keeps neighbours close in memory.
+    return rows, torch.argsort((marks[:-1] // 16384) * (1 << 20) - degree).int()
 
 
 def _is_sorted(destination: torch.Tensor) -> bool:
