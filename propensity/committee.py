@@ -32,7 +32,7 @@ from propensity.estimators.likeness import (
 )
 from propensity.estimators.ranges import Distance, distances
 from propensity.estimators.single import in_single_precision
-from propensity.neighbours.sharing import sharing, sharing_many
+from propensity.neighbours.sharing import sharing, sharing_graphs, sharing_many
 from propensity.structure import Structure, checked_structure
 
 if TYPE_CHECKING:
@@ -136,9 +136,13 @@ class Committee(Differentiation):
         return checked_cage(self.card, reduced)
 
     def _one_list(self, structure: Structure) -> AbstractContextManager[None]:
-        """Where networks list the structure itself on the CPU, that is done once for them and the checks."""
+        """Where networks list the structure itself on the CPU, that is done once for them and the checks; so
+        is a graph that several gated networks read.
+        """
         cutoff = self.estimators[0].listed_to
-        if cutoff is None or self.device.type != "cpu" or self.by_domains(len(structure)):
+        if cutoff is None:
+            return sharing_graphs(structure)
+        if self.device.type != "cpu" or self.by_domains(len(structure)):
             return nullcontext()
         return sharing(structure, cutoff, self.dtype)
 

@@ -40,6 +40,7 @@ from propensity.nn.gated import (
 )
 from propensity.nn.gated.learning import DEAD, KNOWN_BY
 from propensity.nn.gated.network import GUESSED
+from propensity.nn.gated.replay import outputs_of
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
@@ -248,7 +249,7 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
     def predict(self, structure: Structure) -> np.ndarray:
         """See :meth:`propensity.estimators.base.Estimator.predict`."""
         check_types(structure, self.card.species)
-        outputs = self.network(gated_inputs(structure, self.network)).cpu().double().numpy()
+        outputs = outputs_of(self.network, gated_inputs(structure, self.network)).double().numpy()
         return self._propensities(structure, outputs)
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ from propensity.estimators.card import Card
 from propensity.estimators.inputs import InputPositions, input_structure
 from propensity.estimators.label_scale import LabelScale
 from propensity.estimators.state_points import labels_at
+from propensity.neighbours.sharing import shared_graph
 from propensity.nn.gated import GatedGraph, GatedNetwork, Labelled, gated_graph
 from propensity.sample import Sample
 from propensity.structure import Structure
@@ -19,14 +20,10 @@ from propensity.structure import Structure
 
 def gated_inputs(structure: Structure, network: GatedNetwork) -> GatedGraph:
     """Graph of a structure as a network reads it, where its weights lie."""
-    return gated_graph(
-        structure,
-        network.cutoff,
-        network.given_views,
-        network.inputs,
-        device=network.bias.device,
-        dtype=network.bias.dtype,
-    )
+    asked = network.cutoff, network.given_views, network.inputs
+    there = {"device": network.bias.device, "dtype": network.bias.dtype}
+    key = *asked, *there.values()
+    return shared_graph(structure, key, lambda: gated_graph(structure, *asked, **there))
 
 
 def gated_examples(

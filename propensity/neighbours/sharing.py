@@ -1,17 +1,20 @@
-"""One list for all that looks at a structure: the check of its neighbourhoods, and every model."""
+"""One list or graph for all that looks at a structure: the check of its neighbourhoods, and every model."""
 
 from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from propensity.structure import Structure
+
+Graph = TypeVar("Graph")
 
 #: Neighbours of each particle up to which a list is made before its structure is known to be a liquid.
 USUAL = 200.0
@@ -68,6 +71,7 @@ class SharedLists:
 class _Here(threading.local):
     shared: SharedList | None = None
     many: SharedLists | None = None
+    graphs: tuple[Structure, dict[Any, Any]] | None = None
 
 
 _HERE = _Here()
@@ -93,6 +97,26 @@ def sharing_many(structures: Sequence[Structure], cutoff: float, device: torch.d
         yield
     finally:
         _HERE.many = before
+
+
+@contextmanager
+def sharing_graphs(structure: Structure) -> Iterator[None]:
+    """Within the block, on this thread, equal graphs of a structure are made once."""
+    before, _HERE.graphs = _HERE.graphs, (structure, {})
+    try:
+        yield
+    finally:
+        _HERE.graphs = before
+
+
+def shared_graph(structure: Structure, key: Any, make: Callable[[], Graph]) -> Graph:
+    """What ``make`` gives for this very structure, which within such a block is called once for a key."""
+    if _HERE.graphs is None or _HERE.graphs[0] is not structure:
+        return make()
+    held = _HERE.graphs[1]
+    if key not in held:
+        held[key] = make()
+    return held[key]  # type: ignore[no-any-return]
 
 
 def shared_lists(structures: Sequence[Structure], cutoff: float, device: torch.device) -> SharedLists | None:

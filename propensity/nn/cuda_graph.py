@@ -4,7 +4,7 @@ launch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import torch
@@ -144,10 +144,10 @@ class Recording:
 
 
 def record(
-    run: Callable[[], tuple[torch.Tensor, ...]], device: torch.device
+    run: Callable[[], tuple[torch.Tensor, ...]], device: torch.device, beside: Any = None
 ) -> tuple[Callable[[], None], tuple[torch.Tensor, ...]]:
     """Record what ``run`` launches: a function that replays it, and the results that each replay
-    overwrites.
+    overwrites; ``beside`` is a replay with which it shares memory, so that they must not run side by side.
     """
     side = recording_stream(device)
     side.wait_stream(torch.cuda.current_stream(device))
@@ -155,8 +155,8 @@ def record(
         for _ in range(2):  # compiles, and fills what is kept between passes
             run()
     torch.cuda.current_stream(device).wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+    graph, pool = torch.cuda.CUDAGraph(), None if beside is None else beside.__self__.pool()
+    with torch.cuda.graph(graph, pool=pool, stream=side, capture_error_mode="thread_local"):
         results = run()
     return graph.replay, results
 
@@ -172,3 +172,12 @@ def _by_source(edge_index: torch.Tensor, n: int, device: torch.device) -> tuple[
 
 #: What was sorted, by the ``edge_index`` of each graph as long as that lives.
 _SORTED: Any = WeakIdKeyDictionary()
+
+
+def stamps(tensors: Iterable[torch.Tensor]) -> list[tuple[int, int]]:
+    """Changes whenever one of the tensors does."""
+    tensors = list(tensors)
+    try:
+        return [(t.data_ptr(), t._version) for t in tensors]
+    except RuntimeError:  # inference tensors count no versions
+        return [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]

@@ -20,7 +20,7 @@ import torch
 from propensity.graph import Graph
 from propensity.neighbours import triton_cells
 from propensity.neighbours.coincidence import COINCIDENT
-from propensity.nn.cuda_graph import record
+from propensity.nn.cuda_graph import record, stamps
 from propensity.nn.kernels.triton.geometry import LISTED
 from propensity.nn.streams import Beside
 from propensity.structure import Structure
@@ -182,7 +182,7 @@ class _Recordings:
         return found
 
     def _version(self, network: SE3GNN) -> tuple[str, list[tuple[int, int]]]:
-        return network.kernel, _stamps([t for held in self.tensors for t in held.values() if t is not None])
+        return network.kernel, stamps(t for held in self.tensors for t in held.values() if t is not None)
 
     def _is_current(self, network: SE3GNN) -> bool:
         return bool(self.version == self._version(network))
@@ -332,14 +332,6 @@ def _tables(network: SE3GNN) -> list[Any]:
 def _pinned(tensor: torch.Tensor) -> torch.Tensor:
     """In memory from which copies to a device don't wait."""
     return tensor.pin_memory() if torch.cuda.is_available() else tensor
-
-
-def _stamps(tensors: list[torch.Tensor]) -> list[tuple[int, int]]:
-    """Changes whenever one of the tensors does."""
-    try:
-        return [(t.data_ptr(), t._version) for t in tensors]
-    except RuntimeError:  # inference tensors count no versions
-        return [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]
 
 
 _ONE_AT_A_TIME = threading.Lock()

@@ -35,7 +35,7 @@ def without_room(graph):
     return real
 
 
-def run_again(run, device):
+def run_again(run, device, beside=None):
     """In place of a recording: every replay runs the function anew, to the same tensors."""
     results = run()
 
