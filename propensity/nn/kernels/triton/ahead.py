@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
+import threading
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -31,18 +33,19 @@ def compile_ahead(key: Any, stack: Stack, device: torch.device, dry: Callable[[i
         return
     _DONE.add(key)
     layouts = [convolution.layout for convolution, _ in stack]
+    locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
     with ThreadPoolExecutor(threads) as pool, torch.random.fork_rng([device]):
         for number in sorted({layout: k for k, layout in enumerate(layouts)}.values()):
             shapes = copy.copy(shapes_of(layouts[number], device))
-            shapes.kernels = _Kernels(shapes.kernels, pool)
+            shapes.kernels = _Kernels(shapes.kernels, pool, locks)
             dry(number, shapes)
 
 
 class _Kernels:
     """Kernels that compile in other threads where they would be launched."""
 
-    def __init__(self, kernels: Any, pool: ThreadPoolExecutor) -> None:
-        self._kernels, self._pool = kernels, pool
+    def __init__(self, kernels: Any, pool: ThreadPoolExecutor, locks: dict[str, threading.Lock]) -> None:
+        self._kernels, self._pool, self._locks = kernels, pool, locks
         self._begun: dict[Any, Future[None]] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -52,7 +55,9 @@ class _Kernels:
         key = name, *sorted(constants.items())
         if key not in self._begun:
             kernel = getattr(self._kernels, name)
-            self._begun[key] = self._pool.submit(_compile, kernel, grid, arguments, constants)
+            # Layouts share some kernels, which are compiled for one and found by the other.
+            lock = self._locks[kernel.cache_key]
+            self._begun[key] = self._pool.submit(_compile, kernel, lock, grid, arguments, constants)
 
 
 class _Kernel:
@@ -63,10 +68,14 @@ class _Kernel:
         return lambda *arguments, **constants: self.kernels.compile(self.name, grid, arguments, constants)
 
 
-def _compile(kernel: Any, grid: tuple[int, ...], arguments: Any, constants: dict[str, Any]) -> None:
+def _compile(
+    kernel: Any, lock: threading.Lock, grid: tuple[int, ...], arguments: Any, constants: dict[str, Any]
+) -> None:
     device = next(a.device for a in _flat(arguments) if isinstance(a, torch.Tensor))
-    with torch.cuda.device(device):
-        kernel.warmup(*arguments, grid=grid, **constants)
+    with lock, torch.cuda.device(device):
+        compiled = kernel.warmup(*arguments, grid=grid, **constants)
+        # Loads it, for which Triton up to 3.6 has a C compiler make what launches it.
+        getattr(compiled, "run", None)
 
 
 def _flat(arguments: Any) -> list[Any]:
