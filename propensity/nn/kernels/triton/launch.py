@@ -61,17 +61,20 @@ def _put_sources(text: str, name: str, space: dict[str, Any]) -> None:
 
     header, *sources = text.split(DECORATOR)
     heads = [match for source in sources if (match := HEAD.match(source))]
-    stubs = [f"def {head[1]}({' '.join(head[2].split())}): pass\n" for head in heads]
-    _tell(name, "".join(stubs))
+    # On the lines of the text, with what tells Triton that an empty function ends.
+    empty = "\n" * header.count("\n")
+    for head, source in zip(heads, sources, strict=True):
+        stub = f"def {head[1]}({' '.join(head[2].split())}): pass\n0\n"
+        empty += "\n" + stub + "\n" * (source.count("\n") - 2)
+    _tell(name, empty)
     exec(header, space)
-    exec(compile("".join(stubs), name, "exec"), space)
+    exec(compile(empty, name, "exec"), space)
     known = {head[1]: source.rstrip() + "\n" for head, source in zip(heads, sources, strict=True)}
-    keys, line = _keys(known), header.count("\n") + 2
-    for (kernel, source), raw in zip(known.items(), sources, strict=True):
+    keys = _keys(known)
+    for kernel, source in known.items():
         space[kernel] = made = triton.jit(space[kernel])
         made._unsafe_update_src(source)
-        made.hash, made.starting_line_number = keys[kernel], line
-        line += raw.count("\n") + 1
+        made.hash = keys[kernel]
     _tell(name, text)
 
 
