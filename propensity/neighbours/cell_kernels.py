@@ -62,7 +62,7 @@ def by_bin(bin_of, wrapped, positions, particles, starts, n, n_bins, B: tl.const
 
     Reads   bin_of (n,), wrapped (n, 3).
     Writes  positions (n, 3) and particles (2, n), bin and number of each, sorted; starts (n_bins + 1,).
-    One element is a particle, or after these a bin's start, and a particle it is compared with.
+    One program is B particles, or after these B starts; one element one of them and what it is compared with.
     """
     i = tl.program_id(0) * B + tl.arange(0, B)
     is_particle = i < n
@@ -89,7 +89,7 @@ def by_count(counts, rows, order, n, B: tl.constexpr, J: tl.constexpr):
 
     Reads   counts (n,).
     Writes  rows (n + 1,) and order (n,).
-    One element is a particle, and one it is compared with.
+    One program is B particles; one element one of them and what it is compared with.
     """
     i = tl.program_id(0) * B + tl.arange(0, B)
     own = tl.load(counts + i, mask=i < n, other=0)
