@@ -97,9 +97,9 @@ def time_parts(predictor, frames):
     parts = {
         "a Structure of other positions": partial(frames[0].with_positions, frames[1].positions),
         "checks before": partial(predictor._seen, one),
-        "copies in": partial(recording._upload, seen, frame),
-        "recording alone": recording._replay,
-        "recording with copies in and out": partial(recording, seen, frame),
+        "positions laid where the device reads": partial(recording._lay, seen, frame),
+        "recording, copies in and out among it": recording._replay,
+        "both, and what comes out": partial(recording, seen, frame),
         "meanwhile: whether it is out of date": partial(recordings._is_current, network),
         "meanwhile: density, composition, boundaries": partial(predictor._unlike, one),
         "neighbourhoods compared": compared,

@@ -223,7 +223,9 @@ class _Recording:
         self.mean, self.spread = torch.from_numpy(self.plain[:, self.types]).to(device, copy=True)
         # Replays read them where they lay, whether or not they are the network's still.
         self.weights = [t.detach() for t in (*network.parameters(), *network.buffers())]
-        self._upload(seen, frame)
+        self._lay(seen, frame)
+        self.on_device.copy_(self.inputs)
+        self.host: torch.Tensor | None = None
 
         def searched(thermal: bool) -> triton_cells.Found:
             return triton_cells.search(positions + offset if thermal else positions, frame_there, bins)
@@ -232,6 +234,7 @@ class _Recording:
         self.rooms = [int(float(searched(name != "edge").counts.sum()) * MARGIN) + 1024 for name in names]
 
         def run() -> tuple[torch.Tensor, ...]:
+            self.on_device.copy_(self.inputs, non_blocking=True)
             lists, edges = [], {}
             second = Beside(device) if len(names) > 1 else nullcontext()
             for name, room in zip(names, self.rooms, strict=True):
@@ -257,12 +260,16 @@ class _Recording:
             parts += [found.rows[-1:].int() for found in lists]
             self.parts = [(part.shape, part.dtype) for part in parts]
             # One vector, since every copy to the host costs as much as a kernel.
-            return (torch.cat([part.contiguous().view(-1).view(torch.int32) for part in parts]),)
+            result = torch.cat([part.contiguous().view(-1).view(torch.int32) for part in parts])
+            if self.host is None:
+                self.host = _pinned(torch.empty_like(result, device="cpu"))
+            self.host.copy_(result, non_blocking=True)
+            return (result,)
 
-        self._replay, (self.result,) = record(run, device)
+        self._replay, self.result = record(run, device)
         # What the layers keep between passes was made before, and the recording reads it where it lies.
         self.tables = _tables(network)
-        self.host = _pinned(torch.empty_like(self.result, device="cpu"))
+        assert self.host is not None
         self.found, first = [], 0
         for shape, dtype in self.parts:
             last = first + shape.numel() * dtype.itemsize // 4
@@ -288,9 +295,8 @@ class _Recording:
             for held, value in zip((self.mean, self.spread), scale[:, types], strict=True):
                 held.copy_(torch.from_numpy(value))
             self.scale = scale.tobytes()
-        self._upload(seen, frame)
+        self._lay(seen, frame)
         self._replay()
-        self.host.copy_(self.result, non_blocking=True)
         try:
             meanwhile()
         finally:  # whatever happens, nothing is written to what the device still reads
@@ -304,14 +310,14 @@ class _Recording:
         around = Neighbourhoods(np.where(within == 0, np.inf, squared), within.astype(np.int64))
         return Answer(outputs.copy(), low.copy(), high.copy(), around)
 
-    def _upload(self, seen: _Seen, frame: np.ndarray) -> None:
+    def _lay(self, seen: _Seen, frame: np.ndarray) -> None:
+        """Put a structure where replays read it."""
         structure, inputs, first = seen.structure, self.inputs.numpy(), len(frame)
         inputs[:first] = frame
         for part in (structure.positions, structure.thermal_offset, seen.scalars):
             if part is not None and first < len(inputs):
                 inputs[first : first + part.size] = part.ravel()
                 first += part.size
-        self.on_device.copy_(self.inputs, non_blocking=True)
 
 
 #: What lies in the vector that comes back.
