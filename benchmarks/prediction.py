@@ -11,13 +11,15 @@ import torch
 
 from benchmarks.common import liquid, milliseconds, network
 from propensity.estimators.card import Card
-from propensity.estimators.likeness import Extremes
+from propensity.estimators.likeness import Extremes, measured
 from propensity.estimators.ranges import training_range
 from propensity.estimators.se3gnn import SE3Estimator
 from propensity.estimators.storage import save_model
 from propensity.graph import build_graph
 from propensity.neighbours import neighbour_list
+from propensity.neighbours.triton_cells import grid_of
 from propensity.nn import SE3GNN, replay
+from propensity.nn.recording import Seen
 from propensity.predictor import Predictor
 
 
@@ -84,25 +86,26 @@ def time_parts(predictor, frames):
     recordings = replay._RECORDINGS[network]
     recording = next(iter(recordings.held.values()))
     structures = [frames[0].with_positions(frame.positions) for frame in frames]
-    one, seen = structures[0], replay._Seen(structures[0], None)
+    one, seen = structures[0], Seen(structures[0], None)
     radius = predictor.card.training_range.radius
-    frame, _ = replay.triton_cells.grid_of(one.cell, 2.0, len(one), radius)
+    frame, _ = grid_of(one.cell, 2.0, len(one), radius)
     estimator, answer = predictor.estimators[0], recording(seen, frame)
     found, extremes = answer.outputs[None], Extremes(answer.low, answer.high)
 
     def compared():
         replay._MEASURED[one] = radius, answer.around
-        predictor._check_like_training(one, {})
+        measured(predictor.card, one, "cuda")
 
     parts = {
         "a Structure of other positions": partial(frames[0].with_positions, frames[1].positions),
         "checks before": partial(predictor._seen, one),
         "positions laid where the device reads": partial(recording._lay, seen, frame),
-        "recording, copies in and out among it": recording._replay,
-        "both, and what comes out": partial(recording, seen, frame),
+        "search for neighbours, copies in and out": recording._search,
+        "search and layers, copies in and out": recording.replay,
+        "all of these, and what comes out": partial(recording, seen, frame),
         "meanwhile: whether it is out of date": partial(recordings._is_current, network),
         "meanwhile: density, composition, boundaries": partial(predictor._unlike, one),
-        "neighbourhoods compared": compared,
+        "meanwhile: neighbourhoods compared": compared,
         "finite, near the labels": partial(predictor._finished, one, found, extremes),
         "recording, found": partial(estimator.at_once, one),
         "prediction": partial(predictor.predict, one),

@@ -127,7 +127,8 @@ class Committee(Differentiation):
                 " device='cpu'."
             )
         makes = self.potential is not None and self.card.input_positions != "thermal"
-        given = in_single_precision(structure) if makes else structure
+        lacks = structure.thermal_offset is None or (self.card.cage_recipe and structure.cage is None)
+        given = in_single_precision(structure) if makes and lacks else structure
         reduced = given if self.length_scale == 1.0 else given.scaled(1 / self.length_scale)
         if self.potential is not None and makes:
             if reduced.thermal_offset is None:
@@ -194,14 +195,10 @@ class Committee(Differentiation):
         chosen = members if every else members.take(self._selected, axis=2)
         return chosen if self.length_scale == 1.0 else cast("np.ndarray", chosen * self.length_scale)
 
-    def _check_like_training(
-        self, structure: Structure, known: dict[str, str] | None = None
-    ) -> tuple[dict[str, str], Distance | None]:
-        """Doubts about a structure in σ, warned about once each, and its distance from the training set;
-        ``known`` are those that :meth:`_unlike` gave.
-        """
+    def _check_like_training(self, structure: Structure) -> tuple[dict[str, str], Distance | None]:
+        """Doubts about a structure in σ, warned about once each, and its distance from the training set."""
         found = measured(self.card, structure, str(self.device))
-        return self._doubts(structure, found, known=known), found
+        return self._doubts(structure, found), found
 
     def _doubts(
         self,

@@ -268,17 +268,19 @@ class Predictor(Committee):
         return self._members(structure, self._seen(structure))
 
     def _members(self, structure: Structure, reduced: Structure) -> np.ndarray:
-        unlike: dict[str, str] | None = None
+        looked: list[tuple[dict[str, str], Distance | None]] = []
 
         def look() -> None:
-            nonlocal unlike
-            unlike = self._unlike(reduced) if unlike is None else unlike
+            if not looked:
+                looked.append((self._unlike(reduced), measured(self.card, reduced, str(self.device))))
 
         with self._one_list(reduced):
-            # A recording measures what the check reads as well, and leaves time for the others.
+            # A recording measures what the check reads as well, and leaves time for it.
             answers = [estimator.at_once(reduced, look) for estimator in self.estimators]
             ready = [answer for answer in answers if answer is not None]
-            reasons, found = self._check_like_training(reduced, unlike)
+            look()
+            unlike, found = looked[0]
+            reasons = self._doubts(reduced, found, known=unlike)
             if len(ready) < len(answers):
                 members = self._evaluated(len(structure), lambda one: [one.unchecked(reduced)])[0]
             elif len(ready) == 1:

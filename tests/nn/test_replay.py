@@ -16,6 +16,7 @@ from propensity.estimators.se3gnn import SE3Estimator
 from propensity.graph import Graph
 from propensity.neighbours import neighbour_list, numba_cells
 from propensity.nn import SE3GNN, replay
+from propensity.nn import recording as recorded
 from propensity.nn.kernels.triton.geometry import LISTED, TritonGeometry
 from propensity.structure import Structure
 from tests.interpreter import patch_once
@@ -128,8 +129,8 @@ def only_real_edges(network):
 @pytest.fixture
 def on_a_processor(monkeypatch):
     """Have a replay call again what was recorded."""
-    monkeypatch.setattr(replay, "record", run_again)
-    monkeypatch.setattr(replay, "_tables", lambda network: [])
+    monkeypatch.setattr(recorded, "record", run_again)
+    monkeypatch.setattr(recorded, "_tables", lambda network: [])
     monkeypatch.setattr(replay.triton_cells, "search", Search)
 
 
@@ -142,13 +143,13 @@ def test_what_a_recording_reads_is_what_the_network_is_given(seen):
     for seed in range(3):
         structure = frame(seed=seed, side=6.3 + 0.02 * seed)
         structure = with_offset(structure) if estimator.network.offset_scale else structure
-        there = replay._Seen(structure, Inputs(estimator.card).scalars(structure))
+        there = recorded.Seen(structure, Inputs(estimator.card).scalars(structure))
         grid = replay.triton_cells.grid_of(structure.cell, 2.0, len(structure), 1.3)
         told = []
         with torch.no_grad():
-            recording = recording or replay._Recording(estimator.network, there, grid)
-            found, low, high, around = recording(there, grid[0], lambda told=told: told.append(True))
-        assert told == [True]
+            recording = recording or recorded.Recording(estimator.network, there, grid)
+            found, low, high, around = recording(there, grid[0], told.append)
+        assert told == [around]
         np.testing.assert_array_equal([low, high], [found.min(axis=0), found.max(axis=0)])
         squared, count = numba_cells.nearest(structure, 1.3)
         np.testing.assert_array_equal(around.squared, squared)
@@ -167,7 +168,7 @@ def test_what_happens_meanwhile_and_what_is_out_of_date():
     held = replay._Recordings(network)
     grid = replay.triton_cells.grid_of(structure.cell, 2.0, len(structure))
 
-    def outputs(meanwhile=lambda: told.append(True), only_held=False):
+    def outputs(meanwhile=told.append, only_held=False):
         with torch.no_grad():
             return held.outputs(network, structure, None, grid, only_held, meanwhile)
 
@@ -177,7 +178,7 @@ def test_what_happens_meanwhile_and_what_is_out_of_date():
         assert len(told) == k
     (recording,) = held.held.values()
     with pytest.raises(ZeroDivisionError):
-        outputs(lambda: 1 / 0)
+        outputs(lambda around: 1 / 0)
     assert list(held.held.values()) == [recording]
     with torch.no_grad():
         network.readout.weight.mul_(2)
@@ -204,8 +205,10 @@ def test_outputs_become_labels_on_the_way():
     for more in ({}, card, {**card, "trained_species": ("A",)}):
         estimator.card = estimator.card.model_copy(update=more)
         with torch.no_grad():
-            recording = recording or replay._Recording(estimator.network, replay._Seen(structure, None), grid)
-            found = recording(replay._Seen(structure, None), grid[0], scale=estimator._scale())
+            recording = recording or recorded.Recording(
+                estimator.network, recorded.Seen(structure, None), grid
+            )
+            found = recording(recorded.Seen(structure, None), grid[0], scale=estimator._scale())
         expected = estimator._propensities(structure, called(estimator, structure))
         np.testing.assert_allclose(found.outputs, expected, rtol=1e-5, atol=1e-5)
         assert np.isnan(found.low).all() == np.isnan(found.high).all() == ("trained_species" in more)

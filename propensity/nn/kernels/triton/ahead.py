@@ -7,8 +7,8 @@ import os
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -33,31 +33,41 @@ def compile_ahead(key: Any, stack: Stack, device: torch.device, dry: Callable[[i
         return
     _DONE.add(key)
     layouts = [convolution.layout for convolution, _ in stack]
-    locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
-    with ThreadPoolExecutor(threads) as pool, torch.random.fork_rng([device]):
+    wanted: dict[Any, _Launch] = {}
+    with torch.random.fork_rng([device]):
         for number in sorted({layout: k for k, layout in enumerate(layouts)}.values()):
             shapes = copy.copy(shapes_of(layouts[number], device))
-            shapes.kernels = _Kernels(shapes.kernels, pool, locks)
+            shapes.kernels = _Kernels(number, shapes.kernels, wanted)
             dry(number, shapes)
+    # Layouts share some kernels, which are compiled for one and found by the other.
+    locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+    with ThreadPoolExecutor(threads) as pool:
+        # The longest first: the others fill the time beside it.
+        for each in sorted(wanted.values(), key=lambda one: -len(one.kernel.src)):
+            pool.submit(_compile, each, locks[each.kernel.cache_key], device)
+
+
+class _Launch(NamedTuple):
+    """A kernel, and with what it would be launched."""
+
+    kernel: Any
+    grid: tuple[int, ...]
+    arguments: Any
+    constants: dict[str, Any]
 
 
 class _Kernels:
-    """Kernels that compile in other threads where they would be launched."""
+    """Kernels of a layout that are noted where they would be launched."""
 
-    def __init__(self, kernels: Any, pool: ThreadPoolExecutor, locks: dict[str, threading.Lock]) -> None:
-        self._kernels, self._pool, self._locks = kernels, pool, locks
-        self._begun: dict[Any, Future[None]] = {}
+    def __init__(self, number: int, kernels: Any, wanted: dict[Any, _Launch]) -> None:
+        self._number, self._kernels, self._wanted = number, kernels, wanted
 
     def __getattr__(self, name: str) -> Any:
         return _Kernel(self, name)
 
-    def compile(self, name: str, grid: tuple[int, ...], arguments: Any, constants: dict[str, Any]) -> None:
-        key = name, *sorted(constants.items())
-        if key not in self._begun:
-            kernel = getattr(self._kernels, name)
-            # Layouts share some kernels, which are compiled for one and found by the other.
-            lock = self._locks[kernel.cache_key]
-            self._begun[key] = self._pool.submit(_compile, kernel, lock, grid, arguments, constants)
+    def note(self, name: str, grid: tuple[int, ...], arguments: Any, constants: dict[str, Any]) -> None:
+        launch = _Launch(getattr(self._kernels, name), grid, arguments, constants)
+        self._wanted.setdefault((self._number, name, *sorted(constants.items())), launch)
 
 
 class _Kernel:
@@ -65,20 +75,11 @@ class _Kernel:
         self.kernels, self.name = kernels, name
 
     def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
-        return lambda *arguments, **constants: self.kernels.compile(self.name, grid, arguments, constants)
+        return lambda *arguments, **constants: self.kernels.note(self.name, grid, arguments, constants)
 
 
-def _compile(
-    kernel: Any, lock: threading.Lock, grid: tuple[int, ...], arguments: Any, constants: dict[str, Any]
-) -> None:
-    device = next(a.device for a in _flat(arguments) if isinstance(a, torch.Tensor))
+def _compile(launch: _Launch, lock: threading.Lock, device: torch.device) -> None:
     with lock, torch.cuda.device(device):
-        compiled = kernel.warmup(*arguments, grid=grid, **constants)
+        compiled = launch.kernel.warmup(*launch.arguments, grid=launch.grid, **launch.constants)
         # Loads it, for which Triton up to 3.6 has a C compiler make what launches it.
         getattr(compiled, "run", None)
-
-
-def _flat(arguments: Any) -> list[Any]:
-    if not isinstance(arguments, tuple):
-        return [arguments]
-    return [each for argument in arguments for each in _flat(argument)]
