@@ -44,8 +44,9 @@ def minimum_image(vectors: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.
     for k in np.flatnonzero(~pbc):
         if not rows[k].any():
             rows[k] = np.linalg.svd(np.delete(rows, k, axis=0))[2][-1]
-    shifts = np.round(np.linalg.solve(rows.T, vectors.T).T) * pbc
-    return cast("np.ndarray", vectors - shifts @ rows)
+    shifts = np.rint(vectors @ np.linalg.inv(rows))
+    shifts[:, ~pbc] = 0.0
+    return cast("np.ndarray", vectors - shifts @ rows) if shifts.any() else vectors
 
 
 def checked_pbc(pbc: Any) -> np.ndarray:

@@ -328,7 +328,8 @@ class Structure:
         step = minimum_image(self.positions - inherent_positions, self.cell, self.pbc)
         density = self.density
         if density is not None:
-            far, spacing = float(np.median(np.linalg.norm(step, axis=1))), density ** (-1 / self.dimension)
+            squared, half = np.einsum("ni,ni->n", step, step), len(step) // 2
+            far, spacing = float(np.partition(squared, half)[half]) ** 0.5, density ** (-1 / self.dimension)
             if far > spacing:
                 raise InputError(
                     f"inherent positions lie {far:.3g} from the thermal ones in the median, farther than"
@@ -356,15 +357,8 @@ class Structure:
             When they can't be of these particles.
         """
         found = self.with_positions(inherent_positions)
-        return Structure(
-            found.positions,
-            self.types,
-            self.cell,
-            self.pbc,
-            self.offset_from(found.positions),
-            self.dimension,
-            diameters=self.diameters,
-        )
+        object.__setattr__(found, "thermal_offset", self.offset_from(found.positions))
+        return found
 
     @classmethod
     def from_ase(
