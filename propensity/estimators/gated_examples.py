@@ -20,10 +20,13 @@ from propensity.structure import Structure
 
 def gated_inputs(structure: Structure, network: GatedNetwork) -> GatedGraph:
     """Graph of a structure as a network reads it, where its weights lie."""
-    asked = network.cutoff, network.given_views, network.inputs
-    there = {"device": network.bias.device, "dtype": network.bias.dtype}
-    key = *asked, *there.values()
-    return shared_graph(structure, key, lambda: gated_graph(structure, *asked, **there))
+    cutoff, views, inputs = network.cutoff, network.given_views, network.inputs
+    device, dtype = network.bias.device, network.bias.dtype
+
+    def make() -> GatedGraph:
+        return gated_graph(structure, cutoff, views, inputs, device=device, dtype=dtype)
+
+    return shared_graph(structure, (cutoff, views, inputs, device, dtype), make)
 
 
 def gated_examples(

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 
@@ -38,11 +39,12 @@ def outputs_of(network: GatedNetwork, graph: GatedGraph) -> torch.Tensor:
     """
     n = len(graph.types)
     if not network.bias.is_cuda or n > LARGEST or network.training or torch.is_grad_enabled():
-        return network(graph).cpu()
+        return cast("torch.Tensor", network(graph)).cpu()
     held = _HELD.get(network) or _HELD.setdefault(network, _Held())
     with _ONE_AT_A_TIME, torch.cuda.device(network.bias.device), torch.inference_mode(False), torch.no_grad():
         recording = held.recording(network, graph)
-        return network(graph).cpu() if recording is None else recording(graph)
+        outputs: torch.Tensor = network(graph).cpu() if recording is None else recording(graph)
+        return outputs
 
 
 class _Held:
@@ -96,8 +98,8 @@ class _Recording:
             self.outputs.copy_(network(self.graph))
             return ()
 
-        others = [one for one in _LIVE if one.outputs.device == device]
-        self._replay, _ = record(run, device, others[0]._replay if others else None)
+        others: list[Any] = [one._replay for one in _LIVE if one.outputs.device == device]
+        self._replay: Callable[[], None] = record(run, device, others[0] if others else None)[0]
         _LIVE.add(self)
 
     def fits(self, graph: GatedGraph) -> bool:
