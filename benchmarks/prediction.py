@@ -1,15 +1,23 @@
-"""From positions on the host to propensity on the host, as a user's script goes: ``Predictor.predict``."""
+"""From positions on the host to propensity on the host, as a user's script goes: ``Predictor.predict``.
+
+python -m benchmarks.gpu predict                                   # networks of random weights, part by part
+python -m benchmarks.prediction ka3d_fs_T0.44_valid.npz [MODEL ...]  # shipped models, on a GPU
+"""
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
+import warnings
 from functools import partial
 
 import numpy as np
 import torch
 
 from benchmarks.common import liquid, milliseconds, network
+from propensity.data import open_dataset
+from propensity.errors import PropensityWarning
 from propensity.estimators.card import Card
 from propensity.estimators.likeness import Extremes, measured
 from propensity.estimators.ranges import training_range
@@ -152,3 +160,51 @@ def time_predictions():
             for name, value in lists.items():
                 print(f"| neighbour list by {name} | {value:.2f} ms |", flush=True)
     time_given_minima()
+
+
+def time_shipped(name, samples, device="cuda"):
+    """A shipped model on structures of a file, minima and cage states given where it sees them."""
+    predictor, k = Predictor(name, device=device), 0
+    positions = predictor.card.input_positions
+
+    def structure(sample):
+        if positions == "thermal":
+            return samples[0].structure.with_positions(sample.structure.positions)
+        found = sample.structure.at_minimum(sample.inherent_positions)
+        return found.with_cage(sample.cage) if predictor.card.cage_recipe else found
+
+    seen = [structure(sample) for sample in samples]
+
+    def given():
+        nonlocal k
+        k += 1
+        return predictor.predict(seen[k % len(seen)])
+
+    def anew():
+        nonlocal k
+        k += 1
+        return predictor.predict(structure(samples[k % len(seen)]))
+
+    each, both = (milliseconds(one, 50, warm=6, device=device) for one in (given, anew))
+    print(
+        f"| {name}, {len(predictor.estimators)} networks | {positions} positions | {each:.2f} ms |"
+        f" and its Structure {both:.2f} ms |",
+        flush=True,
+    )
+
+
+def main():
+    """Time shipped models."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data")
+    parser.add_argument("models", nargs="*", default=["ka-default", "ka-inherent", "ka-both", "ka-thermal"])
+    parser.add_argument("--device", default="cuda")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", PropensityWarning)
+    samples = list(open_dataset(options.data))[:8]
+    for name in options.models:
+        time_shipped(name, samples, options.device)
+
+
+if __name__ == "__main__":
+    main()

@@ -18,9 +18,11 @@ def reduced_cell(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
 
     A cell that is not sheared by more than a lattice vector stays as it is, to the last digit.
     """
+    if shear(cell, pbc) <= 1 + 1e-9:
+        return cell
     from ase.geometry import minkowski_reduce
 
-    return cell if shear(cell, pbc) <= 1 + 1e-9 else np.asarray(minkowski_reduce(cell, pbc)[0])
+    return np.asarray(minkowski_reduce(cell, pbc)[0])
 
 
 def shear(cell: np.ndarray, pbc: np.ndarray) -> float:

@@ -328,7 +328,7 @@ class Structure:
         step = minimum_image(self.positions - inherent_positions, self.cell, self.pbc)
         density = self.density
         if density is not None:
-            squared, half = np.einsum("ni,ni->n", step, step), len(step) // 2
+            squared, half = np.square(step) @ np.ones(3), len(step) // 2
             far, spacing = float(np.partition(squared, half)[half]) ** 0.5, density ** (-1 / self.dimension)
             if far > spacing:
                 raise InputError(
