@@ -115,6 +115,8 @@ class KobAndersenGuesser(GuesserBase):
         names, counts = np.unique(labels, return_counts=True)
         given = self._kwargs.get("species_map")
         if given is not None:
+            if not hasattr(given, "items"):
+                raise InputError(f"species_map is {given!r}: give a mapping, such as {{1: 'A', 2: 'B'}}.")
             known = {str(label): str(name) for label, name in given.items()}
             unknown = [str(name) for name in names if known.get(str(name)) not in RADII]
             if unknown:

@@ -20,7 +20,7 @@ from propensity.integrations.backends import chosen
 from propensity.integrations.guesser import KobAndersenGuesser as _Registered  # noqa: F401  # by its import
 from propensity.integrations.varying_types import refuse_varying_types
 from propensity.model_options import PredictorOptions
-from propensity.predictor import Predictor
+from propensity.predictor import Predictor, models_of
 from propensity.structure import Structure
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class PropensityAnalysis(AnalysisBase):
         super().__init__(atoms.universe.trajectory, verbose=verbose)
         self.atomgroup = atoms
         self._environment = liquid
-        self._model = [str(m) for m in ([model] if isinstance(model, (str, os.PathLike)) else model)]
+        self._model = [str(one) for one in models_of(model)]
         self._options = options
         self._pbc = pbc
         self._store = store

@@ -11,7 +11,7 @@ import numpy as np
 from propensity.errors import InputError
 from propensity.plotting.shading import relative_to_species
 from propensity.plotting.style import DIVERGING, new_figure, styled
-from propensity.structure import Structure
+from propensity.structure import Structure, checked_structure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -233,6 +233,15 @@ def plot_propensity(
     from matplotlib.colors import Normalize, TwoSlopeNorm
     from matplotlib.ticker import MaxNLocator
 
+    checked_structure(structure)
+    if not isinstance(panels, Mapping) or not panels:
+        raise InputError("panels is no mapping: give titles and values, such as {'predicted': propensity}.")
+    for title, values in panels.items():
+        if np.shape(values) != (len(structure),) or not np.isfinite(np.asarray(values, float)).any():
+            raise InputError(
+                f"panel {title!r} has shape {np.shape(values)}: give a number for each of {len(structure)}"
+                " particles, not all of them NaN."
+            )
     shown = {
         title: relative_to_species(v, structure.types) if relative else np.asarray(v, float)
         for title, v in panels.items()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from propensity.errors import DataError, InputError
+from propensity.numeric import whole
 from propensity.predictor import Predictor
 from propensity.trajectory.frame import Frame
 from propensity.trajectory.pipeline import in_order, threads_side_by_side
@@ -113,6 +114,10 @@ def annotate(
     PropensityError
         When another process is writing the output.
     """
+    if not isinstance(predictor, Predictor):
+        raise InputError(f"predictor is {predictor!r}: give a Predictor, which has model and species map.")
+    if workers is not None:
+        workers = whole(workers, "workers", 1)
     if scheduler is not None and workers is not None:
         raise InputError("workers are threads of this machine and scheduler is a cluster: give one.")
     frames = open_trajectory(trajectory, topology, start=start, stop=stop, step=step, box=box)

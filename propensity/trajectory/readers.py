@@ -4,8 +4,10 @@ MDAnalysis.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import lru_cache, partial
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +64,8 @@ def open_trajectory(
     InputError
         When the range of frames makes no sense.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"trajectory is {path!r}: give the path of one file.")
     path = Path(path)
     for file in [path] if topology is None else [path, Path(topology)]:
         if not file.exists():
@@ -69,7 +73,9 @@ def open_trajectory(
         if file.is_dir():
             raise DataError(f"{file} is a folder: give the path of one trajectory.")
         regular(file)
-    if start < 0 or step < 1 or (stop is not None and stop <= start):
+    numbers = (start, step) if stop is None else (start, step, stop)
+    whole = all(isinstance(number, Integral) for number in numbers)
+    if not whole or start < 0 or step < 1 or (stop is not None and stop <= start):
         raise InputError(
             f"frames {start}:{'' if stop is None else stop}:{step} are none: give 0 ≤ start < stop and step"
             " ≥ 1."

@@ -80,8 +80,8 @@ def load_scene(
     if box is not None and (where.is_dir() or (topology is None and may_be_labelled(where))):
         raise InputError(f"a box is for trajectories that hold none, and {path} is data: leave it out.")
     if where.is_dir() or (topology is None and may_be_labelled(where)):
-        for name, value in (("potential", potential), ("temperature", temperature)):
-            if value is not None:
+        for name, said in (("potential", potential), ("temperature", temperature)):
+            if said is not None:
                 raise InputError(f"{path} is labelled data, which says its {name}: leave {name} out.")
     if (where / "splits.json").exists():
         from propensity.viewing.labelled import run_scene

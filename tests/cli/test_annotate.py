@@ -12,6 +12,7 @@ from propensity.cli import main as cli
 from propensity.demo import load_demo
 from propensity.errors import InputError
 from propensity.estimators.storage import shipped_models
+from propensity.plotting import plot_propensity
 from propensity.predictor import Predictor
 from propensity.trajectory import open_trajectory
 from tests.conftest import make_liquid, make_tiny_model
@@ -292,3 +293,10 @@ def test_what_cannot_be_drawn_is_refused():
         discs(structure, np.zeros(59))
     with pytest.raises(InputError, match=r"direction is 3"):
         discs(structure, np.zeros(60), direction=3)
+    for panels, message in (
+        (np.zeros(60), "panels is no mapping: give titles and values"),
+        ({"one": np.zeros(59)}, r"panel 'one' has shape \(59,\): give a number"),
+        ({"one": np.full(60, np.nan)}, "not all of them NaN"),
+    ):
+        with pytest.raises(InputError, match=message):
+            plot_propensity(structure, panels)

@@ -294,8 +294,9 @@ def test_groups_in_any_order_and_twice(universe, tiny_model, predictor):
         (lambda u: {"atomgroup": u, "environment": u.copy().atoms}, "another universe"),
         (lambda u: {"atomgroup": u, "pbc": "xyz"}, "give True or False"),
         (lambda u: {"atomgroup": u, "species_map": [1, 2]}, "give a mapping"),
+        (lambda u: {"atomgroup": u, "model": None}, "model is None: give a name"),
     ],
-    ids=range(5),
+    ids=range(6),
 )
 def test_what_is_no_universe_is_refused(change, message, universe, tiny_model):
     from propensity import PropensityAnalysis

@@ -361,6 +361,26 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path, predictor, frames):
         annotate(path, path / "out.dump", predictor)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ({"predictor": "ka-default"}, {}, "give a Predictor, which has model and species map"),
+        ({"trajectory": None}, {}, "trajectory is None: give the path"),
+        ({}, {"workers": 0}, "workers is 0: give an integer, 1 or more"),
+        ({}, {"workers": 1.5}, "workers is 1.5"),
+        ({}, {"step": 1.5}, "frames 0::1.5 are none"),
+        ({}, {"stop": "1"}, "frames 0:1:1 are none"),
+    ],
+    ids=range(6),
+)
+def test_what_cannot_be_annotated(arguments, options, message, tmp_path, predictor, frames):
+    path = write_dump(tmp_path / "t.dump", frames)
+    given = {"trajectory": path, "output": tmp_path / "out.extxyz", "predictor": predictor} | arguments
+    with pytest.raises(InputError, match=message):
+        annotate(*given.values(), **options)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_one_output_has_one_writer(tmp_path, predictor, frames):
     path, out = write_dump(tmp_path / "t.dump", frames), tmp_path / "out.extxyz"
     with open_writer(out, predictor):
