@@ -69,10 +69,14 @@ def graphed_inference(net, graph):
         triton_kernel.KERNEL.prepare = held
 
 
-def scaling():
+#: How often the structure is repeated along each direction.
+COPIES = ((1, 1, 1), (4, 4, 4), (8, 8, 4), (16, 8, 16), (17, 17, 17), (16, 20, 23), (20, 20, 20))
+
+
+def scaling(sizes=COPIES):
     net = network("cuda", "triton").eval()
     print("| particles | edges | neighbour list, s | network, s | µs a particle | peak GB |")
-    for copies in ((1, 1, 1), (4, 4, 4), (8, 8, 4), (16, 8, 16), (17, 17, 17), (16, 20, 23), (20, 20, 20)):
+    for copies in sizes:
         structure = liquid(copies)
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

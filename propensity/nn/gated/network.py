@@ -14,6 +14,7 @@ from propensity.nn.gated.geometry import harmonics, radial_functions
 from propensity.nn.gated.graph import VIEWS, GatedGraph
 from propensity.nn.gated.layer import GatedLayer, Standard, Widths, lengths
 from propensity.nn.gated.stack import Gather
+from propensity.nn.gated.triton.passing import Passing, fits
 
 #: ε and σ of the pairs of a Kob–Andersen mixture, for the force and its slope among the radial functions.
 PAIRS = (((1.0, 1.5), (1.5, 0.5)), ((1.0, 0.8), (0.8, 0.88)))
@@ -167,15 +168,15 @@ class GatedNetwork(nn.Module):
     def passed(self, graph: GatedGraph, every: bool = False) -> Passed:
         """Pass a graph through the layers; features of the last one are kept, or of ``every`` one."""
         raw, features = self._first(graph)
+        if not every and fits(self, graph):
+            return self._passed_at_once(graph, raw, features)
         found = Passed(raw, [])
         blocks, moves = list(self._blocks(graph)), None
         # The weights of a large structure are made anew for each layer rather than kept.
         kept: dict[str, list[torch.Tensor]] = {}
         for name, layer in zip(self.layer_views, self.layers, strict=True):
-            if name == GUESSED and self.guess is not None and found.guess is None:
-                found.guess = self.guess(features[1]).to(raw.dtype)
-                # What later layers see teaches nothing about where neighbours are: the labels do.
-                moves = (found.guess.detach() if self.training else found.guess) @ self.guess_scale
+            if name == GUESSED and found.guess is None:
+                found.guess, moves = self._guessed(features[1])
             sent = layer.sent(features[0], features[1])
             new = []
             if name not in kept and len(blocks) <= 4:
@@ -192,6 +193,26 @@ class GatedNetwork(nn.Module):
             features = tuple(torch.cat(part) for part in zip(*new, strict=True))
             found.features = [*found.features, features] if every else [features]
         return found
+
+    def _passed_at_once(
+        self, graph: GatedGraph, raw: torch.Tensor, features: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+    ) -> Passed:
+        """:meth:`passed` with layers in the kernels of a GPU."""
+        passing, guess = Passing(self, graph), None
+        size = len(self.layers)
+        first = self.layer_views.index(GUESSED) if GUESSED in self.layer_views else size
+        features = passing.layers(slice(0, first), features, None)
+        if first < size:
+            guess, moves = self._guessed(features[1])
+            features = passing.layers(slice(first, size), features, moves)
+        return Passed(raw, [features], guess)
+
+    def _guessed(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ways that are guessed, standardised, and where the guessed view lies by them."""
+        assert self.guess is not None
+        guess = self.guess(vectors).to(self.guess_scale.dtype)
+        # What later layers see teaches nothing about where neighbours are: the labels do.
+        return guess, (guess.detach() if self.training else guess) @ self.guess_scale
 
     def invariants(self, raw: torch.Tensor, features: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Scalars, lengths of vectors and quadrupoles, and the standardised inputs: what is read out."""
@@ -226,6 +247,16 @@ class GatedNetwork(nn.Module):
         self, graph: GatedGraph, block: slice, name: str, moves: torch.Tensor | None
     ) -> torch.Tensor:
         """Radial functions × harmonics of some particles in one view, (N, 9·n_radial, K)."""
+        radial, angular = self.geometry(graph, block, name, moves)
+        if graph.reverse is not None and torch.is_autocast_enabled(radial.device.type):
+            half = torch.get_autocast_dtype(radial.device.type)
+            radial, angular = radial.to(half), angular.to(half)
+        return (angular[:, :, None] * radial[:, None]).flatten(1, 2)
+
+    def geometry(
+        self, graph: GatedGraph, block: slice, name: str, moves: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Radial functions (N, n_radial, K) and harmonics (N, 9, K) of some particles in one view."""
         pairs, real, nearest = None, graph.real[block], 1e-3
         if self.pair_force:
             here, there = graph.types[block, None], graph.types[graph.neighbours[block]]
@@ -246,12 +277,7 @@ class GatedNetwork(nn.Module):
         k = self.views.index(name)
         if self.standard_in.measuring and block.start == 0:
             self.radial_scale[k] = (radial.square().sum((0, 2)) / len(radial)).sqrt()
-        radial = radial / self.radial_scale[k][:, None]
-        angular = harmonics(vectors / r[..., None])
-        if graph.reverse is not None and torch.is_autocast_enabled(r.device.type):
-            half = torch.get_autocast_dtype(r.device.type)
-            radial, angular = radial.to(half), angular.to(half)
-        return (angular[:, :, None] * radial[:, None]).flatten(1, 2)
+        return radial / self.radial_scale[k][:, None], harmonics(vectors / r[..., None])
 
     def read_out(self, passed: Passed, types: torch.Tensor) -> torch.Tensor:
         """Standardised prediction of each particle, (N, n_outputs), from what the layers left."""

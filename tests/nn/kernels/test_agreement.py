@@ -196,28 +196,34 @@ def test_gradients_of_earlier_layers(kernel):
             ), key
 
 
+def steady(network):
+    """The same with radial biases that rounding does not turn the sign of.
+
+    Of millions of ReLUs some lie so near zero that float32 decides on them by chance: on 6000 edges at l_max
+    5, and on 3000 of 32 channels, gradients of the reference itself in float32 and in float64 differ by up to
+    10⁻³.
+    """
+    for convolution in network.convolutions:
+        bias = convolution.radial.linear_out.bias.data
+        bias.copy_(torch.where(torch.rand_like(bias) < 0.5, -4.0, 4.0))
+    return network
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("moved", [True, False], ids=["positions", "training"])
 @pytest.mark.parametrize("l_max", range(6))
 def test_every_l_max_on_a_gpu(l_max, moved):
     graph = random_graph(300, 6000, dtype=torch.float32).to("cuda")
-    compare(network_of(l_max).cuda(), "triton", graph, moved=moved)
+    compare(steady(network_of(l_max)).cuda(), "triton", graph, moved=moved)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("l_max", "channels"), [(3, 8), (2, 16), (3, 32), (1, 64), (2, 48)])
 def test_wide_layers_on_a_gpu(l_max, channels):
-    """On few edges, and with biases that rounding does not turn the sign of: on 3000 edges of 32 channels the
-    gradients of the reference itself in float32 and in float64 differ by 10⁻³.
-    """
-    network = network_of(l_max, channels=channels)
-    for convolution in network.convolutions:
-        bias = convolution.radial.linear_out.bias.data
-        bias.copy_(torch.where(torch.rand_like(bias) < 0.5, -4.0, 4.0))
     graph = random_graph(40, 400, dtype=torch.float32).to("cuda")
-    compare(network.cuda(), "triton", graph)
+    compare(steady(network_of(l_max, channels=channels)).cuda(), "triton", graph)
 
 
 @pytest.mark.gpu

@@ -6,8 +6,9 @@ import copy
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -28,17 +29,27 @@ def compile_ahead(key: Any, stack: Stack, device: torch.device, dry: Callable[[i
 
     Errors are left to the launch that follows.
     """
-    threads = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, MOST)
-    if device.type != "cuda" or threads < 2 or key in _DONE or torch.cuda.is_current_stream_capturing():
-        return
-    _DONE.add(key)
     layouts = [convolution.layout for convolution, _ in stack]
-    wanted: dict[Any, _Launch] = {}
-    with torch.random.fork_rng([device]):
+    with noted(key, device) as wanted:
+        if wanted is None:
+            return
         for number in sorted({layout: k for k, layout in enumerate(layouts)}.values()):
             shapes = copy.copy(shapes_of(layouts[number], device))
-            shapes.kernels = _Kernels(number, shapes.kernels, wanted)
+            shapes.kernels = NotedKernels(number, shapes.kernels, wanted)
             dry(number, shapes)
+
+
+@contextmanager
+def noted(key: Any, device: torch.device) -> Iterator[dict[Any, Launch] | None]:
+    """Room for launches that are noted within and compiled after; None where nothing is to be done for a key."""
+    threads = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, MOST)
+    if device.type != "cuda" or threads < 2 or key in _DONE or torch.cuda.is_current_stream_capturing():
+        yield None
+        return
+    _DONE.add(key)
+    wanted: dict[Any, Launch] = {}
+    with torch.random.fork_rng([device]):
+        yield wanted
     # Layouts share some kernels, which are compiled for one and found by the other.
     locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
     with ThreadPoolExecutor(threads) as pool:
@@ -47,7 +58,7 @@ def compile_ahead(key: Any, stack: Stack, device: torch.device, dry: Callable[[i
             pool.submit(_compile, each, locks[each.kernel.cache_key], device)
 
 
-class _Launch(NamedTuple):
+class Launch(NamedTuple):
     """A kernel, and with what it would be launched."""
 
     kernel: Any
@@ -56,29 +67,30 @@ class _Launch(NamedTuple):
     constants: dict[str, Any]
 
 
-class _Kernels:
+class NotedKernels:
     """Kernels of a layout that are noted where they would be launched."""
 
-    def __init__(self, number: int, kernels: Any, wanted: dict[Any, _Launch]) -> None:
+    def __init__(self, number: int, kernels: Any, wanted: dict[Any, Launch]) -> None:
         self._number, self._kernels, self._wanted = number, kernels, wanted
 
     def __getattr__(self, name: str) -> Any:
         return _Kernel(self, name)
 
     def note(self, name: str, grid: tuple[int, ...], arguments: Any, constants: dict[str, Any]) -> None:
-        launch = _Launch(getattr(self._kernels, name), grid, arguments, constants)
+        """Note what would be launched."""
+        launch = Launch(getattr(self._kernels, name), grid, arguments, constants)
         self._wanted.setdefault((self._number, name, *sorted(constants.items())), launch)
 
 
 class _Kernel:
-    def __init__(self, kernels: _Kernels, name: str) -> None:
+    def __init__(self, kernels: NotedKernels, name: str) -> None:
         self.kernels, self.name = kernels, name
 
     def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
         return lambda *arguments, **constants: self.kernels.note(self.name, grid, arguments, constants)
 
 
-def _compile(launch: _Launch, lock: threading.Lock, device: torch.device) -> None:
+def _compile(launch: Launch, lock: threading.Lock, device: torch.device) -> None:
     with lock, torch.cuda.device(device):
         compiled = launch.kernel.warmup(*launch.arguments, grid=launch.grid, **launch.constants)
         # Loads it, for which Triton up to 3.6 has a C compiler make what launches it.
