@@ -114,9 +114,11 @@ def main() -> None:
     seconds = time.perf_counter() - began
     print(f"cage states: 33 structures x 16 replicas x 16,500 steps in {seconds:.1f} s, quench included")
 
-    engines(options, x, types, box, v)
+    legs = engines(options, x, types, box, v)
     if options.command:
         command(options.command, x, types, box)
+    if options.lammps:
+        lammps_beside([replace(legs[0], steps=400, frames=())] * len(os.sched_getaffinity(0)))
 
 
 def command(duration: float, x: np.ndarray, types: np.ndarray, box: np.ndarray, runs: int = 8) -> None:
@@ -159,8 +161,8 @@ def command(duration: float, x: np.ndarray, types: np.ndarray, box: np.ndarray, 
 
 def engines(
     options: argparse.Namespace, x: np.ndarray, types: np.ndarray, box: np.ndarray, v: np.ndarray
-) -> None:
-    """The engine over its kernels, several devices over one, and LAMMPS on a core of the same machine."""
+) -> list[Leg]:
+    """The engine over its kernels, several devices over one; the legs that it ran."""
     model, pairs = load_preset("kob-andersen"), named_interaction("lj/cut")
     steps = 4 * options.steps
     legs = [
@@ -187,8 +189,7 @@ def engines(
             f"{np.median(found) / one:.2f} of one device; in turn {' '.join(f'{v:.3e}' for v in found)}"
         )
     print(f"kernels over engine, {steps} steps: {np.median(bare) / one:.3f}")
-    if options.lammps:
-        lammps_beside([replace(legs[0], steps=400, frames=())] * len(os.sched_getaffinity(0)))
+    return legs
 
 
 def lammps_beside(legs: list[Leg]) -> None:

@@ -71,27 +71,32 @@ def against_value(rows: Rows, path: Path, xlabel: str, *, log: bool = False) -> 
 
 @styled
 def transfer_matrix(rows: Rows, systems: Sequence[str], path: Path) -> None:
-    """ρ at τ_α (pooled): trained at the row's system, scored at the column's."""
+    """ρ at τ_α (pooled) with its 95 % interval: trained at the row's system, scored at the column's."""
     at_tau = [r for r in rows if r["is_tau"] and r["species"] == _distinct(rows, "species")[0]]
     figure = new_figure(2.0 * len(systems) * 2 + 1.6, 1.5 * len(systems) + 1.4)
     panels = figure.subplots(1, 2, sharey=True)
-    table = np.full((2, len(systems), len(systems)), np.nan)
+    table = np.full((2, len(systems), len(systems), 3), np.nan)
     for r in at_tau:
         i, j = systems.index(r["system"]), systems.index(r["test"])
+        found = [r["pooled"], r["pooled_low"], r["pooled_high"]]
         if r["label"] == "readout refitted":
-            table[1, i, j] = r["pooled"]
+            table[1, i, j] = found
         else:
-            table[0, i, j] = r["pooled"]
+            table[0, i, j] = found
             if i == j:
-                table[1, i, j] = r["pooled"]
-    low, high = np.nanmin(table) - 0.05, np.nanmax(table) + 0.05
+                table[1, i, j] = found
+    low, high = np.nanmin(table[..., 0]) - 0.05, np.nanmax(table[..., 0]) + 0.05
     for panel, values, title in zip(
         panels, table, ("zero-shot", "frozen network, readout refitted"), strict=True
     ):
-        panel.imshow(values, vmin=low, vmax=high, cmap="viridis")
-        for (i, j), value in np.ndenumerate(values):
+        panel.imshow(values[..., 0], vmin=low, vmax=high, cmap="viridis")
+        for i, j in np.ndindex(values.shape[:2]):
+            value, *ends = values[i, j]
             color = "k" if value > low + 0.6 * (high - low) else "w"
-            panel.text(j, i, f"{value:.3f}", ha="center", va="center", color=color, fontsize=10)
+            panel.text(j, i, f"{value:.3f}", ha="center", va="bottom", color=color, fontsize=10)
+            if np.isfinite(ends).all():
+                interval = f"{ends[0]:.3f}–{ends[1]:.3f}"
+                panel.text(j, i + 0.04, interval, ha="center", va="top", color=color, fontsize=7)
         panel.grid(False)
         panel.set(title=title, xlabel="scored at", xticks=range(len(systems)), yticks=range(len(systems)))
         panel.set_xticklabels(systems, fontsize=8)

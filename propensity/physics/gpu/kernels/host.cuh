@@ -45,6 +45,12 @@ inline float rsqrtf(float x) { return 1.f / std::sqrt(x); }
 inline float __logf(float x) { return std::log(x); }
 inline float __cosf(float x) { return std::cos(x); }
 inline void __sincosf(float x, float* s, float* c) { *s = std::sin(x); *c = std::cos(x); }
+inline unsigned __byte_perm(unsigned x, unsigned y, unsigned s) {
+  const unsigned long long both = (unsigned long long)y << 32 | x;
+  unsigned out = 0;
+  for (int k = 0; k < 4; k++) out |= (unsigned)(both >> 8 * (s >> 4 * k & 7) & 0xff) << 8 * k;
+  return out;
+}
 template <class T> inline T __ldcs(const T* p) { return *p; }
 template <class T> inline T __ldcg(const T* p) { return *p; }
 template <class T> inline T __shfl_xor_sync(unsigned, T v, int) { return v; }
