@@ -40,10 +40,12 @@ typedef float real;
 #if GRID
 typedef uint4 quad;
 typedef u32 index_t;
+typedef u64 offset_t;
 #define SHIFT 0
 #else
 typedef uint2 quad;
 typedef u16 index_t;
+typedef u32 offset_t;
 #define SHIFT (NP <= 4096 ? 4 : 0)
 #endif
 
@@ -138,11 +140,13 @@ extern __shared__ int4 raw_shared[];
 #define FORCES (A.F + (size_t)(TEAM - TEAM % CLUSTER) * 3 * NP)  // of the team
 // Where the inner list of a slot begins, and how far apart its quads are.
 #if INNER_CAP
-#define INNER_OF(list, i) (SH.inner + (i) / SIZE * NT + (int)threadIdx.x)
+#define INNER_LIST(list) SH.inner
+#define INNER_AT(i) ((i) / SIZE * NT + (int)threadIdx.x)
 #define INNER_STRIDE ((NP + SIZE - 1) / SIZE * NT)
 #define INNER_LOAD(p) (*(p))
 #else
-#define INNER_OF(list, i) ((list) + (i))
+#define INNER_LIST(list) (list)
+#define INNER_AT(i) (i)
 #define INNER_STRIDE NP
 #define INNER_LOAD(p) __ldcs(p)
 #endif

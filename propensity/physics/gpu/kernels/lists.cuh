@@ -2,17 +2,6 @@
 // inner list, which forces walk, is pruned from it every ten steps or so.  Each holds, for every slot and species, quads
 // of neighbours as [quad][slot], padded to the longest of the warp so that loops have no bounds test.
 
-struct Quads { // the last four neighbours appended
-#if GRID
-  u32 a, b, c, d;
-  __device__ __forceinline__ void push(u32 j) { a = b; b = c; c = d; d = j; }
-  __device__ __forceinline__ quad get() const { return make_uint4(a, b, c, d); }
-#else
-  u32 lo, hi;
-  __device__ __forceinline__ void push(u32 j) { lo = __funnelshift_r(lo, hi, 16); hi = (hi >> 16) | (j << 16); }
-  __device__ __forceinline__ quad get() const { return make_uint2(lo, hi); }
-#endif
-};
 #if GRID
 #define UNPACK(q, m) ((m) == 0 ? (q).x : (m) == 1 ? (q).y : (m) == 2 ? (q).z : (q).w)
 #define AT_OFFSET(o) A.gx[o]
@@ -25,14 +14,38 @@ struct Quads { // the last four neighbours appended
 #endif
 #endif
 
+struct Quads { // the last four neighbours appended
+#if GRID
+  u32 a, b, c, d;
+  __device__ __forceinline__ void push(u32 j) { a = b; b = c; c = d; d = j; }
+  __device__ __forceinline__ void push(const quad& from, int m) { push(UNPACK(from, m)); }
+  __device__ __forceinline__ quad get() const { return make_uint4(a, b, c, d); }
+#else
+  u32 lo, hi;
+  __device__ __forceinline__ void push(u32 j) { lo = __funnelshift_r(lo, hi, 16); hi = __byte_perm(hi, j, 0x5432); }
+  // The m-th of a quad.
+  __device__ __forceinline__ void push(const quad& from, int m) {
+    lo = __funnelshift_r(lo, hi, 16); hi = __byte_perm(hi, m < 2 ? from.x : from.y, m % 2 ? 0x7632 : 0x5432);
+  }
+  __device__ __forceinline__ quad get() const { return make_uint2(lo, hi); }
+#endif
+};
 // Appends to the list of one slot without a branch.
 struct Writer {
-  quad* to; Quads q; int n, most, stride;  // entries of this segment so far, and how many fit
-  __device__ __forceinline__ Writer(quad* first, int stride_, int cap) : to(first), n(0), most(4 * cap), stride(stride_) { q = Quads(); }
+  quad* list; Quads q; offset_t at; int n, most, stride;  // bytes to the next quad; entries of this segment so far, and how many fit
+  __device__ __forceinline__ Writer(quad* list_, u32 first, int stride_, int cap)
+      : list(list_), at(first * (offset_t)sizeof(quad)), n(0), most(4 * cap), stride(stride_ * sizeof(quad)) { q = Quads(); }
+  __device__ __forceinline__ void put() { *reinterpret_cast<quad*>(reinterpret_cast<char*>(list) + at) = q.get(); at += stride; }
   __device__ __forceinline__ void offer(bool keep, u32 o) {
     if (keep) { q.push(o); n++; }
-    if (keep && (n & 3) == 0 && n <= most) { *to = q.get(); to += stride; }
+    if (keep && (n & 3) == 0 && n <= most) put();
   }
+  // The m-th of a quad.  Whoever offers quads asks before each whether the list is full; its margin takes one more.
+  __device__ __forceinline__ void offer(bool keep, const quad& from, int m) {
+    if (keep) { q.push(from, m); n++; }
+    if (keep && (n & 3) == 0) put();
+  }
+  __device__ __forceinline__ bool full() const { return n > most; }
   // Closes the segment of a species; returns its places, the most of the warp, and after an overflow those that were kept.
   __device__ __forceinline__ int pad(u32 o) {
     const int places = min(warp_max(n), most), m = (places + 3) >> 2;
@@ -70,7 +83,7 @@ __device__ __noinline__ void build_outer(u32* XO, quad* OUTER, const State& a, b
     const int t = species(i), cx = cell_of(xi.x, 0), cy = cell_of(xi.y, 1), cz = cell_of(xi.z, 2);
     // Where in its cell, in cells.
     const float fx = cell_fraction(xi.x, 0), fy = cell_fraction(xi.y, 1), fz = cell_fraction(xi.z, 2);
-    Writer list(OUTER + i, NP, A.cap_out);
+    Writer list(OUTER, i, NP, A.cap_out);
     for (int s = 0; s < KS; s++) {
       const real ro2 = SH.sys.pair[t * KS + s].ro2;
       u32 pad = PAD_FAR ? i : SH.sys.n;
@@ -117,7 +130,7 @@ __device__ __forceinline__ void build_inner(u32* XI, const quad* OUTER, quad* IN
     const int4 xi = POS(i);
     AT(XI, 0, i) = xi.x; AT(XI, 1, i) = xi.y; AT(XI, 2, i) = xi.z;
     const int t = species(i);
-    Writer list(INNER_OF(INNER, i), INNER_STRIDE, A.cap_in);
+    Writer list(INNER_LIST(INNER), INNER_AT(i), INNER_STRIDE, A.cap_in);
     const quad* from = OUTER + i;
     quad q = __ldcs(from), next = __ldcs(from + NP);  // two ahead, as forces do
     from += 2 * NP;
@@ -131,7 +144,7 @@ __device__ __forceinline__ void build_inner(u32* XI, const quad* OUTER, quad* IN
       const int m = N_OUT(i / WARP * KS + s);
       u32 pad = PAD_FAR ? (u32)i << SHIFT : (u32)SH.sys.n << SHIFT;
 #pragma unroll 2
-      for (int k = 0; k < m; k++) {
+      for (int k = 0; k < m && !list.full(); k++) {
         const quad after = __ldcs(from); from += NP;
 #pragma unroll
         for (int b = 0; b < 4; b++) {
@@ -147,7 +160,7 @@ __device__ __forceinline__ void build_inner(u32* XI, const quad* OUTER, quad* IN
           const bool near = r2 < ri2;
 #endif
           if (PAD_FAR && !near) pad = o;
-          list.offer(near, o);
+          list.offer(near, q, b);
         }
         q = next; next = after;
       }

@@ -7,6 +7,23 @@ __device__ __forceinline__ float reciprocal(float x) { float y; asm("rcp.approx.
 __device__ __forceinline__ float rsquare(float x) { float y; asm("rsqrt.approx.ftz.f32 %0,%1;" : "=f"(y) : "f"(x)); return y; }
 #endif
 
+#if DIM == 3
+#define DEPTH " @p fma.rn.f32 %2, %4, %7, %2;"
+#else
+#define DEPTH
+#endif
+// Without a branch, for which compilers take conditions otherwise, and without a zero to select.
+__device__ __forceinline__ void add_within(bool within, real g, real dx, real dy, real dz, real& fx, real& fy, real& fz) {
+#if REAL64 || defined(HOST)
+  if (!within) return;
+  fx = fma(g, dx, fx); fy = fma(g, dy, fy);
+  if (DIM == 3) fz = fma(g, dz, fz);
+#else
+  asm("{.reg .pred p; setp.ne.s32 p, %3, 0; @p fma.rn.f32 %0, %4, %5, %0; @p fma.rn.f32 %1, %4, %6, %1;" DEPTH "}"
+      : "+f"(fx), "+f"(fy), "+f"(fz) : "r"((int)within), "f"(g), "f"(dx), "f"(dy), "f"(dz));
+#endif
+}
+
 // Adds the force of one neighbour, and with E its energy and virial.
 template <bool E>
 __device__ __forceinline__ void add_pair(const int4& xi, const int4& xj, const Pair& c, real& fx, real& fy, real& fz, real& e, real& w) {
@@ -15,15 +32,15 @@ __device__ __forceinline__ void add_pair(const int4& xi, const int4& xj, const P
 #if FORM <= 1
   const real u = c.s2 * reciprocal(r2), t = u * u, u3 = t * u;
 #if FORM == 1
-  real g = fma(c.fs, rsquare(r2), (t * t) * fma(c.c2, u3, -c.c1));
+  const real g = fma(c.fs, rsquare(r2), (t * t) * fma(c.c2, u3, -c.c1));
 #else
-  real g = (t * t) * fma(c.c2, u3, -c.c1);
+  const real g = (t * t) * fma(c.c2, u3, -c.c1);
 #endif
-  g = r2 < c.rc2 ? g : (real)0;
+  const bool within = r2 < c.rc2;
   if (E) {
     const real edge = FORM == 1 ? fma(-c.fe, sqrt(r2), -c.esh) : -c.esh;
-    e += r2 < c.rc2 ? fma(c.e4, fma(u3, u3, -u3), edge) : (real)0;
-    w = fma(g, r2, w);
+    e += within ? fma(c.e4, fma(u3, u3, -u3), edge) : (real)0;
+    w = within ? fma(g, r2, w) : w;
   }
 #else
   // Rows of a cubic in the fraction of the interval of r^2, F/r and energy apart.
@@ -31,17 +48,15 @@ __device__ __forceinline__ void add_pair(const int4& xi, const int4& xj, const P
   const int k = (int)fmin(q, c.e4);
   const real f = q - k;
   const float4 p = A.table[(int)c.fs + k];
-  const real g = r2 < c.rc2 ? c.c2 * fma(fma(fma((real)p.w, f, (real)p.z), f, (real)p.y), f, (real)p.x) : (real)0;
+  const real g = c.c2 * fma(fma(fma((real)p.w, f, (real)p.z), f, (real)p.y), f, (real)p.x);
+  const bool within = r2 < c.rc2;
   if (E) {
     const float4 v = A.etable[(int)c.fs + k];
-    e += r2 < c.rc2 ? fma(fma(fma((real)v.w, f, (real)v.z), f, (real)v.y), f, (real)v.x) : (real)0;
-    w = fma(g, r2, w);
+    e += within ? fma(fma(fma((real)v.w, f, (real)v.z), f, (real)v.y), f, (real)v.x) : (real)0;
+    w = within ? fma(g, r2, w) : w;
   }
 #endif
-  fx = fma(g, dx, fx); fy = fma(g, dy, fy);
-#if DIM == 3
-  fz = fma(g, dz, fz);
-#endif
+  add_within(within, g, dx, dy, dz, fx, fy, fz);
 }
 
 // Force on slot i at xi; with E also the energy and virial of its pairs (each counted at both ends).
@@ -50,7 +65,7 @@ __device__ __forceinline__ void force_on(int i, const int4& xi, const quad* INNE
   fx = fy = fz = e = w = 0;
   const int t = species(i);
   // Two quads ahead; the last reads go past the end of the list into its margin.
-  const quad* from = INNER_OF(INNER, i);
+  const quad* from = INNER_LIST(INNER) + INNER_AT(i);
   quad q = INNER_LOAD(from), next = INNER_LOAD(from + INNER_STRIDE);
   from += 2 * INNER_STRIDE;
 #pragma unroll
