@@ -4,7 +4,7 @@ launch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -174,10 +174,23 @@ def _by_source(edge_index: torch.Tensor, n: int, device: torch.device) -> tuple[
 _SORTED: Any = WeakIdKeyDictionary()
 
 
-def stamps(tensors: Iterable[torch.Tensor]) -> list[tuple[int, int]]:
-    """Changes whenever one of the tensors does."""
-    tensors = list(tensors)
-    try:
-        return [(t.data_ptr(), t._version) for t in tensors]
-    except RuntimeError:  # inference tensors count no versions
-        return [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]
+class Versions:
+    """Of the parameters and buffers of a network, which itself is not held.
+
+    Parameters
+    ----------
+    network
+        Any module.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        # Modules keep these dictionaries for life.
+        self._held = [held for module in network.modules() for held in (module._parameters, module._buffers)]
+
+    def now(self) -> list[tuple[int, int]]:
+        """Changes whenever one of the tensors does."""
+        tensors = [t for held in self._held for t in held.values() if t is not None]
+        try:
+            return [(t.data_ptr(), t._version) for t in tensors]
+        except RuntimeError:  # inference tensors count no versions
+            return [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from propensity.neighbours import triton_cells
-from propensity.nn.cuda_graph import stamps
+from propensity.nn.cuda_graph import Versions
 from propensity.nn.recording import Answer, Neighbourhoods, Recording, Seen
 from propensity.structure import Structure
 
@@ -100,10 +100,7 @@ class _Recordings:
     """Recordings of one network, valid for one version of its parameters."""
 
     def __init__(self, network: SE3GNN) -> None:
-        # Modules keep these dictionaries for life; the network itself must not be held.
-        self.tensors = [
-            held for module in network.modules() for held in (module._parameters, module._buffers)
-        ]
+        self.versions = Versions(network)
         self.lock = threading.Lock()
         self.held: dict[Any, Recording] = {}
         self.version: Any = None
@@ -164,7 +161,7 @@ class _Recordings:
         return found
 
     def _version(self, network: SE3GNN) -> tuple[str, list[tuple[int, int]]]:
-        return network.kernel, stamps(t for held in self.tensors for t in held.values() if t is not None)
+        return network.kernel, self.versions.now()
 
     def _is_current(self, network: SE3GNN) -> bool:
         return bool(self.version == self._version(network))

@@ -65,7 +65,7 @@ def test_what_is_recorded_and_what_is_out_of_date(monkeypatch):
     """The second in a row of a size; parameters that changed make a new one."""
     monkeypatch.setattr(replay, "record", run_again)
     network = network_of("thermal")
-    graph, held = graphs(network)[0], replay._Held()
+    graph, held = graphs(network)[0], replay._Held(network)
     small = gated_graph(make_liquid(64), network.cutoff, network.given_views, network.inputs)
     with torch.no_grad():
         assert held.recording(network, small) is None
@@ -85,7 +85,7 @@ def test_no_device_records_on_without_end(monkeypatch, caplog):
 
     monkeypatch.setattr(replay, "record", fails)
     network = network_of("thermal")
-    graph, held = graphs(network)[0], replay._Held()
+    graph, held = graphs(network)[0], replay._Held(network)
     for _ in range(3):
         assert held.recording(network, graph) is None
     assert len([record for record in caplog.records if "without CUDA graphs" in record.message]) == 1

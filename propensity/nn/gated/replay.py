@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import torch
 
-from propensity.nn.cuda_graph import record, stamps
+from propensity.nn.cuda_graph import Versions, record
 from propensity.nn.gated.graph import GatedGraph
 from propensity.nn.gated.network import GatedNetwork
 
@@ -40,7 +40,7 @@ def outputs_of(network: GatedNetwork, graph: GatedGraph) -> torch.Tensor:
     n = len(graph.types)
     if not network.bias.is_cuda or n > LARGEST or network.training or torch.is_grad_enabled():
         return cast("torch.Tensor", network(graph)).cpu()
-    held = _HELD.get(network) or _HELD.setdefault(network, _Held())
+    held = _HELD.get(network) or _HELD.setdefault(network, _Held(network))
     with _ONE_AT_A_TIME, torch.cuda.device(network.bias.device), torch.inference_mode(False), torch.no_grad():
         recording = held.recording(network, graph)
         outputs: torch.Tensor = network(graph).cpu() if recording is None else recording(graph)
@@ -50,7 +50,8 @@ def outputs_of(network: GatedNetwork, graph: GatedGraph) -> torch.Tensor:
 class _Held:
     """The recording of one network, and what was seen last."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: GatedNetwork) -> None:
+        self.versions = Versions(network)
         self.found: _Recording | None = None
         self.version: Any = None
         self.last = 0
@@ -58,7 +59,7 @@ class _Held:
 
     def recording(self, network: GatedNetwork, graph: GatedGraph) -> _Recording | None:
         """One that the graph fits, made where one of as many particles came before; else None."""
-        n, version = len(graph.types), stamps([*network.parameters(), *network.buffers()])
+        n, version = len(graph.types), self.versions.now()
         again, self.last = n == self.last, n
         if version != self.version or (self.found is not None and not self.found.fits(graph)):
             self.found, self.version = None, version
