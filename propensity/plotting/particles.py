@@ -229,6 +229,11 @@ def plot_propensity(
     -------
     Figure
         Save it with ``figure.savefig("slab.png", dpi=200)``.
+
+    Raises
+    ------
+    InputError
+        For panels that are no mapping, or whose values are not one for each particle.
     """
     from matplotlib.colors import Normalize, TwoSlopeNorm
     from matplotlib.ticker import MaxNLocator
