@@ -43,7 +43,7 @@ def njit(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     their callers, and count no references, which threads that share arrays would wait for each other to do.
     """
     if function is not None:
-        return numba.njit(function, _nrt=False)
+        return numba.njit(function, _nrt=False)  # type: ignore[call-overload]
 
     def decorate(function: Callable[..., Any]) -> Any:
         compiled = numba.njit(**{**options, "cache": False})(function)

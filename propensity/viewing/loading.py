@@ -94,8 +94,8 @@ def load_scene(
     if topology is None and may_be_labelled(where):
         from propensity.viewing.labelled import data_scene
 
-        for name, value in (("column", column), ("species map", species_map)):
-            if value is not None:
+        for name, option in (("column", column), ("species map", species_map)):
+            if option is not None:
                 raise InputError(f"a {name} is for trajectories, but {path} is labelled data: leave it out.")
         return data_scene(where, model, length_scale=length_scale, match=match, **common)
     if match is not None:
