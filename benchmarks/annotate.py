@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import multiprocessing
 import tempfile
 import threading
 import time
@@ -28,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.common import liquid
+from benchmarks.common import liquid, others_beside
 from propensity.estimators.inputs import Inputs
 from propensity.estimators.likeness import measured
 from propensity.neighbours import neighbour_list
@@ -99,14 +98,6 @@ class Watch:
         return timed
 
 
-def burn(stop):
-    """Keep a core busy."""
-    x = 1.0
-    while not stop.is_set():
-        for _ in range(100_000):
-            x = x * 1.0000001 % 3.0
-
-
 def measure(path, output, predictor, watch, workers):
     """Wall time, processor time and network time of one annotation."""
     watch.seconds, begin, cpu = 0.0, time.perf_counter(), time.process_time()
@@ -129,11 +120,7 @@ def main():
     parser.add_argument("--formats", nargs="+", default=["dump", "extxyz", "h5"])
     options = parser.parse_args()
     cores = torch.get_num_threads()
-    stop = multiprocessing.Event()
-    others = [multiprocessing.Process(target=burn, args=(stop,), daemon=True) for _ in range(options.busy)]
-    for other in others:
-        other.start()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, others_beside(options.busy):
         path = Path(folder) / "in.dump"
         write_trajectory(path, options.frames, options.particles)
         predictor = Predictor(options.model, device=options.device, species_map={1: "A", 2: "B"})
@@ -166,7 +153,6 @@ def main():
                     f" {options.frames / wall / rate:.2f} of the network alone |",
                     flush=True,
                 )
-    stop.set()
 
 
 def print_scaling(path, output, predictor, options):

@@ -1,24 +1,29 @@
 """The network on the CPU, as ratios to the e3nn reference in the same run.
 
-    OMP_NUM_THREADS=2 python -m benchmarks.cpu [network] [sizes] [start]
+    OMP_NUM_THREADS=2 python -m benchmarks.cpu [network] [busy] [sizes] [start]
 
 ``network`` (default) alternates between the kernels, and takes the smallest of all times: processor time
-stands beside wall time, since others who use the machine change it least.  ``sizes`` is inference on larger
-structures and ``start`` the first calls of a process, with numba's cache on disk empty and filled.
+stands beside wall time, since others who use the machine change it least.  ``busy`` is the same beside as many
+processes that compute as there are threads (give both the same cores: ``taskset -c 0,1``), and takes medians.
+``sizes`` is inference on larger structures and ``start`` the first calls of a process, with numba's cache on
+disk empty and filled.
 """
 
 from __future__ import annotations
 
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
+from contextlib import nullcontext
 
 import torch
 
-from benchmarks.common import liquid, network, trainer
+from benchmarks.common import liquid, network, others_beside, trainer
 from propensity.graph import build_graph
 from propensity.structure import Structure
 
@@ -28,14 +33,24 @@ def resident():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def seconds(function, repeats):
-    """Smallest wall and processor time of a call."""
+def each(function, repeats):
+    """Wall and processor time of each of several calls."""
     times = []
     for _ in range(repeats):
         wall, processor = time.perf_counter(), time.process_time()
         function()
         times.append((time.perf_counter() - wall, time.process_time() - processor))
-    return tuple(min(column) for column in zip(*times, strict=True))
+    return times
+
+
+def over(times, choose):
+    """Wall and processor time as ``choose`` chooses."""
+    return tuple(choose(column) for column in zip(*times, strict=True))
+
+
+def seconds(function, repeats):
+    """Smallest wall and processor time of a call."""
+    return over(each(function, repeats), min)
 
 
 def small():
@@ -57,33 +72,41 @@ def training(kernel, graph):
     return trainer(network("cpu", kernel).train(), graph)
 
 
-def compare(rounds=3):
+def compare(rounds=3, choose=min, beside=nullcontext):
     """Each kernel's time and memory; the reference comes last in memory, since a peak only grows."""
     graph = build_graph(liquid(), 2.0)
     print(
         f"{graph.num_nodes} particles, {graph.edge_index.shape[1]} edges, {torch.get_num_threads()} threads"
     )
-    calls, memory, times = {}, {}, {}
+    calls, memory, times = {}, {}, defaultdict(list)
     for kernel in ("cpu", "reference"):
         training(kernel, small())()
         before = resident()
         for what, make in (("inference", inference), ("training step", training)):
             calls[what, kernel] = make(kernel, graph)
-            times[what, kernel] = [seconds(calls[what, kernel], 1)]
+            first = each(calls[what, kernel], 1)
+            if choose is min:
+                times[what, kernel] += first
             memory[what, kernel] = resident() - before
-    for what, n in (("inference", rounds), ("training step", 1)):
-        for _ in range(n):
-            times[what, "cpu"].append(seconds(calls[what, "cpu"], 5))
-            times[what, "reference"].append(seconds(calls[what, "reference"], 1))
-        times[what, "cpu"].append(seconds(calls[what, "cpu"], 5))
+    with beside():
+        for what, n in (("inference", rounds), ("training step", 1)):
+            for _ in range(n):
+                times[what, "cpu"] += each(calls[what, "cpu"], 5)
+                times[what, "reference"] += each(calls[what, "reference"], 1)
+            times[what, "cpu"] += each(calls[what, "cpu"], 5)
     print("| | kernel | wall, s | processor, s | memory, MB | wall ratio | processor ratio |")
-    best = {key: tuple(min(column) for column in zip(*found, strict=True)) for key, found in times.items()}
+    best = {key: over(found, choose) for key, found in times.items()}
     for (what, kernel), (wall, processor) in best.items():
         base = best[what, "reference"]
         print(
             f"| {what} | {kernel} | {wall:.3g} | {processor:.3g} | {memory[what, kernel]:.0f} | "
             f"{base[0] / wall:.1f}× | {base[1] / processor:.1f}× |"
         )
+
+
+def busy():
+    """The same while others compute: medians, since the smallest time is one that nobody disturbed."""
+    compare(1, statistics.median, lambda: others_beside(torch.get_num_threads()))
 
 
 def sizes():
@@ -118,7 +141,7 @@ def first():
 
 
 if __name__ == "__main__":
-    parts = {"network": compare, "sizes": sizes, "start": start, "first": first}
+    parts = {"network": compare, "busy": busy, "sizes": sizes, "start": start, "first": first}
     if set(sys.argv[1:]) - parts.keys():
         sys.exit(__doc__)
     for name in sys.argv[1:] or ["network"]:

@@ -172,8 +172,8 @@ def test_batch_norm_is_e3nn_s(training, dtype, tolerance):
     ours, joining = copy.deepcopy(theirs), np.random.default_rng(0).random((201, 3))
     first = theirs(x.requires_grad_())
     first.sin().sum().backward()
-    table, out = np.vstack([x.detach(), np.zeros(64)]).astype(x.detach().numpy().dtype), np.empty((201, 67))
-    out = out.astype(table.dtype)
+    table = np.vstack([x.detach(), np.zeros(64)]).astype(x.detach().numpy().dtype)
+    out = np.zeros((201, 67), table.dtype)
     normed = normalise(ours, table, joining.astype(table.dtype), out)
     found = normalise_backward(ours, normed, np.cos(out))
     for a, b in [
