@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=2 python -m benchmarks.cpu [network] [busy] [sizes] [start]
 
 ``network`` (default) alternates between the kernels, and takes the smallest of all times: processor time
-stands beside wall time, since others who use the machine change it least.  ``busy`` is the same beside as many
-processes that compute as there are threads (give both the same cores: ``taskset -c 0,1``), and takes medians.
-``sizes`` is inference on larger structures and ``start`` the first calls of a process, with numba's cache on
-disk empty and filled.
+stands beside wall time, since others who use the machine change it least.  ``busy`` is the same beside as
+many processes that compute as there are threads (give all the same cores: ``taskset -c 0,1``), and takes
+medians.  ``sizes`` is inference on larger structures and ``start`` the first calls of a process, with numba's
+cache on disk empty and filled.
 """
 
 from __future__ import annotations

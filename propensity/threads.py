@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from threading import RLock
 from typing import Any
 
@@ -39,9 +40,7 @@ def blocks_of(work: int) -> int:
 def share(function: Callable[..., None], blocks: int, *arguments: Any) -> None:
     """Call function(first, last, blocks, ...) for ranges of blocks on as many threads as torch has."""
     threads = min(torch.get_num_threads(), blocks)
-    # More pieces than threads, since other programs may share the processor.
-    pieces = 1 if threads == 1 else min(4 * threads, blocks)
-    pending = iter([(blocks * k // pieces, blocks * (k + 1) // pieces) for k in range(pieces)])
+    pending = iter([(0, blocks)] if threads == 1 else _pieces(blocks, threads))
 
     def work(_: int = 0) -> None:
         for first, last in pending:
@@ -51,6 +50,17 @@ def share(function: Callable[..., None], blocks: int, *arguments: Any) -> None:
     others = _pool(threads - 1).map(work, range(threads - 1)) if threads > 1 else ()
     work()
     list(others)
+
+
+@lru_cache(maxsize=64)
+def _pieces(blocks: int, threads: int) -> list[tuple[int, int]]:
+    """Ranges of blocks, each half of what is left for a thread, so that all end at about the same time where
+    other programs share the processor.
+    """
+    ends = [0]
+    while ends[-1] < blocks:
+        ends.append(ends[-1] + max((blocks - ends[-1]) // (2 * threads), 1))
+    return list(pairwise(ends))
 
 
 @lru_cache(maxsize=1)

@@ -14,6 +14,7 @@ from propensity.nn.kernels.cpu import slots as cpu_slots
 from propensity.nn.kernels.cpu.geometry import geometry_of
 from propensity.nn.kernels.cpu.norms import normalise, normalise_backward
 from propensity.nn.layout import ConvolutionLayout
+from propensity.threads import share
 from tests.nn.kernels.graphs import random_graph
 
 
@@ -85,6 +86,18 @@ def gradients(graph):
     output = network(graph)
     output.square().sum().backward()
     return [output.detach(), graph.edge_vec.grad, *(p.grad for p in network.parameters())]
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+@pytest.mark.parametrize("blocks", [1, 3, 16, 64])
+def test_shared_work_is_done_once(threads, blocks, n_threads):
+    threads(n_threads)
+    done = []
+    share(lambda first, last, n, found: found.append((first, last, n)), blocks, done)
+    assert [k for first, last, _ in sorted(done) for k in range(first, last)] == list(range(blocks))
+    assert {n for *_, n in done} == {blocks}
+    if 1 < n_threads < blocks // 4:
+        assert max(last - first for first, last, _ in sorted(done)[-3:]) <= 2
 
 
 def test_same_bits_on_any_number_of_threads(threads):
