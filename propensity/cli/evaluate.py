@@ -86,6 +86,7 @@ def command(
     from propensity.evaluation import evaluate
     from propensity.evaluation.report import plot_pearson, plot_scatter, score_table
     from propensity.evaluation.seen import choose, seen_by
+    from propensity.model_options import pairs_from_text
     from propensity.runs.run import write_json
 
     if resamples < 1:
@@ -104,7 +105,7 @@ def command(
         estimator,
         samples,
         species=species.split(",") if species else None,
-        pairs=_pairs(match),
+        pairs=pairs_from_text(match),
         length_scale=length_scale,
         n_resamples=resamples,
         seed=seed,
@@ -127,19 +128,3 @@ def command(
         plot_pearson(score, folder / "pearson.png")
         plot_scatter(score, folder / "predicted_vs_true.png")
         click.echo(f"wrote metrics.json, pearson.png and predicted_vs_true.png to {folder}")
-
-
-def _pairs(text: str | None) -> list[tuple[int, int]] | None:
-    from propensity.errors import InputError
-
-    if text is None:
-        return None
-    try:
-        pairs = [(int(m), int(d)) for m, d in (pair.split(":") for pair in text.split(","))]
-        if min(min(pair) for pair in pairs) < 0:
-            raise ValueError("counted from 0")
-        return pairs
-    except ValueError:
-        raise InputError(
-            f"--match is {text!r}: write pairs of indices counted from 0, e.g. 0:0,1:2."
-        ) from None

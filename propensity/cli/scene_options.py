@@ -7,8 +7,6 @@ from typing import Any
 
 import click
 
-from propensity.errors import InputError
-
 
 def scene_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add FILE, TOPOLOGY and the options that :func:`load` takes."""
@@ -57,6 +55,7 @@ def scene_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def load_chosen(options: dict[str, Any], frames: Any) -> Any:
     """Scene of the shared options, which are taken out of the others."""
     from propensity.cli.annotate import parse_box
+    from propensity.model_options import pairs_from_text
     from propensity.species import parse_species_map
     from propensity.viewing import load_scene
 
@@ -73,7 +72,7 @@ def load_chosen(options: dict[str, Any], frames: Any) -> Any:
         length_scale=taken["length_scale"],
         unit=taken["unit"],
         times=_times(taken["times"]),
-        match=_pairs(taken["match"]),
+        match=pairs_from_text(taken["match"]),
         column=options.pop("column"),
         potential=options.pop("potential"),
         temperature=options.pop("temperature"),
@@ -94,12 +93,3 @@ def _times(text: str | None) -> list[float | str] | None:
         except ValueError:
             found.append(part.strip())
     return found
-
-
-def _pairs(text: str | None) -> list[tuple[int, int]] | None:
-    if text is None:
-        return None
-    try:
-        return [(int(m), int(d)) for m, d in (pair.split(":") for pair in text.split(","))]
-    except ValueError:
-        raise InputError(f"--match is {text!r}: write pairs of indices, e.g. 0:0,1:2.") from None
