@@ -1,6 +1,13 @@
-"""The device that a network runs on, by name."""
+"""The devices that networks run on: by name, side by side, and their memory."""
 
 from __future__ import annotations
+
+import gc
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -37,3 +44,19 @@ def all_gpus(device: torch.device) -> tuple[str, ...]:
     if device.type != "cuda" or device.index is not None:
         return ()
     return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
+
+
+@contextmanager
+def side_by_side(count: int) -> Iterator[Callable[[Callable[[Any], None], Iterable[Any]], None]]:
+    """Within the block, a function is called for each of so many devices, by a thread each."""
+    if count == 1:  # without one, which would have memory of its own for products of matrices
+        yield lambda function, values: deque(map(function, values), maxlen=0)  # type: ignore[misc]
+        return
+    with ThreadPoolExecutor(count) as pool:
+        yield lambda function, values: deque(pool.map(function, values), maxlen=0)  # type: ignore[misc]
+
+
+def free_memory() -> None:
+    """Give the devices' memory back of what was begun and could not be finished."""
+    gc.collect()  # what frames and errors hold in circles
+    torch.cuda.empty_cache()

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from propensity.defaults import with_own_defaults
+from propensity.devices import free_memory
 from propensity.errors import DataError, PropensityWarning
 from propensity.estimators.base import Ready
 from propensity.estimators.card import Card
@@ -93,7 +94,7 @@ class SE3Estimator(NetworkEstimator[SE3GNN]):
     def _walk_from(self, n_particles: int) -> None:
         """Predict so many particles domain by domain from now on, for want of memory."""
         self.most = n_particles - 1
-        torch.cuda.empty_cache()
+        free_memory()
         warnings.warn(
             f"{self.network.readout.weight.device} has not the memory for {n_particles} particles in one"
             " pass: predicted domain by domain, as are others of this size or larger from now on.",

@@ -8,7 +8,6 @@ all layers where they fit, and else listed anew.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from propensity.devices import side_by_side
 from propensity.graph import Graph
 from propensity.lattice import reduced_cell
 from propensity.neighbours import triton_cells
@@ -173,9 +173,9 @@ class Resident:
         """Outputs of the network, shape (N, n_outputs), on the host in the order of the structure."""
         first, parts = self.parts[0].network, self.parts
         layers = len(first.convolutions)
-        with ThreadPoolExecutor(len(parts)) as pool:
+        with side_by_side(len(parts)) as each:
             for k in range(layers):
-                list(pool.map(partial(self._layer, k, layers), parts))
+                each(partial(self._layer, k, layers), parts)
                 if k + 1 < layers:
                     self._exchange()
         # Sorted on a device, which takes a hundredth of the time of a processor.

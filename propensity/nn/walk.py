@@ -9,8 +9,7 @@ beside the features memory is that of a domain.  GPUs that can hold the features
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import torch
 
+from propensity.devices import free_memory, side_by_side
 from propensity.graph import Graph
 from propensity.neighbours.domains import PER_DOMAIN, Domain, Domains
 from propensity.nn import resident
@@ -63,7 +63,7 @@ def walked(
     while per_domain > SMALLEST:
         with suppress(torch.OutOfMemoryError):
             return _all_layers(networks, structure, scalars, per_domain)
-        torch.cuda.empty_cache()
+        free_memory()
         per_domain //= 4
     return _all_layers(networks, structure, scalars, per_domain)
 
@@ -113,7 +113,7 @@ def _walk(
     if resident.holds(networks, len(structure)):
         with suppress(torch.OutOfMemoryError):  # which the host may have taken meanwhile
             return resident.Resident(networks, structure, fields).run().numpy()
-        torch.cuda.empty_cache()
+        free_memory()
     domains = Domains(structure, first.cutoff, per_domain)
     order = torch.from_numpy(domains.order)
     fields = {name: value[order] for name, value in fields.items()}
@@ -148,11 +148,11 @@ def _walk(
             found = network.read_out(own, seen(network, domain, domain.own))
             output[domains.order[domain.own]] = found.cpu().numpy()
 
-    with ThreadPoolExecutor(len(networks)) as pool:
+    with side_by_side(len(networks)) as each:
         for k in range(n_layers - 1):
-            _new_features(domains, hidden, partial(_by_devices, pool, networks, partial(layer, k)))
+            _new_features(domains, hidden, partial(_by_devices, each, networks, partial(layer, k)))
         for slab in domains.slabs:
-            _by_devices(pool, networks, partial(layer, n_layers - 1), slab, None, 0)
+            _by_devices(each, networks, partial(layer, n_layers - 1), slab, None, 0)
     return output
 
 
@@ -184,7 +184,7 @@ def _buffer(slab: int) -> int:
 
 
 def _by_devices(
-    pool: ThreadPoolExecutor,
+    each: Callable[[Callable[[int], None], Iterable[int]], None],
     networks: Sequence[SE3GNN],
     layer: Callable[[int, SE3GNN, torch.Tensor | None, int], None],
     slab: range,
@@ -193,8 +193,8 @@ def _by_devices(
 ) -> None:
     """Each device takes every n-th domain, one after the other."""
 
-    def share(m: int) -> None:
+    def take(m: int) -> None:
         for number in slab[m :: len(networks)]:
             layer(number, networks[m], after, start)
 
-    list(pool.map(share, range(len(networks))))
+    each(take, range(len(networks)))
