@@ -164,7 +164,8 @@ def plot_analysis(found: Heterogeneity, path: str | os.PathLike[str], *, unit: s
             fmt=marker + style,
             label=f"{name}, C(r)",
         )
-        panels[1].plot(at, [r.xi_q for r in mine], marker + style, mfc="w", label=f"{name}, S(q)")
+        if np.isfinite([r.xi_q for r in mine]).any():  # else a legend speaks of what isn't there
+            panels[1].plot(at, [r.xi_q for r in mine], marker + style, mfc="w", label=f"{name}, S(q)")
         panels[2].plot(
             at, [r.fast_size for r in mine], marker + style, color=SPECIES[1], label=f"{name}, fast"
         )
