@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -9,6 +10,15 @@ import numpy as np
 
 #: Share of a wall's radius within which a centre of mass is taken for one that was held.
 CENTRED = 1e-4
+#: Replicas of each wall, by the number of walls.  Of two the wider has seven eighths: jumps behind it are
+#: rare, and chance in them costs most.
+REPLICAS = {1: (32,), 2: (4, 28), 4: (8,) * 4, 8: (4,) * 8}
+
+
+def replicas(radii: Sequence[float]) -> tuple[int, ...]:
+    """Replicas of each of one, two, four or eight walls, 32 in all."""
+    numbers = REPLICAS[len(radii)]
+    return numbers[::-1] if len(radii) == 2 and radii[0] > radii[1] else numbers
 
 
 @dataclass(frozen=True, eq=False)

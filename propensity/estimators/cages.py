@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from propensity.caging import CageState
+from propensity.caging import CageState, replicas
 from propensity.errors import DataError, InputError
 from propensity.estimators.card import Card
 from propensity.sample import Sample
-from propensity.simd import LANES
 from propensity.structure import Structure
 
 
@@ -43,13 +42,14 @@ def cage_recipe(train: Sequence[Sample], several: bool) -> dict[str, Any]:
 def _made(cage: CageState | None) -> dict[str, Any]:
     """Options of :func:`propensity.cage_state` that made a cage state."""
     assert cage is not None
-    return {"radii": cage.radii.tolist(), "steps": cage.steps // LANES, "centred": cage.centred}
+    radii = cage.radii.tolist()
+    return {"radii": radii, "steps": cage.steps // sum(replicas(radii)), "centred": cage.centred}
 
 
 def made_so(card: Card) -> dict[str, Any]:
     """Options of :func:`propensity.cage_state` that a card asks for; the temperature may be missing."""
     # As states were when cards did not say.
-    return {"steps": 3300, "centred": False, **card.cage_recipe}
+    return {"steps": 1650, "centred": False, **card.cage_recipe}
 
 
 def misfit(card: Card, cage: CageState) -> str:

@@ -4,7 +4,7 @@ are forbidden.
 Every particle is held about its inherent position R by a flat-bottomed harmonic wall, ½k(|r − R| − r_c)²
 beyond r_c with k = 500 ε/σ², and moves by Langevin dynamics at the liquid's temperature (friction 1;
 splitting BAOAB of Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34; uniform noise after Dünweg and
-Paul, Int. J. Mod. Phys. C 2, 817 (1991)). All 16 replicas, shared by the walls, start *at the minimum*, never
+Paul, Int. J. Mod. Phys. C 2, 817 (1991)). All 32 replicas, shared by the walls, start *at the minimum*, never
 at the thermal positions, so that no step of the dynamics to be predicted is taken. The first ``SKIP`` steps
 are dropped; from then on every ``EVERY``-th configuration enters mean and covariance. Where states are
 ``centred``, the centre of mass of every replica is held where that of the minimum is (as often, by moving all
@@ -22,46 +22,41 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from propensity.caging import CageState
+from propensity.caging import CageState, replicas
 from propensity.errors import DataError, InputError, PropensityError
-from propensity.neighbours import neighbour_list
 from propensity.numeric import as_numbers, positive, whole
+from propensity.physics.cage_pairs import farthest
 from propensity.physics.gpu.cage import cage_states
 from propensity.physics.gpu.device import Device, best_device
-from propensity.physics.interaction import CUT, SIGMA
 from propensity.physics.kob_andersen import (
     POTENTIALS,
     check_potential,
     check_two_species,
-    pair_table,
 )
 from propensity.physics.quench import check_liquid, fits_gpu, inherent_structure
 from propensity.simd import LANES
 from propensity.structure import Structure
+from propensity.threads import share
 
 if TYPE_CHECKING:
+    from propensity.physics.cage_replicas import Sixteen
     from propensity.sample import Sample
 
-#: Radii of the walls in σ, eight replicas each: the inner one knows the cage, the outer one its weak sides,
-#: and is still less than the way to a neighbour's place.
+#: Radii of the walls in σ: the inner one knows the cage, the outer one its weak sides, and is still less than
+#: the way to a neighbour's place.
 RADII = (0.25, 0.6)
 #: Steps of each replica and those of them that are dropped; time step, friction and stiffness in LJ units.
-STEPS, SKIP, EVERY = 7300, 300, 5
-TIME_STEP, FRICTION, STIFFNESS = 0.01, 1.0, 500.0
+STEPS, SKIP, EVERY = 4800, 200, 4
+TIME_STEP, FRICTION, STIFFNESS = 0.02, 1.0, 500.0
 #: Whether the centre of mass of every replica is held where that of the minimum is.
 CENTRED = True
-#: How far beyond its wall a particle is thought to come.
-BEYOND = 0.05
 #: Widest wall: behind it lies a neighbour's place, and restricted dynamics would be those to be predicted.
 WIDEST = 1.0
 #: How far beyond its wall the mean position of a particle lies where the wall didn't hold it.
 LOST = 0.3
-#: On the CPU, pairs farther apart than ``CONTACT`` σ and ``APPROACH`` times the widest wall's radius act
-#: every ``OUTER`` steps only.  They hardly come so close as to be stiff; the pull of those that do is held
-#: at σ.
-CONTACT, APPROACH, OUTER = 0.95, 1.5, 5
-#: Those beyond the cut by so many σ don't act at all: both particles would have to come half of it.
-APART = 0.5
+#: On the CPU, pairs that are far apart act every ``OUTER`` steps only, and which they are is looked up every
+#: ``RENEW`` steps; an interruption waits for ``AT_ONCE`` steps.
+OUTER, RENEW, AT_ONCE = 4, 20, 400
 
 
 def cage_state(
@@ -86,11 +81,11 @@ def cage_state(
     temperature
         k_B T/ε_AA.
     radii
-        Radii of the walls in σ, which share the 16 replicas: one, two, four or eight of them.  Runs on a
-        CUDA device where there is one.
+        Radii of the walls in σ, which share 32 replicas: one, two (the narrower has eight), four or eight of
+        them.  Runs on a CUDA device where there is one.
     steps
-        Steps of each of the 16 replicas, of which the first 300 are dropped.  Models want those that they
-        were trained with: fewer or more change the noise that they have learned to expect.
+        Steps of each replica, of which the first 200 are dropped.  Models want those that they were trained
+        with: fewer add noise, and in more of them particles come farther.
     seed
         Of the noise: the same seed gives the same numbers on the same machine.
     centred
@@ -120,7 +115,8 @@ def cage_state(
     offset, covariance, error = _restricted(
         inherent, potential, temperature, steps, seed, radii, bool(centred)
     )
-    return _held(CageState(np.array(radii), offset, covariance, error, steps * LANES, inherent.positions))
+    everything = steps * sum(replicas(radii))
+    return _held(CageState(np.array(radii), offset, covariance, error, everything, inherent.positions))
 
 
 def with_cage_states(samples: Sequence[Sample]) -> list[Sample | DataError]:
@@ -185,7 +181,7 @@ def _on_gpu(
         inherent=[s.positions for s in minima for _ in radii],
         begin="inherent",
         radius=[radius for _ in minima for radius in radii],
-        replicas=LANES // len(radii),
+        replicas=replicas(radii) * len(minima),
         steps=steps - SKIP,
         skip=SKIP,
         every=EVERY,
@@ -207,7 +203,7 @@ def _on_gpu(
                 mean[i] - s.positions,
                 covariance[i],
                 np.sqrt((error[i] ** 2).mean(axis=1) / 3),
-                steps * LANES,
+                steps * sum(replicas(radii)),
                 s.positions,
             )
         )
@@ -253,75 +249,32 @@ def _restricted(
     centred: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Offset (R, N, 3), covariance (R, N, 3, 3) and error (R,)."""
-    from propensity.physics.cage_kernels import BLOCKS, Motion, Pairs, Replicas, restricted_dynamics
+    from propensity.physics.cage_kernels import Course, Motion
+    from propensity.physics.cage_replicas import Sixteen
 
-    n, walls = len(structure), len(radii)
-    near, far = (
-        Pairs(*lists, structure.types, _pair_rows(potential, held))
-        for lists, held in zip(_half_lists(structure, max(radii)), (False, True), strict=True)
-    )
-    d = np.zeros(n * 3 * LANES, dtype=np.float32)
     noise = np.random.default_rng(seed)
-    v = (noise.standard_normal(len(d)) * math.sqrt(temperature)).astype(np.float32)
-    f, sums = np.zeros((BLOCKS, len(d)), dtype=np.float32), np.zeros(n * 9 * LANES, dtype=np.float32)
-    mean = np.zeros((BLOCKS, 6 * LANES), dtype=np.float32)
     keep = math.exp(-FRICTION * TIME_STEP)
     amplitude = math.sqrt(3 * temperature * (1 - keep**2))  # a uniform number has variance ⅓
-    lanes = np.repeat(radii, LANES // walls).astype(np.float32)
-    count = restricted_dynamics(
-        near,
-        far,
-        Replicas(d, v, f, sums, mean),
-        Motion(TIME_STEP, keep, amplitude, lanes, STIFFNESS, int(noise.integers(2**31))),
-        steps=steps,
-        skip=SKIP,
-        every=EVERY,
-        outer=OUTER,
-        centred=centred,
-    )
-    moments = sums.reshape(n, 9, walls, -1).transpose(2, 0, 1, 3).astype(np.float64) / count
-    error = np.sqrt(moments[:, :, :3].var(axis=3, ddof=1).mean(axis=(1, 2)) / (LANES // walls))
-    mean = moments.mean(axis=3)
-    offset = mean[..., :3]
-    second = mean[..., [3, 6, 7, 6, 4, 8, 7, 8, 5]].reshape(walls, n, 3, 3)
-    return offset, second - offset[..., :, None] * offset[..., None, :], error
+    course, runs = Course(SKIP, EVERY, OUTER, RENEW, centred), []
+    for lanes in np.repeat(radii, replicas(radii)).astype(np.float32).reshape(-1, LANES):
+        motion = Motion(TIME_STEP, keep, amplitude, lanes, STIFFNESS, int(noise.integers(2**31)))
+        runs.append(Sixteen(structure, potential, temperature, noise, motion, course))
+    for first in range(0, steps, AT_ONCE):
+        share(_advance, len(runs), runs, first, min(steps, first + AT_ONCE))
+    offset, covariance, error = [], [], []
+    moments = np.concatenate([run.moments(steps) for run in runs], axis=2)
+    for part in np.split(moments, np.cumsum(replicas(radii))[:-1], axis=2):
+        mean = part.mean(axis=2)
+        away, second = mean[:, :3], mean[:, [3, 6, 7, 6, 4, 8, 7, 8, 5]].reshape(-1, 3, 3)
+        offset.append(away)
+        covariance.append(second - away[:, :, None] * away[:, None, :])
+        error.append(np.sqrt(part[:, :3].var(axis=2, ddof=1).mean() / part.shape[2]))
+    return np.stack(offset), np.stack(covariance), np.array(error)
 
 
-def _half_lists(structure: Structure, radius: float) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Near and far pairs that can come within the cut while both stay behind their walls, each once.
-
-    As starts by i, others and vectors.
-    """
-    cut = CUT * SIGMA
-    reach = cut + min(2 * (radius + BEYOND), APART)
-    edge_index, edge_vec = neighbour_list(structure, float(reach.max()))
-    j, i, vectors = edge_index[0].numpy(), edge_index[1].numpy(), edge_vec.numpy()
-    kinds = structure.types[i], structure.types[j]
-    square = np.einsum("ea,ea->e", vectors, vectors)
-    # A pair across several images comes once each way; particles never meet their own images.  Which way
-    # counts alternates, so that all have as many.
-    once = ((i < j) == ((i + j) % 2 == 0)) & (i != j)
-    close = square < ((CONTACT * SIGMA + APPROACH * radius)[kinds]) ** 2
-    lists = []
-    for chosen in (once & close, once & ~close & (square < reach[kinds] ** 2)):
-        start = np.searchsorted(i[chosen], np.arange(len(structure) + 1))
-        others = j[chosen].astype(np.int64)
-        lists.append((start.astype(np.int64), others, vectors[chosen].astype(np.float32)))
-    return lists
-
-
-def _pair_rows(potential: str, held: bool) -> np.ndarray:
-    """Squared cut, σ², 6·4ε, 12·4ε, slope and least r² (σ² where ``held``) of AA, AB, BA, BB, flat."""
-    table = pair_table(POTENTIALS[potential])
-    rows = [
-        table[..., 0],
-        table[..., 1],
-        6 * table[..., 2],
-        12 * table[..., 2],
-        table[..., 4],
-        held * table[..., 1],
-    ]
-    return np.stack(rows, axis=-1).astype(np.float32).ravel()
+def _advance(first: int, last: int, _: int, runs: Sequence[Sixteen], begin: int, end: int) -> None:
+    for run in runs[first:last]:
+        run.advance(begin, end)
 
 
 def _held(cage: CageState) -> CageState:
@@ -348,7 +301,7 @@ def _check(structure: Structure, potential: str, radii: Sequence[float]) -> None
         )
     check_liquid(structure)
     heights = 1 / np.linalg.norm(np.linalg.inv(structure.cell), axis=0)
-    least = 2 * (CUT + min(2 * (max(radii) + BEYOND), APART))
+    least = 2 * farthest(max(radii))
     if heights.min() < least:
         raise InputError(f"the box is {heights.min():.3g} σ thin: cage states need {least:.3g} σ or more.")
 

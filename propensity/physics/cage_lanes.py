@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from propensity.simd import LANES, Vector, llvm_vector
+from propensity.simd import LANES, Vector, llvm_vector, multiply_add
 
 _FLOAT = llvm_vector(types.float32)
 _INT = ir.VectorType(ir.IntType(32), LANES)
@@ -27,10 +27,39 @@ def _spread(builder: Any, value: Any) -> Any:
     return builder.shuffle_vector(first, undefined, ir.Constant(_INT, [0] * LANES))
 
 
+def _less(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """Value of c − a·b in one instruction where there is one."""
+    return multiply_add(builder, builder.fneg(a), b, c)
+
+
+@intrinsic
+def less(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    """C − a·b."""
+    return _VECTOR(a, b, c), lambda context, builder, signature, args: _less(builder, *args)
+
+
 @intrinsic
 def subtract(typingctx: Any, a: Any, b: Any) -> Any:
     """A − b."""
     return _VECTOR(a, b), lambda context, builder, signature, args: builder.fsub(*args)
+
+
+@intrinsic
+def least(typingctx: Any, vector: Any) -> Any:
+    """The smallest number of all lanes."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        (value,) = args
+        undefined = ir.Constant(_FLOAT, ir.Undefined)
+        width = LANES // 2
+        while width:
+            order = ir.Constant(_INT, [(lane + width) % LANES for lane in range(LANES)])
+            other = builder.shuffle_vector(value, undefined, order)
+            value = builder.select(builder.fcmp_ordered("<", value, other), value, other)
+            width //= 2
+        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+    return types.float32(vector), build
 
 
 @intrinsic
@@ -50,13 +79,13 @@ def pull(typingctx: Any, square: Any, pairs: Any, row: Any) -> Any:
         inverse = builder.bitcast(builder.sub(_constant(_INT, 0x5F3759DF), bits), _FLOAT)
         half = builder.fmul(square, _constant(_FLOAT, 0.5))
         for _ in range(2):
-            part = builder.fmul(builder.fmul(half, inverse), inverse)
-            inverse = builder.fmul(inverse, builder.fsub(_constant(_FLOAT, 1.5), part))
+            part = _less(builder, builder.fmul(half, inverse), inverse, _constant(_FLOAT, 1.5))
+            inverse = builder.fmul(inverse, part)
         inverse2 = builder.fmul(inverse, inverse)
         ratio = builder.fmul(sigma, inverse2)
         sixth = builder.fmul(builder.fmul(ratio, ratio), ratio)
-        weight = builder.fmul(builder.fsub(c6, builder.fmul(c12, sixth)), builder.fmul(sixth, inverse2))
-        weight = builder.fsub(weight, builder.fmul(slope, inverse))
+        weight = builder.fmul(_less(builder, c12, sixth, c6), builder.fmul(sixth, inverse2))
+        weight = _less(builder, slope, inverse, weight)
         inside = builder.fcmp_ordered("<", square, cut)
         return builder.select(inside, weight, _constant(_FLOAT, 0.0))
 

@@ -46,7 +46,7 @@ def caged(seed: int, n: int = 120) -> Sample:
     offset = 0.05 * random.normal(size=(2, n, 3))
     root = 0.05 * random.normal(size=(2, n, 3, 3))
     cage = CageState(
-        np.array([0.25, 0.45]), offset, root @ root.transpose(0, 1, 3, 2), np.zeros(2), 16 * 700, inherent
+        np.array([0.25, 0.45]), offset, root @ root.transpose(0, 1, 3, 2), np.zeros(2), 32 * 700, inherent
     )
     way = np.linalg.norm(inherent + offset[1] - thermal.positions, axis=1)
     labels = np.stack([0.1 + way, 0.2 + 0.1 * thermal.types + way], axis=1)
@@ -261,7 +261,7 @@ def test_cage_states_are_made_once_and_given_ones_used(minimum, monkeypatch):
     assert not made
     bare = Structure(minimum.positions, minimum.types, minimum.cell, True, minimum.thermal_offset)
     np.testing.assert_allclose(predictor.predict(bare), expected, atol=1e-9)
-    recipe = {"temperature": 0.44, "radii": [0.25, 0.6], "steps": 7300, "centred": True}
+    recipe = {"temperature": 0.44, "radii": [0.25, 0.6], "steps": 4800, "centred": True}
     assert made == [("lj/cut force-shifted", recipe)]
 
 

@@ -367,7 +367,7 @@ def test_bad_input_is_one_sentence(device):
     structure = Structure(x, types, box)
     with pytest.raises(InputError, match="temperature is -1"):
         cage_states([structure], pairs, -1.0, device=device)
-    with pytest.raises(InputError, match="2 radii for 1 structures"):
+    with pytest.raises(InputError, match="radius has 2 values for 1 structures"):
         cage_states([structure], pairs, 0.5, radius=(0.2, 0.3), device=device)
     with pytest.raises(InputError, match="orthorhombic"):
         tilted = Structure(x, types, np.diag(box) + np.array([[0, 1, 0], [0, 0, 0], [0, 0, 0]]))

@@ -56,7 +56,7 @@ def cage_states(
     inherent: Sequence[np.ndarray] | None = None,
     begin: Literal["thermal", "inherent"] = "thermal",
     radius: float | Sequence[float] = 0.45,
-    replicas: int = 16,
+    replicas: int | Sequence[int] = 16,
     steps: int = 16_000,
     skip: int = 500,
     every: int = 10,
@@ -88,7 +88,7 @@ def cage_states(
     centred
         Hold the centre of mass of each replica where that of its beginning is: noise would let it stray.
     replicas
-        Independent copies of each structure, at least 2.
+        Independent copies of each structure, at least 2; one number for all, or one for each.
     steps, skip, every
         Steps of each copy after ``skip`` steps that are dropped; one in ``every`` is a sample.
     timestep, friction
@@ -111,38 +111,34 @@ def cage_states(
     ):
         if not np.isfinite(value) or value <= 0:
             raise InputError(f"{name} is {value:g}: give a positive number.")
-    if replicas < 2 or steps < every or skip < 0:
+    if np.min(replicas) < 2 or steps < every or skip < 0:
         raise InputError("a cage state needs at least two replicas and as many steps as one sample.")
     if len({len(s) for s in structures}) != 1:
         raise InputError("structures differ in their number of particles: give those of one size at a time.")
-    if np.ndim(radius) and len(np.ravel(radius)) != len(structures):
-        raise InputError(f"{np.size(radius)} radii for {len(structures)} structures: give one for each.")
-    radii = np.broadcast_to(np.asarray(radius, float), len(structures))
+    for name, each in (("radius", radius), ("replicas", replicas)):
+        if np.ndim(each) and np.shape(each) != (len(structures),):
+            raise InputError(
+                f"{name} has {np.size(each)} values for {len(structures)} structures: give one for each."
+            )
+    radii, copies = (np.broadcast_to(each, len(structures)) for each in (radius, replicas))
     pairs = named_interaction(interaction) if isinstance(interaction, str) else interaction
     if begin not in ("thermal", "inherent"):
         raise InputError(f"begin is {begin!r}: choose thermal or inherent.")
     where = device or cuda_device()
     out = CageStates([], [], [], np.zeros(len(structures)))
-    group = max(1, _AT_ONCE // replicas)
+    groups = (np.cumsum(copies) - 1) // _AT_ONCE
     with where.active():
         if inherent is None:
             inherent = [s.positions for s in inherent_structures(structures, pairs, device=where)]
-        for first in range(0, len(structures), group):
-            boxes, thermal, types = arrays_of(structures[first : first + group], pairs.dimension)
-            centres = np.stack([np.asarray(x) for x in inherent[first : first + group]])
+        for group in np.unique(groups):
+            chosen = np.flatnonzero(groups == group)
+            boxes, thermal, types = arrays_of([structures[i] for i in chosen], pairs.dimension)
+            centres = np.stack([np.asarray(inherent[i]) for i in chosen])
             start = thermal if begin == "thermal" else centres
-            held = radii[first : first + group]
-            velocities, seeds = _random(types, held, pairs, temperature, replicas, seed)
-            wall = Wall(
-                np.repeat(centres, replicas, axis=0),
-                np.repeat(held, replicas),
-                stiffness,
-                skip,
-                every,
-                centred,
-            )
-            copies = [np.repeat(a, replicas, axis=0) for a in (start, types, boxes)]
-            batch = Batch(where, pairs, copies[0], copies[1], copies[2], velocities, wall=wall)
+            velocities, seeds = _random(types, radii[chosen], pairs, temperature, copies[chosen], seed)
+            owner = np.repeat(np.arange(len(chosen)), copies[chosen])
+            wall = Wall(centres[owner], radii[chosen][owner], stiffness, skip, every, centred)
+            batch = Batch(where, pairs, start[owner], types[owner], boxes[owner], velocities, wall=wall)
             records = batch.dynamics(
                 skip + steps,
                 timestep,
@@ -152,13 +148,12 @@ def cage_states(
                 seeds=seeds,
             )
             assert records.sums is not None
-            sums = records.sums.reshape(len(start), replicas, 10, -1).astype(np.float64)
-            late = records.kinetic[:, records.kinetic.shape[1] // 4 :].mean(axis=1).reshape(len(start), -1)
-            kinetic = 2 * late.mean(axis=1) / (pairs.dimension * types.shape[1])
-            out.temperature[first : first + len(start)] = kinetic
-            for x, each in zip(start, sums, strict=True):
-                mean, covariance, error = position_moments(each)
-                out.mean.append(x + mean)
+            late = records.kinetic[:, records.kinetic.shape[1] // 4 :].mean(axis=1)
+            for k, i in enumerate(chosen):
+                own = owner == k
+                out.temperature[i] = 2 * late[own].mean() / (pairs.dimension * types.shape[1])
+                mean, covariance, error = position_moments(records.sums[own].astype(np.float64))
+                out.mean.append(start[k] + mean)
                 out.covariance.append(covariance)
                 out.error.append(error)
     return out
@@ -169,16 +164,16 @@ def _random(
     radii: np.ndarray,
     pairs: Interaction,
     temperature: float,
-    replicas: int,
+    replicas: np.ndarray,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Velocities (S·R, N, 3) and seeds (S·R,) of the replicas, whatever structures are beside; those of
+    """Velocities (M, N, 3) and seeds (M,) of all replicas, whatever structures are beside; those of
     another wall are others.
     """
     velocities, seeds = [], []
-    for kinds, radius in zip(types, radii, strict=True):
+    for kinds, radius, number in zip(types, radii, replicas, strict=True):
         width = np.sqrt(temperature / pairs.masses[kinds])[:, None]
-        for r in range(replicas):
+        for r in range(number):
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(r, round(radius * 1e6))))
             v = rng.standard_normal((len(kinds), 3)) * width
             v[:, pairs.dimension :] = 0.0

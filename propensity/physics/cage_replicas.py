@@ -1,0 +1,52 @@
+"""Sixteen replicas of the restricted dynamics on a CPU: one thread's share."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from propensity.physics.cage_kernels import ROW, Course, Motion, Replicas, restricted_dynamics
+from propensity.physics.cage_pairs import pair_lists
+from propensity.simd import LANES
+from propensity.structure import Structure
+
+
+class Sixteen:
+    """Replicas at rest at the minimum.
+
+    Parameters
+    ----------
+    structure, potential
+        Minimum, and what acts between its particles.
+    temperature
+        Of the first velocities.
+    noise
+        Where they come from.
+    motion, course
+        How replicas move, and what counts.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        potential: str,
+        temperature: float,
+        noise: np.random.Generator,
+        motion: Motion,
+        course: Course,
+    ) -> None:
+        n = len(structure)
+        v = (noise.standard_normal(n * ROW) * math.sqrt(temperature)).astype(np.float32)
+        d, f, sums, mean = (np.zeros(size, np.float32) for size in (n * ROW, n * ROW, 3 * n * ROW, 2 * ROW))
+        self.lists = pair_lists(structure, potential, float(motion.radius.max()), course.outer)
+        self.replicas, self.motion, self.course = Replicas(d, v, f, sums, mean), motion, course
+
+    def advance(self, first: int, last: int) -> None:
+        """Take steps ``first`` to ``last``."""
+        restricted_dynamics(self.lists, self.replicas, self.motion, self.course, first, last)
+
+    def moments(self, steps: int) -> np.ndarray:
+        """Means of x y z xx yy zz xy xz yz over what each replica counted in ``steps`` steps, (N, 9, 16)."""
+        counted = len(range(self.course.skip, steps, self.course.every))
+        return self.replicas.sums.reshape(-1, 9, LANES).astype(np.float64) / counted
