@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 #: How far beyond its wall a particle is thought to come.
 BEYOND = 0.05
-#: Pairs farther apart than so many σ in all replicas are far: their pull changes slowly, and is held at σ for
-#: those that come closer before lists are renewed.
+#: Pairs farther apart than so many σ in all replicas are far: their pull changes slowly.
 NEAR = 1.35
+#: Near and far pairs that come closer than so many σ pull as they do there: near ones hardly do (12 k_B T
+#: at T = 0.44), far ones until lists are renewed.
+HELD = 0.92, 1.0
 #: Pairs beyond the cut by ``MARGIN`` σ in all replicas don't act until lists are renewed, and those whose
 #: minima are beyond it by ``APART`` never: both particles would have to come half of it.
 MARGIN, APART = 0.1, 0.5
@@ -36,7 +38,7 @@ def pair_lists(structure: Structure, potential: str, radius: float, outer: int) 
     from propensity.physics.cage_kernels import Pairs
 
     start, other, vectors = _half_list(structure, radius)
-    kinds, table = structure.types, _pair_rows(potential, False, 1)
+    kinds, table = structure.types, _pair_rows(potential, HELD[0], 1)
     within = ((NEAR * SIGMA) ** 2, (CUT * SIGMA + MARGIN) ** 2)
     near, far = (
         Pairs(
@@ -48,7 +50,7 @@ def pair_lists(structure: Structure, potential: str, radius: float, outer: int) 
             squares.astype(np.float32).ravel(),
             _pair_rows(potential, held, times),
         )
-        for squares, held, times in zip(within, (False, True), (1, outer), strict=True)
+        for squares, held, times in zip(within, HELD, (1, outer), strict=True)
     )
     return Pairs(start, start[1:], other, vectors, kinds, far.within, table), near, far
 
@@ -67,8 +69,8 @@ def _half_list(structure: Structure, radius: float) -> tuple[np.ndarray, np.ndar
     return start.astype(np.int64), j[chosen].astype(np.int64), vectors[chosen].astype(np.float32)
 
 
-def _pair_rows(potential: str, held: bool, times: int) -> np.ndarray:
-    """Squared cut, σ², 6·4ε, 12·4ε, slope and least r² (σ² where ``held``) of AA, AB, BA, BB, flat."""
+def _pair_rows(potential: str, held: float, times: int) -> np.ndarray:
+    """Squared cut, σ², 6·4ε, 12·4ε, slope and least r² of AA, AB, BA, BB, flat."""
     table = pair_table(POTENTIALS[potential])
     rows = [
         table[..., 0],
@@ -76,6 +78,6 @@ def _pair_rows(potential: str, held: bool, times: int) -> np.ndarray:
         times * 6 * table[..., 2],
         times * 12 * table[..., 2],
         times * table[..., 4],
-        held * table[..., 1],
+        held**2 * table[..., 1],
     ]
     return np.stack(rows, axis=-1).astype(np.float32).ravel()

@@ -162,10 +162,11 @@ def test_threads_change_no_bit(minimum):
 def test_seeds_and_errors(minimum, found):
     same = cage_state(minimum, SMOOTH, 0.44, radii=(0.25,), steps=STEPS, seed=1)
     np.testing.assert_array_equal(same.offset, found.offset)
-    # Cold, so that no rare jump between two places rules the mean square.
-    cold = [cage_state(minimum, SMOOTH, 0.05, radii=(0.25,), steps=STEPS, seed=k) for k in range(6)]
-    between = np.sqrt(np.var([c.offset for c in cold], axis=0, ddof=1).mean())
-    assert between == pytest.approx(np.mean([c.error for c in cold]), rel=0.15)
+    # Walls so narrow that particles hardly know of each other: neither soft modes nor rare jumps rule the
+    # mean square.
+    tight = [cage_state(minimum, SMOOTH, 0.05, radii=(0.03,), steps=STEPS, seed=k) for k in range(6)]
+    between = np.sqrt(np.var([c.offset for c in tight], axis=0, ddof=1).mean())
+    assert between == pytest.approx(np.mean([c.error for c in tight]), rel=0.1)
 
 
 def test_a_cage_state_is_one_of_a_cage(minimum, found):
