@@ -24,10 +24,12 @@ import numpy as np
 
 from propensity.caging import CageState, replicas
 from propensity.errors import DataError, InputError, PropensityError
+from propensity.neighbours import neighbour_list
 from propensity.numeric import as_numbers, positive, whole
 from propensity.physics.cage_pairs import farthest
 from propensity.physics.gpu.cage import cage_states
 from propensity.physics.gpu.device import Device, best_device
+from propensity.physics.interaction import SIGMA
 from propensity.physics.kob_andersen import (
     POTENTIALS,
     check_potential,
@@ -54,6 +56,8 @@ CENTRED = True
 WIDEST = 1.0
 #: How far beyond its wall the mean position of a particle lies where the wall didn't hold it.
 LOST = 0.3
+#: Distance of two particles, over their σ, which none have in a minimum.
+CLOSEST = 0.75
 #: On the CPU, pairs that are far apart act every ``OUTER`` steps only, and which they are is looked up every
 #: ``RENEW`` steps; an interruption waits for ``AT_ONCE`` steps.
 OUTER, RENEW, AT_ONCE = 4, 20, 400
@@ -109,6 +113,7 @@ def cage_state(
     steps, seed = _checked_steps(steps), whole(seed, "seed")
     _check(structure, potential, radii)
     inherent = structure if structure.thermal_offset is not None else inherent_structure(structure, potential)
+    _check_minimum(inherent)
     device = best_device()
     if device is not None and fits_gpu(inherent):
         return _on_gpu(device, [inherent], potential, temperature, radii, steps, seed, bool(centred))[0]
@@ -286,6 +291,18 @@ def _held(cage: CageState) -> CageState:
             " which is made without thermal_offset, and at a temperature of the liquid."
         )
     return cage
+
+
+def _check_minimum(structure: Structure) -> None:
+    """Refuse particles nearer to each other than in any minimum."""
+    edge_index, edge_vec = neighbour_list(structure, float(CLOSEST * SIGMA.max()))
+    kinds = structure.types[edge_index.numpy()]
+    apart = np.linalg.norm(edge_vec.numpy(), axis=1) / SIGMA[kinds[0], kinds[1]]
+    if apart.min(initial=1.0) < CLOSEST:
+        raise InputError(
+            f"two particles are {apart.min():.3g} of their σ apart: start from a minimum of this potential,"
+            " which is made without thermal_offset."
+        )
 
 
 def _check(structure: Structure, potential: str, radii: Sequence[float]) -> None:

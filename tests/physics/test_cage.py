@@ -223,7 +223,7 @@ def test_bad_structures(liquid, minimum):
         cage_state(minimum.scaled(10), SMOOTH, 0.44)
     anywhere = np.random.default_rng(0).random((len(minimum), 3)) @ minimum.cell
     no_minimum = Structure(anywhere, minimum.types, minimum.cell, thermal_offset=0 * anywhere)
-    with pytest.raises(InputError, match="left their cages"):
+    with pytest.raises(InputError, match="of their σ apart: start from a minimum"):
         cage_state(no_minimum, SMOOTH, 0.44, steps=310)
     with pytest.raises(InputError, match="cage states need 6 σ or more"):
         cage_state(liquid, SMOOTH, 0.44)
