@@ -87,7 +87,7 @@ def main():
     print(f"together: {quench + dynamics + networks:.1f} s of processor")
     print(f"most memory so far: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
     if not options.no_peer:
-        cage.OUTER, cage.APART = 1, 9.0
+        cage.OUTER = cage.RENEW = 1
         other, slow = timed(
             "cage state, every pair at every step", lambda: cage.cage_state(bare, SMOOTH, **recipe)
         )

@@ -16,7 +16,18 @@ REPLICAS = {1: (32,), 2: (4, 28), 4: (8,) * 4, 8: (4,) * 8}
 
 
 def replicas(radii: Sequence[float]) -> tuple[int, ...]:
-    """Replicas of each of one, two, four or eight walls, 32 in all."""
+    """Replicas of each wall, 32 in all.
+
+    Parameters
+    ----------
+    radii
+        Of one, two, four or eight walls.
+
+    Returns
+    -------
+    tuple
+        As many numbers.
+    """
     numbers = REPLICAS[len(radii)]
     return numbers[::-1] if len(radii) == 2 and radii[0] > radii[1] else numbers
 

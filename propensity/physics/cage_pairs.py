@@ -27,13 +27,37 @@ MARGIN, APART = 0.1, 0.5
 
 
 def farthest(radius: float) -> float:
-    """Largest distance of the inherent positions of a pair that acts behind walls of a radius."""
+    """Largest distance of the inherent positions of a pair that acts.
+
+    Parameters
+    ----------
+    radius
+        Of the walls, in σ.
+
+    Returns
+    -------
+    float
+        In σ.
+    """
     return float(CUT + min(2 * (radius + BEYOND), APART))
 
 
 def pair_lists(structure: Structure, potential: str, radius: float, outer: int) -> tuple[Pairs, Pairs, Pairs]:
-    """All pairs that can come within the cut while both stay behind walls of a radius, each once; and room
-    for the near and the far ones among them, whose forces are ``outer`` times as large.
+    """All pairs that can come within the cut, each once; and room for the near and the far ones among them.
+
+    Parameters
+    ----------
+    structure, potential
+        Minimum, and what acts between its particles.
+    radius
+        Of the widest wall, in σ.
+    outer
+        How many times as large the forces of far pairs are.
+
+    Returns
+    -------
+    tuple
+        All pairs, near ones and far ones.
     """
     from propensity.physics.cage_kernels import Pairs
 

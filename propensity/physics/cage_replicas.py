@@ -43,10 +43,27 @@ class Sixteen:
         self.replicas, self.motion, self.course = Replicas(d, v, f, sums, mean), motion, course
 
     def advance(self, first: int, last: int) -> None:
-        """Take steps ``first`` to ``last``."""
+        """Go on.
+
+        Parameters
+        ----------
+        first, last
+            Steps to take, the last left out.
+        """
         restricted_dynamics(self.lists, self.replicas, self.motion, self.course, first, last)
 
     def moments(self, steps: int) -> np.ndarray:
-        """Means of x y z xx yy zz xy xz yz over what each replica counted in ``steps`` steps, (N, 9, 16)."""
+        """Means over what each replica counted.
+
+        Parameters
+        ----------
+        steps
+            That it has taken.
+
+        Returns
+        -------
+        np.ndarray
+            Of x, y, z, xx, yy, zz, xy, xz and yz, shape (N, 9, 16).
+        """
         counted = len(range(self.course.skip, steps, self.course.every))
         return self.replicas.sums.reshape(-1, 9, LANES).astype(np.float64) / counted

@@ -90,14 +90,14 @@ def test_cage_states_are_those_of_the_processor(gpu, monkeypatch):
             )
         ]
     )
-    monkeypatch.setattr(cage_module, "STEPS", 2400)
+    monkeypatch.setattr(cage_module, "STEPS", 1200)
     monkeypatch.setattr(cage_module, "RADII", (0.25, 0.35))
     first, lost = cage_module.with_cage_states([minimum, replace(minimum, temperature=None)])
     assert isinstance(lost, DataError)
     ours = first.cage
     monkeypatch.setattr(cage_module, "best_device", lambda: None)
     structure = minimum.structure.at_minimum(minimum.inherent_positions)
-    theirs = cage_module.cage_state(structure, minimum.potential, 0.44, radii=(0.25, 0.35), steps=2400)
+    theirs = cage_module.cage_state(structure, minimum.potential, 0.44, radii=(0.25, 0.35), steps=1200)
     for k in (0, 1):  # narrow and wide walls, in one launch there
         away = ours.offset[k] - theirs.offset[k]
         assert np.sqrt((away**2).mean()) < 3 * np.hypot(ours.error[k], theirs.error[k])

@@ -131,7 +131,7 @@ def cage_states(
         if inherent is None:
             inherent = [s.positions for s in inherent_structures(structures, pairs, device=where)]
         for group in np.unique(groups):
-            chosen = np.flatnonzero(groups == group)
+            chosen = [int(i) for i in np.flatnonzero(groups == group)]
             boxes, thermal, types = arrays_of([structures[i] for i in chosen], pairs.dimension)
             centres = np.stack([np.asarray(inherent[i]) for i in chosen])
             start = thermal if begin == "thermal" else centres
