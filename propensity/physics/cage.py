@@ -178,6 +178,7 @@ def _on_gpu(
     centred: bool,
 ) -> list[CageState]:
     """The same dynamics for many structures at once, with Gaussian noise."""
+    numbers = replicas(radii, gpu=True)
     # All walls of all structures in one launch, which few systems don't fill.
     found = cage_states(
         [s for s in minima for _ in radii],
@@ -186,8 +187,8 @@ def _on_gpu(
         inherent=[s.positions for s in minima for _ in radii],
         begin="inherent",
         radius=[radius for _ in minima for radius in radii],
-        replicas=replicas(radii) * len(minima),
-        steps=steps - SKIP,
+        replicas=numbers * len(minima),
+        steps=round(steps * sum(replicas(radii)) / sum(numbers)) - SKIP,
         skip=SKIP,
         every=EVERY,
         timestep=TIME_STEP,
