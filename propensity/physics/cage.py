@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 #: the way to a neighbour's place.
 RADII = (0.25, 0.6)
 #: Steps of each replica and those of them that are dropped; time step, friction and stiffness in LJ units.
-STEPS, SKIP, EVERY = 4800, 200, 4
+STEPS, SKIP, EVERY = 4800, 201, 3
 TIME_STEP, FRICTION, STIFFNESS = 0.02, 1.0, 500.0
 #: Whether the centre of mass of every replica is held where that of the minimum is.
 CENTRED = True
@@ -60,7 +60,7 @@ LOST = 0.3
 CLOSEST = 0.75
 #: On the CPU, pairs that are far apart act every ``OUTER`` steps only, and which they are is looked up every
 #: ``RENEW`` steps; an interruption waits for ``AT_ONCE`` steps.
-OUTER, RENEW, AT_ONCE = 4, 20, 400
+OUTER, RENEW, AT_ONCE = 3, 20, 400
 
 
 def cage_state(
@@ -88,7 +88,7 @@ def cage_state(
         Radii of the walls in σ, which share 32 replicas: one, two (the narrower has eight), four or eight of
         them.  Runs on a CUDA device where there is one.
     steps
-        Steps of each replica, of which the first 200 are dropped.  Models want those that they were trained
+        Steps of each replica, of which the first 201 are dropped.  Models want those that they were trained
         with: fewer add noise, and in more of them particles come farther.
     seed
         Of the noise: the same seed gives the same numbers on the same machine.
