@@ -59,6 +59,12 @@ __device__ __forceinline__ void add_pair(const int4& xi, const int4& xj, const P
   add_within(within, g, dx, dy, dz, fx, fy, fz);
 }
 
+// Quads in a round of the loop: blocks of their own are faster with the shorter code.
+#if GRID || CLUSTER > 1
+#define ROUND 2
+#else
+#define ROUND 1
+#endif
 // Force on slot i at xi; with E also the energy and virial of its pairs (each counted at both ends).
 template <bool E>
 __device__ __forceinline__ void force_on(int i, const int4& xi, const quad* INNER, real& fx, real& fy, real& fz, real& e, real& w) {
@@ -72,7 +78,7 @@ __device__ __forceinline__ void force_on(int i, const int4& xi, const quad* INNE
   for (int s = 0; s < KS; s++) {
     const Pair c = SH.sys.pair[t * KS + s];
     const int places = N_IN(i / WARP * KS + s), n = places >> 2, rest = places & 3;
-#pragma unroll 2
+#pragma unroll ROUND
     for (int k = 0; k < n; k++) {
       const quad after = INNER_LOAD(from); from += INNER_STRIDE;
       add_pair<E>(xi, AT_OFFSET(UNPACK(q, 0)), c, fx, fy, fz, e, w);
