@@ -5,6 +5,7 @@ Sums over neighbours are made anew going backward, and none of edges and channel
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -24,6 +25,8 @@ MIX, MIX_GRADIENT = (64, 64, 4, 3), (64, 64, 4, 2)
 INVARIANTS = (8, 4)
 #: Particles of a program that updates them, invariants that it takes at a time, and its warps.
 ROWS, CHUNK, WARPS = 16, 64, 4
+#: Parts of the particles for gradients of small weights.
+PARTS = 32
 
 
 class Edges(NamedTuple):
@@ -61,6 +64,17 @@ def _as_operands(tensors: Sequence[torch.Tensor], half: torch.dtype) -> Sequence
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).to(half)
     parts = flat.split([tensor.numel() for tensor in tensors])
     return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
+
+
+def _outer(grad: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
+    """Gradient of a weight of each layer, (layers, OUT, IN), from that of what it gave, (layers, rows, OUT), and
+    what it read: summed over parts of the rows, which run side by side.
+    """
+    count, rows, width = grad.shape
+    parts = math.gcd(rows, PARTS)
+    shape = count * parts, rows // parts
+    found = grad.view(*shape, width).mT @ read.view(*shape, read.shape[2])
+    return found.view(count, parts, *found.shape[1:]).sum(dim=1, dtype=torch.float32)
 
 
 class Pass:
@@ -114,7 +128,7 @@ class Pass:
         sizes, edges, (radial, angular) = self.sizes, self.task.edges, self.task.weights[k]
         met = self.empty(self.n * (6 * sizes.both + 3 * sizes.wide), half=True)
         block, warps, stages = MEET
-        self.kernels.meet[(self.n, 2)](
+        self.kernels.meet[(self.n, 3 + bool(sizes.edges["CURVED"]))](
             self.sent[k],
             (edges.neighbours, radial, angular, edges.counts),
             (edges.neighbours.shape[1], radial.shape[2]),
@@ -224,18 +238,18 @@ class Pass:
         half = self.task.half
         of_vectors, of_quadrupoles, hidden, out = rows
         found = [
-            *mixed,
-            of_vectors.flatten(1, 2).mT @ self.vectors_met.flatten(1, 2).to(half),
-            of_quadrupoles.flatten(1, 2).mT @ self.quadrupoles_met.flatten(1, 2).to(half),
-            hidden.mT @ self.kept[0],
+            *(part.float() for part in mixed),
+            _outer(of_vectors.flatten(1, 2), self.vectors_met.flatten(1, 2).to(half)),
+            _outer(of_quadrupoles.flatten(1, 2), self.quadrupoles_met.flatten(1, 2).to(half)),
+            _outer(hidden, self.kept[0]),
             hidden.sum(dim=1, dtype=torch.float32),
-            out.mT @ self.kept[1],
+            _outer(out, self.kept[1]),
             out.sum(dim=1, dtype=torch.float32),
-            scalars.mT @ self.scalars[:-1].to(half),
+            _outer(scalars.contiguous(), self.scalars[:-1].to(half)),
             scalars.sum(dim=1, dtype=torch.float32),
-            vectors.mT @ self.vectors[:-1].flatten(1, 2).to(half),
+            _outer(vectors, self.vectors[:-1].flatten(1, 2).to(half)),
         ]
-        each = zip(*(part.float().unbind() for part in found), strict=True)
+        each = zip(*(part.unbind() for part in found), strict=True)
         return [*grads, *(p for layer in each for p in layer)]
 
     def _update_gradient(
