@@ -67,8 +67,8 @@ def _as_operands(tensors: Sequence[torch.Tensor], half: torch.dtype) -> Sequence
 
 
 def _outer(grad: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
-    """Gradient of a weight of each layer, (layers, OUT, IN), from that of what it gave, (layers, rows, OUT), and
-    what it read: summed over parts of the rows, which run side by side.
+    """Gradient of a weight of each layer, (layers, OUT, IN), from that of what it gave, (layers, rows, OUT),
+    and what it read: summed over parts of the rows, which run side by side.
     """
     count, rows, width = grad.shape
     parts = math.gcd(rows, PARTS)
