@@ -4,6 +4,7 @@ launch.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -149,15 +150,16 @@ def record(
     """Record what ``run`` launches: a function that replays it, and the results that each replay
     overwrites; ``beside`` is a replay with which it shares memory, so that they must not run side by side.
     """
-    side = recording_stream(device)
-    side.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(side):
-        for _ in range(2):  # compiles, and fills what is kept between passes
-            run()
-    torch.cuda.current_stream(device).wait_stream(side)
-    graph, pool = torch.cuda.CUDAGraph(), None if beside is None else beside.__self__.pool()
-    with torch.cuda.graph(graph, pool=pool, stream=side, capture_error_mode="thread_local"):
-        results = run()
+    with _ONE_AT_A_TIME:
+        side = recording_stream(device)
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            for _ in range(2):  # compiles, and fills what is kept between passes
+                run()
+        torch.cuda.current_stream(device).wait_stream(side)
+        graph, pool = torch.cuda.CUDAGraph(), None if beside is None else beside.__self__.pool()
+        with torch.cuda.graph(graph, pool=pool, stream=side, capture_error_mode="thread_local"):
+            results = run()
     return graph.replay, results
 
 
@@ -170,6 +172,8 @@ def _by_source(edge_index: torch.Tensor, n: int, device: torch.device) -> tuple[
     return cast("tuple[torch.Tensor, torch.Tensor]", held[1])
 
 
+#: All are made on one stream: what another thread launched there would become part of a recording.
+_ONE_AT_A_TIME = threading.Lock()
 #: What was sorted, by the ``edge_index`` of each graph as long as that lives.
 _SORTED: Any = WeakIdKeyDictionary()
 

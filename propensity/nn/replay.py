@@ -149,8 +149,7 @@ class _Recordings:
             del self.held[next(iter(self.held))]
         seen = seen or _seen(network, structure, scalars)
         try:
-            with _ONE_AT_A_TIME:
-                recording = Recording(network, seen, grid)
+            recording = Recording(network, seen, grid)
         except RuntimeError as error:
             log.warning("predictions go on without CUDA graphs, which failed: %s", error)
             self.failed = True
@@ -173,7 +172,6 @@ def _seen(
     return Seen(structure, scalars(structure) if network.n_extra and scalars else None)
 
 
-_ONE_AT_A_TIME = threading.Lock()
 _RECORDINGS: weakref.WeakKeyDictionary[Any, _Recordings] = weakref.WeakKeyDictionary()
 #: Neighbourhoods that replays measured, with the radius, until they are asked for.
 _MEASURED: weakref.WeakKeyDictionary[Structure, tuple[float, Neighbourhoods]] = weakref.WeakKeyDictionary()

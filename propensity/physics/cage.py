@@ -85,8 +85,8 @@ def cage_state(
     temperature
         k_B T/ε_AA.
     radii
-        Radii of the walls in σ, which share 32 replicas: one, two (the narrower has eight), four or eight of
-        them.  Runs on a CUDA device where there is one.
+        Radii of the walls in σ, which share 32 replicas: one, two (the narrower has four), four or eight of
+        them.  Runs on a CUDA device where there is one, in 30 replicas for as many more steps.
     steps
         Steps of each replica, of which the first 201 are dropped.  Models want those that they were trained
         with: fewer add noise, and in more of them particles come farther.

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -145,3 +149,24 @@ def test_a_graph_that_does_not_fit(eager, shape):
 def test_it_says_what_it_needs():
     with pytest.raises(InputError, match="needs the Triton kernel"):
         module.Recording(Loss(make_network()), labelled(10, 30), 100)
+
+
+def test_one_recording_at_a_time(monkeypatch):
+    """All threads record on one stream: what one launches there must not end up in what another records."""
+    monkeypatch.setattr(module, "recording_stream", lambda device: MagicMock())
+    for name in ("stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, **__: nullcontext())
+    for name in ("current_stream", "CUDAGraph"):
+        monkeypatch.setattr(torch.cuda, name, MagicMock())
+    inside, most = [], []
+
+    def run():
+        inside.append(None)
+        time.sleep(0.01)
+        most.append(len(inside))
+        inside.pop()
+        return ()
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda _: module.record(run, torch.device("cpu")), range(3)))
+    assert most == [1] * 9
