@@ -150,6 +150,9 @@ def with_cage_states(samples: Sequence[Sample]) -> list[Sample | DataError]:
         first = samples[members[0]]
         assert device is not None and first.potential is not None and first.temperature is not None
         try:
+            for minimum in minima:
+                _check(minimum, first.potential, RADII)
+                _check_minimum(minimum)
             cages = _on_gpu(device, minima, first.potential, first.temperature, RADII, STEPS, 0, CENTRED)
         except PropensityError:
             continue  # one of them: found out below, one by one

@@ -4,6 +4,8 @@ of features and of every parameter.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -13,7 +15,7 @@ from propensity.nn.gated.learning import fix_scales
 from propensity.nn.gated.stack import Gather, Stack
 from propensity.nn.gated.triton.layers import pass_layers
 from propensity.nn.gated.triton.passes import Edges
-from propensity.nn.gated.triton.passing import as_operands
+from propensity.nn.gated.triton.passing import as_operands, fits
 from tests.nn.test_gated_learning import WIDTHS, examples
 
 #: Widths that fill no matrix, and those of `ka-cage`.
@@ -209,3 +211,17 @@ def test_a_pass_goes_back_once(device):
     after[0].sum().backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="go backward once"):
         after[0].sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("capability", "hip", "expected"), [((8, 0), None, True), ((7, 5), None, False), ((9, 4), "6.4", False)]
+)
+def test_older_devices_train_in_torch(monkeypatch, capability, hip, expected):
+    pytest.importorskip("triton")
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    real = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float32)
+    network = SimpleNamespace(standard_in=SimpleNamespace(measuring=False))
+    assert fits(network, SimpleNamespace(real=real, reverse=0)) is expected
+    assert not fits(network, SimpleNamespace(real=real, reverse=None))

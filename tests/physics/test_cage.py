@@ -262,3 +262,18 @@ def test_data_without_a_temperature_is_refused(minimum):
         with_cage_state(replace(sample(minimum), temperature=None))
     with pytest.raises(DataError, match="its potential is None"):
         with_cage_state(replace(sample(minimum), potential=None))
+
+
+def test_many_together_are_checked_as_one_is(minimum, monkeypatch):
+    """On a GPU, whose kernels would take a gas for a liquid."""
+    import propensity.physics.cage as module
+
+    def run(*arguments):
+        raise AssertionError("a gas runs")
+
+    monkeypatch.setattr(module, "best_device", lambda: object())
+    monkeypatch.setattr(module, "_on_gpu", run)
+    dilute = minimum.scaled(2)
+    given = sample(dilute, inherent_positions=dilute.positions)
+    (error,) = module.with_cage_states([given])
+    assert isinstance(error, DataError) and "a gas: give lengths" in str(error)

@@ -10,6 +10,7 @@ from propensity.nn.gated.graph import GatedGraph
 from propensity.nn.gated.triton.layers import Features, pass_layers
 from propensity.nn.gated.triton.passes import Edges, Weights
 from propensity.nn.gated.triton.sizes import rounded
+from propensity.nn.kernels.triton.shapes import has_matrix_units
 
 if TYPE_CHECKING:
     from propensity.nn.gated.network import GatedNetwork
@@ -20,7 +21,7 @@ NEAREST = 1e-3
 
 def fits(network: GatedNetwork, graph: GatedGraph) -> bool:
     """Whether the layers of this pass run in the kernels: in half precision, on a graph of a training, on a
-    device where Triton is.
+    device with matrix units where Triton is.
     """
     device = graph.real.device.type
     if graph.reverse is None or network.standard_in.measuring or graph.real.dtype != torch.float32:
@@ -31,7 +32,9 @@ def fits(network: GatedNetwork, graph: GatedGraph) -> bool:
         import triton
     except ImportError:
         return False
-    return device == "cuda" or bool(triton.knobs.runtime.interpret)
+    if device == "cuda":
+        return has_matrix_units(graph.real.device)
+    return bool(triton.knobs.runtime.interpret)
 
 
 class Passing:

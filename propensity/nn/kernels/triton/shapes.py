@@ -16,6 +16,13 @@ from propensity.nn.layout import ConvolutionLayout
 THREADS = 128
 
 
+def has_matrix_units(device: torch.device) -> bool:
+    """Whether a device has those of NVIDIA's GPUs from Ampere on; the interpreter on a CPU does as they do."""
+    if device.type == "cpu":
+        return True
+    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 class Shapes:
     """Index maps of one layout on one device, and its kernels."""
 
@@ -29,10 +36,7 @@ class Shapes:
         self.width = self.dq * cp * 4
         self.sums = plan.first_sum(layout.l_max + 1) * cp * 4
         self.kinds = layout.l_max + 2
-        # Of NVIDIA's, from Ampere on; the interpreter on a CPU does as they do.
-        self._has_matrix_units = device.type == "cpu" or (
-            torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
-        )
+        self._has_matrix_units = has_matrix_units(device)
         #: Edges of a warp, which lie together in the radial weights.
         self.warp = max(32 // cp, 1)
         #: Particles of a program with one thread for each particle and channel.
