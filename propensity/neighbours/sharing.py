@@ -14,7 +14,7 @@ import torch
 
 from propensity.structure import Structure
 
-Graph = TypeVar("Graph")
+Made = TypeVar("Made")
 
 #: Neighbours of each particle up to which a list is made before its structure is known to be a liquid.
 USUAL = 200.0
@@ -109,7 +109,7 @@ def sharing_graphs(structure: Structure) -> Iterator[None]:
         _HERE.graphs = before
 
 
-def shared_graph(structure: Structure, key: Any, make: Callable[[], Graph]) -> Graph:
+def shared_graph(structure: Structure, key: Any, make: Callable[[], Made]) -> Made:
     """What ``make`` gives for this very structure, which within such a block is called once for a key."""
     if _HERE.graphs is None or _HERE.graphs[0] is not structure:
         return make()
