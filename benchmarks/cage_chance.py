@@ -1,12 +1,15 @@
 """What chance in the restricted dynamics costs a model of cage states: pooled ρ with states of some replicas,
-beside that with states of many more, of which they are parts.  Needs a GPU.
+beside that with states of many more, of which they are parts.
 
-    python -m benchmarks.cage_chance ka3d_fs_T0.44_valid.npz [--replicas 128] [--parts 4,28 --parts 8,8]
+    python -m benchmarks.cage_chance DATA [--replicas 128] [--parts 4,28 --parts 8,8]    # on a GPU
+    python -m benchmarks.cage_chance DATA --seeds 4 [--structures 6]    # whole states, anywhere
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import time
 
 import numpy as np
 import torch
@@ -28,10 +31,15 @@ def main() -> None:
     parser.add_argument("--model", default="ka-cage")
     parser.add_argument("--replicas", type=int, default=128, help="of each wall, in all")
     parser.add_argument("--parts", action="append", help="replicas of the narrow and of the wide wall")
+    parser.add_argument("--seeds", type=int, help="states as the product makes them here, of so many seeds")
+    parser.add_argument("--structures", type=int, help="the first of the data, instead of all")
     given = parser.parse_args()
     model = load_together(given.model, "cuda" if torch.cuda.is_available() else "cpu")
-    samples = list(open_dataset([given.data]))
+    samples = list(open_dataset([given.data]))[: given.structures]
     minima = [sample.structure.at_minimum(sample.inherent_positions) for sample in samples]
+    if given.seeds:
+        whole_states(model, samples, minima, given.seeds)
+        return
     moments = [moments_of(minima, samples[0], radius, given.replicas) for radius in cage.RADII]
     labels = np.concatenate([sample.propensities for sample in samples])
     types = np.concatenate([sample.structure.types for sample in samples])
@@ -49,6 +57,38 @@ def main() -> None:
         count = min(MOST, given.replicas // max(sizes))
         every = [scores([slice(k * n, (k + 1) * n) for n in sizes]) for k in range(count)]
         show(f"lost with {text} ({count} times)", whole - np.mean(every, axis=0))
+
+
+def whole_states(model, samples, minima, number: int) -> None:
+    """What is lost with one state of the product's beside the mean of several, and beside infinitely many."""
+    recipe, found = model.card.cage_recipe, []
+    for minimum, sample in zip(minima, samples, strict=True):
+        start, states = time.perf_counter(), []
+        for seed in range(number):
+            states.append(cage.cage_state(minimum, sample.potential, **recipe, seed=seed))
+        print(f"{(time.perf_counter() - start) / number:.2f} s a state", flush=True)
+        found.append([model.unchecked(minimum.with_cage(s)) for s in [joined(states), *states]])
+    labels = np.concatenate([sample.propensities for sample in samples])
+    types = np.concatenate([sample.structure.types for sample in samples])
+    every = [np.concatenate(predicted) for predicted in zip(*found, strict=True)]
+    scores = [
+        np.array([correlations(predicted[types == s], labels[types == s]) for s in np.unique(types)])
+        for predicted in every
+    ]
+    lost = scores[0] - np.mean(scores[1:], axis=0)
+    show(f"ρ with the mean of {number}", scores[0])
+    show("lost with one", lost)
+    show("lost with one, beside infinitely many", lost * number / (number - 1))  # chance is as 1 / number
+
+
+def joined(states):
+    """The state of all replicas of several runs together."""
+    offset = np.mean([s.offset for s in states], axis=0)
+    away = [s.offset - offset for s in states]
+    covariance = np.mean(
+        [s.covariance + d[..., :, None] * d[..., None, :] for s, d in zip(states, away, strict=True)], axis=0
+    )
+    return dataclasses.replace(states[0], offset=offset, covariance=covariance)
 
 
 def moments_of(minima, sample, radius: float, number: int) -> list[np.ndarray]:

@@ -328,9 +328,10 @@ def _check(structure: Structure, potential: str, radii: Sequence[float]) -> None
 
 
 def _checked_radii(radii: Any) -> list[float]:
-    form = f"one, two, four or eight positive lengths up to {WIDEST:g} σ"
+    form = f"one, two, four or eight different positive lengths up to {WIDEST:g} σ"
     found = np.atleast_1d(as_numbers(radii, "radii", form))
-    if found.ndim != 1 or len(found) not in (1, 2, 4, 8) or not ((found > 0) & (found <= WIDEST)).all():
+    fits = found.ndim == 1 and len(found) in (1, 2, 4, 8) and len(set(found.tolist())) == len(found)
+    if not fits or not ((found > 0) & (found <= WIDEST)).all():
         raise InputError(f"radii are {found.tolist()}: give {form}.")
     return cast("list[float]", found.tolist())
 

@@ -198,6 +198,7 @@ def test_thermal_structures_are_quenched_first(minimum, found):
 BAD = {
     "temperature": ({"temperature": 0.0}, "temperature is 0.0"),
     "radii": ({"radii": ()}, r"radii are \[\]: give one, two"),
+    "a wall twice": ({"radii": (0.5, 0.5)}, r"radii are \[0.5, 0.5\]: give .* different"),
     "steps": ({"steps": 201}, "steps is 201: give more than the 201"),
     "potential": ({"potential": "morse"}, "'morse' is unknown"),
     "no potential": ({"potential": None}, "potential is None: give a name"),
