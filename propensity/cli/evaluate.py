@@ -78,6 +78,7 @@ def command(
 
     import numpy as np
 
+    from propensity.cli.pairs import pairs_from_text
     from propensity.cli.screen import Screen, tracked
     from propensity.data import open_dataset, select_times
     from propensity.devices import chosen_device
@@ -86,7 +87,6 @@ def command(
     from propensity.evaluation import evaluate
     from propensity.evaluation.report import plot_pearson, plot_scatter, score_table
     from propensity.evaluation.seen import choose, seen_by
-    from propensity.model_options import pairs_from_text
     from propensity.runs.run import write_json
 
     if resamples < 1:

@@ -55,7 +55,7 @@ def scene_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def load_chosen(options: dict[str, Any], frames: Any) -> Any:
     """Scene of the shared options, which are taken out of the others."""
     from propensity.cli.annotate import parse_box
-    from propensity.model_options import pairs_from_text
+    from propensity.cli.pairs import pairs_from_text
     from propensity.species import parse_species_map
     from propensity.viewing import load_scene
 
