@@ -140,7 +140,7 @@ def correlations(predicted, labels) -> np.ndarray:
 def show(what, rows) -> None:
     """A line for each species."""
     for species, row in zip("AB", rows, strict=True):
-        print(f"{what}, {species}".ljust(36) + " ".join(f"{x:.4f}" for x in row), flush=True)
+        print(f"{what}, {species}".ljust(44) + " ".join(f"{x:.4f}" for x in row), flush=True)
 
 
 if __name__ == "__main__":
