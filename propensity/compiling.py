@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib.util
+import inspect
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -68,7 +72,14 @@ def cfunc(signature: Any) -> Callable[[Callable[..., Any]], Any]:
 
 
 class _Forgiving(FunctionCache):
-    """Cache whose troubles cost time only: a disk that is full, an entry that is damaged or half written."""
+    """Cache whose troubles cost time only: a disk that is full, an entry that is damaged or half written.
+
+    It is renewed with the sources of all that is compiled into its functions, in other modules too.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file._source_stamp = _sources(function.__module__)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Compiled code, or None to compile again."""
@@ -89,6 +100,19 @@ class _Forgiving(FunctionCache):
                 super().save_overload(sig, data)
             except Exception as error:  # beyond repair, and the code is compiled all the same
                 _say_once(type(error).__name__)
+
+
+@functools.cache
+def _sources(name: str) -> bytes:
+    """Of a module, and of those from which it takes compiled functions."""
+    module = sys.modules[name]
+    made = {
+        value.__module__ for value in vars(module).values() if type(value).__module__.startswith("numba.")
+    }
+    digest = hashlib.sha256(inspect.getsource(module).encode())
+    for other in sorted(made - {name}):
+        digest.update(_sources(other))
+    return digest.digest()
 
 
 def _cache(function: Callable[..., Any]) -> Any:

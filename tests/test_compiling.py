@@ -1,0 +1,28 @@
+"""Compiled code that is kept on disk."""
+
+import os
+import subprocess
+import sys
+
+INNER = "from propensity.compiling import njit\n@njit\ndef inner(x):\n    return x + {}\n"
+OUTER = """
+from propensity.compiling import njit
+from inner import inner
+@njit(nogil=True)
+def outer(x):
+    return 10 * inner(x)
+print(outer(1), len(outer.stats.cache_hits))
+"""
+
+
+def test_it_is_renewed_with_what_is_compiled_into_it(tmp_path):
+    """A function in another file alone is edited, and back: source files of one length."""
+    (tmp_path / "outer.py").write_text(OUTER)
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+
+    def answer(number: int) -> str:
+        (tmp_path / "inner.py").write_text(INNER.format(number))
+        run = [sys.executable, "-B", str(tmp_path / "outer.py")]
+        return subprocess.run(run, env=env, check=True, capture_output=True, text=True).stdout
+
+    assert [answer(number) for number in (1, 1, 2, 2)] == ["20 0\n", "20 1\n", "30 0\n", "30 1\n"]
