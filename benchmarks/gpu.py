@@ -20,7 +20,7 @@ from benchmarks.common import cuda_graph, labelled_liquid, liquid, milliseconds,
 from benchmarks.peers import compare_peers
 from benchmarks.prediction import time_predictions
 from propensity.graph import build_graph
-from propensity.nn.cuda_graph import Recording
+from propensity.nn.cuda_graph import RecordedLosses
 from propensity.runs.curves import read_log
 from propensity.training import fit_network
 
@@ -120,7 +120,9 @@ def epoch():
     for graph in graphs:
         graph.labels = torch.randn(4096, 10, device="cuda")
     net = network("cuda", "triton").train()
-    recording = Recording(SquaredError(net), graphs[0], max(graph.edge_index.shape[1] for graph in graphs))
+    recording = RecordedLosses(
+        SquaredError(net), graphs[0], max(graph.edge_index.shape[1] for graph in graphs)
+    )
     adam = torch.optim.Adam(net.parameters(), lr=1e-3, betas=(0.95, 0.999), weight_decay=1e-7, fused=True)
 
     def run():

@@ -23,7 +23,7 @@ def can_capture(network: Any) -> bool:
     return bool(network.readout.weight.is_cuda) and network.chosen_kernel().name == "triton"
 
 
-class Recording:
+class RecordedLosses:
     """Losses of graphs of one number of particles, with the gradients of the first loss.
 
     Called with a graph it returns the losses and leaves gradients in ``grad`` of the parameters.  Both

@@ -37,7 +37,7 @@ SKIN = 0.4
 
 
 @dataclass(frozen=True)
-class Pairs:
+class NeighboursBySpecies:
     """Neighbours of each particle by their species, images in place as particles of their own.
 
     Parameters
@@ -58,7 +58,7 @@ class Pairs:
     shift: np.ndarray
 
     @classmethod
-    def of(cls, structure: Structure, pairs: np.ndarray) -> Pairs:
+    def of(cls, structure: Structure, pairs: np.ndarray) -> NeighboursBySpecies:
         """List neighbours within the cutoff of their species and the skin."""
         at, types, cell = structure.positions, structure.types, structure.cell
         reach = np.sqrt(pairs[:, :, 0]) + SKIN
@@ -74,7 +74,7 @@ class Pairs:
 
 @njit(nogil=True)
 def _group(i, j, vectors, at, inverse, types, reach2, most):
-    """Neighbours by particle and species, and the images among them: see :class:`Pairs`.
+    """Neighbours by particle and species, and the images among them: see :class:`NeighboursBySpecies`.
 
     Reads   edges (i, j, vectors), positions ``at``, inverse cell, types, squared reach of each pair of
             species and ``most``, how many cells an image can be away.
@@ -165,7 +165,7 @@ class Search:
         self.structure, self.pairs, self.maxstep, self.alpha = structure, pairs, maxstep, alpha
         self.positions = structure.positions.copy()
         n = self.positions.size
-        self._list = Pairs.of(structure, pairs)
+        self._list = NeighboursBySpecies.of(structure, pairs)
         self._forces, self._before = np.empty_like(self.positions), np.empty_like(self.positions)
         self._past = _Past(np.empty((memory, n)), np.empty((memory, n)), np.empty(memory), np.empty(memory))
         self._step = np.empty(n)
@@ -183,7 +183,7 @@ class Search:
             self._before[:] = self._forces
             moved = _advance(self.positions, self._step, self.maxstep, self._list.at, past.moves[slot])
             if moved > SKIN / 2:
-                self._list = Pairs.of(self.structure.with_positions(self.positions), self.pairs)
+                self._list = NeighboursBySpecies.of(self.structure.with_positions(self.positions), self.pairs)
             largest = self._evaluate()
             past.inverse[slot] = _change(self._before, self._forces, past.moves[slot], past.changes[slot])
         return largest
@@ -192,7 +192,7 @@ class Search:
         """Go to these positions; forces there, shape (N, 3)."""
         self.positions[:] = positions
         if np.linalg.norm(positions - self._list.at, axis=1).max() > SKIN / 2:
-            self._list = Pairs.of(self.structure.with_positions(self.positions), self.pairs)
+            self._list = NeighboursBySpecies.of(self.structure.with_positions(self.positions), self.pairs)
         self._evaluate()
         return self._forces.copy()
 

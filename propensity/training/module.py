@@ -14,7 +14,7 @@ from propensity.estimators.card import Card
 from propensity.estimators.training_config import TrainingConfig
 from propensity.graph import Graph, join_graphs
 from propensity.nn import SE3GNN
-from propensity.nn.cuda_graph import Recording, can_capture
+from propensity.nn.cuda_graph import RecordedLosses, can_capture
 from propensity.nn.kernels.agreement import agrees
 from propensity.training.answers import Answers
 
@@ -37,7 +37,7 @@ class PropensityModule(LightningModule):
         self.answers: Answers | None = None
         if card.conditions is not None:
             self.answers = Answers(card.conditions, network.readout.weight.dtype)
-        self._recorded: Recording | None = None
+        self._recorded: RecordedLosses | None = None
         self._replayed = False
         #: Pearson of the last validation, for each label that :func:`label_names` names.
         self.valid_pearson: torch.Tensor | None = None
@@ -70,7 +70,7 @@ class PropensityModule(LightningModule):
         if len(graphs) >= size and len({graph.num_nodes for graph in graphs}) == 1:
             most = sorted(graph.n_edges for graph in graphs)[-size:]
             loss = TrainingLoss(self.network, self.to_inherent, self.config, self.answers)
-            self._recorded = Recording(loss, join_graphs(graphs[:size]), sum(most))
+            self._recorded = RecordedLosses(loss, join_graphs(graphs[:size]), sum(most))
 
     def training_step(self, graph: Graph, index: int) -> torch.Tensor:
         """Loss of one batch."""

@@ -74,7 +74,7 @@ def test_edges_fill_the_room_and_fields_follow(eager):
         seen.append(graph)
         return without_room(graph)
 
-    recording = module.Recording(Loss(make_network(), see), labelled(10, 30), 50)
+    recording = module.RecordedLosses(Loss(make_network(), see), labelled(10, 30), 50)
     other = labelled(10, 25, seed=1)
     recording(other)
     last = seen[-1]
@@ -106,7 +106,7 @@ def test_losses_gradients_and_statistics_are_those_of_the_module(eager, kernel):
     network.kernel = kernel
     # The reference knows no particle that does not exist, to which edges in the room left lead.
     loss = Loss(network, without_room) if kernel == "reference" else Loss(network)
-    recording = module.Recording(loss, graphs[0], 16)
+    recording = module.RecordedLosses(loss, graphs[0], 16)
     near = {"rtol": 1e-4, "atol": 1e-5} if kernel == "triton" else {}
     for graph in [*graphs, graphs[0]]:
         losses = recording(graph)
@@ -122,7 +122,7 @@ def test_losses_gradients_and_statistics_are_those_of_the_module(eager, kernel):
 
 def test_gradients_are_views_of_one_vector(eager):
     loss = Loss(make_network())
-    recording = module.Recording(loss, labelled(10, 30), 30)
+    recording = module.RecordedLosses(loss, labelled(10, 30), 30)
     recording(labelled(10, 30))
     assert all(parameter.grad is None for parameter in loss.idle.parameters())
     recording.gradient.fill_(7.0)
@@ -131,7 +131,7 @@ def test_gradients_are_views_of_one_vector(eager):
 
 def test_a_replay_shows_in_the_versions(eager):
     network = make_network()
-    recording = module.Recording(Loss(network, without_room), labelled(10, 30), 50)
+    recording = module.RecordedLosses(Loss(network, without_room), labelled(10, 30), 50)
     counters = [norm.radial.norm.num_batches_tracked for norm in network.convolutions]
     recording._replay = lambda: None  # as on a device, where nothing else counts
     before = [counter._version for counter in counters]
@@ -141,14 +141,14 @@ def test_a_replay_shows_in_the_versions(eager):
 
 @pytest.mark.parametrize("shape", [(9, 30), (10, 51)])
 def test_a_graph_that_does_not_fit(eager, shape):
-    recording = module.Recording(Loss(make_network(), without_room), labelled(10, 30), 50)
+    recording = module.RecordedLosses(Loss(make_network(), without_room), labelled(10, 30), 50)
     with pytest.raises(InputError, match=r"recorded were 10 and up to 50"):
         recording(labelled(*shape))
 
 
 def test_it_says_what_it_needs():
     with pytest.raises(InputError, match="needs the Triton kernel"):
-        module.Recording(Loss(make_network()), labelled(10, 30), 100)
+        module.RecordedLosses(Loss(make_network()), labelled(10, 30), 100)
 
 
 def test_one_recording_at_a_time(monkeypatch):

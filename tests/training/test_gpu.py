@@ -63,7 +63,7 @@ def test_room_for_edges_is_not_seen(kernel):
         gradients = [value.grad for value in loss.network.parameters()]
         return [value.detach().double() for value in (losses, *gradients)]
 
-    recorded = found(capture.Recording(loss, graph, graph.edge_index.shape[1] + 1000)(graph))
+    recorded = found(capture.RecordedLosses(loss, graph, graph.edge_index.shape[1] + 1000)(graph))
     loss.network.kernel = kernel
     loss.zero_grad()
     losses = loss(graph)
@@ -93,7 +93,7 @@ def test_structures_of_different_sizes(samples, monkeypatch):
         "small",
         temperature=0.5,
     )
-    monkeypatch.setattr(module, "Recording", None)
+    monkeypatch.setattr(module, "RecordedLosses", None)
     assert np.isfinite(train([*samples[:5], smaller, *samples[6:]])["readout.weight"]).all()
 
 

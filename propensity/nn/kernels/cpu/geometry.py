@@ -29,7 +29,7 @@ import torch
 
 from propensity.compiling import njit
 from propensity.nn.kernels.clebsch import terms
-from propensity.nn.kernels.cpu.radial import Edges
+from propensity.nn.kernels.cpu.radial import EdgeSlots
 from propensity.nn.kernels.cpu.slots import Slots, tiled
 from propensity.nn.kernels.reference import _harmonics
 from propensity.nn.radial import bessel_basis, envelope
@@ -84,11 +84,11 @@ class CPUGeometry:
         return torch.from_numpy(view)
 
     @property
-    def edges(self) -> Edges:
+    def edges(self) -> EdgeSlots:
         """The same for the loops."""
         slots = self.slots
         harmonics, basis = (t.detach().view(-1).numpy() for t in (self.harmonics, self.basis))
-        return Edges(slots.node, slots.start, slots.source, slots.live, harmonics, basis)
+        return EdgeSlots(slots.node, slots.start, slots.source, slots.live, harmonics, basis)
 
 
 class _Vectors(NamedTuple):

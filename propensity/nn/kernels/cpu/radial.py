@@ -53,8 +53,7 @@ from propensity.simd import (
 ROWS = 16
 
 
-# numba's cache on disk names the classes of arguments: one that is renamed breaks caches of older versions.
-class Edges(NamedTuple):
+class EdgeSlots(NamedTuple):
     """Edges in slots: tile, neighbour number, lane."""
 
     node: np.ndarray  # particle of each lane of each tile; idle lanes: N

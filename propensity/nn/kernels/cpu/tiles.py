@@ -37,7 +37,7 @@ import numpy as np
 from propensity.compiling import njit
 from propensity.nn.kernels.cpu.radial import (
     ROWS,
-    Edges,
+    EdgeSlots,
     Linear,
     Radial,
     add_outer,
@@ -79,7 +79,7 @@ class Product(NamedTuple):
 class Convolution(NamedTuple):
     """What one convolution reads beside the features."""
 
-    edges: Edges
+    edges: EdgeSlots
     radial: Radial
     product: Product
 

@@ -46,7 +46,7 @@ class Gradients(NamedTuple):
     norm: torch.Tensor  # Σ g and Σ g·û of the features: bias and weight of the equivariant batch norm
 
 
-class Sizes(NamedTuple):
+class GradientSizes(NamedTuple):
     """Numbers a layer has in ``Gradients.edges``: last radial layer, first radial layer, mixing matrices."""
 
     outer: int
@@ -68,7 +68,7 @@ class Packing:
         self.lengths: list[int] = []  # of each parameter
         self._values: list[list[tuple[int, int]]] = []  # of each layer: start and length of each of Values
         self._gradients: list[list[tuple[int, int]]] = []
-        self.sizes: list[Sizes] = []
+        self.sizes: list[GradientSizes] = []
         index, scale, back, back_scale = [], [], [], []
         read = written = 0  # lengths of the vectors of values and of gradients so far
         for layout in layouts:
@@ -85,7 +85,7 @@ class Packing:
             self._values.append(parts)
             self.lengths += lengths
             width = shapes.pq * shapes.cp * 4
-            sizes = Sizes(width * (self.hp + 1), self.hp * (self.nbp + 1), shapes.mix_size)
+            sizes = GradientSizes(width * (self.hp + 1), self.hp * (self.nbp + 1), shapes.mix_size)
             starts, parts = [], []
             for length in (sum(sizes), 2 * self.hp, shapes.kinds * shapes.cp):
                 starts.append(written)
@@ -190,7 +190,7 @@ def _values(
 
 
 def _gradients(
-    shapes: Shapes, n_basis: int, hidden: int, hp: int, nbp: int, sizes: Sizes, starts: list[int]
+    shapes: Shapes, n_basis: int, hidden: int, hp: int, nbp: int, sizes: GradientSizes, starts: list[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Place in the vector of gradients and factor of every number of a layer's parameters."""
     edges, units, norm = starts

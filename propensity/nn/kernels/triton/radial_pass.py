@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from propensity.nn.kernels.triton.parameters import Gradients, Packing, Sizes, Values
+from propensity.nn.kernels.triton.parameters import Gradients, GradientSizes, Packing, Values
 from propensity.nn.kernels.triton.radial import spans
 from propensity.nn.kernels.triton.radial_norm import kept_share
 from propensity.nn.kernels.triton.shapes import Shapes
@@ -71,7 +71,7 @@ class RadialPass:
             )
         return out
 
-    def partial(self, sizes: Sizes) -> torch.Tensor:
+    def partial(self, sizes: GradientSizes) -> torch.Tensor:
         """Room for what each program adds to the gradients of the parameters; the first have all of it."""
         return torch.empty(self.many, sum(sizes), device=self.count.device)
 
