@@ -14,13 +14,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from propensity.errors import PropensityError
 from propensity.files import replacing
-from propensity.interrupts import Interrupted
 from propensity.training.later import Later
 from propensity.training.norms import refresh_norms
 
 #: Training structures from which validation with averaged weights takes its batch-norm statistics.
 NORM_STRUCTURES = 8
-#: Seconds that an interrupted training waits for its last whole epoch.
+#: Seconds that a training of several processes waits for its last whole epoch when it ends early.
 PATIENCE = 10.0
 
 
@@ -141,8 +140,9 @@ class History(Callback):
         self.later.finish()
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        """Keep the last whole epoch of a training that was interrupted."""
-        self.later.give_up(PATIENCE if isinstance(exception, Interrupted) else 0.0)
+        """Keep the last whole epoch, whatever ended the training."""
+        # A device waits for ever for another one whose process has died.
+        self.later.give_up(PATIENCE if trainer.world_size > 1 else math.inf)
 
     def _seconds(self) -> float:
         return round(time.monotonic() - self._start, 3)

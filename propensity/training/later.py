@@ -35,11 +35,17 @@ class Later:
             self._next()
 
     def give_up(self, seconds: float) -> None:
-        """Call those whose numbers come within some seconds; forget the rest, whose process may have died."""
+        """Call those whose numbers come within some seconds; forget those of a device that does not answer."""
         deadline = time.monotonic() + seconds
         while self._waiting and time.monotonic() < deadline:
-            self.poll()
-            time.sleep(0.001)
+            try:
+                is_there = self._waiting[0][0].query()
+            except RuntimeError:  # after an error of its own a device only repeats that
+                break
+            if is_there:
+                self._next()
+            else:
+                time.sleep(0.001)  # in the device a second signal would not be heard
         self._waiting.clear()
 
     def _next(self) -> None:

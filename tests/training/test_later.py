@@ -8,6 +8,7 @@ from itertools import count
 
 import numpy as np
 import pytest
+import torch
 
 from propensity.errors import PropensityError
 from propensity.interrupts import TrainingInterrupted
@@ -100,6 +101,49 @@ def test_an_interrupt_keeps_the_last_whole_epoch(samples, tmp_path, monkeypatch,
     resumed = fit_network(samples[:4], folder=tmp_path / "parts", resume=True, **OPTIONS)
     assert_same_weights(whole, resumed)
     assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
+
+
+@AFTER
+@pytest.mark.parametrize("error", [RuntimeError("a defect"), torch.OutOfMemoryError("CUDA out of memory")])
+def test_an_error_in_the_next_epoch_keeps_the_last_whole_one(samples, tmp_path, monkeypatch, polls, error):
+    slow_device(monkeypatch, polls)
+    original = PropensityModule.training_step
+
+    def fail(self, graph, index):
+        if self.current_epoch == 2:
+            raise error
+        return original(self, graph, index)
+
+    monkeypatch.setattr(PropensityModule, "training_step", fail)
+    with pytest.raises((RuntimeError, PropensityError), match="a defect|lower --batch-size"):
+        fit_network(samples[:4], folder=tmp_path / "parts", **OPTIONS)
+    assert read_checkpoint(tmp_path / "parts" / "checkpoints/last.ckpt")["epoch"] == 1
+    assert [row.split(",")[0] for row in rows(tmp_path / "parts")] == ["epoch", "1", "2"]
+
+
+def test_a_device_that_no_longer_answers_loses_what_was_on_the_way(samples, tmp_path, monkeypatch):
+    """After an error of its own every call repeats that: it is told once, and nothing waits."""
+    broken = []
+
+    class Broken(Mark):
+        def query(self):
+            if broken:
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
+            return super().query()
+
+    monkeypatch.setattr(later, "mark", lambda device: Broken(50))
+    original = PropensityModule.training_step
+
+    def fail(self, graph, index):
+        if self.current_epoch == 2:
+            broken.append(True)
+            raise RuntimeError("first told")
+        return original(self, graph, index)
+
+    monkeypatch.setattr(PropensityModule, "training_step", fail)
+    with pytest.raises(RuntimeError, match="first told"):
+        fit_network(samples[:4], folder=tmp_path, **OPTIONS)
+    assert read_checkpoint(tmp_path / "checkpoints/last.ckpt")["epoch"] == 0
 
 
 def test_after_a_failure_the_rest_is_forgotten(monkeypatch):
