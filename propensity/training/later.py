@@ -35,7 +35,7 @@ class Later:
             self._next()
 
     def give_up(self, seconds: float) -> None:
-        """Call those whose numbers come within some seconds; forget those of a device that does not answer."""
+        """Call those whose numbers come within some seconds; forget those of a silent device."""
         deadline = time.monotonic() + seconds
         while self._waiting and time.monotonic() < deadline:
             try:

@@ -115,7 +115,7 @@ def test_an_error_in_the_next_epoch_keeps_the_last_whole_one(samples, tmp_path, 
         return original(self, graph, index)
 
     monkeypatch.setattr(PropensityModule, "training_step", fail)
-    with pytest.raises((RuntimeError, PropensityError), match="a defect|lower --batch-size"):
+    with pytest.raises((RuntimeError, PropensityError), match=r"a defect|lower --batch-size"):
         fit_network(samples[:4], folder=tmp_path / "parts", **OPTIONS)
     assert read_checkpoint(tmp_path / "parts" / "checkpoints/last.ckpt")["epoch"] == 1
     assert [row.split(",")[0] for row in rows(tmp_path / "parts")] == ["epoch", "1", "2"]
