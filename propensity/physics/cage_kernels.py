@@ -1,5 +1,7 @@
 """Steps of the restricted dynamics: 16 replicas of one structure side by side, lane by lane.
 
+Neighbours of a particle come species by species, so that what acts between two species stays in registers.
+
 Symbols (flat arrays in float32)
 --------------------------------
 ======  ===============================================================  ================
@@ -11,6 +13,7 @@ f       forces                                                           (N, 3, 
 sums    of displacements and of their products xx yy zz xy xz yz         (N, 9, 16)
 mean    sums over all particles, of x y z and velocities                 (6, 16)
 i, j    a pair of particles, which is listed once
+s       species of j, 0 or 1
 ======  ===============================================================  ================
 """
 
@@ -24,7 +27,7 @@ import numpy as np
 
 from propensity.compiling import njit
 from propensity.physics.cage_lanes import least, less, noise, pull, subtract, wall
-from propensity.simd import LANES, add, fma, load, mul, splat, store
+from propensity.simd import LANES, add, fma, load, mul, splat, spread, store
 
 ROW = 3 * LANES
 
@@ -32,13 +35,12 @@ ROW = 3 * LANES
 class Pairs(NamedTuple):
     """Pairs of particles, each once, and what acts between them."""
 
-    start: np.ndarray  # (N + 1,), first pair of each particle i
-    stop: np.ndarray  # (N,), behind its last one
+    start: np.ndarray  # (2 N + 1,), first pair of each particle i with neighbours of each species
     other: np.ndarray  # (M,), its j
-    vectors: np.ndarray  # (M, 3), R_j − R_i between inherent positions
+    vectors: np.ndarray  # (M · 3), R_j − R_i between inherent positions
     types: np.ndarray  # (N,), species 0 or 1
     within: np.ndarray  # (4,), squared distance below which a pair AA, AB, BA, BB is chosen for the list
-    table: np.ndarray  # (4 · 6), squared cut, σ², 6·4ε, 12·4ε, slope and least r² of AA, AB, BA, BB
+    table: np.ndarray  # (4 · 5), squared cut, 6·4ε σ⁶, 12·4ε σ¹², slope and least r² of AA, AB, BA, BB
 
 
 class Replicas(NamedTuple):
@@ -109,37 +111,38 @@ def _choose(pairs, near, far, replicas):
     """Choose the pairs that are near in any replica, and the far ones of the rest.
 
     Reads   pairs, replicas.d.
-    Writes  near, far: stop, other and vectors.
+    Writes  near, far: start, other and vectors.
     One lane is one replica.
     """
-    start, _, other, vectors, types, _, _ = pairs
+    start, other, vectors, types, _, _ = pairs
     d = replicas.d
+    at = beyond = 0
     for i in range(len(types)):
         a = i * ROW
         xi, yi, zi = load(d, a), load(d, a + LANES), load(d, a + 2 * LANES)
-        at, beyond = start[i], start[i]
-        for k in range(start[i], start[i + 1]):
-            j = other[k]
-            b = j * ROW
-            x = subtract(add(splat(d, vectors[k, 0]), load(d, b)), xi)
-            y = subtract(add(splat(d, vectors[k, 1]), load(d, b + LANES)), yi)
-            z = subtract(add(splat(d, vectors[k, 2]), load(d, b + 2 * LANES)), zi)
-            closest, kind = least(fma(x, x, fma(y, y, mul(z, z)))), 2 * types[i] + types[j]
-            if closest < near.within[kind]:
-                _put(near, at, j, vectors, k)
-                at += 1
-            elif closest < far.within[kind]:
-                _put(far, beyond, j, vectors, k)
-                beyond += 1
-        near.stop[i], far.stop[i] = at, beyond
+        for s in range(2):
+            row, kind = 2 * i + s, 2 * types[i] + s
+            for k in range(start[row], start[row + 1]):
+                b = other[k] * ROW
+                x = subtract(add(spread(vectors, 3 * k), load(d, b)), xi)
+                y = subtract(add(spread(vectors, 3 * k + 1), load(d, b + LANES)), yi)
+                z = subtract(add(spread(vectors, 3 * k + 2), load(d, b + 2 * LANES)), zi)
+                closest = least(fma(x, x, fma(y, y, mul(z, z))))
+                if closest < near.within[kind]:
+                    _put(near, at, other, vectors, k)
+                    at += 1
+                elif closest < far.within[kind]:
+                    _put(far, beyond, other, vectors, k)
+                    beyond += 1
+            near.start[row + 1], far.start[row + 1] = at, beyond
 
 
 @njit
-def _put(pairs, at, j, vectors, k):
+def _put(pairs, at, other, vectors, k):
     """Write one pair of a list."""
-    pairs.other[at] = j
+    pairs.other[at] = other[k]
     for c in range(3):
-        pairs.vectors[at, c] = vectors[k, c]
+        pairs.vectors[3 * at + c] = vectors[3 * k + c]
 
 
 @njit
@@ -150,23 +153,26 @@ def _add_forces(pairs, replicas):
     Writes  replicas.f.
     One lane is one replica.
     """
-    start, stop, other, vectors, types, _, table = pairs
+    start, other, vectors, types, _, table = pairs
     d, f = replicas.d, replicas.f
     for i in range(len(types)):
         a = i * ROW
         xi, yi, zi = load(d, a), load(d, a + LANES), load(d, a + 2 * LANES)
         fx, fy, fz = load(f, a), load(f, a + LANES), load(f, a + 2 * LANES)
-        for k in range(start[i], stop[i]):
-            j = other[k]
-            b = j * ROW
-            x = subtract(add(splat(d, vectors[k, 0]), load(d, b)), xi)
-            y = subtract(add(splat(d, vectors[k, 1]), load(d, b + LANES)), yi)
-            z = subtract(add(splat(d, vectors[k, 2]), load(d, b + 2 * LANES)), zi)
-            w = pull(fma(x, x, fma(y, y, mul(z, z))), table, (2 * types[i] + types[j]) * 6)
-            fx, fy, fz = fma(w, x, fx), fma(w, y, fy), fma(w, z, fz)
-            store(f, b, less(w, x, load(f, b)))
-            store(f, b + LANES, less(w, y, load(f, b + LANES)))
-            store(f, b + 2 * LANES, less(w, z, load(f, b + 2 * LANES)))
+        for s in range(2):
+            t = 5 * (2 * types[i] + s)
+            cut, c6, c12 = spread(table, t), spread(table, t + 1), spread(table, t + 2)
+            slope, held = spread(table, t + 3), spread(table, t + 4)
+            for k in range(start[2 * i + s], start[2 * i + s + 1]):
+                b = other[k] * ROW
+                x = subtract(add(spread(vectors, 3 * k), load(d, b)), xi)
+                y = subtract(add(spread(vectors, 3 * k + 1), load(d, b + LANES)), yi)
+                z = subtract(add(spread(vectors, 3 * k + 2), load(d, b + 2 * LANES)), zi)
+                w = pull(fma(x, x, fma(y, y, mul(z, z))), cut, c6, c12, slope, held)
+                fx, fy, fz = fma(w, x, fx), fma(w, y, fy), fma(w, z, fz)
+                store(f, b, less(w, x, load(f, b)))
+                store(f, b + LANES, less(w, y, load(f, b + LANES)))
+                store(f, b + 2 * LANES, less(w, z, load(f, b + 2 * LANES)))
         store(f, a, fx)
         store(f, a + LANES, fy)
         store(f, a + 2 * LANES, fz)

@@ -32,6 +32,14 @@ def _less(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return multiply_add(builder, builder.fneg(a), b, c)
 
 
+def _inverse_root(builder: Any, square: Any) -> Any:
+    """1/√: of an estimate and one step of Newton where the processor has one, since LLVM may be fast."""
+    kind = ir.FunctionType(_FLOAT, [_FLOAT])
+    root = cgutils.get_or_insert_function(builder.module, kind, f"llvm.sqrt.v{LANES}f32")
+    fast = builder.call(root, [square], fastmath=("fast",))
+    return builder.fdiv(_constant(_FLOAT, 1.0), fast, flags=("fast",))
+
+
 @intrinsic
 def less(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """C − a·b."""
@@ -49,47 +57,31 @@ def least(typingctx: Any, vector: Any) -> Any:
     """The smallest number of all lanes."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        (value,) = args
-        undefined = ir.Constant(_FLOAT, ir.Undefined)
-        width = LANES // 2
-        while width:
-            order = ir.Constant(_INT, [(lane + width) % LANES for lane in range(LANES)])
-            other = builder.shuffle_vector(value, undefined, order)
-            value = builder.select(builder.fcmp_ordered("<", value, other), value, other)
-            width //= 2
-        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+        kind = ir.FunctionType(ir.FloatType(), [_FLOAT])
+        reduce = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fmin.v{LANES}f32")
+        return builder.call(reduce, args, fastmath=("nnan",))
 
     return types.float32(vector), build
 
 
 @intrinsic
-def pull(typingctx: Any, square: Any, pairs: Any, row: Any) -> Any:
-    """u′(r)/r at r² for the pair of species in ``pairs[row:row+6]``: squared cut, σ², 6·4ε, 12·4ε, slope, and
-    the r² below which it is held.
+def pull(typingctx: Any, square: Any, cut: Any, c6: Any, c12: Any, slope: Any, held: Any) -> Any:
+    """u′(r)/r at r², which is 0 beyond the squared ``cut`` and that of ``held`` at smaller r².
+
+    It is (c6 − c12 r⁻⁶) r⁻⁸ − slope/r.
     """
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        square, pairs, row = args
-        data = context.make_array(signature.args[1])(context, builder, pairs).data
-        at = [builder.load(builder.gep(data, [builder.add(row, ir.Constant(row.type, k))])) for k in range(6)]
-        cut, sigma, c6, c12, slope, least = (_spread(builder, value) for value in at)
-        square = builder.select(builder.fcmp_ordered(">", square, least), square, least)
-        # 1/r by its bits and two steps of Newton: 5·10⁻⁶ relative, a third of the time of root and division.
-        bits = builder.lshr(builder.bitcast(square, _INT), _constant(_INT, 1))
-        inverse = builder.bitcast(builder.sub(_constant(_INT, 0x5F3759DF), bits), _FLOAT)
-        half = builder.fmul(square, _constant(_FLOAT, 0.5))
-        for _ in range(2):
-            part = _less(builder, builder.fmul(half, inverse), inverse, _constant(_FLOAT, 1.5))
-            inverse = builder.fmul(inverse, part)
-        inverse2 = builder.fmul(inverse, inverse)
-        ratio = builder.fmul(sigma, inverse2)
-        sixth = builder.fmul(builder.fmul(ratio, ratio), ratio)
-        weight = builder.fmul(_less(builder, c12, sixth, c6), builder.fmul(sixth, inverse2))
-        weight = _less(builder, slope, inverse, weight)
+        square, cut, c6, c12, slope, held = args
         inside = builder.fcmp_ordered("<", square, cut)
-        return builder.select(inside, weight, _constant(_FLOAT, 0.0))
+        square = builder.select(builder.fcmp_ordered(">", square, held), square, held)
+        inverse = _inverse_root(builder, square)
+        inverse2 = builder.fmul(inverse, inverse)
+        sixth = builder.fmul(builder.fmul(inverse2, inverse2), inverse2)
+        weight = builder.fmul(_less(builder, c12, sixth, c6), builder.fmul(sixth, inverse2))
+        return builder.select(inside, _less(builder, slope, inverse, weight), _constant(_FLOAT, 0.0))
 
-    return _VECTOR(square, pairs, types.intp), build
+    return _VECTOR(*[square] * 6), build
 
 
 @intrinsic
@@ -98,11 +90,8 @@ def wall(typingctx: Any, square: Any, radius: Any, stiffness: Any) -> Any:
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         square, radius, stiffness = args
-        root = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(_FLOAT, [_FLOAT]), f"llvm.sqrt.v{LANES}f32"
-        )
-        length = builder.call(root, [builder.fadd(square, _constant(_FLOAT, 1e-12))])
-        beyond = builder.fsub(_constant(_FLOAT, 1.0), builder.fdiv(radius, length))
+        inverse = _inverse_root(builder, builder.fadd(square, _constant(_FLOAT, 1e-12)))
+        beyond = _less(builder, radius, inverse, _constant(_FLOAT, 1.0))
         zero = _constant(_FLOAT, 0.0)
         weight = builder.fmul(_spread(builder, stiffness), beyond)
         return builder.select(builder.fcmp_ordered(">", beyond, zero), weight, zero)

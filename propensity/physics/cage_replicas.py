@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from propensity.physics.cage_kernels import ROW, Course, Motion, Replicas, restricted_dynamics
-from propensity.physics.cage_pairs import pair_lists
+from propensity.physics.cage_pairs import pair_lists, spatial_order
 from propensity.simd import LANES
 from propensity.structure import Structure
 
@@ -36,7 +36,8 @@ class Sixteen:
         motion: Motion,
         course: Course,
     ) -> None:
-        n = len(structure)
+        self.order = spatial_order(structure)
+        structure, n = structure.part(self.order), len(structure)
         v = (noise.standard_normal(n * ROW) * math.sqrt(temperature)).astype(np.float32)
         d, f, sums, mean = (np.zeros(size, np.float32) for size in (n * ROW, n * ROW, 3 * n * ROW, 2 * ROW))
         self.lists = pair_lists(structure, potential, float(motion.radius.max()), course.outer)
@@ -66,4 +67,6 @@ class Sixteen:
             Of x, y, z, xx, yy, zz, xy, xz and yz, shape (N, 9, 16).
         """
         counted = len(range(self.course.skip, steps, self.course.every))
-        return self.replicas.sums.reshape(-1, 9, LANES).astype(np.float64) / counted
+        moments = np.empty((len(self.order), 9, LANES))
+        moments[self.order] = self.replicas.sums.reshape(moments.shape)
+        return moments / counted
