@@ -208,10 +208,10 @@ class Sample:
         Raises
         ------
         DataError
-            When it was divided by another one, or the length is not positive.
+            When it was divided by another one.
+        InputError
+            As :meth:`propensity.Structure.in_units_of`.
         """
-        if not (isinstance(length_scale, Real) and 0 < float(length_scale) < np.inf):
-            raise DataError(f"length_scale is {length_scale}: give the length of σ in the units of the data.")
         if self.length_scale == length_scale:
             return self
         if self.length_scale != 1:
@@ -225,7 +225,7 @@ class Sample:
 
         return replace(
             self,
-            structure=self.structure.scaled(1 / length_scale),
+            structure=self.structure.in_units_of(length_scale),
             propensities=np.asarray(self.propensities) / length_scale,
             inherent_positions=divided(self.inherent_positions),
             cage=None if self.cage is None else self.cage.scaled(1 / length_scale),

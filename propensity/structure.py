@@ -19,7 +19,7 @@ from propensity.lattice import (
     refuse_sheared,
     refuse_singular,
 )
-from propensity.numeric import as_numbers, refuse_few_digits
+from propensity.numeric import as_numbers, positive, refuse_few_digits
 from propensity.species import LABELS, SpeciesMap, map_species
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Distance of two minima, in mean spacings, beyond which one is not a rounded other.
 OTHER_MINIMUM = 0.05
+#: Mean spacings, in σ, beyond which no liquid is: that of Kob and Andersen has 0.94.
+SPACINGS = 0.25, 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +186,34 @@ class Structure:
             Sums to 1.
         """
         return np.bincount(self.types, minlength=n_species) / len(self)
+
+    def in_units_of(self, length_scale: float) -> Structure:
+        """The structure with every length divided by that of σ.
+
+        Parameters
+        ----------
+        length_scale
+            Length of σ in the units of the positions.
+
+        Returns
+        -------
+        Structure
+            Lengths in σ.
+
+        Raises
+        ------
+        InputError
+            For a length that is not positive, or at which no liquid is so dense or so dilute.
+        """
+        scale = positive(length_scale, "length_scale", "the length of σ in the units of the data")
+        spacing = None if self.density is None else self.density ** (-1 / self.dimension)
+        if spacing is not None and not SPACINGS[0] <= spacing / scale <= SPACINGS[1]:
+            raise InputError(
+                f"particles are {spacing / scale:.3g} σ apart on average where σ is {scale:g} of the units of"
+                " the data, which no liquid's are: give the length of σ in them (--length-scale;"
+                f" {spacing:.3g} makes the density 1)."
+            )
+        return self.scaled(1 / scale)
 
     def scaled(self, factor: float) -> Structure:
         """Return the structure with every length multiplied by ``factor``.

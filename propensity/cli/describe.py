@@ -146,7 +146,7 @@ def command(
     for label, structure in tracked(frames, "describing"):
         try:
             if predictor is None:
-                reduced = structure if scale == 1 else structure.scaled(1 / scale)
+                reduced = structure if scale == 1 else structure.in_units_of(scale)
                 features, feature_names = describe(reduced, kind, names, potential=potential)
             else:
                 found = predictor.features(structure, layer)

@@ -21,6 +21,7 @@ from propensity.data.opening import open_dataset
 from propensity.data.selection import TimesSpec, pick_times
 from propensity.data.store.writer import StoreWriter
 from propensity.errors import DataError, InputError, PropensityError
+from propensity.numeric import positive
 from propensity.physics.cage import with_cage_states
 from propensity.physics.gpu.device import best_device
 from propensity.physics.kob_andersen import LAMMPS, by_lammps, check_potential
@@ -114,7 +115,9 @@ def convert(
         more.check(dataset.names)
         job["further"] = [str(path) for path in further]
     if length_scale is not None:
-        job["length_scale"] = length_scale
+        job["length_scale"] = positive(
+            length_scale, "length_scale", "the length of σ in the units of the data"
+        )
     with StoreWriter(destination, job=job, overwrite=overwrite) as writer:
         done = writer.done()
         entries = [entry for entry in dataset.entries if entry.name not in done]
@@ -221,11 +224,10 @@ class _Task:
         """Read and convert; a failure is returned, not raised."""
         try:
             sample = pick_times(self.more.added(entry.load()), self.times)
-            if self.length_scale is not None:
-                sample = sample.in_units_of(self.length_scale)
         except PropensityError as error:
             return error
-        return sample
+        # A scale that is wrong for one is wrong for all, and ends the run.
+        return sample if self.length_scale is None else sample.in_units_of(self.length_scale)
 
     def add(self, sample: Sample | PropensityError) -> str | None:
         """Store a sample, or say what went wrong with it."""
