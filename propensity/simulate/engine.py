@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from propensity.errors import PropensityError
 from propensity.simulate.model import LiquidModel
 
 
@@ -76,6 +77,14 @@ class Leg:
     temperature: tuple[float, float] | None = None
     sample_every: int = 100
     iterations: int = 100_000
+
+
+def flew_apart(leg: Leg, how: str) -> PropensityError:
+    """What to say where dynamics did not survive its steps."""
+    return PropensityError(
+        f"particles flew apart in steps of {leg.timestep:g} ({how}): give a smaller --timestep; that of the"
+        f" model is {leg.model.timestep:g}."
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,11 +13,14 @@ from pathlib import Path
 
 from propensity.errors import InputError, MissingDependencyError, PropensityError
 from propensity.simulate import lammps_input
-from propensity.simulate.engine import Leg, LegResult
+from propensity.simulate.engine import Leg, LegResult, flew_apart
 from propensity.workers import processes
 
 #: LAMMPS keeps globals of MPI: one instance a process at a time, whatever threads call.
 _ONE_AT_A_TIME = threading.Lock()
+
+#: What LAMMPS says where a step was too long; the last where no particle is left to divide by.
+_FLEW_APART = re.compile(r"(Lost atoms|Non-numeric|Out of range atoms|Variable pe: Divide by 0)[^.]*")
 
 #: Suffix → commands that switch it on.
 _SUFFIXES = {
@@ -127,7 +130,13 @@ class LammpsEngine:
             )
         with processes.scratch_folder() as folder:
             lammps_input.write(leg, folder, _SUFFIXES[str(self.suffix)])
-            self.execute(folder)
+            try:
+                self.execute(folder)
+            except PropensityError as error:
+                said = _FLEW_APART.search(str(error))
+                if said is None or leg.ensemble == "minimise":
+                    raise
+                raise flew_apart(leg, said[0]) from None
             return lammps_input.read(leg, folder)
 
     def _in_process(self, folder: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from propensity.errors import InputError, PropensityError
 from propensity.files import in_script
-from propensity.simulate.engine import Leg, LegResult, Microstate
+from propensity.simulate.engine import Leg, LegResult, Microstate, flew_apart
 from propensity.simulate.physics import wrap
 
 
@@ -157,7 +157,7 @@ def read(leg: Leg, folder: Path) -> LegResult:
     if not np.array_equal(final[:, 1], leg.microstate.types + 1):
         raise PropensityError("LAMMPS gave back other atom types: a model must not change types.")
     if not np.isfinite(final).all():
-        raise PropensityError("LAMMPS gave back NaN positions or velocities: try a smaller --timestep.")
+        raise flew_apart(leg, "LAMMPS gave back NaN")
     masses, positions, velocities = final[:, 2], final[:, 3:6], final[:, 6:9]
     microstate = Microstate(positions, velocities, leg.microstate.types, leg.microstate.box, masses)
     log = (folder / "log.lammps").read_text("utf-8", "replace")

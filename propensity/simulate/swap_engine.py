@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from propensity.errors import InputError, PropensityError
+from propensity.errors import InputError
 from propensity.simulate import soft_spheres as spheres
-from propensity.simulate.engine import Leg, LegResult, Microstate
+from propensity.simulate.engine import Leg, LegResult, Microstate, flew_apart
 
 #: Steps between rounds of swaps, each of as many pairs as there are particles.
 SWAP_EVERY = 10
@@ -78,7 +78,7 @@ class SwapEngine:
                 break
             room *= 2
         if not np.isfinite(x).all():
-            raise PropensityError("positions became NaN: try a smaller --timestep.")
+            raise flew_apart(leg, "positions became NaN")
         n, d = len(x), model.dimension
         end = Microstate(x, v, microstate.types, microstate.box, np.ones(n), sizes)
         seconds = time.monotonic() - started

@@ -255,7 +255,8 @@ def test_blow_up_is_an_error(engine):
     model = load_preset("kob-andersen")
     microstate = random_microstate(model, 64)
     hot = replace(microstate, velocities=1e4 * microstate.velocities)
-    with pytest.raises(PropensityError):
+    too_long = r"^particles flew apart in steps of 0\.1 \(.*\): give a smaller --timestep; .* is 0\.005\.$"
+    with pytest.raises(PropensityError, match=too_long):
         run(engine, Leg(hot, model, "nve", steps=200, timestep=0.1))
 
 
