@@ -15,6 +15,7 @@ from propensity.nn import SE3GNN
 from propensity.nn import cuda_graph as capture
 from propensity.runs.curves import read_log
 from propensity.training import fit, fit_network, module
+from propensity.training.checkpoints import read_checkpoint
 from tests.nn.test_cuda_graph import Loss, run_again
 from tests.training.conftest import SMALL, make_sample
 
@@ -114,6 +115,25 @@ def test_resume(samples, tmp_path):
     resumed = train(samples, folder=tmp_path / "parts", select="last", resume=True)
     for name, value in whole.items():
         np.testing.assert_allclose(resumed[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_an_error_in_the_next_epoch_keeps_the_last_whole_one(samples, tmp_path, monkeypatch):
+    """The device is still at work on it then, for a second or more."""
+    original = module.PropensityModule.training_step
+
+    def fail(self, graph, index):
+        if self.current_epoch == 2:
+            torch.cuda._sleep(2 * 10**9)
+            raise RuntimeError("a defect")
+        if self.current_epoch == 1:
+            torch.cuda._sleep(2 * 10**9 // 6)
+        return original(self, graph, index)
+
+    monkeypatch.setattr(module.PropensityModule, "training_step", fail)
+    with pytest.raises(RuntimeError, match="a defect"):
+        train(samples, folder=tmp_path, validate_every=1000)
+    assert read_checkpoint(tmp_path / "checkpoints/last.ckpt")["epoch"] == 1
+    assert read_log(tmp_path / "log.csv")["step"].tolist() == [6, 12]
 
 
 def test_an_epoch_more_waits_for_nothing(monkeypatch):
