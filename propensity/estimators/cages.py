@@ -13,6 +13,9 @@ from propensity.estimators.card import Card
 from propensity.sample import Sample
 from propensity.structure import Structure
 
+#: Share of the steps that the model learned from, below which chance in a cage state is another one.
+FEW = 0.5
+
 
 def cage_recipe(train: Sequence[Sample], several: bool) -> dict[str, Any]:
     """How to make cage states like those of the samples, for predictions.
@@ -64,6 +67,9 @@ def misfit(card: Card, cage: CageState) -> str:
             f"is one whose centre of mass {held[cage.centred]}, and in those that the model learned from it"
             f" {held[recipe['centred']]}"
         )
+    steps = recipe["steps"] * sum(replicas(radii))
+    if cage.steps < FEW * steps:
+        return f"is of {cage.steps} steps in all, and those that the model learned from of {steps}"
     return ""
 
 

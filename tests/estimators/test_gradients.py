@@ -28,6 +28,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWar
 N, TIMES = 40, (1.0, 10.0, 100.0)
 SMALL = dict(scalars=6, vectors=4, quadrupoles=3, sent_scalars=4, sent_vectors=3, products=2, hidden=8)
 RADII = [0.3, 0.4]
+#: As cards without a number of steps have it.
+STEPS = 32 * 1650
 
 
 def card_of(kind: str, network: torch.nn.Module, **values: object) -> Card:
@@ -108,7 +110,7 @@ def structure_for(predictor: Predictor, seed: int = 5) -> Structure:
     offset = 0.03 * rng.normal(size=(2, N, 3))
     half = 0.1 * rng.normal(size=(2, N, 3, 3))
     covariance = 0.05**2 * (half @ half.transpose(0, 1, 3, 2) + np.eye(3))
-    state = CageState(np.array(RADII), offset, covariance, np.full(2, 0.01), 100, structure.positions)
+    state = CageState(np.array(RADII), offset, covariance, np.full(2, 0.01), STEPS, structure.positions)
     return structure.with_cage(state)
 
 
@@ -212,7 +214,7 @@ def test_minimum_and_cage_are_held(models):
         """The minimum and its cage moved along, the thermal offset unchanged."""
         cage = structure.cage
         centres = CageState(
-            cage.radii, cage.offset, cage.covariance, cage.error, 1, cage.inherent_positions + step
+            cage.radii, cage.offset, cage.covariance, cage.error, STEPS, cage.inherent_positions + step
         )
         moved = Structure(
             structure.positions + step,
@@ -362,7 +364,7 @@ def test_features_turn_as_their_irreps_say(models, name, layer):
             cage.offset @ turn.T,
             turn @ cage.covariance @ turn.T,
             cage.error,
-            1,
+            STEPS,
             cage.inherent_positions @ turn.T,
         )
     offset = None if structure.thermal_offset is None else structure.thermal_offset @ turn.T
