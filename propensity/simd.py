@@ -236,20 +236,66 @@ def bits_below(typingctx: Any, array: Any, index: Any, shift: Any, full: Any, mo
     return types.uint16(array, types.intp, types.intp, types.intp, types.intp), build
 
 
+def lesser(builder: Any, a: Any, b: Any) -> Any:
+    """The smaller one of each lane, of LLVM vectors."""
+    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
+
+
 @intrinsic
-def lane_sum(typingctx: Any, vector: Any) -> Any:
-    """Sum over lanes."""
+def smaller(typingctx: Any, a: Any, b: Any) -> Any:
+    """The smaller one of each lane."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        value, half = args[0], LANES // 2
-        while half:
-            shifted = [k ^ half for k in range(LANES)]
-            order = ir.Constant(ir.VectorType(ir.IntType(32), LANES), shifted)
-            value = builder.fadd(value, builder.shuffle_vector(value, value, order))
-            half //= 2
-        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+        return lesser(builder, *args)
 
-    return vector.dtype(vector), build
+    return a(a, a), build
+
+
+@intrinsic
+def below(typingctx: Any, a: Any, b: Any) -> Any:
+    """Bit of each lane in which a < b."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(builder.fcmp_ordered("<", *args), ir.IntType(LANES))
+
+    return types.uint16(a, a), build
+
+
+def _of_bits(counted: Any) -> Any:
+    @intrinsic
+    def function(typingctx: Any, bits: Any) -> Any:
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return counted(builder, args[0])
+
+        return types.intp(types.intp), build
+
+    return function
+
+
+#: Number of bits that are set, and place of the lowest of them, if there is one.
+ones = _of_bits(lambda builder, bits: builder.ctpop(bits))
+lowest = _of_bits(lambda builder, bits: builder.cttz(bits, ir.Constant(ir.IntType(1), 1)))
+
+
+def _across(joined: Any) -> Any:
+    @intrinsic
+    def function(typingctx: Any, vector: Any) -> Any:
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            value, half = args[0], LANES // 2
+            while half:
+                shifted = [k ^ half for k in range(LANES)]
+                order = ir.Constant(ir.VectorType(ir.IntType(32), LANES), shifted)
+                value = joined(builder, value, builder.shuffle_vector(value, value, order))
+                half //= 2
+            return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+        return vector.dtype(vector), build
+
+    return function
+
+
+#: Sum over lanes, and the smallest of them.
+lane_sum, lane_min = _across(lambda builder, a, b: builder.fadd(a, b)), _across(lesser)
 
 
 def _transposed(builder: Any, rows: list[Any]) -> list[Any]:

@@ -28,4 +28,4 @@ def enclosing_cell(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.
     images = np.floor(positions @ np.linalg.inv(cell))
     images[:, ~pbc] = 0
     # Positions inside the cell stay as they are, to the last digit.
-    return cell, positions - images @ cell
+    return cell, positions - images @ cell if images.any() else positions

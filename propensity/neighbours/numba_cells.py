@@ -1,8 +1,9 @@
 """Neighbour list in two numba passes, the default on CPUs: for any cell, without OpenMP or the interpreter.
 
-Particles are sorted into bins at least a cutoff wide.  A bin gathers the particles around it once, images
-included, and each of its own particles looks through them: first to count, then to write where the sum of the
-counts says, so that edges come sorted by destination whatever the number of threads.
+Particles are sorted into bins, about a cutoff wide along two cell vectors and a third of that along the last,
+so that those around a particle lie side by side in a few runs.  One pass finds which of LANES of a run at a
+time are within the cutoff and counts them; the other writes them where the sum of the counts says, so that
+edges come sorted by destination whatever the number of threads.
 
 Symbols
 -------
@@ -12,15 +13,16 @@ letter   meaning                                                    shape
 home     bin whose particles look for neighbours
 slot     place of a particle in the order of the bins
 node     its number in the structure
-a, b, c  its position; in _around, how many cells away an image is  one a particle
-x, y, z  positions of the particles around a bin                    (n,)
-u, v, w  shifts of their images                                     (n,)
-who      their numbers in the structure                             (n,)
-own      where among them those of the bin itself begin
+run      slots that follow each other, in one image                 (begin, end)
+i, j, c  bin of a run along each cell vector, and its image's cell
+x, y, z  positions in the order of the bins                         (N + LANES,)
+a, b, c  position of the particle that looks                        one a lane
+shift    of the image of a run                                      (3,)
+near     lanes within the cutoff                                    one bit a lane
 =======  =========================================================  ==============
 """
 
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, call-arg, var-annotated"
 
 from __future__ import annotations
 
@@ -32,19 +34,22 @@ import torch
 from propensity.compiling import njit
 from propensity.neighbours.cell import enclosing_cell
 from propensity.neighbours.coincidence import COINCIDENT, refuse_coincident
+from propensity.simd import LANES, add, below, lane_min, load, lowest, mul, ones, smaller, splat, where_bits
 from propensity.structure import Structure
 from propensity.threads import blocks_of, share
 
 #: Squared distance beyond every cutoff: that of a particle from itself.
 FAR2 = 1e300
+#: Bins along the last cell vector that a cutoff spans: runs of fewer particles are mostly idle lanes.
+FINE = 3
 #: The nearest of each particle is found on the way, which saves a pass over the edges.
 CHECKS_COINCIDENCE = True
 
 
 class Bins(NamedTuple):
-    """Particles sorted into bins at least a cutoff wide, or whose neighbours lie ``reach`` bins away."""
+    """Particles sorted into bins, whose neighbours lie up to ``reach`` bins away."""
 
-    positions: np.ndarray  # (N, 3), bin by bin
+    places: np.ndarray  # (3, N + LANES), x, y and z bin by bin, and zeros
     order: np.ndarray  # (N,), number of each of these in the structure
     starts: np.ndarray  # (bins + 1,), first particle of each bin
     number: np.ndarray  # (3,), bins along each cell vector
@@ -53,13 +58,26 @@ class Bins(NamedTuple):
     cutoff2: float  # squared cutoff
 
 
-class Found(NamedTuple):
-    """What the second pass writes."""
+class Measured(NamedTuple):
+    """Of each particle what the first pass finds."""
 
-    edges: np.ndarray  # (2, E), source and destination
-    vectors: np.ndarray  # (E, 3)
-    nearest: np.ndarray  # (N,), squared distance of the nearest, inf where there is none within a radius
-    within: np.ndarray  # (N,), neighbours within this radius, at most the cutoff
+    degree: np.ndarray  # (N,), neighbours within the cutoff
+    within: np.ndarray  # (N,), neighbours within a radius, at most the cutoff
+    nearest: np.ndarray  # (N,), squared distance of the nearest, inf where there is none within the radius
+
+
+class Masks(NamedTuple):
+    """Which lanes of the runs around a particle are within the cutoff, a word for LANES, slot after slot."""
+
+    begin: np.ndarray  # (bins + 1,), first word of each bin
+    near: np.ndarray  # (words,), one bit a lane
+
+
+class Runs(NamedTuple):
+    """Runs around a bin, as many as there may be."""
+
+    ends: np.ndarray  # (runs, 3), first slot, the one after the last, and whether they are of no image
+    shift: np.ndarray  # (runs, 3)
 
 
 def is_available(device: torch.device) -> bool:
@@ -79,15 +97,13 @@ def build_and_measure(
     structure: Structure, cutoff: float, radius: float, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
     """Edges as of :func:`build`, and what :func:`nearest` finds within ``radius``, at most the cutoff."""
-    n, bins = len(structure), _sorted(structure, cutoff)
-    blocks = blocks_of(len(bins.starts) - 1)
-    degree, within, squared = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), np.full(n, np.inf)
-    share(_count, blocks, bins, degree)
+    bins = _sorted(structure, cutoff)
+    (degree, within, squared), masks = _measured(bins, radius)
     ends = np.cumsum(degree)
     edge_index = torch.empty(2, int(ends[-1]), dtype=torch.int64, device="cpu")
     edge_vec = torch.empty(int(ends[-1]), 3, dtype=dtype, device="cpu")
-    found = Found(edge_index.numpy(), edge_vec.numpy(), squared, within)  # type: ignore[arg-type]
-    share(_fill, blocks, bins, float(radius) ** 2, ends - degree, found)
+    blocks = blocks_of(len(bins.starts) - 1)
+    share(_fill, blocks, bins, masks, ends - degree, edge_index.numpy(), edge_vec.numpy())
     if squared.min() < COINCIDENT**2:
         refuse_coincident(edge_index, edge_vec)
     return edge_index, edge_vec, squared, within
@@ -98,10 +114,19 @@ def nearest(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray
 
     One pass, which writes no edges.
     """
-    n, bins = len(structure), _sorted(structure, cutoff)
-    degree, squared = np.zeros(n, dtype=np.int64), np.full(n, np.inf)
-    share(_nearest, blocks_of(len(bins.starts) - 1), bins, degree, squared)
-    return squared, degree
+    found, _ = _measured(_sorted(structure, cutoff), cutoff)
+    return found.nearest, found.degree
+
+
+def _measured(bins: Bins, radius: float) -> tuple[Measured, Masks]:
+    n, blocks = len(bins.order), blocks_of(len(bins.starts) - 1)
+    begin = np.zeros(len(bins.starts), dtype=np.int64)
+    share(_count, blocks, bins, begin)
+    np.cumsum(begin, out=begin)
+    masks = Masks(begin, np.empty(begin[-1], dtype=np.uint16))
+    found = Measured(np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64), np.empty(n))
+    share(_measure, blocks, bins, float(radius) ** 2, masks, found)
+    return found, masks
 
 
 def _sorted(structure: Structure, cutoff: float) -> Bins:
@@ -112,129 +137,173 @@ def _sorted(structure: Structure, cutoff: float) -> Bins:
     heights = 1 / np.linalg.norm(inverse, axis=0)
     # Bins may be much wider where particles are few.
     wide = cutoff * (1 + 1e-9)  # more than rounding can misplace a particle
-    number = np.clip(heights // wide, 1, n ** (1 / 3) + 1).astype(np.int64)
+    fine = np.array([1, 1, FINE])
+    number = np.clip(heights * fine // wide, 1, fine * (n ** (1 / 3) + 1)).astype(np.int64)
     reach = np.ceil(wide * number / heights).astype(np.int64)
-    place = np.clip((positions @ inverse * number).astype(np.int64), 0, number - 1)
-    bin_of = (place[:, 0] * number[1] + place[:, 1]) * number[2] + place[:, 2]
-    order = np.argsort(bin_of, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(np.bincount(bin_of, minlength=int(number.prod())))])
-    return Bins(positions[order], order, starts, number, reach, cell, float(cutoff) ** 2)
+    bin_of = np.empty(n, dtype=np.int64)
+    starts = np.zeros(int(number.prod()) + 1, dtype=np.int64)
+    order, places = np.empty(n, dtype=np.int64), np.zeros((3, n + LANES))
+    _sort(positions, inverse, number, bin_of, starts, order, places)
+    return Bins(places, order, starts, number, reach, cell, float(cutoff) ** 2)
 
 
 @njit(nogil=True)
-def _count(first, last, blocks, bins, degree):
-    """Of the particles in some blocks of bins the number of neighbours.
+def _sort(positions, inverse, number, bin_of, starts, order, places):
+    """Sort particles by bin, those of one in the order of the structure.
+
+    Reads   positions (N, 3), inverse of the cell, number of bins along each vector.
+    Writes  bin_of (N,), starts (bins + 1,), zero before, order (N,) and places (3, N + LANES).
+    One call is all particles.
+    """
+    for node in range(len(positions)):
+        home = 0
+        for k in range(3):
+            share_of = 0.0
+            for m in range(3):
+                share_of += positions[node, m] * inverse[m, k]
+            home = home * number[k] + min(max(int(share_of * number[k]), 0), number[k] - 1)
+        bin_of[node] = home
+        starts[home + 1] += 1
+    for home in range(len(starts) - 1):
+        starts[home + 1] += starts[home]
+    for node in range(len(positions)):
+        home = bin_of[node]
+        slot = starts[home]
+        order[slot] = node
+        for m in range(3):
+            places[m, slot] = positions[node, m]
+        starts[home] += 1  # for now where the next one goes
+    for home in range(len(starts) - 1, 0, -1):
+        starts[home] = starts[home - 1]
+    starts[0] = 0
+
+
+@njit(nogil=True)
+def _count(first, last, blocks, bins, words):
+    """Number of words of the masks of the particles in some blocks of bins.
 
     Reads   bins.
-    Writes  degree (N,).
+    Writes  words (bins + 1,), that of a bin behind it.
     One call is a range of blocks of bins.
     """
-    positions, order, starts, cutoff2 = bins.positions, bins.order, bins.starts, bins.cutoff2
-    n_bins = len(starts) - 1
+    starts, runs, n_bins = bins.starts, _room(bins), len(bins.starts) - 1
     for home in range(n_bins * first // blocks, n_bins * last // blocks):
-        around, _, _ = _around(home, bins)
-        x, y, z, u, v, w = around[0], around[1], around[2], around[3], around[4], around[5]
+        each, own = 0, starts[home + 1] - starts[home]
+        for run in range(_around(home, bins, runs) if own else 0):
+            each += (runs.ends[run, 1] - runs.ends[run, 0] + LANES - 1) // LANES
+        words[home + 1] = each * own
+
+
+@njit(nogil=True)
+def _measure(first, last, blocks, bins, radius2, masks, found):
+    """Of the particles in some blocks of bins the number of neighbours and the distance of the nearest.
+
+    Reads   bins, squared radius, where the masks begin.
+    Writes  the masks and all of found.
+    One call is a range of blocks of bins; one lane is one particle around.
+    """
+    degree, within, nearest = found
+    order, starts, near = bins.order, bins.starts, masks.near
+    runs, n_bins = _room(bins), len(starts) - 1
+    flat, stride = bins.places.reshape(-1), bins.places.shape[1]
+    far, wide, inner = splat(flat, FAR2), splat(flat, bins.cutoff2), splat(flat, radius2)
+    for home in range(n_bins * first // blocks, n_bins * last // blocks):
+        n_runs = _around(home, bins, runs) if starts[home] < starts[home + 1] else 0
+        word = masks.begin[home]
         for slot in range(starts[home], starts[home + 1]):
-            a, b, c = positions[slot, 0], positions[slot, 1], positions[slot, 2]
-            near = 0
-            for k in range(len(x)):
-                dx, dy, dz = x[k] - a + u[k], y[k] - b + v[k], z[k] - c + w[k]
-                near += dx * dx + dy * dy + dz * dz < cutoff2
-            degree[order[slot]] = near - 1  # it is among those around it itself
+            count, some, least = 0, 0, far
+            for run in range(n_runs):
+                for k in range(runs.ends[run, 0], runs.ends[run, 1], LANES):
+                    idle = _idle(k, slot, runs, run)
+                    squared = add(_squared(flat, stride, k, slot, runs.shift[run]), where_bits(idle, far))
+                    near[word] = below(squared, wide)
+                    count += ones(near[word])
+                    some += ones(below(squared, inner))
+                    least = smaller(least, squared)
+                    word += 1
+            node = order[slot]
+            degree[node], within[node], nearest[node] = count, some, lane_min(least) if some else np.inf
 
 
 @njit(nogil=True)
-def _nearest(first, last, blocks, bins, degree, least):
-    """Of the particles in some blocks of bins: number of neighbours and squared distance of the nearest.
-
-    Reads   bins.
-    Writes  degree and least (N,), which is inf before and stays so where there is none within the cutoff.
-    One call is a range of blocks of bins.
-    """
-    n_bins = len(bins.starts) - 1
-    for home in range(n_bins * first // blocks, n_bins * last // blocks):
-        around, who, own = _around(home, bins)
-        squared, chosen = np.empty(len(who)), np.empty(len(who) + 1, dtype=np.int64)
-        for slot in range(bins.starts[home], bins.starts[home + 1]):
-            itself, node = own + slot - bins.starts[home], bins.order[slot]
-            near = _within(bins.positions[slot], itself, around, bins.cutoff2, squared, chosen)
-            for k in chosen[:near]:
-                least[node] = min(least[node], squared[k])
-            degree[node] = near
-
-
-@njit(nogil=True)
-def _fill(first, last, blocks, bins, radius2, begin, found):
+def _fill(first, last, blocks, bins, masks, begin, edges, vectors):
     """Write the edges of the same particles, those of particle i from ``begin[i]`` on.
 
-    Reads   bins, squared radius, begin (N,).
-    Writes  all of found.
+    Reads   bins, masks, begin (N,).
+    Writes  edges (2, E), source and destination; vectors (E, 3).
     One call is a range of blocks of bins.
     """
-    edges, vectors, nearest, within = found
-    positions, starts = bins.positions, bins.starts
-    n_bins = len(starts) - 1
+    order, starts, (x, y, z) = bins.order, bins.starts, bins.places
+    runs, n_bins = _room(bins), len(starts) - 1
+    source, destination = edges
     for home in range(n_bins * first // blocks, n_bins * last // blocks):
-        around, who, own = _around(home, bins)
-        squared, chosen = np.empty(len(who)), np.empty(len(who) + 1, dtype=np.int64)
+        n_runs = _around(home, bins, runs) if starts[home] < starts[home + 1] else 0
+        word = masks.begin[home]
         for slot in range(starts[home], starts[home + 1]):
-            a, b, c = positions[slot, 0], positions[slot, 1], positions[slot, 2]
-            itself, node = own + slot - starts[home], bins.order[slot]
-            near = _within(positions[slot], itself, around, bins.cutoff2, squared, chosen)
-            at, inner, low = begin[node], 0, radius2
-            for k in chosen[:near]:
-                edges[0, at], edges[1, at] = who[k], node
-                vectors[at, 0] = around[0, k] - a + around[3, k]
-                vectors[at, 1] = around[1, k] - b + around[4, k]
-                vectors[at, 2] = around[2, k] - c + around[5, k]
-                at += 1
-                inner += squared[k] < radius2
-                low = min(low, squared[k])
-            within[node], nearest[node] = inner, low if inner else np.inf
+            node, a, b, c = order[slot], x[slot], y[slot], z[slot]
+            at = begin[node]
+            for run in range(n_runs):
+                u, v, w = runs.shift[run]
+                for k in range(runs.ends[run, 0], runs.ends[run, 1], LANES):
+                    near = np.int64(masks.near[word])
+                    word += 1
+                    while near:
+                        other = k + lowest(near)
+                        near &= near - 1
+                        source[at], destination[at] = order[other], node
+                        vectors[at, 0] = x[other] - a + u
+                        vectors[at, 1] = y[other] - b + v
+                        vectors[at, 2] = z[other] - c + w
+                        at += 1
 
 
 @njit(nogil=True)
-def _within(place, itself, around, cutoff2, squared, chosen):
-    """Number of those around within the cutoff of one of them, with whom ``chosen`` begins."""
-    a, b, c = place[0], place[1], place[2]
-    x, y, z, u, v, w = around[0], around[1], around[2], around[3], around[4], around[5]
-    for k in range(len(squared)):
-        dx, dy, dz = x[k] - a + u[k], y[k] - b + v[k], z[k] - c + w[k]
-        squared[k] = dx * dx + dy * dy + dz * dz
-    squared[itself] = FAR2
-    near = 0
-    for k in range(len(squared)):  # without a branch, which would be guessed wrong twice an edge
-        chosen[near] = k
-        near += squared[k] < cutoff2
-    return near
+def _room(bins):
+    """Room for the runs around a bin."""
+    wide = 2 * bins.reach + 1
+    most = wide[0] * wide[1] * (wide[2] // bins.number[2] + 2)
+    return Runs(np.empty((most, 3), dtype=np.int64), np.empty((most, 3)))
 
 
-@njit(nogil=True)
-def _around(home, bins):
-    """Positions and shifts of the image (6, n) and numbers of the particles in the bins around; and where
-    among them those of the bin itself begin.
-    """
-    positions, order, starts, number, reach, cell, _ = bins
+@njit
+def _around(home, bins, runs):
+    """Write the runs around a bin; their number."""
+    starts, number, reach, cell = bins.starts, bins.number, bins.reach, bins.cell
     p, q, r = home // (number[1] * number[2]), home // number[2] % number[1], home % number[2]
     n = 0
     for i in range(p - reach[0], p + reach[0] + 1):
+        a = i // number[0]
         for j in range(q - reach[1], q + reach[1] + 1):
-            for k in range(r - reach[2], r + reach[2] + 1):
-                near = (i % number[0] * number[1] + j % number[1]) * number[2] + k % number[2]
-                n += starts[near + 1] - starts[near]
-    around, who = np.empty((6, n)), np.empty(n, dtype=np.int64)
-    at, own = 0, 0
-    for i in range(p - reach[0], p + reach[0] + 1):
-        for j in range(q - reach[1], q + reach[1] + 1):
-            for k in range(r - reach[2], r + reach[2] + 1):
-                near = (i % number[0] * number[1] + j % number[1]) * number[2] + k % number[2]
-                a, b, c = i // number[0], j // number[1], k // number[2]
-                if i == p and j == q and k == r:
-                    own = at
-                for slot in range(starts[near], starts[near + 1]):
+            b = j // number[1]
+            column = ((i - a * number[0]) * number[1] + j - b * number[1]) * number[2]
+            begin, last = r - reach[2], r + reach[2] + 1
+            c = begin // number[2]
+            while begin < last:
+                end = min((c + 1) * number[2], last)  # in one image
+                runs.ends[n, 0] = starts[column + begin - c * number[2]]
+                runs.ends[n, 1] = starts[column + end - c * number[2]]
+                if runs.ends[n, 0] < runs.ends[n, 1]:
+                    runs.ends[n, 2] = a == b == c == 0
                     for m in range(3):
-                        around[m, at] = positions[slot, m]
-                        around[3 + m, at] = a * cell[0, m] + b * cell[1, m] + c * cell[2, m]
-                    who[at] = order[slot]
-                    at += 1
-    return around, who, own
+                        runs.shift[n, m] = a * cell[0, m] + b * cell[1, m] + c * cell[2, m]
+                    n += 1
+                begin, c = end, c + 1
+    return n
+
+
+@njit
+def _idle(k, slot, runs, run):
+    """Lanes from slot ``k`` on that lie behind the run, and that of the particle itself."""
+    idle = 0xFFFF << min(runs.ends[run, 1] - k, LANES)
+    if runs.ends[run, 2] and k <= slot < k + LANES:
+        idle |= 1 << (slot - k)
+    return np.uint16(idle & 0xFFFF)
+
+
+@njit
+def _squared(flat, stride, k, slot, shift):
+    """Squared distance of each lane from slot ``k`` on from a particle."""
+    dx = add(add(load(flat, k), splat(flat, -flat[slot])), splat(flat, shift[0]))
+    dy = add(add(load(flat, stride + k), splat(flat, -flat[stride + slot])), splat(flat, shift[1]))
+    dz = add(add(load(flat, 2 * stride + k), splat(flat, -flat[2 * stride + slot])), splat(flat, shift[2]))
+    return add(add(mul(dx, dx), mul(dy, dy)), mul(dz, dz))
