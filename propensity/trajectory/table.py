@@ -10,20 +10,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 
 from propensity.compiling import njit
 
-#: Longest number: a space, sign, digit, point, 16 digits and e+308.
-_WIDTH = 25
-#: 10^k at k + 200.
-_POWERS = np.array([10.0**k for k in range(-200, 201)])
-#: log₁₀ 2.
-LOG2 = math.log10(2.0)
-_TEN = np.uint64(10)
+#: Longest float and integer, after a space: sign, digit, point, 16 digits and e+308; sign and 19 digits.
+_FLOAT, _INTEGER = 25, 21
+#: 10^k at k + 200, and as integers.
+_POWERS, _WHOLE_POWERS = np.array([10.0**k for k in range(-200, 201)]), 10 ** np.arange(19)
+#: The two digits of each number below a hundred.
+_PAIRS = np.frombuffer("".join(f"{k:02d}" for k in range(100)).encode(), dtype=np.uint8).reshape(100, 2)
+_TEN, _HUNDRED = np.uint64(10), np.uint64(100)
 _ZERO, _SPACE, _NEWLINE = ord("0"), ord(" "), ord("\n")
+
+
+class Fields(NamedTuple):
+    """Columns of a table by their kind."""
+
+    floats: np.ndarray  # (N, ·), float64
+    integers: np.ndarray  # (N, ·), int64
+    words: np.ndarray  # (N, ·), bytes of all words of a row, each of these padded with zeros to its width
+    kinds: np.ndarray  # (fields,), of each in order: -2 a float, -1 an integer, else the width of a word
 
 
 def format_rows(columns: Sequence[np.ndarray], digits: int = 9, rows: str | None = None) -> str:
@@ -40,20 +49,30 @@ def format_rows(columns: Sequence[np.ndarray], digits: int = 9, rows: str | None
         N lines without the last one's end, which the columns follow.
     """
     n = len(columns[0])
-    fields = [np.asarray(column).reshape(n, -1) for column in columns]
-    if rows is None:
-        text, ends = np.zeros(0, dtype=np.uint8), np.zeros(n, dtype=np.int64)
-    else:
-        text, ends = _given(np.frombuffer(rows.encode(), dtype=np.uint8), n)
-    for is_float, run in groupby(fields, lambda field: field.dtype.kind == "f"):
-        if is_float:
-            values = np.concatenate(list(run), axis=1).astype(np.float64, copy=False)
-            text, ends = _woven(text, ends, *_numbers(values, digits))
-        else:
-            for field in run:
-                words = _whole(field.astype(np.int64)) if field.dtype.kind == "i" else _words(_bytes(field))
-                text, ends = _woven(text, ends, *words)
-    return str(_lines(text, ends), "utf-8")
+    stacks: dict[str, list[np.ndarray]] = {"f": [], "i": [], "S": []}
+    kinds: list[int] = []
+    for column in columns:
+        field = np.asarray(column).reshape(n, -1)
+        kind = field.dtype.kind if field.dtype.kind in "fi" else "S"
+        field = field if kind in "fi" else _bytes(field)
+        stacks[kind].append(field.reshape(n, -1))
+        kinds += [{"f": -2, "i": -1}.get(kind, field.shape[-1])] * field.shape[1]
+    text = np.frombuffer(b"" if rows is None else rows.encode(), dtype=np.uint8)
+    ends = np.append(np.flatnonzero(text == _NEWLINE), len(text)) if rows is not None else np.zeros(0, int)
+    fields = Fields(
+        _joined(stacks["f"], n, np.float64),
+        _joined(stacks["i"], n, np.int64),
+        _joined(stacks["S"], n, np.uint8),
+        np.array(kinds),
+    )
+    each = _FLOAT * fields.floats.shape[1] + _INTEGER * fields.integers.shape[1]
+    lines = np.empty(len(text) + n * (each + fields.words.shape[1] + len(kinds) + 1), dtype=np.uint8)
+    return lines[: _lines(text, ends, fields, digits, lines)].tobytes().decode()
+
+
+def _joined(fields: list[np.ndarray], n: int, dtype: type) -> np.ndarray:
+    """Fields side by side, shape (n, ·)."""
+    return np.concatenate([*fields, np.empty((n, 0), dtype)], axis=1, dtype=dtype)
 
 
 def _bytes(field: np.ndarray) -> np.ndarray:
@@ -98,105 +117,120 @@ def _integers(text, column):
     return digits > 0
 
 
-# Text of N rows is one array of bytes, and where each row of it ends, shape (N,).
-
-
-@njit(nogil=True)
-def _words(words):
-    """Text of words (N, k, width), each after a space."""
-    n, k, width = words.shape
-    text, ends = np.empty(n * k * (width + 1), dtype=np.uint8), np.empty(n, dtype=np.int64)
-    at = 0
-    for i in range(n):
-        for j in range(k):
-            text[at] = _SPACE
-            at += 1
-            for c in range(width):
-                if words[i, j, c] == 0:
-                    break
-                text[at] = words[i, j, c]
-                at += 1
-        ends[i] = at
-    return text[:at], ends
-
-
-@njit(nogil=True)
-def _whole(values):
-    """Text of integers (N, k), each after a space."""
-    buffer = np.empty(20, dtype=np.uint8)
-    text, ends = np.empty(values.size * 21, dtype=np.uint8), np.empty(len(values), dtype=np.int64)
-    at = 0
-    for i in range(values.shape[0]):
-        for j in range(values.shape[1]):
-            text[at] = _SPACE
-            at += 1
-            if values[i, j] < 0:
-                text[at] = ord("-")
-                at += 1
-            left, n = np.uint64(abs(values[i, j])), 0
-            while n == 0 or left > 0:
-                shorter = left // _TEN
-                buffer[n] = _ZERO + (left - shorter * _TEN)
-                left, n = shorter, n + 1
-            for k in range(n - 1, -1, -1):
-                text[at] = buffer[k]
-                at += 1
-        ends[i] = at
-    return text[:at], ends
-
-
-@njit(nogil=True)
-def _given(rows, n):
-    """Text of lines, each after a space and without what is blank at its end."""
-    text, ends = np.empty(len(rows) + n, dtype=np.uint8), np.empty(n, dtype=np.int64)
-    at, begin = 0, 0
-    for i in range(n):
-        end = begin
-        while end < len(rows) and rows[end] != _NEWLINE:
-            end += 1
-        last = end
-        while last > begin and (rows[last - 1] == _SPACE or 9 <= rows[last - 1] <= 13):
-            last -= 1
-        text[at] = _SPACE
-        text[at + 1 : at + 1 + last - begin] = rows[begin:last]
-        at += 1 + last - begin
-        ends[i], begin = at, end + 1
-    return text[:at], ends
-
-
-@njit(nogil=True)
-def _woven(left, left_ends, right, right_ends):
-    """Text of rows of which each is that of the left and then that of the right."""
-    text, ends = np.empty(len(left) + len(right), dtype=np.uint8), left_ends + right_ends
-    a, b, at = 0, 0, 0
-    for i in range(len(ends)):
-        middle = at + left_ends[i] - a
-        text[at:middle] = left[a : left_ends[i]]
-        text[middle : ends[i]] = right[b : right_ends[i]]
-        a, b, at = left_ends[i], right_ends[i], ends[i]
-    return text, ends
-
-
-@njit(nogil=True)
-def _lines(text, ends):
-    """Rows without the space that they begin with, each with an end of line."""
-    lines = np.empty(len(text), dtype=np.uint8)
-    begin = 0
-    for i in range(len(ends)):
-        lines[begin : ends[i] - 1] = text[begin + 1 : ends[i]]
-        lines[ends[i] - 1] = _NEWLINE
-        begin = ends[i]
-    return lines
-
-
 @njit(nogil=True, error_model="numpy")
-def _decimal(x, digits):
+def _lines(text, ends, fields, digits, lines):
+    """Write a table line by line; where it ends.
+
+    Reads   text and where its lines end, which the fields follow, less what is blank at their ends; fields.
+    Writes  lines.
+    One call is all rows.
+    """
+    floats, integers, words, kinds = fields
+    bits = floats.view(np.int64)
+    at, begin = 0, 0
+    for i in range(len(floats)):
+        if i < len(ends):
+            last = ends[i]
+            while last > begin and (text[last - 1] == _SPACE or 9 <= text[last - 1] <= 13):
+                last -= 1
+            lines[at : at + last - begin] = text[begin:last]
+            at, begin = at + last - begin, ends[i] + 1
+        number, whole, letter = 0, 0, 0
+        for field in range(len(kinds)):
+            lines[at] = _SPACE
+            at += field > 0 or i < len(ends)
+            if kinds[field] == -2:
+                at = _write_float(lines, at, floats[i, number], bits[i, number], digits)
+                number += 1
+            elif kinds[field] == -1:
+                at = _write_integer(lines, at, integers[i, whole])
+                whole += 1
+            else:
+                for k in range(letter, letter + kinds[field]):
+                    if words[i, k] == 0:
+                        break
+                    lines[at] = words[i, k]
+                    at += 1
+                letter += kinds[field]
+        lines[at] = _NEWLINE
+        at += 1
+    return at
+
+
+@njit(error_model="numpy")
+def _write_integer(line, at, value):
+    """Write an integer from ``at`` on; where it ends."""
+    if value < 0:
+        line[at] = ord("-")
+        at += 1
+    left, n = np.uint64(abs(value)), 1
+    while n < len(_WHOLE_POWERS) and left >= np.uint64(_WHOLE_POWERS[n]):
+        n += 1
+    for k in range(at + n - 1, at - 1, -1):
+        shorter = left // _TEN
+        line[k] = _ZERO + (left - shorter * _TEN)
+        left = shorter
+    return at + n
+
+
+@njit(error_model="numpy")
+def _write_float(line, at, x, bits, digits):
+    """Write a number, of which the bits are given too, from ``at`` on; where it ends."""
+    if x < 0:
+        line[at] = ord("-")
+        at += 1
+    x = abs(x)
+    if x == 0:
+        line[at] = _ZERO
+        return at + 1
+    if not math.isfinite(x):
+        word = b"inf" if x > 0 else b"nan"
+        for k in range(3):
+            line[at + k] = word[k]
+        return at + 3
+    whole, exponent = _decimal(x, bits, digits)
+    scientific = exponent < -4 or exponent >= digits
+    before = 1 if scientific else exponent + 1  # digits before the point
+    if before <= 0:
+        line[at], line[at + 1] = _ZERO, ord(".")
+        for k in range(at + 2, at + 2 - before):
+            line[k] = _ZERO
+        at += 2 - before
+        end = at + _write_digits(line, at, whole, digits)
+    else:
+        n = _write_digits(line, at + 1, whole, digits)
+        for k in range(at, at + before):  # behind the last that counts are zeros
+            line[k] = line[k + 1]
+        line[at + before] = ord(".")
+        end = at + (n + 1 if n > before else before)
+    return _write_exponent(line, end, exponent) if scientific else end
+
+
+@njit(error_model="numpy")
+def _write_digits(line, at, whole, digits):
+    """Write an integer of so many digits from ``at`` on; their number without zeros at the end."""
+    left, k = np.uint64(whole), at + digits  # of which the division by a constant is a multiplication
+    while k > at + 1:
+        shorter = left // _HUNDRED
+        pair = left - shorter * _HUNDRED
+        line[k - 2], line[k - 1] = _PAIRS[pair, 0], _PAIRS[pair, 1]
+        left, k = shorter, k - 2
+    if k > at:
+        line[at] = _ZERO + left
+    while digits > 1 and line[at + digits - 1] == _ZERO:
+        digits -= 1
+    return digits
+
+
+@njit(error_model="numpy")
+def _decimal(x, bits, digits):
     """Integer of so many digits and exponent of ten of a positive number: 0.0123 → 12300..., −2."""
-    full = 10 ** (digits - 1)
-    exponent = int(np.floor((math.frexp(x)[1] - 1) * LOG2))  # right, or one too small
-    if -200 <= exponent < 200 and x >= _POWERS[exponent + 201]:
-        exponent += 1
-    elif not -200 <= exponent < 200:
+    full = _WHOLE_POWERS[digits - 1]
+    # ⌊n log₁₀ 2⌋ with n of 2^n ≤ x, for all n of normal numbers: right, or one too small.
+    exponent = ((bits >> 52 & 0x7FF) - 1023) * 78913 >> 18
+    if -200 <= exponent < 200:
+        exponent += x >= _POWERS[exponent + 201]
+    else:
         exponent = int(np.floor(math.log10(x)))
     whole = _scaled(x, digits - 1 - exponent)
     if whole < full:  # log10 was rounded up
@@ -208,7 +242,7 @@ def _decimal(x, digits):
     return whole, exponent
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _write_exponent(cell, at, exponent):
     """Write ``e+05`` from ``at`` on; where it ends."""
     cell[at], cell[at + 1] = ord("e"), ord("-") if exponent < 0 else ord("+")
@@ -221,61 +255,7 @@ def _write_exponent(cell, at, exponent):
     return at + 2
 
 
-@njit(nogil=True, error_model="numpy")
-def _numbers(values, digits):
-    """Text of numbers (N, k), each after a space."""
-    buffer = np.empty(20, dtype=np.uint8)
-    cell, ends = np.empty(values.size * _WIDTH, dtype=np.uint8), np.empty(len(values), dtype=np.int64)
-    at = 0
-    for i in range(values.shape[0]):
-        for j in range(values.shape[1]):
-            x = values[i, j]
-            cell[at] = _SPACE
-            at += 1
-            if x < 0:
-                cell[at] = ord("-")
-                at += 1
-            x = abs(x)
-            if x == 0 or not math.isfinite(x):
-                word = b"0\0\0" if x == 0 else (b"inf" if x > 0 else b"nan")
-                for k in range(1 if x == 0 else 3):
-                    cell[at] = word[k]
-                    at += 1
-                continue
-            whole, exponent = _decimal(x, digits)
-            left = np.uint64(whole)  # whose division by a constant is a multiplication
-            for k in range(digits - 1, -1, -1):
-                shorter = left // _TEN
-                buffer[k] = _ZERO + (left - shorter * _TEN)
-                left = shorter
-            n = digits
-            while n > 1 and buffer[n - 1] == _ZERO:
-                n -= 1
-            scientific = exponent < -4 or exponent >= digits
-            before = 1 if scientific else exponent + 1  # digits before the point
-            if before <= 0:
-                cell[at], cell[at + 1] = _ZERO, ord(".")
-                at += 2
-                for _ in range(-before):
-                    cell[at] = _ZERO
-                    at += 1
-            whole_digits = max(before, 0)
-            for k in range(whole_digits):  # behind the last that counts are zeros
-                cell[at] = buffer[k]
-                at += 1
-            if n > before > 0:
-                cell[at] = ord(".")
-                at += 1
-            for k in range(whole_digits, n):
-                cell[at] = buffer[k]
-                at += 1
-            if scientific:
-                at = _write_exponent(cell, at, exponent)
-        ends[i] = at
-    return cell[:at], ends
-
-
-@njit(nogil=True)
+@njit
 def _scaled(x, power):
     """Nearest integer to x · 10^power, in two steps so that neither overflows."""
     half = power // 2
