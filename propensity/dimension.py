@@ -71,7 +71,7 @@ def out_of_plane(positions: np.ndarray, cell: np.ndarray, asked: int | None) -> 
         raise InputError(f"dimension is {asked!r}: give 2, 3, or None to see it from the positions.")
     if asked == 3:
         return None
-    spread = np.ptp(positions, axis=0)
+    spread = np.array([np.ptp(column) for column in positions.T])  # numpy is slow along short rows
     edge, reach = float(np.linalg.norm(cell, axis=1).max()), float(spread.max())
     # Unwrapped particles may be far away, and a drop small in its cell.
     extent = min(edge, reach) or max(edge, reach)

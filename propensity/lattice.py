@@ -56,7 +56,7 @@ def checked_pbc(pbc: Any) -> np.ndarray:
     array = np.asarray(pbc)
     if array.shape not in ((), (3,)):
         raise InputError(f"pbc has shape {array.shape}: give one boolean or three.")
-    if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
+    if array.dtype.kind not in "biuf" or not ((array == 0) | (array == 1)).all():
         raise InputError(f"pbc is {pbc!r}: give True or False, or one for each direction.")
     return np.broadcast_to(array.astype(bool), (3,)).copy()
 

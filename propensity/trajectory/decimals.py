@@ -35,7 +35,7 @@ def plain_numbers(rows: str, n: int, whole: Sequence[bool]) -> np.ndarray | None
         exact, or where rows or fields are missing or too many: read it in another way, which tells what.
     """
     found = np.empty((len(whole), n))
-    text = np.frombuffer(rows.encode(), dtype=np.uint8)
+    text = np.frombuffer(rows.encode() + b"\n", dtype=np.uint8)
     return found if _read(text, np.array(whole, dtype=np.bool_), found) else None
 
 
@@ -60,48 +60,50 @@ def _read(text, whole, found):
                 return False
             found[column, row] = value
             column += 1
-    return column == columns and row == n - 1
+    return column == 0 and row == n
 
 
-@njit(nogil=True)
+@njit
 def _number(text, at, whole):
     """Where a number that begins at ``at`` ends, −1 if it is not plain; and the number.
 
     An integer and a power of ten that are both exact have a quotient or product that is rounded once, as in
     ``strtod`` (W. D. Clinger, PLDI 1990).
     """
-    end = len(text)
     negative = text[at] == _MINUS
     if negative or (text[at] == _PLUS and not whole):
         at += 1
-    integer, digits, power, point = 0, 0, 0, False
-    while at < end and (text[at] == _POINT or _ZERO <= text[at] <= _ZERO + 9):
-        if text[at] == _POINT:
-            if point:
-                return -1, 0.0
-            point = True
-        else:
-            integer = 10 * integer + (text[at] - _ZERO)
-            digits, power = digits + 1, power - point
-            if integer > _EXACT:
-                return -1, 0.0
-        at += 1
-    if digits == 0 or (whole and point):
+    at, integer, digits = _digits(text, at, 0)
+    power = 0
+    if text[at] == _POINT and not whole:
+        at, integer, power = _digits(text, at + 1, integer)
+        digits, power = digits + power, -power
+    if digits == 0 or integer > _EXACT:
         return -1, 0.0
-    if at < end and not whole and (text[at] == ord("e") or text[at] == ord("E")):
+    if not whole and (text[at] == ord("e") or text[at] == ord("E")):
         at += 1
-        down = at < end and text[at] == _MINUS
-        at += at < end and (down or text[at] == _PLUS)
-        first, exponent = at, 0
-        while at < end and _ZERO <= text[at] <= _ZERO + 9 and at < first + 4:
-            exponent = 10 * exponent + (text[at] - _ZERO)
-            at += 1
-        if at == first:
+        down = text[at] == _MINUS
+        at += down or text[at] == _PLUS
+        at, exponent, digits = _digits(text, at, 0)
+        if not 0 < digits < 5:
             return -1, 0.0
         power += -exponent if down else exponent
     if not -len(_POWERS) < power < len(_POWERS):
         return -1, 0.0
-    if at < end and text[at] != _SPACE and text[at] != _TAB and text[at] != _NEWLINE:
+    if text[at] != _SPACE and text[at] != _TAB and text[at] != _NEWLINE:
         return -1, 0.0
     value = integer / _POWERS[-power] if power < 0 else integer * _POWERS[power]
     return at, -value if negative else value
+
+
+@njit
+def _digits(text, at, integer):
+    """Where digits from ``at`` on end, or are too many; the integer that they continue; how many they are.
+
+    Behind the last of a text is a line end.
+    """
+    begin = at
+    while _ZERO <= text[at] <= _ZERO + 9 and integer <= _EXACT:
+        integer = 10 * integer + (text[at] - _ZERO)
+        at += 1
+    return at, integer, at - begin

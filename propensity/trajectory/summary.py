@@ -1,8 +1,12 @@
 """Statistics of the propensity over the frames of a trajectory."""
 
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 import numpy as np
+
+from propensity.compiling import njit
 
 
 class PropensitySummary:
@@ -53,13 +57,7 @@ class PropensitySummary:
         self.n_frames += 1
         self.n_doubtful += doubtful
         self.n_particles += len(types)
-        for k in np.unique(types):
-            values = propensities[types == k]
-            self.count[k] += len(values)
-            self._sum[k] += values.sum(axis=0)
-            self.negative[k] += (values < 0).sum(axis=0)
-            self._low[k] = np.minimum(self._low[k], values.min(axis=0))
-            self._high[k] = np.maximum(self._high[k], values.max(axis=0))
+        _add(types, propensities, self.count, self.negative, self._sum, self._low, self._high)
 
     def merge(self, other: PropensitySummary) -> None:
         """Count the frames of another summary, of the same species and times.
@@ -93,3 +91,25 @@ class PropensitySummary:
     def high(self) -> np.ndarray:
         """Largest propensity, shape (n_species, n_times)."""
         return np.where(np.isfinite(self._high), self._high, np.nan)
+
+
+@njit(nogil=True)
+def _add(types, values, count, negative, total, low, high):
+    """Count particles, and their values at each time.
+
+    Reads   types (N,), values (N, n_times).
+    Writes  count (n_species,); negative, total, low and high (n_species, n_times).
+    One call is all particles.
+    """
+    for i in range(len(types)):
+        s = types[i]
+        count[s] += 1
+        for t in range(values.shape[1]):
+            value = values[i, t]
+            total[s, t] += value
+            negative[s, t] += value < 0
+            # Not a number once, so for ever.
+            if value < low[s, t] or value != value:
+                low[s, t] = value
+            if value > high[s, t] or value != value:
+                high[s, t] = value
