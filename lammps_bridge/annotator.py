@@ -88,12 +88,25 @@ class Annotator:
         if not hasattr(lmp, "extract_setting"):
             raise InputError(f"lmp is a {type(lmp).__name__}: give an instance of lammps.lammps.")
         self.lmp = lmp
-        self.every = int(every)
-        self.name = name
-        self.bias = bias
+        self._every, self._name, self._bias = int(every), name, bias
         self._load = functools.partial(open_predictor, model, times, **options)
         self._live: LiveAnnotation | None = None
         self._error: BaseException | None = None
+
+    @property
+    def every(self) -> int:
+        """Steps between predictions."""
+        return self._every
+
+    @property
+    def name(self) -> str:
+        """Of the property and of the fix."""
+        return self._name
+
+    @property
+    def bias(self) -> Form | None:
+        """As it was given."""
+        return self._bias
 
     def attach(self) -> Annotator:
         """Define property and fix, and predict the present configuration.

@@ -13,6 +13,8 @@ import torch
 
 from propensity.errors import InputError, PropensityWarning
 from propensity.estimators.gradients import kept
+from propensity.numeric import refuse_masked
+from propensity.structure import checked_structure
 
 if TYPE_CHECKING:
     from propensity.estimators.card import Card
@@ -50,9 +52,14 @@ class Harmonic:
     Parameters
     ----------
     stiffness
-        k, an energy over a length squared.
+        k, an energy over a length squared; not negative.
     centre
         q₀, a length.
+
+    Raises
+    ------
+    InputError
+        For a negative stiffness, which would push away from the centre without end.
     """
 
     stiffness: float
@@ -60,6 +67,11 @@ class Harmonic:
 
     def __post_init__(self) -> None:
         _finite(stiffness=self.stiffness, centre=self.centre)
+        if self.stiffness < 0:
+            raise InputError(
+                f"stiffness is {self.stiffness:g}, which pushes away from the centre without end: give zero"
+                " or more, or a function of the mean propensity."
+            )
 
     def __call__(self, mean: torch.Tensor) -> torch.Tensor:
         """Energy at a mean propensity."""
@@ -115,6 +127,8 @@ class Bias:
     def __init__(self, predictor: Predictor, form: Form, time: float | None = None) -> None:
         from propensity.model_options import chosen_times
 
+        if not hasattr(predictor, "value_and_gradient"):
+            raise InputError(f"predictor is a {type(predictor).__name__}: give a Predictor.")
         kept(predictor.card)
         if not callable(form):
             raise InputError(
@@ -144,6 +158,7 @@ class Bias:
         InputError
             For a group that is neither, has no particles, or some of which the model knows nothing.
         """
+        checked_structure(structure)
         trained = self.predictor.card.trained_species or self.predictor.species
         known = np.isin(self.predictor.species, trained)[structure.types]
         chosen = known if group is None else in_group(group, len(structure))
@@ -159,7 +174,7 @@ class Bias:
 
         def energy(propensities: torch.Tensor) -> torch.Tensor:
             mean = propensities[places, self.index].mean()
-            seen.extend((mean.detach(), propensities.detach()))
+            seen.extend((mean.detach().clone(), propensities.detach()))  # a form may write to its argument
             return self.form(mean)
 
         value, gradient = self.predictor.value_and_gradient(structure, energy)
@@ -175,7 +190,13 @@ def in_group(group: Any, n: int) -> np.ndarray:
     InputError
         For anything else, and indices that no particle has.
     """
-    given = np.asarray(group)
+    refuse_masked(group, "particles of the group")
+    try:
+        given = np.asarray(group)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"group can't be read ({error}): give indices, or one boolean for each of {n} atoms."
+        ) from None
     if given.dtype == bool and given.shape == (n,):
         return given
     fits = given.dtype.kind in "iu" and given.ndim == 1
@@ -235,5 +256,9 @@ def roughness(card: Card) -> str | None:
 
 def _finite(**values: float) -> None:
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not np.isfinite(value):
+        try:
+            is_finite = isinstance(value, numbers.Real) and np.isfinite(float(value))
+        except OverflowError:  # of an integer
+            is_finite = False
+        if isinstance(value, bool) or not is_finite:
             raise InputError(f"{name} is {value!r}: give a finite number.")

@@ -88,6 +88,13 @@ def out_of_plane(positions: np.ndarray, cell: np.ndarray, asked: int | None) -> 
     return None
 
 
+def axis_across(positions: np.ndarray, own: np.ndarray) -> int:
+    """Cartesian axis across a plane of particles, of which two cell vectors are given; they may be zero."""
+    leaning = np.abs(own).max(axis=0) > 1e-9 * np.abs(own).max()
+    spread = np.where(leaning, np.inf, np.ptp(positions, axis=0))
+    return 2 - int(np.argmin(spread[::-1]))
+
+
 def _row(cell: np.ndarray, axis: int) -> int | None:
     """The one cell vector with a component along ``axis``, or the open one where none has."""
     lengths = np.linalg.norm(cell, axis=1)

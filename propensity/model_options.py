@@ -136,9 +136,12 @@ def chosen_times(known: np.ndarray, wanted: Sequence[float] | float | None) -> n
     """
     if wanted is None:
         return np.arange(len(known))
-    values = np.atleast_1d(as_numbers(wanted, "times", "one time or a list of them"))
+    form = "one time or a list of them"
+    values = np.atleast_1d(as_numbers(wanted, "times", form))
+    if np.asarray(wanted).dtype == bool:
+        raise InputError(f"times are {wanted!r}: give {form}.")
     if values.ndim != 1:
-        raise InputError(f"times have shape {values.shape}: give one time or a list of them.")
+        raise InputError(f"times have shape {values.shape}: give {form}.")
     indices = [int(np.abs(known - value).argmin()) for value in values]
     wrong = [
         value

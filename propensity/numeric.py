@@ -31,8 +31,9 @@ def as_numbers(values: Any, what: str, form: str) -> np.ndarray:
     Raises
     ------
     InputError
-        For text, complex numbers, and what is no array of numbers.
+        For text, complex numbers, masked places, and what is no array of numbers.
     """
+    refuse_masked(values, what)
     try:
         array = np.asarray(values)
         if array.dtype.kind not in "biufO":
@@ -40,6 +41,25 @@ def as_numbers(values: Any, what: str, form: str) -> np.ndarray:
         return np.array(array, dtype=np.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{what} can't be read as numbers ({error}): give {form}.") from None
+
+
+def refuse_masked(values: Any, what: str) -> None:
+    """Raise for masked places, which numpy would fill with whatever lies beneath.
+
+    Parameters
+    ----------
+    values
+        Any array.
+    what
+        What it is, in the plural, for the error.
+
+    Raises
+    ------
+    InputError
+        Where some are masked.
+    """
+    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
+        raise InputError(f"{what} are masked in places: fill or drop those particles.")
 
 
 def positive(value: Any, what: str, form: str) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from propensity.caging import CageState
 from propensity.diameters import checked_diameters, diameters_of
-from propensity.dimension import in_space, is_planar, out_of_plane, planar_cell, planar_pbc
+from propensity.dimension import axis_across, in_space, is_planar, out_of_plane, planar_cell, planar_pbc
 from propensity.errors import InputError
 from propensity.lattice import (
     checked_cell,
@@ -19,7 +19,7 @@ from propensity.lattice import (
     refuse_sheared,
     refuse_singular,
 )
-from propensity.numeric import as_numbers, positive, refuse_few_digits
+from propensity.numeric import as_numbers, positive, refuse_few_digits, refuse_masked
 from propensity.species import LABELS, SpeciesMap, map_species
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Structure:
         diameters: Any = None,
     ) -> None:
         for array, what in ((positions, "positions"), (types, "types"), (cell, "cell vectors")):
-            _unmasked(array, what)
+            refuse_masked(array, what)
         if is_planar(positions):
             positions, cell, pbc, dimension = in_space(positions), planar_cell(cell), planar_pbc(pbc), 2
         object.__setattr__(self, "positions", _vectors(positions, "positions"))
@@ -149,6 +149,11 @@ class Structure:
     def directions(self) -> np.ndarray:
         """Indices of the cell vectors of the liquid's own space, shape (dimension,)."""
         return np.arange(3) if self.normal is None else np.delete(np.arange(3), self.normal)
+
+    @property
+    def across(self) -> int | None:
+        """Cartesian axis across the plane of a two-dimensional liquid; None in three dimensions."""
+        return None if self.normal is None else axis_across(self.positions, self.cell[self.directions])
 
     @property
     def is_periodic(self) -> bool:
@@ -274,7 +279,7 @@ class Structure:
 
     def _moved_to(self, positions: Any) -> Structure:
         """As many particles elsewhere in three dimensions: all else is known to be right."""
-        _unmasked(positions, "positions")
+        refuse_masked(positions, "positions")
         moved = object.__new__(Structure)
         fields = {
             "types": self.types.copy(),
@@ -526,12 +531,6 @@ def checked_structure(value: Any) -> Structure:
             " Structure.from_ase or from_mdanalysis)."
         )
     return value
-
-
-def _unmasked(array: Any, what: str) -> None:
-    """Refuse masked arrays, whose gaps numpy would fill with whatever lies beneath."""
-    if isinstance(array, np.ma.MaskedArray) and np.ma.getmaskarray(array).any():
-        raise InputError(f"{what} are masked in places: fill or drop those particles.")
 
 
 def _vectors(vectors: Any, what: str) -> np.ndarray:

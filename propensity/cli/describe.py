@@ -243,9 +243,12 @@ def _structures(
         return
     from propensity.cli.annotate import parse_box
     from propensity.trajectory import open_trajectory
+    from propensity.trajectory.work import naming
 
     if inherent:
         raise InputError(f"{file} is a trajectory, which has no inherent positions: leave --inherent out.")
     mapping = parse_species_map(species_map)
     for frame in open_trajectory(file, topology, start=start, stop=stop, step=step, box=parse_box(box)):
-        yield frame.number, frame.structure(species, mapping)
+        with naming(frame.number):
+            structure = frame.structure(species, mapping)
+        yield frame.number, structure

@@ -48,6 +48,8 @@ class Differentiation:
     def gradient(self, structure: Structure, weights: Weights) -> np.ndarray:
         """Gradient of a number made of the predictions with respect to thermal positions, shape (N, 3).
 
+        Where particles lie in a plane, so does it.
+
         Parameters
         ----------
         structure

@@ -11,6 +11,7 @@ import torch
 from propensity.errors import InputError, PropensityError
 from propensity.estimators.base import Estimator
 from propensity.estimators.card import Card
+from propensity.numeric import as_numbers
 from propensity.structure import Structure
 
 #: A weight for each particle at the default time, shape (N,), or for each at every time, shape (N, n_times);
@@ -83,7 +84,7 @@ def value_and_gradient(
         mean = torch.stack(members).mean(dim=0)[:, torch.from_numpy(selected).to(like.device)] * length_scale
         value = _number(mean, weights, default)
         (gradient,) = torch.autograd.grad(value, steps, allow_unused=True)
-    return float(value.detach()), _array(gradient, steps)
+    return float(value.detach()), _array(gradient, steps, structure)
 
 
 def feature_gradient(
@@ -104,27 +105,25 @@ def feature_gradient(
         values = estimator.features(structure, layer, steps / length_scale).values
         value = _number(values, weights, None)
         (gradient,) = torch.autograd.grad(value, steps, allow_unused=True)
-    return _array(gradient, steps)
+    return _array(gradient, steps, structure)
 
 
 def _number(values: torch.Tensor, weights: Weights, default: int | None) -> torch.Tensor:
     """The number whose gradient is wanted."""
     if callable(weights):
         return _called(weights, values)
-    array = np.asarray(weights)
+    shapes = f"{tuple(values.shape)}"
+    if default is not None:
+        shapes = f"{tuple(values.shape[:1])} for the default time or {shapes} for all"
+    form = f"numbers of shape {shapes}, or a function of the predictions"
+    array = as_numbers(weights, "weights", form)
     if default is not None and array.shape == values.shape[:1]:
         values = values[:, default]
-    if array.dtype.kind not in "fiub" or array.shape != tuple(values.shape):
-        shapes = f"{tuple(values.shape)}"
-        if default is not None and values.ndim == 2:
-            shapes = f"{tuple(values.shape[:1])} for the default time or {shapes} for all"
-        raise InputError(
-            f"weights have shape {array.shape} and dtype {array.dtype}: give numbers of shape {shapes}, or a"
-            " function of the predictions."
-        )
+    if array.shape != tuple(values.shape):
+        raise InputError(f"weights have shape {array.shape}: give {form}.")
     if not np.isfinite(array).all():
         raise InputError("weights are NaN or infinite in places: give finite numbers.")
-    given = torch.from_numpy(np.ascontiguousarray(array)).to(values)
+    given = torch.from_numpy(array).to(values)
     used = given != 0
     if bool(torch.isnan(values[used]).any()):
         raise InputError(
@@ -136,11 +135,12 @@ def _number(values: torch.Tensor, weights: Weights, default: int | None) -> torc
 
 def _called(function: Callable[[torch.Tensor], torch.Tensor], values: torch.Tensor) -> torch.Tensor:
     value = function(values)
-    if not isinstance(value, torch.Tensor) or value.numel() != 1 or not value.requires_grad:
-        found = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+    is_real = isinstance(value, torch.Tensor) and not value.is_complex()
+    if not is_real or value.numel() != 1 or not value.requires_grad:
+        found = tuple(value.shape) if is_real else getattr(value, "dtype", type(value).__name__)
         raise InputError(
-            f"the function of the predictions gave {found}: it must return a torch tensor of one number that"
-            " was made from its argument."
+            f"the function of the predictions gave {found}: it must return a torch tensor of one real number"
+            " that was made from its argument."
         )
     if not bool(torch.isfinite(value)):
         raise InputError(
@@ -150,11 +150,14 @@ def _called(function: Callable[[torch.Tensor], torch.Tensor], values: torch.Tens
     return value.reshape(())
 
 
-def _array(gradient: torch.Tensor | None, steps: torch.Tensor) -> np.ndarray:
+def _array(gradient: torch.Tensor | None, steps: torch.Tensor, structure: Structure) -> np.ndarray:
     if gradient is None:
         return np.zeros(steps.shape)
     if not bool(torch.isfinite(gradient).all()):
         raise PropensityError(
             "the gradient is NaN or infinite: the structure is far outside of what the model knows."
         )
-    return gradient.detach().cpu().double().numpy()
+    found = gradient.detach().cpu().double().numpy()
+    if structure.across is not None:  # networks that tell left from right have a slope there
+        found[:, structure.across] = 0.0
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from collections.abc import Sequence
@@ -83,23 +84,47 @@ class PropensityBias(Travelling, Calculator):
         if isinstance(model, Predictor) and options:
             raise InputError(f"options {sorted(options)} come with a finished predictor: give them to it.")
         self.predictor = model if isinstance(model, Predictor) else Predictor(model, **options)
-        self.form, self.time = form, time
-        self.bias = Bias(self.predictor, form, time)
+        self._form, self._time = form, time
+        self._bias = Bias(self.predictor, form, time)
         if isinstance(group, str) and group not in self.predictor.species:
             raise InputError(
                 f"group is {group!r}: give a species of {list(self.predictor.species)}, indices or booleans."
             )
-        self.group = group if group is None or isinstance(group, str) else np.asarray(group)
+        self._group = copy.copy(group)
         self.mean = float("nan")
 
+    @property
+    def form(self) -> Form:
+        """U(q); a new one, as of a bias that grows, counts from the next calculation on."""
+        return self._form
+
+    @form.setter
+    def form(self, form: Form) -> None:
+        self._bias, self._form = self._said_before(form), form
+        self.reset()
+
+    @property
+    def group(self) -> str | Sequence[int] | np.ndarray | None:
+        """As it was given."""
+        return self._group
+
+    @property
+    def time(self) -> float | None:
+        """As it was given."""
+        return self._time
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "bias": None}
+        return {**super().__getstate__(), "_bias": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self._bias = self._said_before(self._form)
+
+    def _said_before(self, form: Form) -> Bias:
+        """A bias by the same predictor, whose warnings are known."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PropensityWarning)  # said before it travelled
-            self.bias = Bias(self.predictor, self.form, self.time)
+            warnings.simplefilter("ignore", PropensityWarning)
+            return Bias(self.predictor, form, self._time)
 
     def structure(self, atoms: ase.Atoms) -> Structure:
         """Return what the network will read of ``atoms``; raises InputError for species it doesn't know.
@@ -136,7 +161,7 @@ class PropensityBias(Travelling, Calculator):
         """Fill ``results`` with energy and forces."""
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         structure = self.structure(self.atoms if atoms is None else atoms)  # type: ignore[arg-type]
-        found = self.bias(structure, self._chosen(structure))
+        found = self._bias(structure, self._chosen(structure))
         self.mean = found.mean
         self.results = {"energy": found.energy, "free_energy": found.energy, "forces": found.forces}
 

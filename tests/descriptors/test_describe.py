@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from propensity.cli.describe import command
 from propensity.data import StoreWriter
 from propensity.descriptors.describe import KINDS, describe
-from propensity.errors import InputError
+from propensity.errors import DataError, InputError
 from propensity.predictor import Predictor
 from tests.conftest import make_tiny_model
 
@@ -84,6 +84,11 @@ def test_command_on_a_trajectory(structure, tmp_path):
     written = np.load(tmp_path / "f.npz")
     assert written["features"].shape == (2, 125, 4) and written["frames"].tolist() == ["0", "2"]
     np.testing.assert_allclose(written["features"][0], describe(structure, "energy")[0], rtol=1e-5, atol=1e-5)
+    broken = scaled.copy()
+    broken.positions[3] = np.nan
+    write(tmp_path / "t.extxyz", [scaled, scaled, broken])
+    with pytest.raises(DataError, match="frame 2: positions of 1 particle.* are NaN"):
+        CliRunner().invoke(command, arguments, catch_exceptions=False)
 
 
 @pytest.mark.parametrize(

@@ -277,8 +277,12 @@ def test_value_jumps_at_a_sharp_cutoff_and_not_under_an_envelope(models):
         (np.ones(N + 1), r"weights have shape \(41,\).*\(40,\) for the default time or \(40, 3\)"),
         (np.ones((N, 2)), r"weights have shape \(40, 2\)"),
         (np.full(N, "a"), "dtype <U1"),
+        ([[1.0], [1.0, 2.0]], "weights can't be read as numbers"),
+        (torch.ones(N, requires_grad=True), "weights can't be read as numbers"),
+        (np.ma.masked_array(np.ones(N), mask=np.arange(N) == 3), "weights are masked in places"),
+        (lambda p: p.sum() + 1j, "gave torch.complex64: it must return a torch tensor of one real number"),
         (np.full(N, np.nan), "NaN or infinite"),
-        (lambda p: p, r"gave \(40, 3\): it must return a torch tensor of one number"),
+        (lambda p: p, r"gave \(40, 3\): it must return a torch tensor of one real number"),
         (lambda p: 1.0, "gave float: it must return"),
         (lambda p: torch.zeros(()), "that was made from its argument"),
         (lambda p: (p[0, 0] - p[0, 0]).log(), "gave -inf"),
@@ -288,6 +292,30 @@ def test_weights_that_cannot_be_used(models, weights, message):
     predictor = Predictor(models["gated"], device="cpu")
     with pytest.raises(InputError, match=message):
         predictor.gradient(structure_for(predictor), weights)
+
+
+@pytest.mark.parametrize("axis", [2, 1, 0])
+@pytest.mark.parametrize("pbc", [True, False])
+def test_particles_in_a_plane_stay_there(tmp_path, axis, pbc):
+    """Networks that tell left from right have a slope across the plane, which is none of the liquid's."""
+    torch.manual_seed(1)
+    network = SE3GNN(2, 3, l_max=1, n_layers=2, cutoff=1.6, dropout=0.0, envelope=True)
+    path = save_model(tmp_path / "m", SE3Estimator(network, card_of("se3gnn", network, dimension=2)))
+    predictor = Predictor(path, device="cpu", dtype="float64", kernel="reference")
+    rng = np.random.default_rng(0)
+    sites = np.stack(np.meshgrid(np.arange(6), np.arange(6)), -1).reshape(-1, 2)
+    positions = np.insert(sites + 0.3 * rng.random((36, 2)), axis, 1.5, axis=1)
+    edges = np.where(np.arange(3) == axis, 9.0, 6.0) if pbc else np.zeros(3)
+    structure = Structure(positions, np.arange(36) % 2, np.diag(edges), pbc)
+    traced, steps = predictor.estimators[0], torch.zeros(36, 3, dtype=torch.float64, requires_grad=True)
+    (free,) = torch.autograd.grad(traced.traced(structure, steps)[:, 1].sum(), steps)
+    assert structure.across == axis and float(free[:, axis].abs().max()) > 1e-8
+    expected = free.numpy().copy()
+    expected[:, axis] = 0.0
+    found = predictor.gradient(structure, np.ones(36))
+    assert np.allclose(found, expected, atol=1e-14) and np.abs(found).max() > 1e-6
+    features = predictor.feature_gradient(structure, lambda f: f.sum())
+    assert not features[:, axis].any() and features.any()
 
 
 def test_species_outside_the_loss(tmp_path, models):

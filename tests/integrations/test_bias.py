@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from pathlib import Path
 
@@ -163,8 +164,9 @@ def test_groups_of_a_bias_alone(smooth):
     liquid = make_liquid(60)
     mask = np.isin(np.arange(60), [3, 1])
     assert bias(liquid, [3, 1]).mean == bias(liquid, mask).mean == bias(liquid, mask.tolist()).mean
-    for wrong in ("A", [60], np.ones(5, dtype=bool), np.ones(60)):
-        with pytest.raises(InputError, match="group has shape"):
+    masked = np.ma.masked_array(np.arange(5), mask=np.arange(5) == 3)
+    for wrong in ("A", [60], np.ones(5, dtype=bool), np.ones(60), [[0, 1], [2]], masked):
+        with pytest.raises(InputError, match=r"group (has shape|can't be read|are masked)"):
             bias(liquid, wrong)
 
 
@@ -180,6 +182,7 @@ def test_groups_of_a_bias_alone(smooth):
         ({"group": np.arange(60) % 2}, "holds an index twice in 60: give each once, or booleans"),
         ({"time": [1.0, 10.0]}, "acts on the propensity at one time"),
         ({"time": 3.0}, "time 3.0 is not among those"),
+        ({"time": True}, "times are True: give one time"),
         ({"form": lambda q: 1.0}, "gave float: it must return a torch tensor"),
     ],
 )
@@ -199,7 +202,45 @@ def test_options_of_a_finished_predictor(smooth):
         PropensityBias(predictor, Linear(1.0), device="cpu")
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), True, "1"])
+def test_a_new_form_counts_at_once(smooth):
+    """As of a bias that grows; and what a group was made of may change afterwards."""
+    atoms, group = make_atoms(), np.arange(5)
+    atoms.calc = bias = PropensityBias(
+        smooth, Linear(1.0), group=group, dtype="float64", device="cpu", species_map=MAP
+    )
+    before = atoms.get_potential_energy()
+    group[0] = 40
+    bias.form = Linear(2.0)
+    assert atoms.get_potential_energy() == pytest.approx(2 * before, rel=1e-12)
+    again = pickle.loads(pickle.dumps(bias))
+    assert again.form == Linear(2.0) and again.group.tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(InputError, match="form is 3"):
+        bias.form = 3
+    for name in ("group", "time"):
+        with pytest.raises(AttributeError):
+            setattr(bias, name, None)
+
+
+def test_a_form_may_write_to_its_argument(smooth):
+    def parabola(q):
+        q -= 0.3
+        return q**2
+
+    predictor, liquid = Predictor(smooth, device="cpu", dtype="float64"), make_liquid(60)
+    found, mean = Bias(predictor, parabola)(liquid), Bias(predictor, Linear(1.0))(liquid).mean
+    assert found.mean == pytest.approx(mean) and found.energy == pytest.approx((mean - 0.3) ** 2)
+
+
+def test_what_a_bias_is_made_of(smooth):
+    with pytest.raises(InputError, match="predictor is a PosixPath: give a Predictor"):
+        Bias(smooth, Linear(1.0))
+    with pytest.raises(InputError, match=r"structure is a Atoms: give a Structure"):
+        Bias(Predictor(smooth, device="cpu"), Linear(1.0))(make_atoms())
+    with pytest.raises(InputError, match="stiffness is -5, which pushes away"):
+        Harmonic(-5, 0.3)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), True, "1", 10**400])
 def test_numbers_of_forms(number):
     with pytest.raises(InputError, match="strength is"):
         Linear(number)
