@@ -87,7 +87,7 @@ def test_command_on_a_trajectory(structure, tmp_path):
     broken = scaled.copy()
     broken.positions[3] = np.nan
     write(tmp_path / "t.extxyz", [scaled, scaled, broken])
-    with pytest.raises(DataError, match="frame 2: positions of 1 particle.* are NaN"):
+    with pytest.raises(DataError, match=r"frame 2: positions of 1 particle.* are NaN"):
         CliRunner().invoke(command, arguments, catch_exceptions=False)
 
 
