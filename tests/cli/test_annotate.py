@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import sys
-
 import ase.io
 import numpy as np
 import pytest
 
-from propensity.cli import main as cli
 from propensity.demo import load_demo
 from propensity.errors import InputError
 from propensity.estimators.storage import shipped_models
 from propensity.plotting import plot_propensity
 from propensity.predictor import Predictor
 from propensity.trajectory import open_trajectory
+from tests.commands import run_here as run
 from tests.conftest import make_liquid, make_tiny_model
 from tests.trajectory.conftest import LAMMPS
 
 DUMP = str(LAMMPS / "triclinic.dump")
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["propensity", *map(str, args)])
-        try:
-            cli.run()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return call
-
-
-def test_annotate_writes_the_file_and_a_table(run, tmp_path, tiny_model):
+def test_annotate_writes_the_file_and_a_table(tmp_path, tiny_model):
     out = tmp_path / "out.extxyz"
     code, shown, err = run("annotate", DUMP, "-o", out, "-m", tiny_model, "--species-map", "1=A,2=B")
     assert (code, err) == (0, "")
@@ -48,7 +31,7 @@ def test_annotate_writes_the_file_and_a_table(run, tmp_path, tiny_model):
         assert f"{value:.4f}" in shown
 
 
-def test_annotate_options(run, tmp_path, tiny_model):
+def test_annotate_options(tmp_path, tiny_model):
     other = make_tiny_model(tmp_path / "other", seed=1)
     code, shown, _ = run(
         "annotate",
@@ -88,7 +71,7 @@ def test_annotate_options(run, tmp_path, tiny_model):
     ]
 
 
-def test_length_scale(run, tmp_path, tiny_model):
+def test_length_scale(tmp_path, tiny_model):
     atoms = ase.io.read(DUMP, 0, format="lammps-dump-text")
     atoms.set_cell(atoms.cell * 2.2, scale_atoms=True)
     ase.io.write(tmp_path / "t.extxyz", atoms)
@@ -159,7 +142,7 @@ GOOD = ["annotate", DUMP, "-o", "{tmp}/out.extxyz", "-m", "{model}", "--species-
         (["demo", "-m", "no-such-model"], "'no-such-model'"),
     ],
 )
-def test_every_mistake_is_one_line(args, message, run, tmp_path, tiny_model):
+def test_every_mistake_is_one_line(args, message, tmp_path, tiny_model):
     import re
 
     (tmp_path / "noise.abc").write_bytes(bytes(range(256)) * 4)
@@ -174,7 +157,7 @@ def test_every_mistake_is_one_line(args, message, run, tmp_path, tiny_model):
     assert not (tmp_path / "out.extxyz").exists()
 
 
-def test_a_broken_frame_leaves_the_table_the_file_and_one_line(run, tmp_path, tiny_model):
+def test_a_broken_frame_leaves_the_table_the_file_and_one_line(tmp_path, tiny_model):
     lines = (LAMMPS / "triclinic.dump").read_text().splitlines()
     (tmp_path / "cut.dump").write_text("\n".join(lines[:-20]) + "\n")
     args = [a.replace("{tmp}", str(tmp_path)).replace("{model}", str(tiny_model)) for a in GOOD]
@@ -214,7 +197,7 @@ def test_the_configuration_is_that_of_the_published_file(shared):
         assert np.allclose(sample.propensities[:, theirs], demo.propensities[:, ours], rtol=3e-3)
 
 
-def test_demo_leaves_a_file_and_a_picture(run, tmp_path, tiny_model):
+def test_demo_leaves_a_file_and_a_picture(tmp_path, tiny_model):
     code, shown, err = run("demo", "-o", tmp_path / "d", "-m", tiny_model)
     assert (code, err) == (0, "")
     assert "Bapst" in shown
@@ -233,7 +216,7 @@ def test_demo_leaves_a_file_and_a_picture(run, tmp_path, tiny_model):
 
 
 @pytest.mark.skipif("ka-default" not in shipped_models(), reason="the trained model is not installed")
-def test_the_shipped_model_knows_the_published_configuration(run, tmp_path):
+def test_the_shipped_model_knows_the_published_configuration(tmp_path):
     code, _, err = run("demo", "-o", tmp_path)
     assert (code, err) == (0, "")
     atoms = ase.io.read(tmp_path / "demo.extxyz")

@@ -5,17 +5,7 @@ import pytest
 
 from propensity.cli import main as cli
 from propensity.errors import InputError
-
-
-def run(monkeypatch, capsys, *args):
-    monkeypatch.setattr(sys, "argv", ["propensity", *args])
-    try:
-        cli.run()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code
-    output = capsys.readouterr()
-    return code, output.out, output.err
+from tests.commands import run_here as run
 
 
 def test_help_lists_every_verb_without_importing_torch():
@@ -30,8 +20,8 @@ def test_help_lists_every_verb_without_importing_torch():
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)
-def test_every_verb_has_help(monkeypatch, capsys, verb):
-    code, out, _ = run(monkeypatch, capsys, verb, "--help")
+def test_every_verb_has_help(verb):
+    code, out, _ = run(verb, "--help")
     assert code == 0
     assert "Usage: " in out
     assert max(map(len, out.splitlines())) <= 80
@@ -39,29 +29,29 @@ def test_every_verb_has_help(monkeypatch, capsys, verb):
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)
-def test_unknown_option_is_one_line(monkeypatch, capsys, verb):
-    code, _, err = run(monkeypatch, capsys, verb, "--no-such-option")
+def test_unknown_option_is_one_line(verb):
+    code, _, err = run(verb, "--no-such-option")
     assert code == 2
     assert err.count("\n") == 1
     assert "--no-such-option" in err
 
 
-def test_unknown_verb_names_the_nearest(monkeypatch, capsys):
-    code, _, err = run(monkeypatch, capsys, "trian")
+def test_unknown_verb_names_the_nearest():
+    code, _, err = run("trian")
     assert code == 2
     assert err.endswith("the nearest is 'train'.\n")
 
 
-def test_errors_are_one_line_and_debug_shows_all(monkeypatch, capsys):
+def test_errors_are_one_line_and_debug_shows_all(monkeypatch):
     def fail(*args, **kwargs):
         raise InputError("cutoff is −1: give a positive number.")
 
     monkeypatch.setattr(cli.main, "main", fail)
-    code, _, err = run(monkeypatch, capsys, "train")
+    code, _, err = run("train")
     assert code == 1
     assert err == "propensity: error: cutoff is −1: give a positive number.\n"
     with pytest.raises(InputError):
-        run(monkeypatch, capsys, "--debug", "train")
+        run("--debug", "train")
 
 
 def test_import_changes_nothing_global():
