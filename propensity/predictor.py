@@ -19,6 +19,7 @@ from propensity.estimators.answering import answering
 from propensity.estimators.card import Card
 from propensity.estimators.inputs import in_parts
 from propensity.estimators.likeness import Likeness, measured
+from propensity.estimators.places import model_files
 from propensity.estimators.ranges import Distance
 from propensity.estimators.storage import committee_of, load_model
 from propensity.estimators.uncertainty import displacement_spread, error_of_mean, is_calibrated
@@ -445,5 +446,10 @@ def models_of(model: Any) -> list[str | os.PathLike[str]]:
         raise InputError(f"model is {model!r}: give a name or path, or a list of them.")
     if not model:
         raise InputError("the committee is empty: give at least one model.")
-    # One name means the same alone and in a list, which is how command lines pass it.
-    return committee_of(model[0]) if len(model) == 1 else list(model)
+    if len(model) == 1:  # means the same as alone: so command lines pass it
+        return committee_of(model[0])
+    places = [model_files(one)[0].resolve() for one in model]
+    for k, one in enumerate(model):
+        if places[k] in places[:k]:
+            raise InputError(f"model {str(one)!r} is there twice, and its spread says nothing: give it once.")
+    return list(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 import warnings
 
 import numpy as np
@@ -43,7 +44,9 @@ def test_times_that_the_model_lacks_are_refused(times, tiny_model):
 
 def test_columns_of_one_model_and_of_a_committee(tiny_model, tmp_path, liquid):
     assert tuple(Predictor(tiny_model).columns(liquid)) == COLUMNS[:2]
-    same = Predictor([tiny_model, tiny_model]).columns(liquid)
+    with pytest.raises(InputError, match=r"is there twice"):
+        Predictor([tiny_model, tiny_model / "model.safetensors"])
+    same = Predictor([tiny_model, shutil.copytree(tiny_model, tmp_path / "copy")]).columns(liquid)
     assert tuple(same) == COLUMNS
     assert np.all(same["propensities_std"] == 0)
     other = Predictor([tiny_model, make_tiny_model(tmp_path / "other", seed=1)]).columns(liquid)

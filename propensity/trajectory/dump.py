@@ -142,7 +142,7 @@ def _parse(number: int, header: list[str], text: str, n: int) -> Frame:
     labels = {key: table[key] for key in _NAMES if key in table}
     for columns, scaled in _COORDINATES:
         if all(name in table for name in columns):
-            positions = np.stack([table.pop(name) for name in columns], axis=1).astype(float)
+            positions = _numbers({name: table.pop(name) for name in columns})
             if scaled:
                 positions = origin + positions @ cell
             break
@@ -154,6 +154,14 @@ def _parse(number: int, header: list[str], text: str, n: int) -> Frame:
     return Frame(
         number, positions, cell, pbc, labels, table, step=step, time=time, origin=origin, text=(header, text)
     )
+
+
+def _numbers(columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Coordinates, shape (N, 3)."""
+    for name, column in columns.items():
+        if column.dtype.kind == "U":
+            raise DataError(f"its column {name!r} begins with {str(column[0])!r}, which is no number")
+    return np.stack(list(columns.values()), axis=1).astype(float)
 
 
 def _step(text: str) -> int:
@@ -176,6 +184,8 @@ def _periodic(key: str) -> np.ndarray:
 def _cell(key: str, lines: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Origin and cell vectors of an orthogonal, restricted or general triclinic box."""
     bounds = floats([line.split() for line in lines])
+    if bounds.shape not in ([(3, 4)] if "abc origin" in key else [(3, 2), (3, 3)]):
+        raise DataError(f"its box has {bounds.shape[1]} numbers a line below {key[:40]!r}")
     if "abc origin" in key:
         return bounds[:, 3], bounds[:, :3]
     if bounds.shape[1] != 3 and "xy xz yz" in key:

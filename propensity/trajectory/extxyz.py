@@ -8,6 +8,7 @@ import ase
 import numpy as np
 from ase.data import chemical_symbols
 
+from propensity.errors import InputError
 from propensity.trajectory.table import format_rows
 
 #: Names of extended XYZ → those of ASE's arrays, where they differ.
@@ -15,6 +16,8 @@ _ARRAYS = {"pos": "positions", "Z": "numbers", "species": "numbers"}
 _SYMBOLS = np.array(chemical_symbols, dtype="S")
 #: Significant digits of a number: ASE's eight decimals up to a hundred.
 _DIGITS = 10
+#: Whole number that ASE reads.
+_LARGEST = 2**31 - 1
 
 
 def format_xyz(atoms: ase.Atoms) -> str:
@@ -32,5 +35,11 @@ def format_xyz(atoms: ase.Atoms) -> str:
     columns = []
     for name in properties[::3]:
         column = atoms.arrays[_ARRAYS.get(name, name)]
+        largest = np.abs(column).max() if column.dtype.kind in "iu" else 0
+        if largest > _LARGEST:
+            raise InputError(
+                f"the column {name!r} holds {largest}, and whole numbers of extended XYZ are read up to"
+                f" {_LARGEST}: write .dump or .h5."
+            )
         columns.append(_SYMBOLS[column] if name == "species" else column)
     return f"{len(atoms)}\n{header}\n{format_rows(columns, _DIGITS)}"

@@ -30,10 +30,21 @@ _AT_ONCE = 10**6
 
 
 def floats(words: Sequence[Sequence[str]]) -> np.ndarray:
-    """Numbers of a header; Python's own form 1_000 is none."""
-    if any("_" in word for row in words for word in row):
-        raise DataError(f"{next(word for row in words for word in row if '_' in word)!r} is no number")
+    """Numbers in lines of one length; Python's own form 1_000 is none."""
+    if len({len(row) for row in words}) > 1:
+        raise DataError(f"{[' '.join(row)[:40] for row in words]} are lines of unequal length")
+    bad = next((word for row in words for word in row if not _is_number(word)), None)
+    if bad is not None:
+        raise DataError(f"{bad[:40]!r} is no number")
     return np.array(words, dtype=float)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return "_" not in word
 
 
 class Cut(DataError):

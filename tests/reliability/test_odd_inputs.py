@@ -110,6 +110,10 @@ def test_other_ways_of_writing_the_same_change_nothing(name, text, tmp_path, pre
         ("t.dump", dump().replace("pp pp pp", "pp pp xx"), "its boundaries read 'pp pp xx'"),
         ("t.dump", dump().replace("pp pp pp", "pp pp"), "its boundaries read 'pp pp'"),
         ("t.dump", dump().replace("pp pp pp", "xy xz yz pp pp pp"), "lacks the tilts"),
+        ("t.dump", dump().replace("pp pp pp", "abc origin pp pp pp"), "has 2 numbers a line below"),
+        ("t.dump", dump(5, "0 0 15"), "are lines of unequal length"),
+        ("t.dump", dump(5, "0 0,5"), "'0,5' is no number"),
+        ("t.dump", first_x("1.5D+00"), "column 'x' begins with '1.5D.00', which is no number"),
         ("t.dump", first_x("1,163183"), "can't be read"),
         ("t.dump", first_x("1.163183D+00"), "can't be read"),
         ("t.dump", dump().encode("utf-16"), "expected a line 'ITEM"),
@@ -119,7 +123,7 @@ def test_other_ways_of_writing_the_same_change_nothing(name, text, tmp_path, pre
         ("t.xyz", xyz('Lattice="5 0 0 0 5 0 0 0"'), "9-long"),
         ("t.xyz", xyz(LATTICE, "*"), "can't be read"),
     ],
-    ids=range(20),
+    ids=range(24),
 )
 def test_text_that_only_looks_like_a_frame_is_refused(name, text, message, tmp_path, predictor):
     with pytest.raises(DataError, match=message):

@@ -62,6 +62,22 @@ def test_every_format_gives_what_the_predictor_gives(kind, tmp_path, tiny_model,
         assert error.max() < tolerance
 
 
+def test_ids_beyond_32_bits_are_kept_or_refused(tmp_path, predictor, frames):
+    """ASE reads whole numbers of extended XYZ as int32, and fails."""
+    path = write_dump(tmp_path / "t.dump", frames[:1])
+    lines = path.read_text().splitlines()
+    for k in range(9, len(lines)):
+        speed, number, rest = lines[k].split(None, 2)
+        lines[k] = f"{speed} {int(number) + 2**40} {rest}"
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match=r"column 'id' holds 1099511627896, .*: write \.dump or \.h5"):
+        annotate(path, tmp_path / "out.extxyz", predictor)
+    assert not (tmp_path / "out.extxyz").exists()
+    annotate(path, tmp_path / "out.dump", predictor)
+    ids = next(iter(open_trajectory(tmp_path / "out.dump"))).arrays["id"]
+    assert sorted(ids - 2**40) == list(range(1, 121))
+
+
 @pytest.mark.parametrize("name", ["triclinic.dump", "scaled.lammpstrj"])
 def test_dumps_by_lammps(name, tmp_path, predictor):
     """Two dumps of one run, wrapped and scaled: the same propensities up to their six digits."""
