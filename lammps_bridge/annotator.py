@@ -83,7 +83,7 @@ class Annotator:
     ) -> None:
         if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or not 0 < every < 2**31:
             raise InputError(f"every is {every!r}: give a positive number of steps, whole and below 2³¹.")
-        if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_]+", name):
             raise InputError(f"name is {name!r}: give letters, digits and underscores, as LAMMPS has them.")
         if not hasattr(lmp, "extract_setting"):
             raise InputError(f"lmp is a {type(lmp).__name__}: give an instance of lammps.lammps.")
@@ -234,6 +234,8 @@ class Annotator:
         def wrapped(*args: Any, **options: Any) -> Any:
             self._error = None
             result = method(*args, **options)
+            if self.lmp.extract_global("respa_levels"):
+                raise InputError("LAMMPS calls no annotator in `run_style respa`: use `run_style verlet`.")
             if self._error is not None:
                 error, self._error = self._error, None
                 self.lmp.command("timer timeout off")  # or every later run would stop at once

@@ -77,11 +77,12 @@ std::string FixPropensity::parse(int narg, char **arg, std::string &server, int 
   const std::set<std::string> single = {"length_scale", "temperature", "device", "server", "timeout"}, several = {"species", "model", "times", "potential", "bias"};
   auto is_keyword = [&](const char *word) { return single.count(word) || several.count(word); };
   std::string options;
-  bool species = false;
+  std::set<std::string> seen;
   for (int i = 4; i < narg;) {
     const std::string keyword = arg[i];
     if (!is_keyword(arg[i]))
       error->all(FLERR, "fix propensity: unknown keyword '" + keyword + "': choose from species, model, times, length_scale, temperature, potential, bias, device, server, timeout");
+    if (!seen.insert(keyword).second) error->all(FLERR, "fix propensity: keyword '" + keyword + "' is there twice: give it once");
     const int first = ++i;
     while (i < narg && !is_keyword(arg[i])) ++i;
     const int words = i - first;
@@ -89,7 +90,6 @@ std::string FixPropensity::parse(int narg, char **arg, std::string &server, int 
       std::string names;
       for (int k = first; k < i; ++k) names += std::string(k > first ? " " : "") + arg[k];
       if (words != atom->ntypes) error->all(FLERR, "fix propensity: species is '" + names + "': " + usage);
-      species = true;
     }
     if (keyword == "bias") biased = true;
     if (words == 0 || (words > 1 && single.count(keyword)))
@@ -105,7 +105,7 @@ std::string FixPropensity::parse(int narg, char **arg, std::string &server, int 
       options += "\n";
     }
   }
-  if (!species) error->all(FLERR, "fix propensity: species is missing: " + usage);
+  if (!seen.count("species")) error->all(FLERR, "fix propensity: species is missing: " + usage);
   return options;
 }
 
@@ -119,6 +119,8 @@ void FixPropensity::init()
   // Its last configuration is known only when output has been written, so values would be old ones.
   if (update->whichflag == 2)
     error->all(FLERR, "fix propensity can't follow a minimization: define it afterwards (or unfix it first) and use `run 0`");
+  if (biased && utils::strmatch(update->integrate_style, "^respa"))
+    error->all(FLERR, "fix propensity: a bias gives no forces to `run_style respa`: use `run_style verlet`; N steps between biases are impulses of r-RESPA by themselves");
 }
 
 void FixPropensity::setup(int)

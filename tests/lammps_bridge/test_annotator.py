@@ -301,3 +301,17 @@ def test_two_ranks(two_ranks: int, tiny_model: Path, tmp_path: Path) -> None:
     assert done.stdout.count("raised InputError('no luck')") == 2, done.stdout
     assert done.stdout.count("no room") >= 2
     assert done.returncode != 0 and "not reached" not in done.stdout
+
+
+@pytest.mark.filterwarnings("ignore:(number density|composition|the structure is open)")
+def test_steps_that_would_leave_values_old(start: Callable, tiny_model: Path) -> None:
+    lmp = start()
+    with Annotator(lmp, tiny_model, every=1, species_map=SPECIES_MAP) as annotator:
+        before = annotator.mean.copy()
+        with pytest.raises(InputError, match="calls no annotator in `run_style respa`: use"):
+            lmp.commands_string("run_style respa 2 2 bond 1 pair 2\nrun 5")
+        assert lmp.extract_global("ntimestep") == 5 and np.array_equal(annotator.mean, before)
+        lmp.commands_string("run_style verlet\nrun 1")
+        assert not np.array_equal(annotator.mean, before)
+        with pytest.raises(AttributeError):
+            annotator.every = 10

@@ -172,9 +172,17 @@ def test_annotator(ranks: int, soft: Path, tmp_path: Path) -> None:
         ("harmonic 3", "bias is 'harmonic 3': give"),
         ("linear x", "bias is 'linear x': x must be numbers"),
         ("linear nan", "strength is nan: give a finite number"),
+        ("harmonic -1 0.3", "stiffness is -1, which pushes away from the centre"),
         ("", "keyword 'bias' has 0 values"),
+        ("linear 1 bias linear 2", "keyword 'bias' is there twice"),
     ],
 )
 def test_bad_bias(bias: str, message: str, lmp: Callable, server: str, soft: Path) -> None:
     text = f"fix p all propensity 1 species A B model {soft} server {server} bias {bias}\nrun 0"
     assert message in lmp(text, fails=True)
+
+
+def test_steps_that_would_leave_the_forces_out(lmp: Callable, server: str, soft: Path) -> None:
+    fix = f"fix p all propensity 1 species A B model {soft} server {server} bias linear 1\n"
+    text = f"{fix}run_style respa 2 2 bond 1 pair 2\nrun 0"
+    assert "a bias gives no forces to `run_style respa`: use `run_style verlet`" in lmp(text, fails=True)
