@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 
 import ase
 import numpy as np
@@ -20,10 +21,28 @@ _DIGITS = 10
 _LARGEST = 2**31 - 1
 
 
+@lru_cache(maxsize=1024)
+def _survives(key: str, value: str | int) -> bool:
+    """Whether ASE reads a remark, and what follows it, as it writes them: not where a name holds =, say, or
+    text is empty.
+    """
+    from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict
+
+    try:
+        return set(key_val_str_to_dict(key_val_dict_to_str({key: value}) + " z=1")) == {key, "z"}
+    except (ValueError, LookupError):
+        return False
+
+
 def format_xyz(atoms: ase.Atoms) -> str:
-    """Text of a frame; ASE writes those that hold more than arrays (results of a calculator, constraints)."""
+    """Text of a frame; ASE writes those that hold more than arrays (results of a calculator, constraints).
+
+    What else is said of the frame is left out where nobody could read the file for it.
+    """
     from ase.io.extxyz import write_xyz  # half a second, which dumps need not wait for
 
+    info = atoms.info.items()
+    atoms.info = {key: v for key, v in info if _survives(key, v if isinstance(v, str) else 1)}
     text = io.StringIO()
     if atoms.calc is not None or atoms.constraints:
         write_xyz(text, [atoms])

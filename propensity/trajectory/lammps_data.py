@@ -113,6 +113,12 @@ def _rows(lines: Lines, n: int) -> list[str]:
     found = lines.rows(n, 0, None, what="lines of a section")
     if any(not row.strip() for row in found):
         raise Cut("a section is shorter than its header says")
+    behind = lines.read()
+    text = behind.partition("#")[0].strip()
+    if _SECTION.fullmatch(text):
+        lines.put_back(behind)
+    elif text:
+        raise DataError(f"a section of {n} lines by its header goes on with {text[:60]!r}")
     return [row.partition("#")[0] for row in found]
 
 

@@ -140,6 +140,7 @@ def test_numbers_of_data_files_and_their_boxes(tmp_path, predictor):
         (text.replace(first, first.replace(".", "_")), "is no number"),
         (text.replace("\n0 ", "\n99 ", 1), "its box ends at"),
         (text.replace("\n3 ", "\n1 ", 1), "two particles have the id 1"),
+        (text.replace("24 atoms", "23 atoms"), "by its header goes on with"),
     ):
         (tmp_path / "t.data").write_text(damaged, "utf-8")
         with pytest.raises(DataError, match=message):

@@ -117,6 +117,19 @@ def test_extxyz_keeps_columns_and_info(tmp_path, tiny_model, frames):
     assert np.allclose(back.cell, atoms.cell)
 
 
+def test_remarks_that_ase_writes_and_cannot_read_are_left_out(tmp_path, tiny_model, frames):
+    """An empty one hides the next, others the whole file."""
+    atoms = to_atoms(frames[0])
+    odd = {"comment": "", "": 1, "a=b": 2, "line": "a\nb", "end": "\\", "j": "_JSON {"}
+    atoms.info = odd | {"T": 0.44, "two words": "of text", "name": 'a "liquid"'}
+    ase.io.write(tmp_path / "in.traj", atoms)
+    predictor = Predictor(tiny_model, species_map=MAPS["extxyz"])
+    annotate(tmp_path / "in.traj", tmp_path / "out.extxyz", predictor)
+    found = ase.io.read(tmp_path / "out.extxyz").info
+    assert not set(odd) & set(found) and "propensity_times" in found and found["T"] == 0.44
+    assert (found["two words"], found["name"]) == ("of text", 'a "liquid"')
+
+
 def test_annotating_twice_changes_nothing(tmp_path, predictor):
     for kind in ("extxyz", "dump"):
         annotate(LAMMPS / "triclinic.dump", tmp_path / f"once.{kind}", predictor)
