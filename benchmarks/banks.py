@@ -4,8 +4,9 @@ python -m benchmarks.banks DATA
 
 A warp of 32 lanes loads 16 bytes a lane in at least four wavefronts, one for eight lanes that look into eight
 banks (the slot of a particle modulo 8).  Printed for the first structure: wavefronts for each place of the
-inner lists, where slots are dealt as the kernels do (by the same source, built for the host), after particles
-have moved while slots stayed, and at random; and how many places lists have, padded to the longest of a warp.
+inner lists, where slots are dealt as the kernels do (by the same source, built for the host), in the midst of
+a run, after particles have moved while slots stayed, and at random; and how many places lists have, padded to
+the longest of a warp.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from propensity.physics.gpu.batch import Batch
 from propensity.physics.gpu.device import HostDevice
 from propensity.physics.gpu.layout import BANKS, Skins, cell_grid, search_rows
 from propensity.physics.interaction import named_interaction
+from propensity.simulate.physics import maxwell_boltzmann
 
 WARP, SKINS = 32, Skins()
 
@@ -70,19 +72,25 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data")
-    structure = open_dataset(parser.parse_args().data)[0].structure
+    sample = open_dataset(parser.parse_args().data)[0]
+    structure = sample.structure
     pairs, box, n = named_interaction("lj/cut"), np.diag(structure.cell), len(structure)
     batch = Batch(HostDevice(), pairs, structure.positions[None], structure.types, box, grid=False)
     batch.dynamics(2, 1e-7)
     dealt, rng = batch.ids[0][:n], np.random.default_rng(0)
+    v = maxwell_boltzmann(np.ones(n), sample.temperature, 3, rng)
+    run = Batch(HostDevice(), pairs, structure.positions[None], structure.types, box, v[None], grid=False)
+    run.dynamics(400, 0.005)
+    later = structure.positions + run.displacements()[0]
     by_chance = np.concatenate([rng.permutation(np.flatnonzero(structure.types == k)) for k in range(2)])
-    for name, slots, way in (
-        ("dealt", dealt, 0),
-        ("moved by 0.1 σ along each axis since", dealt, 0.1),
-        ("moved by 0.3 σ", dealt, 0.3),
-        ("at random", by_chance, 0),
+    for name, slots, where, way in (
+        ("dealt", dealt, structure.positions, 0),
+        ("after 400 steps", run.ids[0][:n], later, 0),
+        ("moved by 0.1 σ along each axis since", dealt, structure.positions, 0.1),
+        ("moved by 0.3 σ", dealt, structure.positions, 0.3),
+        ("at random", by_chance, structure.positions, 0),
     ):
-        x, types = structure.positions[slots], structure.types[slots]
+        x, types = where[slots], structure.types[slots]
         found = lists(pairs, x + way * rng.standard_normal(x.shape), types, box)
         each, places = wavefronts(*found, pairs.n_species, n)
         print(

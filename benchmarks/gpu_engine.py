@@ -78,7 +78,15 @@ def main() -> None:
     device, pairs = cuda_device(), named_interaction("lj/cut")
     print(f"{device.name}, {device.multiprocessors} multiprocessors", flush=True)
     x, types, box, v = melt(options.systems)
-    skins = (Skins(), Skins(margin=0.24), Skins(0.17), Skins(0.23), Skins(0.2, 1.1), Skins(0.2, 1.3))
+    skins = (
+        Skins(),
+        Skins(margin=0.12),
+        Skins(0.17),
+        Skins(0.23),
+        Skins(outer=0.8),
+        Skins(outer=1.0),
+        Skins(outer=1.1),
+    )
     for skin in skins if options.skins else skins[:1]:
         batch = Batch(device, pairs, x, types, box, v, skins=skin, grid=False)
         found = [rate(batch, options.steps) for _ in range(3)]

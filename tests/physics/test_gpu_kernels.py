@@ -112,7 +112,7 @@ def test_forces_are_those_of_a_direct_sum(device, name, grid, double, stretch):
 def test_dynamics_keeps_energy_momentum_and_temperature(device, name):
     pairs, x, types, box, v = relaxed(device, name, 1.0)
     n, d = len(x), pairs.dimension
-    run = Batch(device, pairs, x[None], types, box, v[None])
+    run = Batch(device, pairs, x[None], types, box, v[None], skins=Skins(outer=0.5))
     records = run.dynamics(500, 0.004, sample_every=20, frames=(20, 500))
     total = (records.potential + records.kinetic)[0] / n
     assert abs(total - total[0]).max() < 2e-3
@@ -146,7 +146,8 @@ def test_blocks_that_share_a_system_change_no_bit(n, blocks):
         first = Batch(device, pairs, np.stack([x, x + 0.1]), types, box, grid=False)
         assert first.variant.cluster == clusters
         ends = first.minimise(1e-2, 25)
-        run = Batch(device, pairs, first.start + first.displacements(), types, box, velocities, grid=False)
+        start, skins = first.start + first.displacements(), Skins(outer=0.4)
+        run = Batch(device, pairs, start, types, box, velocities, grid=False, skins=skins)
         seeds = np.arange(2)
         warm = run.dynamics(90, 0.004, temperature=(1.0, 0.8), seeds=seeds, sample_every=10, frames=(7, 90))
         free = run.dynamics(61, 0.004, sample_every=20)
@@ -190,7 +191,7 @@ def test_lists_leave_nobody_out(device, name, n):
     pairs, x, types, box = liquid(name, n, noise=0.03)
     v = np.random.default_rng(3).standard_normal((n, 3)) * [1, 1, pairs.dimension == 3]
     ends, rebuilds = [], []
-    for skins in (Skins(), Skins(0.1, 0.5, 0.1)):
+    for skins in (Skins(outer=0.6), Skins(0.1, 0.35, 0.1)):
         run = Batch(device, pairs, x[None], types, box, v[None], skins=skins, grid=False)
         cells, _ = cell_grid(box, pairs.cutoff.max() + run.skins.outer, pairs.dimension)
         assert (cells[: pairs.dimension] >= 5).all()
@@ -200,6 +201,24 @@ def test_lists_leave_nobody_out(device, name, n):
         ends.append(run.displacements()[0])
     assert rebuilds[1] > rebuilds[0] > 0
     assert ends[1] == pytest.approx(ends[0], abs=2e-5)
+
+
+def test_outer_lists_last_until_a_pair_would_be_missed(device):
+    """Longer than the fastest particle needs for half the skin."""
+    pairs, x, types, box, v = relaxed(device, "lj/cut", 1.0)
+    run = Batch(device, pairs, x[None], types, box, v[None], skins=Skins(0.15, 0.5), grid=False)
+    lasted, rebuilds = 0.0, 0.0
+    for _ in range(10):
+        before = run.displacements()
+        records = run.dynamics(40, 0.004, sample_every=40)
+        now = run.displacements()
+        expected = energy_and_forces(pairs, x + now[0], types, box)[0]
+        assert records.potential[0, -1] == pytest.approx(expected, rel=2e-6)
+        rebuilds += records.rebuilds
+        if not records.rebuilds:
+            lasted = max(lasted, np.linalg.norm(now - before, axis=2).max())
+    assert rebuilds > 0
+    assert lasted > 0.5 * 0.5
 
 
 def test_slots_are_dealt_to_the_banks_of_their_rows(device):

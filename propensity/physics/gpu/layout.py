@@ -154,7 +154,7 @@ class Variant:
 
     def shared_bytes(self, warp: int = 32) -> int:
         """Shared memory of a block: ``Shared`` of common.cuh, with room for its alignment."""
-        small = self.system.itemsize + 6 * 32 * 8 + 32 * 4 + 8 + 64
+        small = self.system.itemsize + 6 * 32 * 8 + 32 * 4 + 16 + 64
         if self.grid:
             return small
         lists = 2 * 2 * (self.slots // warp) * self.species
@@ -176,7 +176,7 @@ class Skins:
     """
 
     inner: float = 0.2
-    outer: float = 1.2
+    outer: float = 0.9
     margin: float = 0.16
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ from propensity.physics.gpu.layout import (
 from propensity.physics.gpu.slots import along_curve
 from propensity.physics.interaction import Interaction
 
-_OVERFLOW, _NO_FAR = 2, 4
+_OVERFLOW, _NO_FAR, _ELSEWHERE = 2, 4, 8
 #: Quads of an outer list that leave room to deal slots.
 _DEAL = 14
 #: Arrays that kernels change.
@@ -284,7 +284,7 @@ class Systems:
         self.work = {
             "XI": xp.empty((t, 3, v.slots), np.uint32),
             "XO": xp.empty((t, 3, v.slots), np.uint32),
-            "F": xp.empty((t, 3, v.slots), v.real),
+            "F": xp.empty((t, 4, v.slots), v.real),
             "INNER": xp.zeros((t, self.caps[0] + 4, v.slots, 4), quad),
             "OUTER": xp.zeros((t, self.caps[1] + 4, v.slots, 4), quad),
             "error": xp.zeros(1, np.int32),
@@ -374,6 +374,11 @@ class Systems:
             for name in ("done", "stats", "sums"):
                 if arrays.get(name) is not None:
                     arrays[name][...] = 0
+            if error & _ELSEWHERE:
+                raise PropensityError(
+                    f"shared memory of {self.device.name} begins elsewhere than kernels expect: report this, "
+                    "and use --engine lammps."
+                )
             if error & _NO_FAR:
                 raise PropensityError("the box is too small for 4096 particles in one block: report this.")
             # Particles bunched beyond what their density lets expect.

@@ -23,9 +23,9 @@ __device__ __forceinline__ void scan_cells(int cells) {
   for (int c = c0; c < c0 + per && c < cells; c++) { const int v = END(c); END(c) = base; base += v; }
 }
 
-// Slots of each cell in ascending order, so that sums repeat to the bit.
-__device__ __forceinline__ void order_cells(int cells) {
-  for (int c = LRANK; c < cells; c += LSIZE) {
+// Slots of each bin in ascending order, so that sums repeat to the bit.
+__device__ __forceinline__ void order_bins(int bins) {
+  for (int c = LRANK; c < bins; c += LSIZE) {
     const int b = cell_start(c), e = END(c);
     for (int k = b + 1; k < e; k++) {
       const index_t v = ORDER(k);
@@ -37,24 +37,25 @@ __device__ __forceinline__ void order_cells(int cells) {
   local_sync();
 }
 
-// Slots of each cell and species; returns the number of cells.
-__device__ __forceinline__ int sort_into_cells() {
-  const int cells = KS * SH.sys.nc[0] * SH.sys.nc[1] * SH.sys.nc[2];
-  for (int c = LRANK; c < cells; c += LSIZE) END(c) = 0;
+// Slots of each bin, by a function of the slot.
+template <class Bin>
+__device__ __forceinline__ void sort_slots(int bins, Bin bin) {
+  for (int c = LRANK; c < bins; c += LSIZE) END(c) = 0;
   local_sync();
-  LOCAL(i) if (i < SH.sys.n) {
+  LOCAL(i) if (i < SH.sys.n) atomicAdd(&END(bin(i)), 1);
+  local_sync();
+  scan_cells(bins);
+  local_sync();
+  // Filling moves each start to the end of its bin.
+  LOCAL(i) if (i < SH.sys.n) ORDER(atomicAdd(&END(bin(i)), 1)) = (index_t)i;
+  local_sync();
+  order_bins(bins);
+}
+
+// Slots of each cell and species.
+__device__ __forceinline__ void sort_into_cells() {
+  sort_slots(KS * SH.sys.nc[0] * SH.sys.nc[1] * SH.sys.nc[2], [](int i) {
     const int4 x = POS(i);
-    atomicAdd(&END(cell_index(species(i), cell_of(x.x, 0), cell_of(x.y, 1), cell_of(x.z, 2))), 1);
-  }
-  local_sync();
-  scan_cells(cells);
-  local_sync();
-  // Filling moves each start to the end of its cell.
-  LOCAL(i) if (i < SH.sys.n) {
-    const int4 x = POS(i);
-    ORDER(atomicAdd(&END(cell_index(species(i), cell_of(x.x, 0), cell_of(x.y, 1), cell_of(x.z, 2))), 1)) = (index_t)i;
-  }
-  local_sync();
-  order_cells(cells);
-  return cells;
+    return cell_index(species(i), cell_of(x.x, 0), cell_of(x.y, 1), cell_of(x.z, 2));
+  });
 }

@@ -99,6 +99,7 @@ struct Shared {
   System sys;
   double red[6][32];
   int scan[32];
+  int wide, far;  // particles that went a good part of the outer skin, or more than half of it
   int item;
   float scale;
 };
@@ -108,6 +109,13 @@ static PER_BLOCK Shared host_shared;
 #else
 extern __shared__ int4 raw_shared[];
 #define SH (*reinterpret_cast<Shared*>(raw_shared))
+#endif
+// Where the compiler lays shared memory of blocks that are in no cluster: as a constant it costs no addition a load.
+#if __CUDA_ARCH__ == 900 && !GRID && CLUSTER == 1
+#define SHARED_BEGINS 1024
+#define CHECK_SHARED if (__cvta_generic_to_shared(raw_shared) != SHARED_BEGINS) { *A.error |= 8; return; }
+#else
+#define CHECK_SHARED
 #endif
 
 #if GRID
@@ -137,18 +145,21 @@ extern __shared__ int4 raw_shared[];
 #define N_OUT(k) SH.nout[k]
 #define TEAM blockIdx.x
 #endif
-#define FORCES (A.F + (size_t)(TEAM - TEAM % CLUSTER) * 3 * NP)  // of the team
+#define FORCES (A.F + (size_t)(TEAM - TEAM % CLUSTER) * 4 * NP)  // of the team, and how many neighbours of the last species
+// Lists lie warp by warp, quad after quad.
+#define LIST_AT(i, cap) ((offset_t)((i) / WARP * WARP) * ((cap) + 4) + (i) % WARP)
+#define LIST_LOAD(list, bytes) __ldcs(reinterpret_cast<const quad*>(reinterpret_cast<const char*>(list) + (bytes)))
 // Where the inner list of a slot begins, and how far apart its quads are.
 #if INNER_CAP
 #define INNER_LIST(list) SH.inner
 #define INNER_AT(i) ((i) / SIZE * NT + (int)threadIdx.x)
 #define INNER_STRIDE ((NP + SIZE - 1) / SIZE * NT)
-#define INNER_LOAD(p) (*(p))
+#define INNER_LOAD(list, from) (*reinterpret_cast<const quad*>(reinterpret_cast<const char*>(SH.inner) + (from)))
 #else
 #define INNER_LIST(list) (list)
-#define INNER_AT(i) (i)
-#define INNER_STRIDE NP
-#define INNER_LOAD(p) __ldcs(p)
+#define INNER_AT(i) LIST_AT(i, A.cap_in)
+#define INNER_STRIDE WARP
+#define INNER_LOAD LIST_LOAD
 #endif
 // All slots of the team, in whole warps; and all slots that this block, or the grid, must know.
 #define EACH(i) for (int i = RANK; i < NP; i += SIZE)

@@ -15,42 +15,37 @@ __device__ __forceinline__ int room_in(int first, int last, int bank) {
   return (last - first - ((bank - first) & (BANKS - 1)) + BANKS - 1) / BANKS;
 }
 
-// t: scratch for 36 words a slot.  Cells are sorted, and are again on return.
-__device__ __noinline__ void deal_slots(u32* t, const State& a, int cells) {
-  const int n = SH.sys.n, lane = threadIdx.x % WARP;
-  u32 *rank = t, *to = t + NP, *from = t + 2 * NP, *held = t + 3 * NP, *v = t + 8 * NP, *c = t + 20 * NP, *o = t + 23 * NP;
+// A bank's slots follow each other by their number of neighbours of the last species, so that lists of a warp are of like
+// length: each number has four bins, by where the particle is, for short bins are quick to put in order.
+#define LEVELS (NCELL / BANKS)
+__device__ __forceinline__ int first_of(int s, int bank) { return cell_start((s * BANKS + bank) * LEVELS); }
+__device__ __forceinline__ int held_by(int s, int bank) { return END((s * BANKS + bank + 1) * LEVELS - 1) - first_of(s, bank); }
+
+// t: scratch for 36 words a slot; F: with the numbers of neighbours, null before there are any.
+__device__ __noinline__ void deal_slots(u32* t, const State& a, const real* F) {
+  const int n = SH.sys.n;
+  u32 *from = t, *v = t + 8 * NP, *c = t + 20 * NP, *o = t + 23 * NP;
   int4* x = reinterpret_cast<int4*>(t + 4 * NP);
   i64 *ids = reinterpret_cast<i64*>(t + 12 * NP), *acc = reinterpret_cast<i64*>(t + 14 * NP);
   float* sums = reinterpret_cast<float*>(t + 26 * NP);
-  // A warp counts the particles of one species and bank, cell after cell.
-  for (int g = threadIdx.x / WARP; g < KS * BANKS; g += NT / WARP) {
-    const int first = SH.sys.first[g / BANKS], last = SH.sys.first[g / BANKS + 1];
-    int count = 0;
-    for (int k = first + lane; k - lane < last; k += WARP) {
-      const int i = k < last ? ORDER(k) : 0;
-      const bool mine = k < last && bank_of(POS(i)) == g % BANKS;
-      const u32 mask = __ballot_sync(~0u, mine);
-      if (mine) rank[i] = count + __popc(mask & ((1u << lane) - 1));
-      count += __popc(mask);
-    }
-    if (lane == 0) held[g] = count;
-  }
-  __syncthreads();
-  LOCAL(i) if (i < n) {
-    const int s = species(i), first = SH.sys.first[s], last = SH.sys.first[s + 1];
-    const u32* of = held + s * BANKS;
-    int bank = bank_of(POS(i)), r = rank[i], more = r - room_in(first, last, bank);
+  sort_slots(KS * BANKS * LEVELS, [F](int i) {
+    const int4 x = POS(i);
+    const int level = F ? (int)LATEST(F, 3, i) : cell_of(x.z, 2);
+    return (species(i) * BANKS + bank_of(x)) * LEVELS + (4 * level + cell_of(x.x, 0) % 4) % LEVELS;
+  });
+  LOCAL(k) if (k < n) {
+    const int i = ORDER(k), s = species(i), first = SH.sys.first[s], last = SH.sys.first[s + 1];
+    int bank = bank_of(POS(i)), r = k - first_of(s, bank), more = r - room_in(first, last, bank);
     if (more >= 0) {  // too many for their bank: to where there is room
-      for (int b = 0; b < bank; b++) more += max((int)of[b] - room_in(first, last, b), 0);
+      for (int b = 0; b < bank; b++) more += max(held_by(s, b) - room_in(first, last, b), 0);
       for (bank = 0;; bank++) {
-        const int gap = max(room_in(first, last, bank) - (int)of[bank], 0);
+        const int gap = max(room_in(first, last, bank) - held_by(s, bank), 0);
         if (more < gap) break;
         more -= gap;
       }
-      r = (int)of[bank] + more;
+      r = held_by(s, bank) + more;
     }
-    const int j = first + ((bank - first) & (BANKS - 1)) + BANKS * r;
-    to[i] = j; from[j] = i;
+    from[first + ((bank - first) & (BANKS - 1)) + BANKS * r] = i;
   }
   __syncthreads();
   LOCAL(i) if (i < n) x[i] = POS(from[i]);
@@ -70,8 +65,6 @@ __device__ __noinline__ void deal_slots(u32* t, const State& a, int cells) {
     if (a.C) for (int d = 0; d < 3; d++) { AT(a.C, d, i) = AT(c, d, i); AT(a.O, d, i) = AT(o, d, i); }
     if (a.sums) for (int d = 0; d < 10; d++) AT(a.sums, d, i) = AT(sums, d, i);
   }
-  LOCAL(k) if (k < n) ORDER(k) = (index_t)to[ORDER(k)];
   local_sync();
-  order_cells(cells);
 }
 #endif

@@ -4,6 +4,7 @@
 // With maxit 0: energy and forces (fout) of the configuration alone.
 
 extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) fire() {
+  CHECK_SHARED
   quad* OUTER = A.OUTER + (size_t)TEAM * (A.cap_out + 4) * NP;
   quad* INNER = A.INNER + (size_t)TEAM * (A.cap_in + 4) * NP;
   u32* XI = A.XI + (size_t)TEAM * 3 * NP;

@@ -1,13 +1,20 @@
 // Neighbour lists.  The outer list (cutoff + a wide skin) comes from cells and lasts for tens to hundreds of steps; the
 // inner list, which forces walk, is pruned from it every ten steps or so.  Each holds, for every slot and species, quads
-// of neighbours as [quad][slot], padded to the longest of the warp so that loops have no bounds test.
+// of neighbours as [warp][quad][lane], padded to the longest of the warp so that loops have no bounds test.
 
 #if GRID
 #define UNPACK(q, m) ((m) == 0 ? (q).x : (m) == 1 ? (q).y : (m) == 2 ? (q).z : (q).w)
 #define AT_OFFSET(o) A.gx[o]
 #else
 #define UNPACK(q, m) ((m) == 0 ? (q).x & 0xffffu : (m) == 1 ? (q).x >> 16 : (m) == 2 ? (q).y & 0xffffu : (q).y >> 16)
-#if NP <= 4096
+#if NP <= 4096 && defined(SHARED_BEGINS)
+__device__ __forceinline__ int4 at_offset(u32 o) {
+  int4 v;
+  asm volatile("ld.shared.v4.s32 {%0, %1, %2, %3}, [%4 + %5];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(o), "n"(SHARED_BEGINS));
+  return v;
+}
+#define AT_OFFSET(o) at_offset(o)
+#elif NP <= 4096
 #define AT_OFFSET(o) (*reinterpret_cast<const int4*>(reinterpret_cast<const char*>(SH.x) + (o)))
 #else
 #define AT_OFFSET(o) SH.x[o]
@@ -33,8 +40,8 @@ struct Quads { // the last four neighbours appended
 // Appends to the list of one slot without a branch.
 struct Writer {
   quad* list; Quads q; offset_t at; int n, most, stride;  // bytes to the next quad; entries of this segment so far, and how many fit
-  __device__ __forceinline__ Writer(quad* list_, u32 first, int stride_, int cap)
-      : list(list_), at(first * (offset_t)sizeof(quad)), n(0), most(4 * cap), stride(stride_ * sizeof(quad)) { q = Quads(); }
+  __device__ __forceinline__ Writer(quad* list_, offset_t first, int stride_, int cap)
+      : list(list_), at(first * sizeof(quad)), n(0), most(4 * cap), stride(stride_ * sizeof(quad)) { q = Quads(); }
   __device__ __forceinline__ void put() { *reinterpret_cast<quad*>(reinterpret_cast<char*>(list) + at) = q.get(); at += stride; }
   __device__ __forceinline__ void offer(bool keep, u32 o) {
     if (keep) { q.push(o); n++; }
@@ -60,6 +67,28 @@ __device__ __forceinline__ float cell_fraction(u32 x, int axis) { return (float)
 // Cells between a point (a fraction of its cell) and the nearest side of the row this many steps away.
 __device__ __forceinline__ float row_gap(int steps, float at) { return fmaxf(fmaxf(steps - at, at - steps - 1.f), 0.f); }
 
+#if PAD_FAR
+// What fills up the lists of a slot: a particle that stays out of reach as long as the outer list lasts, looked for half a box away.
+#define PAD_AT(i) (LIST_AT(i, A.cap_out) + (A.cap_out + 3) * WARP)
+__device__ __forceinline__ u32 far_from(int i) {
+  const int4 xi = POS(i);
+  real reach2 = 0;
+#pragma unroll
+  for (int s = 0; s < KS * KS; s++) reach2 = max(reach2, SH.sys.pair[s].ro2);
+  reach2 = sqrt(reach2) + 2 * SH.sys.half_out; reach2 *= reach2;  // both may go as far as the skin (outer_ends)
+  int away[3];
+  for (int d = 0; d < 3; d++) away[d] = cell_of((d == 0 ? xi.x : d == 1 ? xi.y : xi.z) + 0x80000000u, d);
+  const int from = cell_start(cell_index(0, away[0], away[1], away[2]));
+  for (int k = 0; k < NP; k++) {
+    const int j = ORDER((from + k) % NP);
+    real x, y, z;
+    if (distance2(xi, POS(j), x, y, z) >= reach2) return j;
+  }
+  *A.error |= 4;
+  return i;
+}
+#endif
+
 // Outer list of every slot.  POS is current and the team synchronised, on entry and on return.
 __device__ __noinline__ void build_outer(u32* XO, quad* OUTER, const State& a, bool first) {
   if (!first) EACH(i) {
@@ -68,13 +97,13 @@ __device__ __noinline__ void build_outer(u32* XO, quad* OUTER, const State& a, b
     AT(a.ACC, 1, i) += (int)((u32)x.y - AT(XO, 1, i));
     AT(a.ACC, 2, i) += (int)((u32)x.z - AT(XO, 2, i));
   }
-  const int cells = sort_into_cells();
 #if !GRID
   if (a.V) {
     team_sync();
-    deal_slots(reinterpret_cast<u32*>(OUTER), a, cells);
+    deal_slots(reinterpret_cast<u32*>(OUTER), a, first ? nullptr : FORCES);
   }
 #endif
+  sort_into_cells();
   LOCAL(i) { const int4 x = POS(i); AT(XO, 0, i) = x.x; AT(XO, 1, i) = x.y; AT(XO, 2, i) = x.z; }
   const int nx = SH.sys.nc[0], ny = SH.sys.nc[1], nz = SH.sys.nc[2], rx = SH.sys.reach;
   const bool all_x = 2 * rx + 1 > nx;
@@ -83,10 +112,15 @@ __device__ __noinline__ void build_outer(u32* XO, quad* OUTER, const State& a, b
     const int t = species(i), cx = cell_of(xi.x, 0), cy = cell_of(xi.y, 1), cz = cell_of(xi.z, 2);
     // Where in its cell, in cells.
     const float fx = cell_fraction(xi.x, 0), fy = cell_fraction(xi.y, 1), fz = cell_fraction(xi.z, 2);
-    Writer list(OUTER, i, NP, A.cap_out);
+    Writer list(OUTER, LIST_AT(i, A.cap_out), WARP, A.cap_out);
+#if PAD_FAR
+    const u32 pad = far_from(i) << SHIFT;
+    OUTER[PAD_AT(i)].x = pad;
+#else
+    const u32 pad = (u32)SH.sys.n << SHIFT;
+#endif
     for (int s = 0; s < KS; s++) {
       const real ro2 = SH.sys.pair[t * KS + s].ro2;
-      u32 pad = PAD_FAR ? i : SH.sys.n;
       const int rows = i < SH.sys.n ? SH.sys.rows : 0;
       for (int r = 0; r < rows; r++) {
         int lo = all_x ? 0 : cx - rx, hi = all_x ? nx - 1 : cx + rx;
@@ -111,13 +145,11 @@ __device__ __noinline__ void build_outer(u32* XO, quad* OUTER, const State& a, b
             const u32 j = ORDER(k);
             real x, yy, zz;
             const bool near = distance2(xi, POS(j), x, yy, zz) < ro2;
-            if (PAD_FAR && !near) pad = j;
             list.offer(near && j != (u32)i, j << SHIFT);
           }
         }
       }
-      if (PAD_FAR && pad == (u32)i) *A.error |= 4;
-      const int places = list.pad(pad << SHIFT);
+      const int places = list.pad(pad);
       if (i % WARP == 0) N_OUT(i / WARP * KS + s) = (u16)((places + 3) >> 2);
     }
   }
@@ -130,10 +162,14 @@ __device__ __forceinline__ void build_inner(u32* XI, const quad* OUTER, quad* IN
     const int4 xi = POS(i);
     AT(XI, 0, i) = xi.x; AT(XI, 1, i) = xi.y; AT(XI, 2, i) = xi.z;
     const int t = species(i);
+#if PAD_FAR
+    const u32 pad = OUTER[PAD_AT(i)].x;
+#else
+    const u32 pad = (u32)SH.sys.n << SHIFT;
+#endif
     Writer list(INNER_LIST(INNER), INNER_AT(i), INNER_STRIDE, A.cap_in);
-    const quad* from = OUTER + i;
-    quad q = __ldcs(from), next = __ldcs(from + NP);  // two ahead, as forces do
-    from += 2 * NP;
+    offset_t from = LIST_AT(i, A.cap_out) * sizeof(quad);
+    quad q = LIST_LOAD(OUTER, from);  // one ahead, as forces do
     for (int s = 0; s < KS; s++) {
       const Pair& c = SH.sys.pair[t * KS + s];
 #if SHARES
@@ -142,10 +178,10 @@ __device__ __forceinline__ void build_inner(u32* XI, const quad* OUTER, quad* IN
       const real ri2 = c.ri2;
 #endif
       const int m = N_OUT(i / WARP * KS + s);
-      u32 pad = PAD_FAR ? (u32)i << SHIFT : (u32)SH.sys.n << SHIFT;
-#pragma unroll 2
-      for (int k = 0; k < m && !list.full(); k++) {
-        const quad after = __ldcs(from); from += NP;
+#pragma unroll 1
+      for (const offset_t end = from + m * (offset_t)(WARP * sizeof(quad)); from != end && !list.full();) {
+        from += WARP * sizeof(quad);
+        const quad after = LIST_LOAD(OUTER, from);
 #pragma unroll
         for (int b = 0; b < 4; b++) {
           const u32 o = UNPACK(q, b);
@@ -159,12 +195,11 @@ __device__ __forceinline__ void build_inner(u32* XI, const quad* OUTER, quad* IN
 #else
           const bool near = r2 < ri2;
 #endif
-          if (PAD_FAR && !near) pad = o;
           list.offer(near, q, b);
         }
-        q = next; next = after;
+        q = after;
       }
-      if (PAD_FAR && m && pad == (u32)i << SHIFT) *A.error |= 4;
+      if (s == KS - 1) AT(FORCES, 3, i) = list.n;
       const int filled = list.pad(pad);
       if (i % WARP == 0) N_IN(i / WARP * KS + s) = (u16)filled;
     }
@@ -222,6 +257,52 @@ __device__ __noinline__ void deal_shares(const float* V, const real* F) {
 }
 #endif
 
+#if !GRID
+// Whether a pair is near, shares included, that the outer list lacks.  Each particle's way since that list, and its share, add
+// up: two that both have less than half the skin can't have met.  Those with more ("far") are compared with all, or, if
+// theirs leaves enough to the other one, with those who have a good part of it ("wide").  Few do: they needn't end the list.
+#define FAR_ONES (NP < 512 ? NP / 4 : 128)
+__device__ __noinline__ bool outer_ends(Phase& phase, const u32* XO) {
+  const int n = SH.sys.n, lane = threadIdx.x % WARP;
+  const float half = SH.sys.half_out, part = 0.75f * half;
+  if (threadIdx.x == 0) SH.wide = SH.far = 0;
+  __syncthreads();
+  bool ends = false;
+  LOCAL(i) if (i < n) {
+    const int4 x = POS(i);
+    const float way = sqrtf(moved2(i, x, XO)) + share_of(x);
+    // Slots in cells aren't needed until the next outer list: wide ones from the beginning, far ones from the end.
+    if (way > part) { const int k = atomicAdd(&SH.wide, 1); if (k < NP - FAR_ONES) ORDER(k) = (index_t)i; }
+    if (way > half) { const int k = atomicAdd(&SH.far, 1); if (k < FAR_ONES) ORDER(NP - 1 - k) = (index_t)i; }
+    ends |= way > 2 * half;
+  }
+  if (local_or(phase, ends)) return true;
+  const int wide = SH.wide, far = SH.far;
+  if (!far) return false;
+  if (far > FAR_ONES || wide > NP - FAR_ONES) return true;
+  for (int f = threadIdx.x / WARP; f < far; f += NT / WARP) {
+    const int i = ORDER(NP - 1 - f), t = species(i);
+    const int4 xi = POS(i), oi = make_int4((int)AT(XO, 0, i), (int)AT(XO, 1, i), (int)AT(XO, 2, i), 0);
+    const bool all = sqrtf(moved2(i, xi, XO)) + share_of(xi) > 2 * half - part;
+    real widest = 0;
+    for (int s = 0; s < KS; s++) widest = max(widest, SH.sys.pair[t * KS + s].rc);
+    widest += 2 * SH.sys.most;
+    for (int k = lane; k < (all ? n : wide); k += WARP) {
+      const int j = all ? k : ORDER(k);
+      const int4 xj = POS(j);
+      real x, y, z;
+      const real r2 = distance2(xi, xj, x, y, z);
+      if (r2 >= widest * widest || j == i) continue;
+      const Pair& c = SH.sys.pair[t * KS + species(j)];
+      const real both = c.rc + share_of(xi) + share_of(xj);
+      const int4 oj = make_int4((int)AT(XO, 0, j), (int)AT(XO, 1, j), (int)AT(XO, 2, j), 0);
+      ends |= r2 < both * both && distance2(oi, oj, x, y, z) > c.ro2 * (real)0.99999;
+    }
+  }
+  return local_or(phase, ends);
+}
+#endif
+
 // Puts the positions just integrated where forces read them, and renews lists as soon as any particle left its skin.
 // Returns whether the outer list was renewed.
 __device__ __forceinline__ bool refresh(Phase& phase, const next_t* X, float m, u32* XI, u32* XO, quad* INNER, quad* OUTER,
@@ -250,20 +331,17 @@ __device__ __forceinline__ bool refresh(Phase& phase, const next_t* X, float m, 
   const bool near = local_or(phase, left);
 #endif
   if (!near) return false;
-  bool gone = false;
 #if SHARES
   if (a.V) {
     deal_shares(a.V, F);
     if (CLUSTER > 1) team_sync();  // before another block writes velocities
   }
-  LOCAL(i) if (i < SH.sys.n) {
-    const int4 x = POS(i);
-    gone |= sqrtf(moved2(i, x, XO)) + share_of(x) > SH.sys.half_out;
-  }
+  const bool far = outer_ends(phase, XO);
 #else
+  bool gone = false;
   LOCAL(i) gone |= moved2(i, POS(i), XO) > SH.sys.skin_out2;
-#endif
   const bool far = local_or(phase, gone);
+#endif
   if (far) build_outer(XO, OUTER, a, false);
   build_inner(XI, OUTER, INNER);
   return far;

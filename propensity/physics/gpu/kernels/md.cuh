@@ -130,6 +130,7 @@ __device__ __forceinline__ void load_system(int sys, const u32* X) {
 #define RESCALE_EVERY 10
 
 extern "C" __global__ void CLUSTERED __launch_bounds__(NT, MINB) md() {
+  CHECK_SHARED
   const int tid = threadIdx.x;
   quad* OUTER = A.OUTER + (size_t)TEAM * (A.cap_out + 4) * NP;
   quad* INNER = A.INNER + (size_t)TEAM * (A.cap_in + 4) * NP;

@@ -59,40 +59,35 @@ __device__ __forceinline__ void add_pair(const int4& xi, const int4& xj, const P
   add_within(within, g, dx, dy, dz, fx, fy, fz);
 }
 
-// Quads in a round of the loop: blocks of their own are faster with the shorter code.
-#if GRID || CLUSTER > 1
-#define ROUND 2
-#else
-#define ROUND 1
-#endif
+// Bytes from a quad of an inner list to the next.
+#define STRIDE ((offset_t)(INNER_STRIDE * sizeof(quad)))
 // Force on slot i at xi; with E also the energy and virial of its pairs (each counted at both ends).
 template <bool E>
 __device__ __forceinline__ void force_on(int i, const int4& xi, const quad* INNER, real& fx, real& fy, real& fz, real& e, real& w) {
   fx = fy = fz = e = w = 0;
   const int t = species(i);
-  // Two quads ahead; the last reads go past the end of the list into its margin.
-  const quad* from = INNER_LIST(INNER) + INNER_AT(i);
-  quad q = INNER_LOAD(from), next = INNER_LOAD(from + INNER_STRIDE);
-  from += 2 * INNER_STRIDE;
+  // One quad ahead, which takes the place of the one just unpacked; the last read goes past the end of the list into its margin.
+  offset_t from = INNER_AT(i) * (offset_t)sizeof(quad);
+  quad q = INNER_LOAD(INNER, from);
 #pragma unroll
   for (int s = 0; s < KS; s++) {
     const Pair c = SH.sys.pair[t * KS + s];
     const int places = N_IN(i / WARP * KS + s), n = places >> 2, rest = places & 3;
-#pragma unroll ROUND
-    for (int k = 0; k < n; k++) {
-      const quad after = INNER_LOAD(from); from += INNER_STRIDE;
-      add_pair<E>(xi, AT_OFFSET(UNPACK(q, 0)), c, fx, fy, fz, e, w);
-      add_pair<E>(xi, AT_OFFSET(UNPACK(q, 1)), c, fx, fy, fz, e, w);
-      add_pair<E>(xi, AT_OFFSET(UNPACK(q, 2)), c, fx, fy, fz, e, w);
-      add_pair<E>(xi, AT_OFFSET(UNPACK(q, 3)), c, fx, fy, fz, e, w);
-      q = next; next = after;
+#pragma unroll 2
+    for (const offset_t end = from + n * STRIDE; from != end;) {
+      const index_t a0 = UNPACK(q, 0), a1 = UNPACK(q, 1), a2 = UNPACK(q, 2), a3 = UNPACK(q, 3);
+      from += STRIDE; q = INNER_LOAD(INNER, from);
+      add_pair<E>(xi, AT_OFFSET(a0), c, fx, fy, fz, e, w);
+      add_pair<E>(xi, AT_OFFSET(a1), c, fx, fy, fz, e, w);
+      add_pair<E>(xi, AT_OFFSET(a2), c, fx, fy, fz, e, w);
+      add_pair<E>(xi, AT_OFFSET(a3), c, fx, fy, fz, e, w);
     }
     if (rest) {
-      const quad after = INNER_LOAD(from); from += INNER_STRIDE;
-      add_pair<E>(xi, AT_OFFSET(UNPACK(q, 0)), c, fx, fy, fz, e, w);
-      if (rest > 1) add_pair<E>(xi, AT_OFFSET(UNPACK(q, 1)), c, fx, fy, fz, e, w);
-      if (rest > 2) add_pair<E>(xi, AT_OFFSET(UNPACK(q, 2)), c, fx, fy, fz, e, w);
-      q = next; next = after;
+      const index_t a0 = UNPACK(q, 0), a1 = UNPACK(q, 1), a2 = UNPACK(q, 2);
+      from += STRIDE; q = INNER_LOAD(INNER, from);
+      add_pair<E>(xi, AT_OFFSET(a0), c, fx, fy, fz, e, w);
+      if (rest > 1) add_pair<E>(xi, AT_OFFSET(a1), c, fx, fy, fz, e, w);
+      if (rest > 2) add_pair<E>(xi, AT_OFFSET(a2), c, fx, fy, fz, e, w);
     }
   }
 }
