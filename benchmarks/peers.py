@@ -173,7 +173,7 @@ def ours(problem):
     n, cp, n_edges = problem.n, shapes.cp, len(problem.source)
     hidden = shapes.pack_features(problem.features[:, : layout.dim_in]).contiguous()
     scalars = shapes.pack_scalars(problem.features[:, layout.dim_in :]).contiguous()
-    ahead = torch.nn.functional.pad(problem.weights, (0, 1))[:, shapes.weights].contiguous()
+    ahead = torch.nn.functional.pad(problem.weights, (0, 1))[:, shapes.maps.weights].contiguous()
     block = shapes.warp
     padded = torch.nn.functional.pad(ahead, (0, 0, 0, -n_edges % block))
     back = padded.view(-1, block, shapes.pq, cp * 4).transpose(1, 2).contiguous()
@@ -193,7 +193,9 @@ def ours(problem):
 
     def like_e3nn(results):
         sums, grad_hidden, grad_weights = results
-        weights = grad_weights.transpose(1, 2).reshape(-1, shapes.pq * cp * 4)[:n_edges, shapes.weights_back]
+        weights = grad_weights.transpose(1, 2).reshape(-1, shapes.pq * cp * 4)[
+            :n_edges, shapes.maps.weights_back
+        ]
         return _unpacked_sums(shapes, sums, n), shapes.unpack_features(grad_hidden), weights
 
     return forward, both, like_e3nn, once

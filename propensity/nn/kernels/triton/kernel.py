@@ -153,7 +153,7 @@ def _folded(convolution: Any, norm: Any) -> tuple[Any, ...]:
         else:
             table = torch.addmm(bias, units, weight.t())
         scale, shift, _, _ = running_norm(shapes, norm)
-        held = key, (table, shapes.flat_mix(convolution.mix)[shapes.mix_forward], scale, shift)
+        held = key, (table, shapes.flat_mix(convolution.mix)[shapes.maps.mix_forward], scale, shift)
         _FOLDED[convolution] = held
     return held[1]
 

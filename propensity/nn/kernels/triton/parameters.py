@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -71,10 +71,10 @@ class Packing:
         self.sizes: list[GradientSizes] = []
         index, scale, back, back_scale = [], [], [], []
         read = written = 0  # lengths of the vectors of values and of gradients so far
+        of_layout = {layout: self._of(shapes_of(layout, device), n_basis, hidden) for layout in set(layouts)}
         for layout in layouts:
-            shapes = shapes_of(layout, device)
+            (places, scales, lengths), sizes, spans, (found, found_scale) = of_layout[layout]
             before = sum(self.lengths)
-            places, scales, lengths = _values(shapes, n_basis, hidden)
             parts = []
             for place, factor in zip(places, scales, strict=True):
                 padding = -len(place) % ALIGNMENT
@@ -84,18 +84,11 @@ class Packing:
                 scale.append(torch.nn.functional.pad(factor, (0, padding), value=0.0))
             self._values.append(parts)
             self.lengths += lengths
-            width = shapes.pq * shapes.cp * 4
-            sizes = GradientSizes(width * (self.hp + 1), self.hp * (self.nbp + 1), shapes.mix_size)
-            starts, parts = [], []
-            for length in (sum(sizes), 2 * self.hp, shapes.kinds * shapes.cp):
-                starts.append(written)
-                parts.append((written, length))
-                written += length + -length % ALIGNMENT
-            self._gradients.append(parts)
+            self._gradients.append([(written + start, length) for start, length in spans])
             self.sizes.append(sizes)
-            found, factor = _gradients(shapes, n_basis, hidden, self.hp, self.nbp, sizes, starts)
-            back.append(found)
-            back_scale.append(factor)
+            back.append(found + written)
+            back_scale.append(found_scale)
+            written += _aligned(sum(spans[-1]))
         self.length = written
         #: Where weight_in, bias_in, gamma and beta of each layer start.
         self.starts = torch.tensor(
@@ -104,6 +97,18 @@ class Packing:
         self.starts = self.starts.to(device)
         self._index, self._scale = torch.cat(index).to(device), torch.cat(scale).to(device)
         self._back, self._back_scale = torch.cat(back).to(device), torch.cat(back_scale).to(device)
+
+    def _of(self, shapes: Shapes, n_basis: int, hidden: int) -> tuple[Any, ...]:
+        """What layers of one layout share: their values, and sizes, spans and places of their gradients."""
+        sizes = GradientSizes(
+            shapes.pq * shapes.cp * 4 * (self.hp + 1), self.hp * (self.nbp + 1), shapes.mix_size
+        )
+        spans: list[tuple[int, int]] = []
+        for length in (sum(sizes), 2 * self.hp, shapes.kinds * shapes.cp):
+            spans.append((_aligned(sum(spans[-1])) if spans else 0, length))
+        starts = [start for start, _ in spans]
+        gradients = _gradients(shapes, n_basis, hidden, self.hp, self.nbp, sizes, starts)
+        return _values(shapes, n_basis, hidden), sizes, spans, gradients
 
     def pack(self, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
         """All values in one row; three more with their parts, for matrix units: rounded to TF32 and the rest, and
@@ -145,6 +150,10 @@ class Packing:
         return [part if k < reached else None for k, part in enumerate(parts)]
 
 
+def _aligned(length: int) -> int:
+    return length + -length % ALIGNMENT
+
+
 def put_halves(values: torch.Tensor, room: torch.Tensor) -> None:
     """Write fours of numbers as halves into as much room: see :meth:`Packing.pack`."""
     fours, halves = values.view(-1, 4), room.view(torch.float16).view(-1, 8)
@@ -170,13 +179,13 @@ def _values(
         *shapes.mix_lengths,
     ]
     starts = [sum(lengths[:k]) for k in range(len(lengths) + 1)]
-    order = shapes.weights.cpu()
+    order = shapes.host.weights
     held = (order < rows).float()
     order = order.clamp(max=rows - 1)
     weight = (order[:, None] * hidden + torch.arange(hidden)).flatten() + starts[4]
     mixes = []
-    scale = torch.cat([shapes.mix_scale.cpu(), torch.zeros(1)])
-    for place in (shapes.mix_forward.cpu(), shapes.mix_backward.cpu()):
+    scale = torch.cat([shapes.host.mix_scale, torch.zeros(1)])
+    for place in (shapes.host.mix_forward, shapes.host.mix_backward):
         mixes.append((place.clamp(max=len(scale) - 2) + starts[8], scale[place]))
     plain = [torch.arange(lengths[k]) + starts[k] for k in (0, 1, 2, 3, 6, 7)]
     places = [*plain[:4], weight, order + starts[5], *plain[4:], *(place for place, _ in mixes)]
@@ -196,7 +205,7 @@ def _gradients(
     edges, units, norm = starts
     inner, mix = edges + sizes.outer, edges + sizes.outer + sizes.inner
     h = torch.arange(hidden)
-    order = shapes.weights_back.cpu()
+    order = shapes.host.weights_back
     channels = torch.arange(shapes.layout.channels)
     kinds = torch.arange(1, shapes.kinds)
     places = [
@@ -209,8 +218,8 @@ def _gradients(
         (norm + kinds[:, None] * shapes.cp + channels).flatten(),
         norm + channels,
     ]
-    factor = torch.cat([torch.ones(sum(len(place) for place in places)), shapes.mix_scale.cpu()])
-    return torch.cat([*places, mix + shapes.mix_gradient.cpu()]), factor
+    factor = torch.cat([torch.ones(sum(len(place) for place in places)), shapes.host.mix_scale])
+    return torch.cat([*places, mix + shapes.host.mix_gradient]), factor
 
 
 def power(n: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -21,6 +21,25 @@ def has_matrix_units(device: torch.device) -> bool:
     if device.type == "cpu":
         return True
     return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+class Maps(NamedTuple):
+    """Where the numbers of one layout of tensors lie in another; what lies nowhere points behind the last."""
+
+    to_e3nn: torch.Tensor
+    from_e3nn: torch.Tensor
+    scalars: torch.Tensor
+    weights: torch.Tensor
+    weights_back: torch.Tensor
+    mix_forward: torch.Tensor
+    mix_backward: torch.Tensor
+    mix_gradient: torch.Tensor
+    mix_scale: torch.Tensor  # 1/√rows of every number of the mixing matrices
+
+    def to(self, device: torch.device) -> Maps:
+        """The same on a device, by one copy, since each waits for the device."""
+        places = torch.cat(self[:-1]).to(device)
+        return Maps._make([*places.split(list(map(len, self[:-1]))), self.mix_scale.to(device)])
 
 
 class Shapes:
@@ -51,18 +70,29 @@ class Shapes:
             for k in range(l * l, (l + 1) ** 2)
             for c in range(layout.channels)
         }
-        self.to_e3nn = _inverse(features, device)
-        self.from_e3nn = _index(self.width, features, layout.dim_out, device)
         scalars = {place(s // cp // 4, s % cp, s // cp % 4): s for s in range(layout.n_scalars)}
-        self.scalars = _index(self.nq * cp * 4, scalars, layout.n_scalars, device)
         weights = {
             place(path.index // 4, c, path.index % 4): row
             for path in plan.paths
             for c, row in enumerate(path.weights)
         }
-        self.weights = _index(self.pq * cp * 4, weights, layout.n_comb, device)
-        self.weights_back = _inverse(weights, device)
-        self._mixing(device)
+        rows_of = [layout.rows(l) for l in range(layout.l_max + 1)]
+        self.mix_size = plan.first_mixing(layout.l_max + 1) * cp * 4 * cp
+        self.mix_lengths = [rows * layout.channels for rows in rows_of]
+        scale = [
+            torch.full((n,), 1 / math.sqrt(rows)) for n, rows in zip(self.mix_lengths, rows_of, strict=True)
+        ]
+        #: The maps where parameters are packed from, and the same on the device.
+        self.host = Maps(
+            _inverse(features),
+            _index(self.width, features, layout.dim_out),
+            _index(self.nq * cp * 4, scalars, layout.n_scalars),
+            _index(self.pq * cp * 4, weights, layout.n_comb),
+            _inverse(weights),
+            *self._mixing(),
+            torch.cat(scale),
+        )
+        self.maps = self.host.to(device)
 
     def weight_back(self, hidden: int) -> torch.Tensor:
         """Places in the last radial layer's (width, hidden) of what each thread of a warp reads for a product with
@@ -78,50 +108,42 @@ class Shapes:
         """Whether kernels make radial weights themselves: see :attr:`Plan.in_matrix_units`."""
         return self.plan.in_matrix_units and hidden == 16 and self._has_matrix_units
 
-    def _mixing(self, device: torch.device) -> None:
+    def _mixing(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Places of the mixing matrices: forward, backward and of their gradients."""
         plan, cp, channels = self.plan, self.cp, self.layout.channels
-        total = plan.first_mixing(self.layout.l_max + 1)
-        rows_of = [self.layout.rows(l) for l in range(self.layout.l_max + 1)]
-        starts = [sum(rows_of[:l]) * channels for l in range(len(rows_of))]
-        n = sum(rows_of) * channels
-        forward, backward, gradient = {}, {}, {}
+        total, n = plan.first_mixing(self.layout.l_max + 1), sum(self.mix_lengths)
+        forward, backward = torch.full((2, self.mix_size), n)
+        gradient = torch.empty(n, dtype=torch.int64)
+        out = torch.arange(channels)
         for path in plan.paths:
-            quad = plan.first_mixing(path.l_out) + path.rank // 4
-            for c, row in enumerate(path.rows):
-                line = quad * cp + c
-                for d in range(channels):
-                    held = starts[path.l_out] + row * channels + d
-                    forward[(line * cp + d) * 4 + path.rank % 4] = held
-                    backward[((d * total + quad) * cp + c) * 4 + path.rank % 4] = held
-                    gradient[(line * 4 + path.rank % 4) * cp + d] = held
-        self.mix_size = total * cp * 4 * cp
-        self.mix_forward = _index(self.mix_size, forward, n, device)
-        self.mix_backward = _index(self.mix_size, backward, n, device)
-        self.mix_gradient = _inverse(gradient, device)
-        self.mix_lengths = [rows * channels for rows in rows_of]
-        self.mix_scale = torch.cat(
-            [torch.full((rows * channels,), 1 / math.sqrt(rows)) for rows in rows_of]
-        ).to(device)
+            quad, slot = plan.first_mixing(path.l_out) + path.rank // 4, path.rank % 4
+            rows = torch.tensor(path.rows)[:, None]
+            c = torch.arange(len(rows))[:, None]
+            held = sum(self.mix_lengths[: path.l_out]) + rows * channels + out
+            forward[((quad * cp + c) * cp + out) * 4 + slot] = held
+            backward[((out * total + quad) * cp + c) * 4 + slot] = held
+            gradient[held] = ((quad * cp + c) * 4 + slot) * cp + out
+        return forward, backward, gradient
 
     def pack_features(self, hidden: torch.Tensor) -> torch.Tensor:
         """(N, dim_out) as in e3nn → (N, width)."""
-        return _pad(hidden, 1)[:, self.from_e3nn]
+        return _pad(hidden, 1)[:, self.maps.from_e3nn]
 
     def unpack_features(self, packed: torch.Tensor) -> torch.Tensor:
         """(N, width) → (N, dim_out) as in e3nn."""
-        return cast("torch.Tensor", _Chosen.apply(packed, self.to_e3nn, self.from_e3nn))
+        return cast("torch.Tensor", _Chosen.apply(packed, self.maps.to_e3nn, self.maps.from_e3nn))
 
     def pack_scalars(self, scalars: torch.Tensor) -> torch.Tensor:
         """(N, n_scalars) → (N, NQ·CP·4)."""
-        return _pad(scalars, 1)[:, self.scalars]
+        return _pad(scalars, 1)[:, self.maps.scalars]
 
     def pack_weights(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows of the last radial layer in the order of the kernels."""
-        return _pad(weight, 0)[self.weights], _pad(bias, 0)[self.weights]
+        return _pad(weight, 0)[self.maps.weights], _pad(bias, 0)[self.maps.weights]
 
     def flat_mix(self, mix: Sequence[torch.Tensor]) -> torch.Tensor:
         """Mixing matrices with 1/√rows, in one vector that ends with a zero."""
-        flat = torch.cat([weight.detach().flatten() for weight in mix]) * self.mix_scale
+        flat = torch.cat([weight.detach().flatten() for weight in mix]) * self.maps.mix_scale
         return _pad(flat, 0)
 
 
@@ -138,17 +160,17 @@ class _Chosen(torch.autograd.Function):
         return _pad(grad, 1).index_select(1, ctx.back), None, None
 
 
-def _index(n: int, places: dict[int, int], nothing: int, device: torch.device) -> torch.Tensor:
+def _index(n: int, places: dict[int, int], nothing: int) -> torch.Tensor:
     table = torch.full((n,), nothing, dtype=torch.int64)
     table[torch.tensor(list(places), dtype=torch.int64)] = torch.tensor(
         list(places.values()), dtype=torch.int64
     )
-    return table.to(device)
+    return table
 
 
-def _inverse(places: dict[int, int], device: torch.device) -> torch.Tensor:
+def _inverse(places: dict[int, int]) -> torch.Tensor:
     held = {value: place for place, value in places.items()}
-    return torch.tensor([held[k] for k in range(len(held))], dtype=torch.int64, device=device)
+    return torch.tensor([held[k] for k in range(len(held))], dtype=torch.int64)
 
 
 def _pad(tensor: torch.Tensor, dim: int) -> torch.Tensor:
