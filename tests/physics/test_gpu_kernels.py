@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from propensity.errors import InputError, MissingDependencyError, PropensityError
 from propensity.physics.gpu import batch as batch_module
@@ -242,6 +243,21 @@ def test_slots_are_dealt_to_the_banks_of_their_rows(device):
     assert dealt[:, :4000].mean() > 0.9
 
 
+def test_warps_hold_particles_with_like_numbers_of_neighbours(device):
+    """Of the last species, among the slots of a bank, once there have been lists to count."""
+    pairs, x, types, box = liquid("lj/cut", 4000, noise=0.03)
+    v = np.random.default_rng(3).standard_normal((1, 4000, 3))
+    run = Batch(device, pairs, x[None], types, box, v, skins=Skins(0.1, 0.3, 0.1), grid=False)
+    assert run.dynamics(60, 0.004, sample_every=60).rebuilds > 2
+    now = (x + run.displacements()[0]) % box
+    ids = np.asarray(run.ids if isinstance(run.ids, np.ndarray) else run.ids.get())[0, : (types == 0).sum()]
+    tree = cKDTree(now[types == 1], boxsize=box)
+    count = tree.query_ball_point(now[ids], pairs.cutoff[0, 1] + 0.1, return_length=True)
+    steps = [np.abs(np.diff(count[bank::BANKS])).mean() for bank in range(BANKS)]
+    by_chance = np.abs(np.diff(np.random.default_rng(0).permutation(count))).mean()
+    assert np.mean(steps) < 0.6 * by_chance
+
+
 @pytest.mark.parametrize(("kilobytes", "blocks"), [((227, 228), 2), ((163, 164), 2), ((99, 100), 1)])
 def test_shared_memory_decides_what_a_block_holds(kilobytes, blocks):
     """Of an H100, an A100 and a card for desktops, with 4096 particles."""
@@ -255,6 +271,21 @@ def test_shared_memory_decides_what_a_block_holds(kilobytes, blocks):
     assert blocks * (many.variant.shared_bytes() + 1024) <= device.shared_all
     large = Systems(device, pairs, np.stack([x] * 2), types, box)  # its blocks can't share a system
     assert (large.variant.grid, large.skins.inner) == (True, 0.25)
+
+
+@pytest.mark.parametrize(("error", "said"), [(4, "too small for 4096"), (8, "begins elsewhere")])
+def test_what_kernels_refuse_is_said(monkeypatch, error, said):
+    device = host_device(1)
+    pairs, x, types, box = liquid("lj/cut")
+    systems = Batch(device, pairs, x[None], types, box)
+
+    class Refuses:
+        def launch(self, kernel, args, teams):
+            systems.work["error"][0] = error
+
+    monkeypatch.setattr(device, "program", lambda variant: Refuses())
+    with pytest.raises(PropensityError, match=said):
+        systems.evaluate()
 
 
 def test_overflowing_lists_are_made_longer(device):
