@@ -19,7 +19,8 @@ _open: list[torch.dtype] = []
 
 @contextmanager
 def own_defaults() -> Iterator[None]:
-    """Have torch make float32 on the CPU where it is told nothing, without autocast; as before afterwards.
+    """Have torch make float32 on the CPU where it is told nothing, without autocast or inference mode; as
+    before afterwards.
 
     The default dtype belongs to the process, so other threads see float32, too, while a block is open.
     """
@@ -33,6 +34,8 @@ def own_defaults() -> Iterator[None]:
             for kind in ("cpu", "cuda"):
                 if torch.is_autocast_enabled(kind):
                     stack.enter_context(torch.autocast(kind, enabled=False))
+            if torch.is_inference_mode_enabled():  # no gradient could follow what is kept from it
+                stack.enter_context(torch.inference_mode(False))
             yield
     finally:
         with _lock:

@@ -13,6 +13,7 @@ import torch
 
 from propensity.batching import chosen_atoms, numbered, surroundings
 from propensity.committee import Committee, mean_of
+from propensity.defaults import own_defaults
 from propensity.devices import all_gpus, chosen_device
 from propensity.errors import InputError
 from propensity.estimators.answering import answering
@@ -92,8 +93,9 @@ class Predictor(Committee):
         self.dtype = chosen_dtype(dtype)
         self._process = os.getpid()
         self.species_map = species_map
-        found = [answering(load_model(path), temperature, times, potential) for path in paths]
-        self.estimators = [one.to(self.device, self.dtype, kernel) for one, _ in found]
+        with own_defaults():
+            found = [answering(load_model(path), temperature, times, potential) for path in paths]
+            self.estimators = [one.to(self.device, self.dtype, kernel) for one, _ in found]
         for estimator in self.estimators:
             if hasattr(estimator, "spare"):
                 estimator.spare = all_gpus(self.device)

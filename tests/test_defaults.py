@@ -50,7 +50,7 @@ SURROUNDINGS = {
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("model", [None, "ka-default", "bapst-t044-s09"])
+@pytest.mark.parametrize("model", [None, "ka-default", "bapst-t044-s09", "ka-thermal"])
 @pytest.mark.parametrize("surroundings", SURROUNDINGS)
 @pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")
 def test_loading_and_predicting_depend_on_their_arguments_alone(surroundings, model, dtype, tiny_model):
@@ -60,6 +60,23 @@ def test_loading_and_predicting_depend_on_their_arguments_alone(surroundings, mo
         inside = Predictor(model or tiny_model, dtype=dtype, device="cpu")
         assert np.array_equal(inside.predict(structure), expected, equal_nan=True)
     assert np.array_equal(inside.predict(structure), expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+@pytest.mark.filterwarnings("ignore::propensity.errors.PropensityWarning")
+def test_gradients_and_features_depend_on_their_arguments_alone(surroundings, tiny_model):
+    """Whatever predictions within have left behind."""
+    structure, weights = make_liquid(), np.ones(120)
+    alone = Predictor(tiny_model, device="cpu")
+    expected = alone.gradient(structure, weights), alone.features(structure).values
+    with SURROUNDINGS[surroundings]():
+        inside = Predictor(tiny_model, device="cpu")
+        inside.predict(structure)
+        assert np.array_equal(inside.gradient(structure, weights), expected[0])
+        assert np.array_equal(inside.features(structure).values, expected[1])
+        slope = inside.feature_gradient(structure, lambda f: f.sum())
+    assert np.array_equal(inside.gradient(structure, weights), expected[0])
+    assert np.array_equal(alone.feature_gradient(structure, lambda f: f.sum()), slope)
 
 
 def test_blocks_in_several_threads_restore_what_was_before():

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
+from propensity.defaults import with_own_defaults
 from propensity.errors import InputError, PropensityError
 from propensity.estimators import gradients
 from propensity.estimators.base import Estimator
@@ -72,6 +73,7 @@ class Differentiation:
         """
         return self.value_and_gradient(structure, weights)[1]
 
+    @with_own_defaults
     def value_and_gradient(self, structure: Structure, weights: Weights) -> tuple[float, np.ndarray]:
         """The number itself and its gradient, see :meth:`gradient`."""
         gradients.kept(self.card)
@@ -87,6 +89,7 @@ class Differentiation:
                 like=torch.empty(0, dtype=self.dtype, device=self.device),
             )
 
+    @with_own_defaults
     def features(self, structure: Structure, layer: int | None = None) -> Features:
         """What the network has made of each particle: invariants before the readout, or all of a layer.
 
@@ -116,6 +119,7 @@ class Differentiation:
                 members.append(Features(values.cpu().double().numpy(), names, irreps))
         return joined(members)
 
+    @with_own_defaults
     def feature_gradient(
         self, structure: Structure, weights: Weights, layer: int | None = None
     ) -> np.ndarray:

@@ -79,7 +79,8 @@ def load_model(model: str | os.PathLike[str]) -> Estimator:
     weights, description = model_files(model)
     card = load_card(description)
     try:
-        arrays = {name: tensor.numpy() for name, tensor in read_tensors(weights).items()}
+        with own_defaults():  # those without numbers would lie on another device
+            arrays = {name: tensor.numpy() for name, tensor in read_tensors(weights).items()}
     except FileNotFoundError:
         raise DataError(
             f"{weights} is missing: a model is {weights.name} and {description.name} together."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -188,7 +189,7 @@ def test_weights_of_particles_are_for_the_default_time_and_functions_are_followe
 
 
 def test_committees_and_chosen_times(models, tmp_path):
-    paths = [models["gated"], models["gated"]]
+    paths = [models["gated"], Path(shutil.copytree(models["gated"], tmp_path / "same"))]
     alone, both = (Predictor(p, device="cpu", dtype="float64", times=100.0) for p in (paths[0], paths))
     structure, weights = structure_for(alone), np.ones(N)
     assert np.allclose(alone.gradient(structure, weights), both.gradient(structure, weights), rtol=1e-12)
