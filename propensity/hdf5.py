@@ -68,8 +68,12 @@ class _Remembering(io.RawIOBase):
 
 
 @contextmanager
-def writing(path: str | os.PathLike[str]) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
+def writing(
+    path: str | os.PathLike[str], libver: tuple[str, str] | None = None
+) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
     """Yield a new HDF5 file, and a function that raises what went wrong with its writes so far.
+
+    ``libver`` as of :class:`h5py.File`.
 
     Raises
     ------
@@ -83,7 +87,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[tuple[h5py.File, Callable[
             raise stream.trouble
 
     try:
-        with h5py.File(stream, "w") as file:
+        with h5py.File(stream, "w", libver=libver) as file:
             yield file, check
     except Exception:
         check()  # what HDF5 made of it says less

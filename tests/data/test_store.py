@@ -453,3 +453,34 @@ def test_the_lock_of_a_killed_writer_goes_and_that_of_a_living_one_stays(tmp_pat
     with FileLock(path, passing=True):
         forget_lock(tmp_path / "s.h5")
         assert path.exists()
+
+
+FULL = """
+import resource
+import sys
+from pathlib import Path
+
+from propensity.data import StoreWriter
+from propensity.errors import DataError
+from tests.data.conftest import make_sample
+
+path = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+try:
+    with StoreWriter(path) as writer:
+        for name in "abcdef":
+            writer.add(make_sample(name))
+except DataError as error:
+    assert "can't be written (File too large): make room" in str(error) and not path.exists(), error
+    sys.exit()
+sys.exit("nothing was said")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of files")
+@pytest.mark.parametrize("size", [500, 4000, 20_000])
+def test_a_full_disk_is_one_sentence_and_no_crash_at_the_end(tmp_path, size):
+    """HDF5 that is told of a write which failed crashes when the interpreter ends."""
+    words = [sys.executable, "-c", FULL, str(tmp_path / "data.h5"), str(size)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert (done.returncode, done.stderr) == (0, "")

@@ -28,6 +28,7 @@ from propensity.data.store.reader import (
 from propensity.data.store.record import FORMAT_VERSION, read_record, read_text, write_record, write_text
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.files import disk_reason, disk_trouble, replacing
+from propensity.hdf5 import writing
 from propensity.locks import FileLock
 from propensity.sample import Sample
 from propensity.version import __version__
@@ -324,9 +325,8 @@ def _write_root(file: h5py.File, provenance: dict[str, Any]) -> None:
 @contextmanager
 def _created(path: Path) -> Iterator[h5py.File]:
     try:
-        with h5py.File(path, "w", libver=_LIBVER, locking=False) as file:
+        with writing(path, _LIBVER) as (file, _):
             yield file
-            file.flush()  # closing would keep the errors of the disk to itself
     except (OSError, RuntimeError) as error:
         detail = disk_reason(error) or " ".join(str(error).split())[:120]
         raise DataError(
