@@ -57,7 +57,7 @@ MAX_SOURCES = 10
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """A training that is set up: options, data and folder."""
 
     options: RunOptions
@@ -187,7 +187,7 @@ class Run:
         }
 
 
-def set_up(values: dict[str, Any], resume: str | os.PathLike[str] | None = None) -> Run:
+def set_up(values: dict[str, Any], resume: str | os.PathLike[str] | None = None) -> TrainingRun:
     """Prepare a run from options, or go on with the one in a folder.
 
     Raises
@@ -221,7 +221,7 @@ def set_up(values: dict[str, Any], resume: str | os.PathLike[str] | None = None)
         )
     if not getattr(fit, "condition", None):
         _warn_of_several_liquids(parts["train"])
-    run = Run(options, fit, folder, split, parts, resume is not None)
+    run = TrainingRun(options, fit, folder, split, parts, resume is not None)
     run.cutoff = float(getattr(fit, "cutoff", NEAR))
     first = [parts["train"][i] for i in range(min(FIRST, len(parts["train"])))]
     occurring = np.unique(np.concatenate([sample.structure.types for sample in first]))
@@ -302,7 +302,7 @@ def _names(paths: Sequence[str]) -> tuple[str, ...]:
     return open_dataset(list(paths)).names if paths else ()
 
 
-def _write_set_up(run: Run, new: bool) -> None:
+def _write_set_up(run: TrainingRun, new: bool) -> None:
     folder = run.folder
     if new and (folder / CONFIG).exists():
         raise PropensityError(
