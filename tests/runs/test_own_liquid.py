@@ -143,8 +143,10 @@ def test_metal_without_a_scale_is_refused_before_there_is_a_folder(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("scale", ["0", "-1", "nan", "inf", "1000", "1e-4", "1e300", "1e-300"])
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("scale", "workers"),
+    [(scale, 1) for scale in ("0", "-1", "nan", "inf", "1000", "1e-4", "1e300", "1e-300")] + [("1000", 2)],
+)
 def test_a_scale_at_which_there_is_no_liquid_is_refused_at_once(tmp_path, scale, workers):
     from propensity.cli.convert import command as convert_command
 
@@ -154,7 +156,8 @@ def test_a_scale_at_which_there_is_no_liquid_is_refused_at_once(tmp_path, scale,
     with pytest.raises(InputError, match=message):
         run(convert_command, *arguments, "--length-scale", scale)
     assert not (tmp_path / "sigma.h5").exists()
-    assert run(convert_command, *arguments, "--length-scale", 2.7).exit_code == 0
+    if workers == 1:
+        assert run(convert_command, *arguments, "--length-scale", 2.7).exit_code == 0
 
 
 def test_convert_divides_and_info_says_so(tmp_path):
