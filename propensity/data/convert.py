@@ -22,11 +22,9 @@ from propensity.data.selection import TimesSpec, pick_times
 from propensity.data.store.writer import StoreWriter
 from propensity.errors import DataError, InputError, PropensityError
 from propensity.numeric import positive
-from propensity.physics.cage import with_cage_states
-from propensity.physics.gpu.device import best_device
-from propensity.physics.kob_andersen import LAMMPS, by_lammps, check_potential
-from propensity.physics.quench import with_inherent_structures
 from propensity.sample import Sample
+
+# Physics is imported where it is asked for: with torch and numba it takes each process three seconds.
 
 #: Structures that are quenched together on a GPU.
 _TOGETHER = 256
@@ -101,6 +99,8 @@ def convert(
     if any(path.is_dir() and path.resolve() in destination.resolve().parents for path in paths):
         raise InputError(f"{destination} lies inside a source and would become part of it: put it elsewhere.")
     if isinstance(quench, str):
+        from propensity.physics.kob_andersen import LAMMPS, by_lammps, check_potential
+
         check_potential(quench)
         if quench.startswith(LAMMPS):
             by_lammps("liquid")(quench.removeprefix(LAMMPS))
@@ -144,9 +144,12 @@ def convert(
 
 def _run(entries: list[Entry], task: _Task, workers: int | None) -> Iterator[str | None]:
     """Convert entries, yielding for each what went wrong or None."""
-    if task.quench and best_device() is not None:
-        yield from _run_on_gpu(entries, task)
-        return
+    if task.quench:
+        from propensity.physics.gpu.device import best_device
+
+        if best_device() is not None:
+            yield from _run_on_gpu(entries, task)
+            return
     workers = min(workers or os.cpu_count() or 1, len(entries))
     if workers <= 1:
         yield from map(task, entries)
@@ -215,10 +218,16 @@ class _Task:
     def prepared(self, loaded: list[Sample | PropensityError]) -> list[Sample | PropensityError]:
         """Minima and cage states where they lack; errors stay where they are."""
         if self.quench:
+            from propensity.physics.quench import with_inherent_structures
+
             potential = self.quench if isinstance(self.quench, str) else None
             minima = partial(with_inherent_structures, potential=potential)
             loaded = _completed(loaded, lambda s: s.inherent_positions is None, minima)
-        return _completed(loaded, lambda s: s.cage is None, with_cage_states) if self.cage else loaded
+        if self.cage:
+            from propensity.physics.cage import with_cage_states
+
+            loaded = _completed(loaded, lambda s: s.cage is None, with_cage_states)
+        return loaded
 
     def load(self, entry: Entry) -> Sample | PropensityError:
         """Read and convert; a failure is returned, not raised."""

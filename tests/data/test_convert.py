@@ -75,6 +75,11 @@ def test_command_line(data, tmp_path):
     assert again.returncode == 0 and "7 structure(s)" in again.stdout
 
 
+def test_without_minima_no_process_waits_for_torch_or_numba():
+    code = "import sys, propensity.data.convert; sys.exit(bool({'torch', 'numba'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_choosing_times_and_labels(data, tmp_path):
     path = convert([data / "bapst_small.pickle"], tmp_path / "a.h5", times="fs=0.5,fs=1/e")
     np.testing.assert_allclose(open_dataset(path).fs, [0.5, np.exp(-1)])

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from propensity.data import convert as convert_module
 from propensity.data import open_dataset
 from propensity.data.convert import convert
 from propensity.errors import DataError, MissingDependencyError
@@ -27,7 +26,7 @@ def gpu(monkeypatch):
         host = device_module.HostDevice()
     except MissingDependencyError as error:
         pytest.skip(str(error))
-    for module in (device_module, convert_module, cage_module):
+    for module in (device_module, cage_module):
         monkeypatch.setattr(module, "best_device", lambda: host)
     return host
 
