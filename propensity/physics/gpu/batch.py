@@ -130,8 +130,8 @@ class Batch(Systems):
             stats = _host(arrays["stats"])
             parts.append(stats[:, 1:] if first else stats)
             for k, f in enumerate(here):
-                shown = _host(arrays["frames"][:, k])[:, :, : self.n]
-                marks[:, frames.index(f)] = shown.transpose(0, 2, 1)
+                shown = arrays["frames"][:, k, :, : self.n].transpose(0, 2, 1)
+                marks[:, frames.index(f)] = _host(xp.ascontiguousarray(shown))
             first = last
             if first < steps:
                 self.sort()

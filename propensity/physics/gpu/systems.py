@@ -324,7 +324,7 @@ class Systems:
 
     def displacements(self) -> np.ndarray:
         """Since loading, shape (S, N, 3), float64."""
-        return self.back(self.acc).astype(np.float64) * self.unit[:, None]
+        return self.back(self.acc * self.device.xp.asarray(self.unit)[:, :, None])
 
     def velocities(self) -> np.ndarray:
         """Shape (S, N, 3)."""

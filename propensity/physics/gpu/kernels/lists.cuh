@@ -282,6 +282,7 @@ __device__ __noinline__ bool outer_ends(Phase& phase, const u32* XO) {
   if (far > FAR_ONES || wide > NP - FAR_ONES) return true;
   for (int f = threadIdx.x / WARP; f < far; f += NT / WARP) {
     const int i = ORDER(NP - 1 - f), t = species(i);
+    if (i % CLUSTER != MEMBER) continue;  // blocks of a cluster share them
     const int4 xi = POS(i), oi = make_int4((int)AT(XO, 0, i), (int)AT(XO, 1, i), (int)AT(XO, 2, i), 0);
     const bool all = sqrtf(moved2(i, xi, XO)) + share_of(xi) > 2 * half - part;
     real widest = 0;
@@ -299,7 +300,11 @@ __device__ __noinline__ bool outer_ends(Phase& phase, const u32* XO) {
       ends |= r2 < both * both && distance2(oi, oj, x, y, z) > c.ro2 * (real)0.99999;
     }
   }
+#if CLUSTER > 1
+  return team_or(phase, ends);
+#else
   return local_or(phase, ends);
+#endif
 }
 #endif
 

@@ -59,32 +59,46 @@ __device__ __forceinline__ void add_pair(const int4& xi, const int4& xj, const P
   add_within(within, g, dx, dy, dz, fx, fy, fz);
 }
 
-// Bytes from a quad of an inner list to the next.
+// Bytes from a quad of an inner list to the next, and quads that are on their way: one where it takes the place of the one just
+// unpacked and other warps hide what it takes.
 #define STRIDE ((offset_t)(INNER_STRIDE * sizeof(quad)))
+#if GRID || CLUSTER > 1
+#define AHEAD 2
+#else
+#define AHEAD 1
+#endif
+__device__ __forceinline__ void read_on(quad (&q)[AHEAD], const quad* INNER, offset_t& from) {
+  from += STRIDE;
+#pragma unroll
+  for (int d = 1; d < AHEAD; d++) q[d - 1] = q[d];
+  q[AHEAD - 1] = INNER_LOAD(INNER, from + (AHEAD - 1) * STRIDE);
+}
 // Force on slot i at xi; with E also the energy and virial of its pairs (each counted at both ends).
 template <bool E>
 __device__ __forceinline__ void force_on(int i, const int4& xi, const quad* INNER, real& fx, real& fy, real& fz, real& e, real& w) {
   fx = fy = fz = e = w = 0;
   const int t = species(i);
-  // One quad ahead, which takes the place of the one just unpacked; the last read goes past the end of the list into its margin.
+  // The last reads go past the end of the list into its margin.
   offset_t from = INNER_AT(i) * (offset_t)sizeof(quad);
-  quad q = INNER_LOAD(INNER, from);
+  quad q[AHEAD];
+#pragma unroll
+  for (int d = 0; d < AHEAD; d++) q[d] = INNER_LOAD(INNER, from + d * STRIDE);
 #pragma unroll
   for (int s = 0; s < KS; s++) {
     const Pair c = SH.sys.pair[t * KS + s];
     const int places = N_IN(i / WARP * KS + s), n = places >> 2, rest = places & 3;
 #pragma unroll 2
     for (const offset_t end = from + n * STRIDE; from != end;) {
-      const index_t a0 = UNPACK(q, 0), a1 = UNPACK(q, 1), a2 = UNPACK(q, 2), a3 = UNPACK(q, 3);
-      from += STRIDE; q = INNER_LOAD(INNER, from);
+      const index_t a0 = UNPACK(q[0], 0), a1 = UNPACK(q[0], 1), a2 = UNPACK(q[0], 2), a3 = UNPACK(q[0], 3);
+      read_on(q, INNER, from);
       add_pair<E>(xi, AT_OFFSET(a0), c, fx, fy, fz, e, w);
       add_pair<E>(xi, AT_OFFSET(a1), c, fx, fy, fz, e, w);
       add_pair<E>(xi, AT_OFFSET(a2), c, fx, fy, fz, e, w);
       add_pair<E>(xi, AT_OFFSET(a3), c, fx, fy, fz, e, w);
     }
     if (rest) {
-      const index_t a0 = UNPACK(q, 0), a1 = UNPACK(q, 1), a2 = UNPACK(q, 2);
-      from += STRIDE; q = INNER_LOAD(INNER, from);
+      const index_t a0 = UNPACK(q[0], 0), a1 = UNPACK(q[0], 1), a2 = UNPACK(q[0], 2);
+      read_on(q, INNER, from);
       add_pair<E>(xi, AT_OFFSET(a0), c, fx, fy, fz, e, w);
       if (rest > 1) add_pair<E>(xi, AT_OFFSET(a1), c, fx, fy, fz, e, w);
       if (rest > 2) add_pair<E>(xi, AT_OFFSET(a2), c, fx, fy, fz, e, w);
