@@ -18,8 +18,8 @@ from propensity.nn.kernels.triton.shapes import Shapes, shapes_of
 if TYPE_CHECKING:
     from propensity.nn.kernels.base import Stack
 
-#: Threads that compile: more wait for the interpreter, which reads the kernels.
-MOST = 8
+#: Threads that compile, of whose time half goes to programs that they wait for.
+MOST = 16
 _DONE: set[Any] = set()
 
 
@@ -51,11 +51,11 @@ def noted(key: Any, device: torch.device) -> Iterator[dict[Any, Launch] | None]:
     with torch.random.fork_rng([device]):
         yield wanted
     # Layouts share some kernels, which are compiled for one and found by the other.
-    locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+    locks: dict[Any, threading.Lock] = defaultdict(threading.Lock)
     with ThreadPoolExecutor(threads) as pool:
         # The longest first: the others fill the time beside it.
-        for each in sorted(wanted.values(), key=lambda one: -len(one.kernel.src)):
-            pool.submit(_compile, each, locks[each.kernel.cache_key], device)
+        for launched, each in sorted(wanted.items(), key=lambda one: -len(one[1].kernel.src)):
+            pool.submit(_compile, each, locks[each.kernel.cache_key, launched[1:]], device)
 
 
 class Launch(NamedTuple):
@@ -79,7 +79,17 @@ class NotedKernels:
     def note(self, name: str, grid: tuple[int, ...], arguments: Any, constants: dict[str, Any]) -> None:
         """Note what would be launched."""
         launch = Launch(getattr(self._kernels, name), grid, arguments, constants)
-        self._wanted.setdefault((self._number, name, *sorted(constants.items())), launch)
+        self._wanted.setdefault((self._number, name, _special(arguments), *sorted(constants.items())), launch)
+
+
+def _special(argument: Any) -> Any:
+    """What Triton compiles a kernel for anew: alignment, divisibility, ones and types of arguments."""
+    if isinstance(argument, tuple):
+        return tuple(map(_special, argument))
+    if isinstance(argument, torch.Tensor):
+        return argument.dtype, argument.data_ptr() % 16 == 0
+    whole = isinstance(argument, int)
+    return type(argument), whole and argument % 16 == 0, whole and argument == 1
 
 
 class _Kernel:

@@ -23,9 +23,11 @@ class RadialNorms:
         self._moments: list[tuple[list[RadialMLP], torch.Tensor]] = []
 
     def __call__(self, radials: list[RadialMLP], packed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Bits, shape (layers, E, HP/8); mean, 1/σ, scale and shift, shape (layers, 4, HP)."""
+        """Bits, shape (layers, E up to whole blocks, HP/8); mean, 1/σ, scale and shift, shape (layers, 4, HP)."""
         hp, n_layers = self.packing.hp, len(radials)
-        mask = torch.empty(n_layers, self.n, hp // 8, dtype=torch.uint8, device=self.basis.device)
+        # Kernels are compiled anew for the layers that begin at an address of another alignment.
+        rows = -(-self.n // BLOCK) * BLOCK
+        mask = torch.empty(n_layers, rows, hp // 8, dtype=torch.uint8, device=self.basis.device)
         affine = self.basis.new_zeros(n_layers, 4, hp)
         for _, numbers in groupby(range(n_layers), lambda k: _settings(radials[k], self.n)):
             first, *_ = held = list(numbers)

@@ -101,7 +101,7 @@ def radial_sums(
 
     Reads   basis (E, NB); words (layers, E, ⌈H/PER⌉) of random bits, BITS a unit, which stays if they are less than MOST;
             values: parameters and starts (layers, 4), where weight_in (H, NB) and bias_in (H,) start; count (1,).
-    Writes  mask (layers, E, HP/8) of bits, partial (layers, blocks, 2, HP): mean and Σ (x − mean)².
+    Writes  mask (layers, blocks · B, HP/8) of bits, partial (layers, blocks, 2, HP): mean and Σ (x − mean)².
     One program is a block of B edges, one element an edge and hidden unit; program_id(1) is a layer, of E = n_rows.
     """
     packed, starts = values
@@ -115,7 +115,8 @@ def radial_sums(
     stays = ((word >> (h % PER * BITS)) & ((1 << BITS) - 1)) < MOST
     bits = tl.sum(tl.reshape(stays.to(tl.int32) << (h % 8), [B, HP // 8, 8]), axis=2)
     byte = tl.arange(0, HP // 8)[None, :]
-    tl.store(mask + at * (HP // 8) + byte, bits.to(tl.uint8), mask=live & (byte < HP // 8))
+    own = (layer.to(tl.int64) * (tl.num_programs(0) * B) + edge)[:, None]
+    tl.store(mask + own * (HP // 8) + byte, bits.to(tl.uint8), mask=live & (byte < HP // 8))
     weight_in = packed + tl.load(starts + layer * 4)
     bias_in = packed + tl.load(starts + layer * 4 + 1)
     x, _, b = _units(basis, mask, weight_in, bias_in, edge, n_edges, NB, NBP, H, HP)
