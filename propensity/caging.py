@@ -10,23 +10,23 @@ import numpy as np
 
 #: Share of a wall's radius within which a centre of mass is taken for one that was held.
 CENTRED = 1e-4
-#: Replicas of each wall, by the number of walls.  Of two the wider has seven eighths: jumps behind it are
+#: Replicas of each wall, by the number of walls.  Of two the wider has eleven twelfths: jumps behind it are
 #: rare, and chance in them costs most.
-REPLICAS = {1: (32,), 2: (4, 28), 4: (8,) * 4, 8: (4,) * 8}
-#: On a GPU 30, each for as many more steps: of the clusters of four blocks that take one each, an H200 has no
-#: room for 32 at once, and the last would wait for the others.
-ON_GPU = {1: (30,), 2: (4, 26), 4: (8, 8, 7, 7), 8: (4, 4, 4, 4, 4, 4, 3, 3)}
+REPLICAS = {1: (32,), 2: (4, 44), 4: (8,) * 4, 8: (4,) * 8}
+#: On a GPU 30 or 60: of the clusters of four blocks that take one each, an H200 has room for 30 at once, for
+#: whose end others would wait.
+ON_GPU = {1: (30,), 2: (4, 56), 4: (8, 8, 7, 7), 8: (4, 4, 4, 4, 4, 4, 3, 3)}
 
 
 def replicas(radii: Sequence[float], gpu: bool = False) -> tuple[int, ...]:
-    """Replicas of each wall, 32 in all.
+    """Replicas of each wall.
 
     Parameters
     ----------
     radii
         Of one, two, four or eight walls.
     gpu
-        30 of them, as a GPU has.
+        As a GPU has them.
 
     Returns
     -------

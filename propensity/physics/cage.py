@@ -4,9 +4,8 @@ are forbidden.
 Every particle is held about its inherent position R by a flat-bottomed harmonic wall, ½k(|r − R| − r_c)²
 beyond r_c with k = 500 ε/σ², and moves by Langevin dynamics at the liquid's temperature (friction 1;
 splitting BAOAB of Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34; uniform noise after Dünweg and
-Paul, Int. J. Mod. Phys. C 2, 817 (1991)). All 32 replicas, shared by the walls, start *at the minimum*, never
-at the thermal positions, so that no step of the dynamics to be predicted is taken. The first ``SKIP`` steps
-are dropped; from then on every ``EVERY``-th configuration enters mean and covariance. Where states are
+Paul, Int. J. Mod. Phys. C 2, 817 (1991)). All replicas start *at the minimum*, never at the thermal
+positions, so that no step of the dynamics to be predicted is taken. The first ``SKIP`` steps are dropped; from then on every ``EVERY``-th configuration enters mean and covariance. Where states are
 ``centred``, the centre of mass of every replica is held where that of the minimum is (as often, by moving all
 particles together): the noise lets it stray by some .05 σ behind the outer walls, which says nothing about
 any cage. The idea is that of Alkemade, Smallenburg and Filion, J. Chem. Phys. 158, 134512 (2023), whose cage
@@ -21,6 +20,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import torch
 
 from propensity.caging import CageState, replicas
 from propensity.errors import DataError, InputError, PropensityError
@@ -85,8 +85,8 @@ def cage_state(
     temperature
         k_B T/ε_AA.
     radii
-        Radii of the walls in σ, which share 32 replicas: one, two (the narrower has four), four or eight of
-        them.  Runs on a CUDA device where there is one, in 30 replicas for as many more steps.
+        Radii of the walls in σ, which share 32 replicas: one, two (with four for the narrower and 44 for the
+        wider), four or eight of them.  Runs on a CUDA device where there is one, in 30 replicas (60 of two).
     steps
         Steps of each replica, of which the first 201 are dropped.  Models want those that they were trained
         with: fewer add noise, and in more of them particles come farther.
@@ -191,7 +191,7 @@ def _on_gpu(
         begin="inherent",
         radius=[radius for _ in minima for radius in radii],
         replicas=numbers * len(minima),
-        steps=round(steps * sum(replicas(radii)) / sum(numbers)) - SKIP,
+        steps=steps - SKIP,
         skip=SKIP,
         every=EVERY,
         timestep=TIME_STEP,
@@ -268,10 +268,12 @@ def _restricted(
     for lanes in np.repeat(radii, replicas(radii)).astype(np.float32).reshape(-1, LANES):
         motion = Motion(TIME_STEP, keep, amplitude, lanes, STIFFNESS, int(noise.integers(2**31)))
         runs.append(Sixteen(structure, potential, temperature, noise, motion, course))
-    for first in range(0, steps, AT_ONCE):
-        share(_advance, len(runs), runs, first, min(steps, first + AT_ONCE))
+    while going := [run for run in runs if run.steps < steps]:
+        # Those that are behind, one a thread, so that two threads are busy with three all the time.
+        turn = sorted(going, key=lambda run: run.steps)[: torch.get_num_threads()]
+        share(_advance, len(turn), turn, steps)
     offset, covariance, error = [], [], []
-    moments = np.concatenate([run.moments(steps) for run in runs], axis=2)
+    moments = np.concatenate([run.moments() for run in runs], axis=2)
     for part in np.split(moments, np.cumsum(replicas(radii))[:-1], axis=2):
         mean = part.mean(axis=2)
         away, second = mean[:, :3], mean[:, [3, 6, 7, 6, 4, 8, 7, 8, 5]].reshape(-1, 3, 3)
@@ -281,9 +283,9 @@ def _restricted(
     return np.stack(offset), np.stack(covariance), np.array(error)
 
 
-def _advance(first: int, last: int, _: int, runs: Sequence[Sixteen], begin: int, end: int) -> None:
+def _advance(first: int, last: int, _: int, runs: Sequence[Sixteen], steps: int) -> None:
     for run in runs[first:last]:
-        run.advance(begin, end)
+        run.advance(min(steps, run.steps + AT_ONCE))
 
 
 def _held(cage: CageState) -> CageState:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 
 from propensity.physics.cage_kernels import ROW, Course, Motion, Replicas, restricted_dynamics
 from propensity.physics.cage_pairs import pair_lists, spatial_order
@@ -38,35 +39,35 @@ class Sixteen:
     ) -> None:
         self.order = spatial_order(structure)
         structure, n = structure.part(self.order), len(structure)
-        v = (noise.standard_normal(n * ROW) * math.sqrt(temperature)).astype(np.float32)
-        d, f, sums, mean = (np.zeros(size, np.float32) for size in (n * ROW, n * ROW, 3 * n * ROW, 2 * ROW))
+        # Memory of torch begins where a line of the cache does, in which vectors then lie.
+        d, v, f, sums, mean = (
+            torch.zeros(rows * ROW, dtype=torch.float32).numpy() for rows in (n, n, n, 3 * n, 2)
+        )
+        v[:] = noise.standard_normal(n * ROW) * math.sqrt(temperature)
         self.lists = pair_lists(structure, potential, float(motion.radius.max()), course.outer)
         self.replicas, self.motion, self.course = Replicas(d, v, f, sums, mean), motion, course
+        self.steps = 0
 
-    def advance(self, first: int, last: int) -> None:
+    def advance(self, steps: int) -> None:
         """Go on.
 
         Parameters
         ----------
-        first, last
-            Steps to take, the last left out.
-        """
-        restricted_dynamics(self.lists, self.replicas, self.motion, self.course, first, last)
-
-    def moments(self, steps: int) -> np.ndarray:
-        """Means over what each replica counted.
-
-        Parameters
-        ----------
         steps
-            That it has taken.
+            To have taken then.
+        """
+        restricted_dynamics(self.lists, self.replicas, self.motion, self.course, self.steps, steps)
+        self.steps = steps
+
+    def moments(self) -> np.ndarray:
+        """Means over what each replica counted.
 
         Returns
         -------
         np.ndarray
             Of x, y, z, xx, yy, zz, xy, xz and yz, shape (N, 9, 16).
         """
-        counted = len(range(self.course.skip, steps, self.course.every))
+        counted = len(range(self.course.skip, self.steps, self.course.every))
         moments = np.empty((len(self.order), 9, LANES))
         moments[self.order] = self.replicas.sums.reshape(moments.shape)
         return moments / counted
