@@ -18,7 +18,7 @@ from propensity.nn.kernels.triton.shapes import Shapes, shapes_of
 if TYPE_CHECKING:
     from propensity.nn.kernels.base import Stack
 
-#: Threads that compile, of whose time half goes to programs that they wait for.
+#: Threads that compile; two fifths of the work are done by programs that they wait for.
 MOST = 16
 _DONE: set[Any] = set()
 
