@@ -13,7 +13,7 @@ import torch
 
 from propensity.batching import chosen_atoms, numbered, surroundings
 from propensity.committee import Committee, mean_of
-from propensity.defaults import own_defaults
+from propensity.defaults import own_defaults, with_own_defaults
 from propensity.devices import all_gpus, chosen_device
 from propensity.errors import InputError
 from propensity.estimators.answering import answering
@@ -197,6 +197,7 @@ class Predictor(Committee):
         chosen = part.part(near.chosen)
         return cast("np.ndarray", self._finished(chosen, members[:, near.chosen])[1].mean(axis=0))
 
+    @with_own_defaults
     def predict_many(self, structures: Sequence[Structure]) -> list[np.ndarray]:
         """Propensities of many structures, small ones together as one graph.
 

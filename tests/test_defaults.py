@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from propensity.defaults import own_defaults
+from propensity.neighbours.many import neighbour_lists
 from propensity.predictor import Predictor
 
 from .conftest import make_liquid
@@ -77,6 +78,14 @@ def test_gradients_and_features_depend_on_their_arguments_alone(surroundings, ti
         slope = inside.feature_gradient(structure, lambda f: f.sum())
     assert np.array_equal(inside.gradient(structure, weights), expected[0])
     assert np.array_equal(alone.feature_gradient(structure, lambda f: f.sum()), slope)
+
+
+def test_lists_of_many_structures_are_counted_on_the_host():
+    structures = [make_liquid(seed=k) for k in range(3)]
+    expected = neighbour_lists(structures, 1.3)[2]
+    with default_device("meta"):
+        counts = neighbour_lists(structures, 1.3)[2]
+    assert counts.device.type == "cpu" and torch.equal(counts, expected)
 
 
 def test_blocks_in_several_threads_restore_what_was_before():

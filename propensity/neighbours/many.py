@@ -88,7 +88,7 @@ def _listed(
     first = np.cumsum([0, *(len(s) for s in structures)])
     index = torch.cat([edges + int(start) for (edges, _), start in zip(found, first, strict=False)], dim=1)
     vectors = torch.cat([vectors for _, vectors in found])
-    counts = torch.tensor([len(vectors) for _, vectors in found])
+    counts = torch.tensor([len(vectors) for _, vectors in found], device="cpu")  # whatever the default is
     _refuse_coincident(index, vectors, first)
     return index, vectors, counts
 
