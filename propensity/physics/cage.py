@@ -5,11 +5,12 @@ Every particle is held about its inherent position R by a flat-bottomed harmonic
 beyond r_c with k = 500 ε/σ², and moves by Langevin dynamics at the liquid's temperature (friction 1;
 splitting BAOAB of Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34; uniform noise after Dünweg and
 Paul, Int. J. Mod. Phys. C 2, 817 (1991)). All replicas start *at the minimum*, never at the thermal
-positions, so that no step of the dynamics to be predicted is taken. The first ``SKIP`` steps are dropped; from then on every ``EVERY``-th configuration enters mean and covariance. Where states are
-``centred``, the centre of mass of every replica is held where that of the minimum is (as often, by moving all
-particles together): the noise lets it stray by some .05 σ behind the outer walls, which says nothing about
-any cage. The idea is that of Alkemade, Smallenburg and Filion, J. Chem. Phys. 158, 134512 (2023), whose cage
-states come from restricted Monte Carlo.
+positions, so that no step of the dynamics to be predicted is taken. The first ``SKIP`` steps are dropped;
+from then on every ``EVERY``-th configuration enters mean and covariance. Where states are ``centred``, the
+centre of mass of every replica is held where that of the minimum is (as often, by moving all particles
+together): the noise lets it stray by some .05 σ behind the outer walls, which says nothing about any cage.
+The idea is that of Alkemade, Smallenburg and Filion, J. Chem. Phys. 158, 134512 (2023), whose cage states
+come from restricted Monte Carlo.
 """
 
 from __future__ import annotations
