@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import ase
 import ase.io
 import numpy as np
@@ -60,12 +62,13 @@ def test_what_was_simulated_is_shown_beside_the_prediction(tmp_path):
     assert np.isnan(simulated[:, [0, 2]]).all()
 
 
-def test_a_bare_trajectory_is_predicted(dump, tiny_model):
+def test_a_bare_trajectory_is_predicted(dump, tiny_model, tmp_path):
     scene = load_scene(dump, tiny_model, species_map=MAP, frames=[1])
     expected = Predictor(tiny_model).predict(make_liquid(60, seed=1))
     np.testing.assert_allclose(scene.frames[0].fields["predicted"], expected, atol=2e-5)
     assert scene.card.name == "tiny" and scene.frames[0].name.startswith("frame 1")
-    pair = load_scene(dump, [tiny_model, tiny_model], species_map=MAP)
+    copy = shutil.copytree(tiny_model, tmp_path / "copy")
+    pair = load_scene(dump, [tiny_model, copy], species_map=MAP)
     assert not pair.frames[0].fields["uncertainty"].any()
 
 
