@@ -10,6 +10,7 @@ functions, then a linear map.
 from __future__ import annotations
 
 import argparse
+import time
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from benchmarks.common import cuda_graph, liquid, milliseconds, peak
 from propensity.caging import CageState
 from propensity.estimators.storage import load_model
 from propensity.nn.gated import GatedNetwork, Labelled, gated_graph
+from propensity.nn.gated.descent import Descent
 from propensity.nn.gated.geometry import radial_functions
 from propensity.nn.gated.network import Passed
 from propensity.nn.gated.stack import Stack
@@ -140,22 +142,21 @@ def main():
         network.to(device).train()
         if kind is Peer:
             network.prepare(graph)
-        options = {"fused": True, "capturable": True} if device == "cuda" else {}
-        optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, **options)
+        descent = Descent([network], torch.full((), 1e-3, device=device), 0.01)
 
         def predict(network=network, half=half):
             # As in training, where neighbours are summed in half precision.
             with torch.autocast(device, torch.bfloat16, enabled=half):
                 return network(graph)
 
-        def step(predict=predict, optimiser=optimiser):
-            optimiser.zero_grad(set_to_none=True)
-            (predict().float() - labels).square().mean().backward()
-            optimiser.step()
+        def step(predict=predict, descent=descent):
+            descent.step(descent.gradient(nn.functional.mse_loss(predict(), labels)))
 
-        print(f"{name}: {sum(p.numel() for p in network.parameters())} parameters")
+        start = time.perf_counter()
         step()
         assert all(bool(p.isfinite().all()) for p in network.parameters())
+        spent = time.perf_counter() - start
+        print(f"{name}: {sum(p.numel() for p in network.parameters())} parameters, first step {spent:.1f} s")
         if device == "cpu":
             continue
         rows[name, "memory of a step, MB"] = peak(step)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -46,3 +48,32 @@ class Beside:
         if self._stream is not None:
             torch.cuda.set_stream(self._before)
             self._before.wait_stream(self._stream)
+
+
+class Lane:
+    """A second stream, on which numbered tasks run one after another beside what is launched meanwhile; on a
+    CPU they run in turn.
+
+    What a task reads must not change until it has finished, and all must have before it is freed.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._ends: dict[int, Any] = {}
+
+    @contextmanager
+    def begin(self, number: int) -> Iterator[None]:
+        """What is launched within reads all that was launched before."""
+        if self._device.type != "cuda":
+            yield
+            return
+        stream = _second_stream(self._device)
+        stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(stream):
+            yield
+            self._ends[number] = stream.record_event()
+
+    def finish(self, number: int) -> None:
+        """What is launched next waits for a task, where it has begun."""
+        if number in self._ends:
+            torch.cuda.current_stream(self._device).wait_event(self._ends[number])

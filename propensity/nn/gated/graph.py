@@ -31,7 +31,8 @@ class GatedGraph:
     real : float, (N, K): 1 where there is a neighbour
     vectors : view → float, (N, K, 3), r_j − r_i in that view
     vector_inputs, quadrupole_inputs, scalar_inputs : float, (N, 3, ·), (N, 5, ·), (N, ·)
-    reverse : int32, (N, K), slots in which a particle is a neighbour; in training only
+    reverse, counts : int32, (N, K) and (N,), slots in which a particle is a neighbour, and how many it has,
+        which stand first; in training only
     """
 
     types: torch.Tensor
@@ -42,6 +43,7 @@ class GatedGraph:
     quadrupole_inputs: torch.Tensor
     scalar_inputs: torch.Tensor
     reverse: torch.Tensor | None = None
+    counts: torch.Tensor | None = None
 
 
 def gated_graph(

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from propensity.nn.cuda_graph import record
+from propensity.nn.gated.descent import Descent
 from propensity.nn.gated.layer import Standard
 from propensity.nn.gated.network import GatedNetwork, Passed
 from propensity.nn.gated.stack import Labelled, Pile, Stack
@@ -97,23 +98,14 @@ class Learner:
         self.device = device = network.bias.device
         self._heads = _Heads(network, examples[0]).to(device) if course.auxiliary else None
         modules = [network] if self._heads is None else [network, self._heads]
-        self._parameters = [p for module in modules for p in module.parameters()]
-        self._kept = list(network.parameters())
-        self._average = [p.detach().clone() for p in self._kept]
         zero = torch.zeros((), device=device)
         self._rate, self._share = zero.clone(), zero.clone()
         self._typical, self._total, self._recent = zero.clone(), zero.clone(), zero.clone()
-        groups = [
-            {"params": [p for p in self._parameters if p.ndim > 1], "weight_decay": course.weight_decay},
-            {"params": [p for p in self._parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        cuda = device.type == "cuda"
-        self._optimizer = torch.optim.AdamW(
-            groups, lr=self._rate, betas=(0.9, 0.99), capturable=cuda, fused=True
-        )
+        self._descent = Descent(modules, self._rate, course.weight_decay)
+        self._average = self._descent.vector.clone()
         self._index = torch.zeros(min(course.batch_size, len(examples)), dtype=torch.long, device=device)
         self._replay: Callable[[], object] | None = None
-        if cuda and self.data.uniform:
+        if device.type == "cuda" and self.data.uniform:
             self._record()
         #: Factor of the learning rate, lowest error, the state that had it, and that of the start.
         self._calm, self._lowest, self._first = 1.0, math.inf, self._copies()
@@ -150,24 +142,20 @@ class Learner:
 
     def finish(self) -> None:
         """Give the network its averaged weights."""
-        with torch.no_grad():
-            for parameter, mean in zip(self._kept, self._average, strict=True):
-                parameter.copy_(mean)
+        means = self._descent.parts(self._average)
+        for parameter, mean in zip(self._descent.parameters, means, strict=True):
+            parameter.data = mean.clone()
 
     def _record(self) -> None:
         """Record a step.  Its trial runs leave no trace: the learning rate is zero, and moments are reset."""
         self._replay, _ = record(self._run, self.device)
         with torch.no_grad():
-            for state in self._optimizer.state.values():
-                for value in state.values():
-                    value.zero_()
-            for value in (self._typical, self._total, self._recent):
+            for value in (*self._descent.moments, self._typical, self._total, self._recent):
                 value.zero_()
 
     def _state(self) -> list[torch.Tensor]:
         """Weights, their average, and what the optimiser remembers."""
-        moments = [value for state in self._optimizer.state.values() for value in state.values()]
-        return [*(p.detach() for p in self._parameters), *self._average, self._typical, *moments]
+        return [self._descent.vector, self._average, self._typical, *self._descent.moments]
 
     def _copies(self) -> list[torch.Tensor]:
         return [value.clone() for value in self._state()]
@@ -218,8 +206,7 @@ class Learner:
             for found, wanted in zip(extra, (batch.vectors, batch.scalars), strict=True):
                 if wanted.numel():
                     loss = loss + self.course.auxiliary * (found.float() - wanted).square().mean()
-        found = torch.autograd.grad(loss, self._parameters, allow_unused=True, materialize_grads=True)
-        self._take(torch.cat([gradient.flatten() for gradient in found]))
+        self._take(self._descent.gradient(loss))
         error = squares.detach().mean()
         self._total += error
         self._recent += error
@@ -236,13 +223,8 @@ class Learner:
         usual = torch.where(self._typical > 0, torch.lerp(self._typical, felt, 0.02), size)
         self._typical.copy_(torch.where(sound, usual, self._typical))
         gradient = torch.where(sound, gradient * (2 * self._typical / (size + 1e-12)).clamp(max=1.0), 0.0)
-        parts = gradient.split([p.numel() for p in self._parameters])
-        for parameter, part in zip(self._parameters, parts, strict=True):
-            parameter.grad = part.view_as(parameter)
-        self._optimizer.step()
-        with torch.no_grad():
-            torch._foreach_mul_(self._average, 1 - self._share)
-            torch._foreach_add_(self._average, torch._foreach_mul(self._kept, self._share))
+        self._descent.step(gradient)
+        self._average.lerp_(self._descent.vector, self._share)
 
 
 class _Heads(nn.Module):

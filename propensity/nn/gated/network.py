@@ -14,6 +14,7 @@ from propensity.nn.gated.geometry import harmonics, radial_functions
 from propensity.nn.gated.graph import VIEWS, GatedGraph
 from propensity.nn.gated.layer import GatedLayer, Standard, Widths, lengths
 from propensity.nn.gated.stack import Gather
+from propensity.nn.gated.triton.ends import answers_of
 from propensity.nn.gated.triton.passing import Passing, fits
 
 #: ε and σ of the pairs of a Kob–Andersen mixture, for the force and its slope among the radial functions.
@@ -33,12 +34,14 @@ INPUTS = {
 @dataclass
 class Passed:
     """What the layers left: standardised inputs (N, ·); scalars (N, S), vectors (N, 3, V) and quadrupoles
-    (N, 5, Q) after the last layer or after each; and guessed ways (N, 3, ·), where there are any.
+    (N, 5, Q) after the last layer or after each; guessed ways (N, 3, ·), where there are any; and the type of
+    operands, where what follows runs in the kernels of a GPU too.
     """
 
     raw: torch.Tensor
     features: list[tuple[torch.Tensor, ...]]
     guess: torch.Tensor | None = None
+    operands: torch.dtype | None = None
 
 
 class GatedNetwork(nn.Module):
@@ -167,9 +170,9 @@ class GatedNetwork(nn.Module):
 
     def passed(self, graph: GatedGraph, every: bool = False) -> Passed:
         """Pass a graph through the layers; features of the last one are kept, or of ``every`` one."""
-        raw, features = self._first(graph)
         if not every and fits(self, graph):
-            return self._passed_at_once(graph, raw, features)
+            return self._passed_at_once(graph)
+        raw, features = self._first(graph)
         found = Passed(raw, [])
         blocks, moves = list(self._blocks(graph)), None
         # The weights of a large structure are made anew for each layer rather than kept.
@@ -194,18 +197,17 @@ class GatedNetwork(nn.Module):
             found.features = [*found.features, features] if every else [features]
         return found
 
-    def _passed_at_once(
-        self, graph: GatedGraph, raw: torch.Tensor, features: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-    ) -> Passed:
-        """:meth:`passed` with layers in the kernels of a GPU."""
+    def _passed_at_once(self, graph: GatedGraph) -> Passed:
+        """:meth:`passed` in the kernels of a GPU."""
         passing, guess = Passing(self, graph), None
+        raw, features = passing.first()
         size = len(self.layers)
         first = self.layer_views.index(GUESSED) if GUESSED in self.layer_views else size
         features = passing.layers(slice(0, first), features, None)
         if first < size:
             guess, moves = self._guessed(features[1])
             features = passing.layers(slice(first, size), features, moves)
-        return Passed(raw, [features], guess)
+        return Passed(raw, [features], guess, passing.half)
 
     def _guessed(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Ways that are guessed, standardised, and where the guessed view lies by them."""
@@ -282,6 +284,8 @@ class GatedNetwork(nn.Module):
     def read_out(self, passed: Passed, types: torch.Tensor) -> torch.Tensor:
         """Standardised prediction of each particle, (N, n_outputs), from what the layers left."""
         raw = passed.raw
+        if passed.operands is not None:
+            return answers_of(self, passed, types, passed.operands)
         seen = self.standard_out(self.invariants(raw, passed.features[-1]))
         if passed.guess is not None:
             seen = torch.cat([seen, lengths(passed.guess)], dim=1)

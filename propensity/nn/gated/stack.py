@@ -78,6 +78,7 @@ class Stack:
         self._reverse = torch.stack(
             [reverse_slots(*pair) for pair in zip(self._neighbours, self._real, strict=True)]
         )
+        self._counts = self._real.sum(dim=2, dtype=torch.int32)
         self._vectors = {
             view: wide([graph.vectors[view] for graph in graphs], torch.float32) for view in graphs[0].vectors
         }
@@ -109,6 +110,7 @@ class Stack:
                 quadrupoles,
                 scalars,
                 (self._reverse[index] + first * self._width).flatten(0, 1),
+                some(self._counts),
             ),
             *(some(table) for table in self._labels),
         )

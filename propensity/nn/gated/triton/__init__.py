@@ -13,7 +13,7 @@ n, N, K      particle or their number, slots of a particle
 R            the same, rounded up to a multiple of 32
 k, j         slot, and the neighbour there; ``counts`` says how many are real    (N,)
 B            radial functions
-f            radial functions of an edge (``radial``)                            (N, BP, R)
+f            radial functions of an edge (``radial``)                            (N, B, R)
 y            harmonics l ≤ 2 (``angular``)                                       (N, 9, R)
 S, V, Q      scalars, vectors and quadrupoles of a particle                      (n, S), (n, 3, V), (n, 5, Q)
 SS, SV       scalars and vectors that it sends (``sent``)                        (n, SS + 3·SV)

@@ -22,7 +22,6 @@ def see_neighbours(
     NEAREST: tl.constexpr,
     BESSEL: tl.constexpr,
     B: tl.constexpr,
-    BP: tl.constexpr,
     RP: tl.constexpr,
     TYPES: tl.constexpr,
 ):
@@ -30,7 +29,7 @@ def see_neighbours(
 
     Reads   edges: vectors (N, K, 3), types (N,), neighbours (N, K), counts; pairs (2, TYPES, TYPES);
             scale (B,); rooms: K, R.
-    Writes  radial (N, BP, R), angular (N, 9, R).
+    Writes  radial (N, B, R), angular (N, 9, R).
     One program is one particle.
     """
     vectors, types, neighbours, counts = edges
@@ -48,11 +47,11 @@ def see_neighbours(
     u6 = u2 * u2 * u2
     height = tl.where(u < 1.0, 1.0 + u6 * (-28.0 + u * (48.0 - 21.0 * u)), 0.0)
     half = radial.dtype.element_ty
-    out = radial + n * BP * stride + k
-    for b in tl.static_range(BP):
+    out = radial + n * B * stride + k
+    for b in tl.static_range(B):
         if b < BESSEL:
             f = tl.sin(r * ((b + 1) * 3.141592653589793 / CUTOFF)) * (height / r)
-        elif b < B:
+        else:
             j = tl.load(neighbours + at, mask=live, other=0).to(tl.int64)
             pair = tl.load(types + n) * TYPES + tl.load(types + j, mask=live, other=0)
             epsilon = tl.load(pairs + pair, mask=live, other=1.0)
@@ -64,10 +63,7 @@ def see_neighbours(
                 f = 24.0 / 40.0 * epsilon * (sixth - 2.0 * sixth * sixth) / r * height
             else:
                 f = 24.0 / 400.0 * epsilon * (26.0 * sixth * sixth - 7.0 * sixth) / (r * r) * height
-        else:
-            f = tl.zeros([RP], tl.float32)
-        if b < B:
-            f /= tl.load(scale + b)
+        f /= tl.load(scale + b)
         tl.store(out + b * stride, tl.where(live, f, 0.0).to(half), mask=inside)
     x, y, z = tl.where(live, x / r, 0.0), tl.where(live, y / r, 0.0), tl.where(live, z / r, 0.0)
     own = angular + n * 9 * stride + k

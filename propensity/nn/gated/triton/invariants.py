@@ -78,10 +78,20 @@ def invariants(
 
 @triton.jit
 def _put_standard(kept, r, n, x, standard, first, WIDTH: tl.constexpr, C: tl.constexpr, CP: tl.constexpr):
+    put_rows(kept + first, r, n, standardised(x, standard, first, C, CP), WIDTH, C, CP)
+
+
+@triton.jit
+def standardised(x, standard, first, C: tl.constexpr, CP: tl.constexpr):
     """(x − mean)/std within ±LIMIT."""
-    mean, std = standard
-    z = (x - read_bias(mean, first, C, CP)) / read_std(std, first, C, CP)
-    put_rows(kept + first, r, n, tl.minimum(tl.maximum(z, -LIMIT), LIMIT), WIDTH, C, CP)
+    z = (x - read_bias(standard[0], first, C, CP)) / read_std(standard[1], first, C, CP)
+    return tl.minimum(tl.maximum(z, -LIMIT), LIMIT)
+
+
+@triton.jit
+def of_standardised(d, z, standard, first, C: tl.constexpr, CP: tl.constexpr):
+    """Gradient of what was standardised: none where it was held at ±LIMIT."""
+    return tl.where((z > -LIMIT) & (z < LIMIT), d / read_std(standard[1], first, C, CP), 0.0)
 
 
 @triton.jit(do_not_specialize=["n"])
@@ -150,10 +160,8 @@ def invariants_gradient(
 def _standard_gradient(
     grad, kept, r, n, standard, first, WIDTH: tl.constexpr, C: tl.constexpr, CP: tl.constexpr
 ):
-    """Gradient of what was standardised: none where it was held at ±LIMIT."""
     z = read_rows(kept + first, r, n, WIDTH, C, CP)
-    d = read_rows(grad + first, r, n, WIDTH, C, CP) / read_std(standard[1], first, C, CP)
-    return tl.where((z > -LIMIT) & (z < LIMIT), d, 0.0)
+    return of_standardised(read_rows(grad + first, r, n, WIDTH, C, CP), z, standard, first, C, CP)
 
 
 @triton.jit

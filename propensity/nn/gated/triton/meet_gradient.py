@@ -79,7 +79,7 @@ def _meet_gradient_scalars(
     for first in range(0, count, KB):
         k = first + tl.arange(0, KB)
         live = k < count
-        f = tl.load(radial + (n * BP + b[None, :]) * stride + k[:, None])
+        f = tl.load(radial + (n * B + b[None, :]) * stride + k[:, None], mask=(b < B)[None, :], other=0.0)
         a = multiply(f, d0, tl.zeros([KB, SSP], tl.float32))
         a = multiply(column(f, harmonic(angular, n, k, stride, 1)), d1, a)
         a = multiply(column(f, harmonic(angular, n, k, stride, 2)), d2, a)
@@ -140,7 +140,7 @@ def _meet_gradient_vectors(
     for first in range(0, count, KB):
         k = first + tl.arange(0, KB)
         live = k < count
-        f = tl.load(radial + (n * BP + b[None, :]) * stride + k[:, None])
+        f = tl.load(radial + (n * B + b[None, :]) * stride + k[:, None], mask=(b < B)[None, :], other=0.0)
         nothing = tl.zeros([KB, SVP], tl.float32)
         x, y, z = multiply(f, sx, nothing), multiply(f, sy, nothing), multiply(f, sz, nothing)
         g = column(f, harmonic(angular, n, k, stride, 1))

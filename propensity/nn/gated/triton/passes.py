@@ -1,11 +1,11 @@
 """One pass through consecutive layers, forward and backward: launches of the kernels.
 
-Sums over neighbours are made anew going backward, and none of edges and channels is kept.
+Sums over neighbours of all but the last layers are made anew going backward, and none of edges and channels
+is kept.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -14,19 +14,21 @@ from typing import Any, NamedTuple
 import torch
 
 from propensity.nn.gated.layer import GatedLayer
-from propensity.nn.gated.triton.sizes import Parameters, Sizes, rounded
+from propensity.nn.gated.triton.products import Product, find_gradients
+from propensity.nn.gated.triton.sizes import Parameters, Sizes, name_of, rounded
+from propensity.nn.streams import Lane
 
 #: Neighbours that a program takes at a time, its warps and how many reads it has on the way: sums, their
 #: gradient, and that of what is sent.
 MEET, MEET_GRADIENT, SUM_SLOTS = (16, 1, 2), (16, 1, 2), (8, 1, 2)
+#: Layers whose sums over neighbours are kept for the way back; the others' are made anew.
+KEPT = 1
 #: Rows of a program, numbers that it takes at a time, its warps and how many reads it has on the way.
 MIX, MIX_GRADIENT = (64, 64, 4, 3), (64, 64, 4, 2)
 #: Particles of a program that finds invariants, and its warps.
 INVARIANTS = (8, 4)
 #: Particles of a program that updates them, invariants that it takes at a time, and its warps.
 ROWS, CHUNK, WARPS = 16, 64, 4
-#: Parts of the particles for gradients of small weights.
-PARTS = 32
 
 
 class Edges(NamedTuple):
@@ -38,7 +40,7 @@ class Edges(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Radial functions (N, BP, R) and harmonics (N, 9, R) in one view; zeros where no neighbour is."""
+    """Radial functions (N, B, R) and harmonics (N, 9, R) in one view; zeros where no neighbour is."""
 
     radial: torch.Tensor
     angular: torch.Tensor
@@ -66,31 +68,24 @@ def _as_operands(tensors: Sequence[torch.Tensor], half: torch.dtype) -> Sequence
     return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
 
-def _outer(grad: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
-    """Gradient of a weight of each layer, (layers, OUT, IN), from that of what it gave, (layers, rows, OUT),
-    and what it read: summed over parts of the rows, which run side by side.
-    """
-    count, rows, width = grad.shape
-    parts = math.gcd(rows, PARTS)
-    shape = count * parts, rows // parts
-    found = grad.view(*shape, width).mT @ read.view(*shape, read.shape[2])
-    return found.view(count, parts, *found.shape[1:]).sum(dim=1, dtype=torch.float32)
-
-
 class Pass:
     """Buffers of a pass, (layers, N, ·), and its launches."""
 
-    def __init__(self, task: Run, parameters: Sequence[torch.Tensor]) -> None:
-        from propensity.nn.gated.triton import edges, invariants, meet, meet_gradient, mix, update
+    def __init__(self, task: Run) -> None:
+        from propensity.nn.gated.triton import (
+            edges,
+            invariants,
+            meet,
+            meet_gradient,
+            mix,
+            send,
+            update,
+            weights,
+        )
 
         self.task, self.count = task, len(task.layers)
-        size = len(Parameters._fields)
-        #: Those of the first layer as they are, and of all layers as operands.
-        self.first = Parameters(*parameters[:size])
-        operands = _as_operands(parameters, task.half)
-        self.parameters = [Parameters(*operands[k * size : (k + 1) * size]) for k in range(self.count)]
         self.sizes, self.widths = Sizes(task.layers[0], ROWS), task.layers[0].widths
-        modules = edges, invariants, meet, meet_gradient, mix, update
+        modules = edges, invariants, meet, meet_gradient, mix, send, update, weights
         self.kernels: Any = SimpleNamespace(**{k: v for m in modules for k, v in vars(m).items()})
 
     def empty(self, *shape: int, half: bool = False) -> torch.Tensor:
@@ -98,13 +93,16 @@ class Pass:
         dtype = self.task.half if half else torch.float32
         return torch.empty(shape, dtype=dtype, device=self.task.edges.counts.device)
 
-    def forward(self, features: Sequence[torch.Tensor]) -> None:
-        """Pass features through the layers, keeping what :meth:`backward` reads."""
+    def forward(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """Features after all layers, of those before and parameters; what :meth:`backward` reads is kept."""
+        features, self.given = tensors[:3], tensors[3:]
         w, count, n = self.widths, self.count, len(features[0])
-        self.n = n
-        self.scalars = self.empty(count + 1, n, w.scalars)
-        self.vectors = self.empty(count + 1, n, 3, w.vectors)
-        self.scalars[0], self.vectors[0], self.quadrupoles = *features[:2], features[2]
+        self.n, size = n, len(Parameters._fields)
+        operands = _as_operands(self.given, self.task.half)
+        self.parameters = [Parameters(*operands[k * size : (k + 1) * size]) for k in range(count)]
+        self.scalars = [features[0], *self.empty(count, n, w.scalars)]
+        self.vectors = [features[1], *self.empty(count, n, 3, w.vectors)]
+        self.quadrupoles = features[2]
         self.sent = self.empty(count, n, self.sizes.sent, half=True)
         self.new = self.empty(count, n, w.scalars, half=True)
         self.vectors_met = self.empty(count, n, 3, w.vectors)
@@ -113,38 +111,43 @@ class Pass:
         self.factors_q = self.empty(count, n, 5, 3 * w.products, half=True)
         kept = self.sizes.told, w.hidden, w.vectors + w.quadrupoles
         self.kept = [self.empty(count, n, width, half=True) for width in kept]
-        here = self.first
-        scalars = torch.addmm(here.send_scalars_bias, features[0], here.send_scalars.T)
-        vectors = (features[1] @ here.send_vectors.T).flatten(1)
-        self.sent[0] = torch.cat([scalars, vectors], dim=1)
+        many = n * (6 * self.sizes.both + 3 * self.sizes.wide)
+        self.met = [self.empty(many, half=True) for _ in range(min(KEPT, count))]
+        self.kernels.send[(-(-n // ROWS),)](
+            features[:2], self._sending_first(), self.sent[0], n, **self._sending()
+        )
         for k in range(count):
-            self._mix(k, self._meet(k))
+            self._meet(k)
+            self._mix(k)
             after = self.empty(n, 5, w.quadrupoles)
             self._update(k, after)
             self.quadrupoles = after
+        return self.scalars[-1], self.vectors[-1], after
 
-    def _meet(self, k: int) -> torch.Tensor:
+    def _meet(self, k: int) -> None:
         """Sums over neighbours of layer k."""
         sizes, edges, (radial, angular) = self.sizes, self.task.edges, self.task.weights[k]
-        met = self.empty(self.n * (6 * sizes.both + 3 * sizes.wide), half=True)
         block, warps, stages = MEET
         self.kernels.meet[(self.n, 3 + bool(sizes.edges["CURVED"]))](
             self.sent[k],
             (edges.neighbours, radial, angular, edges.counts),
             (edges.neighbours.shape[1], radial.shape[2]),
-            met,
+            self._met(k),
             KB=block,
             num_warps=warps,
             num_stages=stages,
             **sizes.edges,
         )
-        return met
 
-    def _mix(self, k: int, met: torch.Tensor) -> None:
+    def _met(self, k: int) -> torch.Tensor:
+        """Where those of layer k are."""
+        return self.met[k % len(self.met)]
+
+    def _mix(self, k: int) -> None:
         rows, chunk, warps, stages = MIX
         self.kernels.mix_sums[(self._parts(rows),)](
-            met,
-            self.parameters[k][:5],
+            self._met(k),
+            self.parameters[k].mixing,
             (self.vectors[k], self.quadrupoles),
             self._before(k)[1:],
             self.n,
@@ -183,11 +186,15 @@ class Pass:
         )
 
     def _constants(self) -> dict[str, Any]:
-        import triton.language as tl
-
-        half = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16, torch.float32: tl.float32}
         more = {"ROWS": ROWS, "CHUNK": CHUNK, "num_warps": WARPS, "DROPS": self.task.kept is not None}
-        return self.sizes.update | more | {"HALF": half[self.task.half]}
+        return self.sizes.update | more | {"HALF": name_of(self.task.half)}
+
+    def _sending(self) -> dict[str, Any]:
+        return self.sizes.send | {"ROWS": ROWS, "num_warps": WARPS, "HALF": name_of(torch.float32)}
+
+    def _sending_first(self) -> tuple[torch.Tensor, ...]:
+        """What is sent to the first layer is found in float32: it costs nothing there."""
+        return tuple(self.given[:3])
 
     def _before(self, k: int) -> tuple[torch.Tensor, ...]:
         """What invariants are made of: scalars, and what was mixed."""
@@ -200,7 +207,7 @@ class Pass:
         return (
             (here.first, here.first_bias),
             (here.second, here.second_bias),
-            (there.send_scalars, there.send_scalars_bias, there.send_vectors),
+            there.sending,
         )
 
     def _standard(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -210,65 +217,95 @@ class Pass:
     def _mask(self, k: int) -> torch.Tensor:
         return self.scalars[0] if self.task.kept is None else self.task.kept[k]
 
-    def backward(self, grads: list[torch.Tensor]) -> list[torch.Tensor | None]:
-        """Gradients of the features before, then of all parameters."""
-        w, count, n, sizes = self.widths, self.count, self.n, self.sizes
-        widths = (
-            (3, 3 * w.products),
-            (5, 3 * w.products),
-            (w.hidden,),
-            (w.scalars + w.vectors + w.quadrupoles,),
-        )
-        rows = [self.empty(count, n, *width, half=True) for width in widths]
-        grad_sent = self.empty(count, n, sizes.sent, half=True)
-        mixed = [self.empty(count, *p.shape, half=True) for p in self.parameters[0][:3]]
+    def backward(self, grads: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Gradients of the features before, then of all parameters.
+
+        Those of weights are found beside what the layer before waits for, which must not write over what they
+        read: results of a layer lie in one of two places in turn.
+        """
+        count, n = self.count, self.n
+        found = torch.empty(sum(p.numel() for p in self.given), device=grads[0].device)
+        of_sent = self.empty(3, n, self.sizes.sent, half=True)
+        places, beside = [self._rows(), self._rows()], Lane(grads[0].device)
+        at = found.numel()
         for k in reversed(range(count)):
-            grads, new = self._update_gradient(k, grads, grad_sent[min(k + 1, count - 1)], rows)
-            *of_sums, grad_met = self._mix_gradient(k, [new, *grads[1:], rows[0][k], rows[1][k]])
-            self._sent_gradient(k, grad_met, grad_sent[k])
-            del grad_met
-            for out, g, met in zip(mixed, of_sums, sizes.met(self._meet(k), n), strict=True):
-                torch.mm(g.flatten(0, -2).T, met, out=out[k])
-            del met
-        here = self.first
-        scalars, vectors = grad_sent.split([w.sent_scalars, 3 * w.sent_vectors], dim=2)
-        vectors = vectors.reshape(count, 3 * n, w.sent_vectors)
-        grads[0] = torch.addmm(grads[0], scalars[0].float(), here.send_scalars)
-        grads[1] = grads[1] + (vectors[0].float() @ here.send_vectors).view_as(grads[1])
-        half = self.task.half
-        of_vectors, of_quadrupoles, hidden, out = rows
-        found = [
-            *(part.float() for part in mixed),
-            _outer(of_vectors.flatten(1, 2), self.vectors_met.flatten(1, 2).to(half)),
-            _outer(of_quadrupoles.flatten(1, 2), self.quadrupoles_met.flatten(1, 2).to(half)),
-            _outer(hidden, self.kept[0]),
-            hidden.sum(dim=1, dtype=torch.float32),
-            _outer(out, self.kept[1]),
-            out.sum(dim=1, dtype=torch.float32),
-            _outer(scalars.contiguous(), self.scalars[:-1].to(half)),
-            scalars.sum(dim=1, dtype=torch.float32),
-            _outer(vectors, self.vectors[:-1].flatten(1, 2).to(half)),
+            rows, of_next = places[k % 2], None if k + 1 == count else of_sent[(k + 1) % 3]
+            beside.finish(k + 2)
+            grads = self._update_gradient(k, grads, of_next, rows)
+            slots = self._slots_gradient(k, self._mix_gradient(k, grads, rows))
+            with beside.begin(k):
+                if k < count - len(self.met):
+                    self._meet(k)
+                products = self._products(k, rows, of_next)
+                size = sum(product.size for product in products)
+                find_gradients(self.kernels, products, found[at - size : at], name_of(self.task.half))
+                at -= size
+            self._sum_slots(slots, of_sent[k % 3])
+            del slots
+        self.kernels.send_gradient[(-(-n // ROWS),)](
+            of_sent[0], self._sending_first(), tuple(grads[:2]), n, **self._sending()
+        )
+        with beside.begin(-1):
+            products = self._sent_products(0, of_sent[0])
+            find_gradients(self.kernels, products, found[:at], name_of(self.task.half))
+        beside.finish(-1)
+        parts = found.split([p.numel() for p in self.given])
+        return [*grads, *(part.view_as(p) for part, p in zip(parts, self.given, strict=True))]
+
+    def _rows(self) -> SimpleNamespace:
+        """Room for gradients of what matrices of a layer gave, as operands."""
+        w, n = self.widths, self.n
+        shapes = {
+            "new": (w.scalars,),
+            "vectors": (3, w.vectors),
+            "quadrupoles": (5, w.quadrupoles),
+            "factors_v": (3, 3 * w.products),
+            "factors_q": (5, 3 * w.products),
+            "hidden": (w.hidden,),
+            "out": (w.scalars + w.vectors + w.quadrupoles,),
+        }
+        return SimpleNamespace(**{name: self.empty(n, *shape, half=True) for name, shape in shapes.items()})
+
+    def _products(self, k: int, rows: SimpleNamespace, of_sent: torch.Tensor | None) -> list[Product]:
+        """Of the weights of layer k and of what is sent to the next."""
+        zero, one, two = self.sizes.met(self._met(k), self.n)
+        return [
+            Product(rows.new, zero),
+            Product(rows.vectors, one),
+            Product(rows.quadrupoles, two),
+            Product(rows.factors_v, self.vectors_met[k]),
+            Product(rows.factors_q, self.quadrupoles_met[k]),
+            Product(rows.hidden, self.kept[0][k], bias=True),
+            Product(rows.out, self.kept[1][k], bias=True),
+            *self._sent_products(k + 1, of_sent),
         ]
-        each = zip(*(part.unbind() for part in found), strict=True)
-        return [*grads, *(p for layer in each for p in layer)]
+
+    def _sent_products(self, k: int, grad: torch.Tensor | None) -> list[Product]:
+        if grad is None:
+            return []
+        w, n = self.widths, self.n
+        of_vectors = grad[:, w.sent_scalars :].view(n, 3, w.sent_vectors)
+        return [
+            Product(grad[:, : w.sent_scalars], self.scalars[k], bias=True),
+            Product(of_vectors, self.vectors[k]),
+        ]
 
     def _update_gradient(
-        self, k: int, grads: list[torch.Tensor], grad_sent: torch.Tensor, rows: list[torch.Tensor]
-    ) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Gradients of features before layer k, its factors left out, and of new scalars."""
+        self, k: int, grads: list[torch.Tensor], of_sent: torch.Tensor | None, rows: SimpleNamespace
+    ) -> list[torch.Tensor]:
+        """Gradients of features before layer k, its factors left out."""
         w, n = self.widths, self.n
         found = [self.empty(n, w.scalars), self.empty(n, 3, w.vectors), self.empty(n, 5, w.quadrupoles)]
-        new, told = self.empty(n, w.scalars, half=True), self.empty(n, self.sizes.told, half=True)
-        of_vectors, of_quadrupoles, hidden, out = (part[k] for part in rows)
+        told = self.empty(n, self.sizes.told, half=True)
         self.kernels.update_gradient[(-(-n // ROWS),)](
             (self.vectors_met[k], self.quadrupoles_met[k]),
             self._used(k),
             self._mask(k),
             (self.kept[1][k], self.kept[2][k]),
-            (*grads, grad_sent),
-            (*found, told, hidden, out),
+            (*grads, rows.new if of_sent is None else of_sent),
+            (*found, told, rows.hidden, rows.out),
             n,
-            SENDS=k + 1 < self.count,
+            SENDS=of_sent is not None,
             **self._constants(),
         )
         block, warps = INVARIANTS
@@ -278,35 +315,34 @@ class Pass:
             self.kept[0][k],
             told,
             tuple(found),
-            (new, of_vectors, of_quadrupoles),
+            (rows.new, rows.factors_v, rows.factors_q),
             n,
             ROWS=block,
             num_warps=warps,
             **self.sizes.invariants,
         )
-        return found, new
+        return found
 
-    def _mix_gradient(self, k: int, grads: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Gradients of new scalars, vectors and quadrupoles as operands, and of the sums over neighbours."""
+    def _mix_gradient(self, k: int, grads: list[torch.Tensor], rows: SimpleNamespace) -> torch.Tensor:
+        """Gradient of the sums over neighbours; those of vectors and quadrupoles get that of factors."""
         sizes, n = self.sizes, self.n
         grad_met = self.empty(n * (6 * sizes.both + 3 * sizes.wide), half=True)
-        of_sums = [grads[0], *(torch.empty_like(g, dtype=self.task.half) for g in grads[1:3])]
-        rows, chunk, warps, stages = MIX_GRADIENT
-        self.kernels.mix_sums_gradient[(self._parts(rows),)](
-            tuple(grads),
-            self.parameters[k][:5],
-            (grad_met, *of_sums[1:]),
+        block, chunk, warps, stages = MIX_GRADIENT
+        self.kernels.mix_sums_gradient[(self._parts(block),)](
+            (rows.new, *grads[1:], rows.factors_v, rows.factors_q),
+            self.parameters[k].mixing,
+            (grad_met, rows.vectors, rows.quadrupoles),
             n,
-            ROWS=rows,
+            ROWS=block,
             CHUNK=chunk,
             num_warps=warps,
             num_stages=stages,
             **sizes.mix,
         )
-        return [*of_sums, grad_met]
+        return grad_met
 
-    def _sent_gradient(self, k: int, grad_met: torch.Tensor, out: torch.Tensor) -> None:
-        """Gradient of what particles sent to layer k."""
+    def _slots_gradient(self, k: int, grad_met: torch.Tensor) -> torch.Tensor:
+        """Gradient of what each neighbour sent to layer k."""
         sizes, edges, n, (radial, angular) = self.sizes, self.task.edges, self.n, self.task.weights[k]
         room = edges.neighbours.shape[1]
         grad_slots = self.empty(n, room, sizes.sent, half=True)
@@ -321,15 +357,20 @@ class Pass:
             num_stages=stages,
             **sizes.edges,
         )
+        return grad_slots
+
+    def _sum_slots(self, grad_slots: torch.Tensor, out: torch.Tensor) -> None:
+        """Gradient of what particles sent."""
+        edges, width = self.task.edges, self.sizes.sent
         block, warps, stages = SUM_SLOTS
-        self.kernels.sum_slots[(n,)](
+        self.kernels.sum_slots[(self.n,)](
             grad_slots,
             edges.reverse,
             edges.counts,
-            room,
+            edges.neighbours.shape[1],
             out,
-            WIDTH=sizes.sent,
-            WP=rounded(sizes.sent),
+            WIDTH=width,
+            WP=rounded(width),
             KB=block,
             num_warps=warps,
             num_stages=stages,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from propensity.nn.gated.graph import GatedGraph
+from propensity.nn.gated.triton.ends import first_features
 from propensity.nn.gated.triton.layers import Features, pass_layers
 from propensity.nn.gated.triton.passes import Edges, Weights
 from propensity.nn.gated.triton.sizes import rounded
@@ -41,11 +42,16 @@ class Passing:
     """A pass over one graph."""
 
     def __init__(self, network: GatedNetwork, graph: GatedGraph) -> None:
-        assert graph.reverse is not None
+        assert graph.reverse is not None and graph.counts is not None
         self.network, self.graph = network, graph
         self.half = torch.get_autocast_dtype(graph.real.device.type)
-        self.edges = Edges(graph.neighbours, graph.reverse, graph.real.sum(dim=1).int())
+        self.edges = Edges(graph.neighbours, graph.reverse, graph.counts)
         self._made: dict[str, Weights] = {}
+
+    def first(self) -> tuple[torch.Tensor, Features]:
+        """Standardised inputs, and the first features."""
+        raw, (scalars, vectors, quadrupoles) = first_features(self.network, self.graph, self.half)
+        return raw, (scalars, vectors, quadrupoles)
 
     def layers(self, some: slice, features: Features, moves: torch.Tensor | None) -> Features:
         """Features after some layers, the guessed view being where ``moves`` lead."""
@@ -67,7 +73,7 @@ class Passing:
                 return as_operands(*network.geometry(graph, slice(0, n), name, moves), self.half)
         wide = stride(room)
         found = Weights(
-            graph.real.new_empty(n, rounded(b), wide, dtype=self.half),
+            graph.real.new_empty(n, b, wide, dtype=self.half),
             graph.real.new_empty(n, 9, wide, dtype=self.half),
         )
         from propensity.nn.gated.triton.edges import see_neighbours
@@ -83,7 +89,6 @@ class Passing:
             NEAREST=NEAREST,
             BESSEL=network.n_basis,
             B=b,
-            BP=rounded(b),
             RP=rounded(wide),
             TYPES=network.pairs.shape[1],
             num_warps=2,
@@ -100,8 +105,8 @@ def as_operands(radial: torch.Tensor, angular: torch.Tensor, half: torch.dtype) 
     """Radial functions (N, B, K), zero without a neighbour, and harmonics (N, 9, K) as kernels read them."""
     n, b, room = radial.shape
     found = Weights(
-        radial.new_zeros(n, rounded(b), stride(room), dtype=half),
+        radial.new_zeros(n, b, stride(room), dtype=half),
         radial.new_zeros(n, 9, stride(room), dtype=half),
     )
-    found.radial[:, :b, :room], found.angular[:, :, :room] = radial, angular
+    found.radial[:, :, :room], found.angular[:, :, :room] = radial, angular
     return found

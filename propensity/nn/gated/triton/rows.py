@@ -123,6 +123,13 @@ def times_3(v, w):
 
 
 @triton.jit
+def times_5(v, w):
+    """The same of five."""
+    a, b, c, d, e = v
+    return times(a, w), times(b, w), times(c, w), times(d, w), times(e, w)
+
+
+@triton.jit
 def inner_3(v, w):
     """Inner product of three components."""
     return v[0] * w[0] + v[1] * w[1] + v[2] * w[2]

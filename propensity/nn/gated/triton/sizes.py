@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,6 +15,9 @@ PADDED = ("SP", "VP", "QP", "SSP", "SVP")
 class Parameters(NamedTuple):
     """Those of a layer, in the order in which they are handed over."""
 
+    send_scalars: torch.Tensor
+    send_scalars_bias: torch.Tensor
+    send_vectors: torch.Tensor
     to_scalars: torch.Tensor
     to_vectors: torch.Tensor
     to_quadrupoles: torch.Tensor
@@ -24,15 +27,25 @@ class Parameters(NamedTuple):
     first_bias: torch.Tensor
     second: torch.Tensor
     second_bias: torch.Tensor
-    send_scalars: torch.Tensor
-    send_scalars_bias: torch.Tensor
-    send_vectors: torch.Tensor
+
+    @property
+    def sending(self) -> tuple[torch.Tensor, ...]:
+        """Those of what is sent."""
+        return self[:3]
+
+    @property
+    def mixing(self) -> tuple[torch.Tensor, ...]:
+        """Those of what neighbours add, and of factors."""
+        return self[3:8]
 
 
 def parameters_of(layer: GatedLayer) -> Parameters:
     """All of them."""
     first, _, second = layer.update
     return Parameters(
+        layer.send_scalars.weight,
+        layer.send_scalars.bias,
+        layer.send_vectors.weight,
         layer.to_scalars.weight,
         layer.to_vectors.weight,
         layer.to_quadrupoles.weight,
@@ -42,10 +55,14 @@ def parameters_of(layer: GatedLayer) -> Parameters:
         first.bias,  # type: ignore[arg-type]
         second.weight,  # type: ignore[arg-type]
         second.bias,  # type: ignore[arg-type]
-        layer.send_scalars.weight,
-        layer.send_scalars.bias,
-        layer.send_vectors.weight,
     )
+
+
+def name_of(dtype: torch.dtype) -> Any:
+    """Triton's name of a type of operands."""
+    import triton.language as tl
+
+    return {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16, torch.float32: tl.float32}[dtype]
 
 
 def rounded(n: int) -> int:
@@ -75,6 +92,7 @@ class Sizes:
         wide = {
             name: max(value, 2 * rows) if name in PADDED else value for name, value in (held | sent).items()
         }
+        self.send = {name: wide[name] for name in ("S", "V", "SS", "SV", *PADDED) if name != "QP"}
         self.update = wide | {"IN": self.told, "H": w.hidden, "HP": max(rounded(w.hidden), 2 * rows)}
         #: Rows of scalars, vectors and quadrupoles among the sums over neighbours, with their widths.
         self.parts = ((1, self.both), (3, self.wide), (5, self.both))

@@ -21,11 +21,11 @@ from propensity.nn.gated.triton.rows import (
     scaled_3,
     scaled_5,
     times,
-    times_3,
     vector_rows,
     weight_back,
     weight_forth,
 )
+from propensity.nn.gated.triton.send import gradients_of_sent, put_sent
 
 
 @triton.jit(do_not_specialize=["n"])
@@ -92,13 +92,7 @@ def update(
         after[2], r, n, scaled_5(quadrupole_rows(quadrupoles, r, n, Q, QP, Q), gate), Q, QP, Q
     )
     if SENDS:
-        width: tl.constexpr = SS + 3 * SV
-        sent = times(s, weight_forth(sending[0], S, SP, SS, SSP, S, HALF)) + read_bias(sending[1], 0, SS, SSP)
-        put_rows(after[3], r, n, sent, width, SS, SSP)
-        x, y, z = times_3(vector, weight_forth(sending[2], V, VP, SV, SVP, V, HALF))
-        put_rows(after[3] + SS, r, n, x, width, SV, SVP)
-        put_rows(after[3] + SS + SV, r, n, y, width, SV, SVP)
-        put_rows(after[3] + SS + 2 * SV, r, n, z, width, SV, SVP)
+        put_sent(after[3], r, n, s, vector, sending, S, V, SS, SV, SP, VP, SSP, SVP, HALF)
 
 
 @triton.jit
@@ -163,16 +157,8 @@ def update_gradient(
     ds = read_rows(grad_s, r, n, S, S, SP)
     dv = vector_rows(grad_v, r, n, V, VP, V)
     if SENDS:
-        width: tl.constexpr = SS + 3 * SV
-        ds += times(
-            read_rows(grad_sent, r, n, width, SS, SSP), weight_back(sending[0], S, SP, SS, SSP, S, HALF)
-        )
-        x, y = (
-            read_rows(grad_sent + SS, r, n, width, SV, SVP),
-            read_rows(grad_sent + SS + SV, r, n, width, SV, SVP),
-        )
-        sent = x, y, read_rows(grad_sent + SS + 2 * SV, r, n, width, SV, SVP)
-        dv = added_3(dv, times_3(sent, weight_back(sending[2], V, VP, SV, SVP, V, HALF)))
+        of_sent = gradients_of_sent(grad_sent, r, n, sending, S, V, SS, SV, SP, VP, SSP, SVP, HALF)
+        ds, dv = ds + of_sent[0], added_3(dv, of_sent[1])
     put_rows(outputs[0], r, n, ds, S, S, SP)
     out = outputs[5]
     put_rows(out, r, n, ds, S + V + Q, S, SP)
