@@ -6,18 +6,16 @@ import json
 
 import pytest
 
-from tests.cli.test_annotate import run
+from tests.commands import run_here as run
 from tests.conftest import make_liquid
 from tests.data.conftest import DATA
 from tests.trajectory.conftest import write_dump
-
-__all__ = ["run"]
 
 MAP = ("--species-map", "1=A,2=B")
 
 
 @pytest.fixture
-def annotated(run, tmp_path, tiny_model):
+def annotated(tmp_path, tiny_model):
     """Three annotated frames of 200 particles."""
     write_dump(tmp_path / "in.dump", [make_liquid(200, seed=k) for k in range(3)])
     code, _, err = run(
@@ -34,7 +32,7 @@ def annotated(run, tmp_path, tiny_model):
     return tmp_path / "out.dump"
 
 
-def test_view_draws(run, annotated, tmp_path):
+def test_view_draws(annotated, tmp_path):
     code, shown, err = run(
         "view", annotated, "-o", tmp_path / "p.png", "--slab", 0, "--time", 10, "--frame", 2
     )
@@ -46,13 +44,13 @@ def test_view_draws(run, annotated, tmp_path):
     assert (code, err) == (0, "") and "<svg" in (tmp_path / "p.svg").read_text()[:2000]
 
 
-def test_report_writes_a_page(run, annotated, tmp_path):
+def test_report_writes_a_page(annotated, tmp_path):
     code, shown, err = run("report", annotated, "-o", tmp_path / "p.html", "--title", "Mine", "--frames", 2)
     assert (code, err) == (0, "") and "2 frame(s)" in shown
     assert "<title>Mine</title>" in (tmp_path / "p.html").read_text()
 
 
-def test_report_shows_a_training(run, tmp_path):
+def test_report_shows_a_training(tmp_path):
     from propensity.viewing import load_scene
 
     data = DATA / "ka3d_few_train.npz"
@@ -65,7 +63,7 @@ def test_report_shows_a_training(run, tmp_path):
     assert scene.scores == json.loads((tmp_path / "r" / "metrics.json").read_text())[scene.part]
 
 
-def test_analyse_prints_and_writes(run, annotated, tmp_path):
+def test_analyse_prints_and_writes(annotated, tmp_path):
     code, shown, err = run("analyse", annotated, "-o", tmp_path / "a", "--fraction", 0.2)
     assert (code, err) == (0, "")
     assert "predicted, 3 frame(s)" in shown and "F_s" in shown
@@ -90,7 +88,7 @@ def test_analyse_prints_and_writes(run, annotated, tmp_path):
         (["analyse", "{file}", "--r-max", "99"], "half the smallest width"),
     ],
 )
-def test_mistakes_are_one_sentence(run, annotated, tmp_path, monkeypatch, arguments, message):
+def test_mistakes_are_one_sentence(annotated, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     code, _, err = run(*(a.format(file=annotated) for a in arguments))
     assert code != 0 and message in err and len(err.strip().splitlines()) == 1
