@@ -24,7 +24,7 @@ from propensity.nn.gated import GatedNetwork, Labelled, gated_graph
 from propensity.nn.gated.descent import Descent
 from propensity.nn.gated.geometry import radial_functions
 from propensity.nn.gated.network import Passed
-from propensity.nn.gated.stack import Stack
+from propensity.nn.gated.stack import EqualExamples
 
 HARMONICS = o3.Irreps("0e+1o+2e")
 
@@ -112,7 +112,7 @@ def trained_graph(graph):
     """The graph as a training gathers it: with the slots in which each particle is a neighbour."""
     none = graph.types.new_zeros(len(graph.types), 0)
     first = torch.zeros(1, dtype=torch.long, device=graph.types.device)
-    return Stack([Labelled(graph, none, none, none, none)]).batch(first).graph
+    return EqualExamples([Labelled(graph, none, none, none, none)]).batch(first).graph
 
 
 def main():

@@ -32,8 +32,8 @@ from propensity.estimators.state_points import learn_conditions
 from propensity.estimators.training_set import training_card
 from propensity.interrupts import Interrupted, TrainingInterrupted, interruptible
 from propensity.nn.gated import (
-    Course,
     GatedNetwork,
+    Hyperparameters,
     Learner,
     join_gated_graphs,
     moved_graph,
@@ -116,9 +116,9 @@ class GatedOptions(Options):
     seed: int = Field(0, ge=0, description="Of weights and order of the structures.")
     device: str | None = Field(None, description="cpu or cuda; default: CUDA where there is one.")
 
-    def course(self) -> Course:
+    def hyperparameters(self) -> Hyperparameters:
         """How long and how fast to learn."""
-        return Course(**{field.name: getattr(self, field.name) for field in fields(Course)})
+        return Hyperparameters(**{field.name: getattr(self, field.name) for field in fields(Hyperparameters)})
 
     def layers(self) -> list[str]:
         """View of each layer: two of thermal neighbours, those of ``inputs``, and guessed ones at the end."""
@@ -227,7 +227,7 @@ class GatedEstimator(NetworkEstimator[GatedNetwork]):
             points = [int(example.state_points[0]) for example in examples]
             bases = None if conditions is None else torch.from_numpy(conditions.bases()).to(device).float()
             share = sum(balanced_counts(points))
-            learner = Learner(network, examples, opts.course(), bases, share, fixed=bool(opts.init))
+            learner = Learner(network, examples, opts.hyperparameters(), bases, share, fixed=bool(opts.init))
             del examples  # the learner has them as one table
             history: list[float] = []
             with suppress(Interrupted), interruptible():

@@ -12,7 +12,7 @@ from torch import nn
 
 from propensity.nn.gated import GatedGraph, GatedNetwork
 from propensity.nn.gated.learning import fix_scales
-from propensity.nn.gated.stack import Gather, Stack
+from propensity.nn.gated.stack import EqualExamples, Gather
 from propensity.nn.gated.triton.layers import pass_layers
 from propensity.nn.gated.triton.passes import Edges
 from propensity.nn.gated.triton.passing import as_operands, fits
@@ -47,7 +47,7 @@ def problem(
         nn.init.normal_(network.guess.weight)
         network.guess_scale += 0.02
     fix_scales(network, some)
-    return network.train(), Stack(some).batch(torch.tensor([1], device=device)).graph
+    return network.train(), EqualExamples(some).batch(torch.tensor([1], device=device)).graph
 
 
 def first_features(network: GatedNetwork, graph: GatedGraph) -> list[torch.Tensor]:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from propensity.nn.gated import Course, GatedNetwork, Labelled, Learner, gated_graph
+from propensity.nn.gated import GatedNetwork, Hyperparameters, Labelled, Learner, gated_graph
 from propensity.nn.gated.learning import fix_scales
-from propensity.nn.gated.stack import Pile, Stack
+from propensity.nn.gated.stack import AnyExamples, EqualExamples
 from tests.conftest import make_liquid
 
 WIDTHS = {
@@ -54,7 +54,9 @@ def test_a_stack_is_a_pile():
     fix_scales(net, some)
     index = torch.tensor([2, 0])
     for found, wanted in zip(
-        answer(net, Stack(some).batch(index)), answer(net, Pile(some).batch(index)), strict=True
+        answer(net, EqualExamples(some).batch(index)),
+        answer(net, AnyExamples(some).batch(index)),
+        strict=True,
     ):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
 
@@ -62,7 +64,7 @@ def test_a_stack_is_a_pile():
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("sizes", [(120, 120, 120), (120, 100, 130)])
 def test_it_learns(sizes, dropout):
-    learner = Learner(network(), examples(sizes), Course(15, 1, 1e-2, 0.0, 0.8, 0.1, dropout))
+    learner = Learner(network(), examples(sizes), Hyperparameters(15, 1, 1e-2, 0.0, 0.8, 0.1, dropout))
     before = {name: p.detach().clone() for name, p in learner.network.named_parameters()}
     losses = [learner.epoch() for _ in range(15)]
     assert losses[-1] < 0.7 * losses[0]
@@ -75,7 +77,7 @@ def test_it_learns(sizes, dropout):
 
 
 def test_a_broken_step_is_left_out():
-    learner = Learner(network(), examples((100,)), Course(1000, 1, 1e-2, 0.0, 0.9))
+    learner = Learner(network(), examples((100,)), Hyperparameters(1000, 1, 1e-2, 0.0, 0.9))
     learner.step(torch.tensor([0]))
     before = [p.detach().clone() for p in learner.network.parameters()]
     learner.data._labels[0][0, 0, 0] = float("nan")
@@ -87,7 +89,7 @@ def test_a_broken_step_is_left_out():
 def test_one_that_runs_away_goes_back(monkeypatch, caplog):
     """Weights that a step has made far too large: features outgrow their scales, and nothing leads back."""
     monkeypatch.setattr("propensity.nn.gated.learning.LOOK", 5)
-    learner = Learner(network(), examples((100, 100)), Course(30, 1, 1e-2, 0.0, 0.8))
+    learner = Learner(network(), examples((100, 100)), Hyperparameters(30, 1, 1e-2, 0.0, 0.8))
     for _ in range(15):
         learner.epoch()
     assert not caplog.records
@@ -106,7 +108,7 @@ def test_one_that_runs_away_goes_back(monkeypatch, caplog):
 def test_one_that_has_learned_nothing_starts_again(monkeypatch, caplog):
     for name, value in {"LOOK": 4, "KNOWN_BY": 8, "DEAD": 0.8}.items():
         monkeypatch.setattr(f"propensity.nn.gated.learning.{name}", value)
-    learner = Learner(network(), examples((60,)), Course(60, 1, 1e-2, 0.0, 0.8))
+    learner = Learner(network(), examples((60,)), Hyperparameters(60, 1, 1e-2, 0.0, 0.8))
     with torch.no_grad():
         start = [p.clone() for p in learner.network.parameters()]
         learner.network.hidden.bias -= 1e4  # every hidden unit of the readout off: no gradient
@@ -121,7 +123,7 @@ def test_one_that_has_learned_nothing_starts_again(monkeypatch, caplog):
 
 
 def test_a_burst_does_not_raise_what_is_usual():
-    learner = Learner(network(), examples((60,)), Course(100, 1, 1e-3, 0.0, 0.8))
+    learner = Learner(network(), examples((60,)), Hyperparameters(100, 1, 1e-3, 0.0, 0.8))
     for _ in range(3):
         learner.epoch()
     before = float(learner._typical)
@@ -132,11 +134,11 @@ def test_a_burst_does_not_raise_what_is_usual():
 
 @pytest.mark.gpu
 def test_recorded_steps_are_those_of_the_processor():
-    course = Course(4, 2, 3e-3, 0.01, 0.9)
+    hyperparameters = Hyperparameters(4, 2, 3e-3, 0.01, 0.9)
     torch.manual_seed(5)
-    ours = Learner(network("cuda"), examples((1000, 1000, 1000, 1000), "cuda"), course)
+    ours = Learner(network("cuda"), examples((1000, 1000, 1000, 1000), "cuda"), hyperparameters)
     assert ours._replay is not None
     found = [ours.epoch() for _ in range(4)]
     torch.manual_seed(5)
-    plain = Learner(network(), examples((1000, 1000, 1000, 1000)), course)
+    plain = Learner(network(), examples((1000, 1000, 1000, 1000)), hyperparameters)
     np.testing.assert_allclose(found, [plain.epoch() for _ in range(4)], rtol=0.02)

@@ -14,7 +14,7 @@ from propensity.nn.cuda_graph import record
 from propensity.nn.gated.descent import Descent
 from propensity.nn.gated.layer import Standard
 from propensity.nn.gated.network import GatedNetwork, Passed
-from propensity.nn.gated.stack import Labelled, Pile, Stack
+from propensity.nn.gated.stack import AnyExamples, EqualExamples, Labelled
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ DEAD, KNOWN_BY, STARTS = 0.97, 160, 2
 
 
 @dataclass(frozen=True)
-class Course:
+class Hyperparameters:
     """How long and how fast to learn; ``auxiliary`` is the weight of the auxiliary loss."""
 
     epochs: int
@@ -75,7 +75,7 @@ class Learner:
         self,
         network: GatedNetwork,
         examples: Sequence[Labelled],
-        course: Course,
+        hyperparameters: Hyperparameters,
         bases: torch.Tensor | None = None,
         per_epoch: int | None = None,
         fixed: bool = False,
@@ -90,20 +90,22 @@ class Learner:
         #: Mean squared error of one who has learned nothing but the means.
         self.variance = float(torch.stack([example.labels.square().mean() for example in examples]).mean())
         equal = len({len(example.labels) for example in examples}) == 1
-        self.data = Stack(examples) if equal else Pile(examples)
-        self.network, self.course, self.step_number = network.train(), course, 0
+        self.data = EqualExamples(examples) if equal else AnyExamples(examples)
+        self.network, self.hyperparameters, self.step_number = network.train(), hyperparameters, 0
         for part in network.modules():
             if isinstance(part, nn.Dropout):
-                part.p = course.dropout
+                part.p = hyperparameters.dropout
         self.device = device = network.bias.device
-        self._heads = _Heads(network, examples[0]).to(device) if course.auxiliary else None
+        self._heads = _Heads(network, examples[0]).to(device) if hyperparameters.auxiliary else None
         modules = [network] if self._heads is None else [network, self._heads]
         zero = torch.zeros((), device=device)
         self._rate, self._share = zero.clone(), zero.clone()
         self._typical, self._total, self._recent = zero.clone(), zero.clone(), zero.clone()
-        self._descent = Descent(modules, self._rate, course.weight_decay)
+        self._descent = Descent(modules, self._rate, hyperparameters.weight_decay)
         self._average = self._descent.vector.clone()
-        self._index = torch.zeros(min(course.batch_size, len(examples)), dtype=torch.long, device=device)
+        self._index = torch.zeros(
+            min(hyperparameters.batch_size, len(examples)), dtype=torch.long, device=device
+        )
         self._replay: Callable[[], object] | None = None
         if device.type == "cuda" and self.data.uniform:
             self._record()
@@ -113,8 +115,8 @@ class Learner:
 
     @property
     def steps(self) -> int:
-        """Steps of the whole course."""
-        return self.course.epochs * max(1, self._per_epoch // len(self._index))
+        """Steps of the whole training."""
+        return self.hyperparameters.epochs * max(1, self._per_epoch // len(self._index))
 
     def epoch(self, order: torch.Tensor | None = None) -> float:
         """Go through the structures once, in a new or a given order; the mean squared error."""
@@ -128,12 +130,14 @@ class Learner:
 
     def step(self, some: torch.Tensor) -> None:
         """One step with these structures."""
-        k, course = self.step_number, self.course
+        k, hyperparameters = self.step_number, self.hyperparameters
         rise = min(1.0, (k + 1) / min(WARM_UP, max(1, self.steps // 10)))
         rise *= self._calm
-        self._rate.fill_(course.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * k / self.steps)))
+        self._rate.fill_(
+            hyperparameters.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * k / self.steps))
+        )
         # Early on the average is that of the last steps alone.
-        self._share.fill_(max(1 - course.average, min(1.0, 9 / (k + 10))))
+        self._share.fill_(max(1 - hyperparameters.average, min(1.0, 9 / (k + 10))))
         self._index.copy_(some)
         (self._replay or self._run)()
         self.step_number += 1
@@ -205,7 +209,7 @@ class Learner:
         if extra is not None:
             for found, wanted in zip(extra, (batch.vectors, batch.scalars), strict=True):
                 if wanted.numel():
-                    loss = loss + self.course.auxiliary * (found.float() - wanted).square().mean()
+                    loss = loss + self.hyperparameters.auxiliary * (found.float() - wanted).square().mean()
         self._take(self._descent.gradient(loss))
         error = squares.detach().mean()
         self._total += error

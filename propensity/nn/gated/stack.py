@@ -32,7 +32,7 @@ class Labelled:
 ROWS = ("labels", "vectors", "scalars", "state_points")
 
 
-class Pile:
+class AnyExamples:
     """Graphs of any sizes."""
 
     #: Whether batches of as many structures have equal shapes.
@@ -53,7 +53,7 @@ class Pile:
         )
 
 
-class Stack:
+class EqualExamples:
     """Graphs of equally many particles; a batch is gathered without a word from the processor."""
 
     uniform = True
