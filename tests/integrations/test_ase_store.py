@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 
 import ase
 import ase.io
+import h5py
 import numpy as np
 import pytest
 from ase.io.formats import define_external_io_format, ioformats
@@ -14,6 +16,7 @@ from ase.io.formats import define_external_io_format, ioformats
 from propensity import PropensityCalculator, Structure, open_dataset
 from propensity.caging import CageState
 from propensity.data import StoreWriter
+from propensity.data.store import record
 from propensity.errors import DataError
 from propensity.integrations.ase_store import atoms_of, sample_of
 from tests.data.conftest import make_sample
@@ -85,6 +88,27 @@ def with_cage(name, **changes):
     s = sample.structure
     sizes = Structure(s.positions, s.types, s.cell, diameters=rng.uniform(0.8, 1.2, n))
     return replace(sample, structure=sizes, cage=cage)
+
+
+def test_steps_of_cage_states_are_those_of_each_replica_however_many_there_were(tmp_path):
+    made = with_cage("a")
+    made = replace(made, cage=replace(made.cage, steps=48 * 4800))
+    with StoreWriter(tmp_path / "data.h5") as writer:
+        writer.add(made)
+    assert open_dataset(tmp_path / "data.h5")[0].cage.steps == 48 * 4800
+
+    def said(change):
+        with h5py.File(tmp_path / "data.h5", "r+") as file:
+            (group,) = file["structures"].values()
+            metadata = json.loads(record.read_text(group, "metadata"))
+            change(metadata["cage"])
+            del group["metadata"]
+            record.write_text(group, "metadata", json.dumps(metadata))
+        return open_dataset(tmp_path / "data.h5")[0].cage.steps
+
+    assert said(lambda cage: cage.update(steps=60 * 4800, replicas=60)) == 48 * 4800
+    # As stores were when two walls had 32 replicas and nobody said so.
+    assert said(lambda cage: (cage.update(steps=32 * 4800), cage.pop("replicas"))) == 48 * 4800
 
 
 def test_all_arrays_of_particles_there_and_back(tmp_path):

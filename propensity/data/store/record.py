@@ -10,7 +10,7 @@ from typing import Any, cast
 import h5py
 import numpy as np
 
-from propensity.caging import CageState
+from propensity.caging import CageState, replicas
 from propensity.data.store.rounding import (
     AUXILIARY_BITS,
     CAGE_BITS,
@@ -65,7 +65,13 @@ def write_record(group: h5py.Group, sample: Sample) -> None:
     metadata["length_scale"] = sample.length_scale
     if sample.cage is not None:
         cage = sample.cage
-        metadata["cage"] = {"radii": cage.radii.tolist(), "error": cage.error.tolist(), "steps": cage.steps}
+        radii = cage.radii.tolist()
+        metadata["cage"] = {
+            "radii": radii,
+            "error": cage.error.tolist(),
+            "steps": cage.steps,
+            "replicas": sum(replicas(radii)),
+        }
     for key in ("times", "fs"):
         metadata[key] = None if metadata[key] is None else np.asarray(metadata[key], dtype=float).tolist()
     for name, array in arrays.items():
@@ -157,12 +163,14 @@ def _decode(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> Sample:
     cage, about = None, metadata.pop("cage", None)
     if about is not None and inherent is not None:
         six = arrays["cage_covariance"].transpose(0, 2, 1).astype(np.float64)
+        # Models ask for the steps of each replica: as many of today's number. Where none is said, of 32.
+        steps = about["steps"] * sum(replicas(about["radii"])) // about.get("replicas", 32)
         cage = CageState(
             np.array(about["radii"]),
             arrays["cage_offset"].transpose(0, 2, 1).astype(np.float64),
             six[:, :, [0, 3, 4, 3, 1, 5, 4, 5, 2]].reshape(*six.shape[:2], 3, 3),
             np.array(about["error"]),
-            int(about["steps"]),
+            steps,
             inherent,
         )
     propensities = double("propensities", 1, 0)
