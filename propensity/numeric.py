@@ -59,7 +59,7 @@ def refuse_masked(values: Any, what: str) -> None:
         Where some are masked.
     """
     if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
-        raise InputError(f"{what} are masked in places: fill or drop those particles.")
+        raise InputError(f"{what} are masked in places: fill or drop them.")
 
 
 def positive(value: Any, what: str, form: str) -> float:

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 #: Distance of two minima, in mean spacings, beyond which one is not a rounded other.
 OTHER_MINIMUM = 0.05
-#: Mean spacings, in σ, beyond which no liquid is: that of Kob and Andersen has 0.94.
+#: Distances of neighbours, in σ, beyond which no liquid is: the mean spacing of Kob and Andersen's is 0.94.
 SPACINGS = 0.25, 4.0
+#: Particles whose nearest one is looked for: enough for a median.
+_SAMPLE = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,14 +213,27 @@ class Structure:
             For a length that is not positive, or at which no liquid is so dense or so dilute.
         """
         scale = positive(length_scale, "length_scale", "the length of σ in the units of the data")
-        spacing = None if self.density is None else self.density ** (-1 / self.dimension)
+        density = self.density if len(self) > 1 else None
+        spacing = None if density is None else density ** (-1 / self.dimension)
         if spacing is not None and not SPACINGS[0] <= spacing / scale <= SPACINGS[1]:
-            raise InputError(
-                f"particles are {spacing / scale:.3g} σ apart on average where σ is {scale:g} of the units of"
-                " the data, which no liquid's are: give the length of σ in them (--length-scale;"
-                f" {spacing:.3g} makes the density 1)."
-            )
+            # A box may be empty for the most part, so neighbours have the last word.
+            spacing = self._nearest() or spacing
+            if not SPACINGS[0] <= spacing / scale <= SPACINGS[1]:
+                raise InputError(
+                    f"neighbours are {spacing / scale:.3g} σ apart where σ is {scale:g} of the units of the"
+                    " data, which no liquid's are: give the length of σ in them (length_scale,"
+                    f" --length-scale), some {spacing:.3g}."
+                )
         return self.scaled(1 / scale)
+
+    def _nearest(self) -> float:
+        """Median distance to the nearest particle; images, which a median hardly sees, are left out."""
+        from scipy.spatial import cKDTree
+
+        rows = self.cell[self.pbc]
+        wrapped = self.positions - np.floor(self.positions @ np.linalg.pinv(rows)) @ rows
+        chosen = wrapped[:: len(self) // _SAMPLE + 1]
+        return float(np.median(cKDTree(wrapped).query(chosen, k=2)[0][:, 1]))
 
     def scaled(self, factor: float) -> Structure:
         """Return the structure with every length multiplied by ``factor``.
@@ -279,7 +294,6 @@ class Structure:
 
     def _moved_to(self, positions: Any) -> Structure:
         """As many particles elsewhere in three dimensions: all else is known to be right."""
-        refuse_masked(positions, "positions")
         moved = object.__new__(Structure)
         fields = {
             "types": self.types.copy(),

@@ -119,3 +119,17 @@ def test_other_positions_make_the_structure_that_the_constructor_makes(diameters
 def test_other_positions_are_checked(positions, words):
     with pytest.raises(InputError, match=words):
         Structure(POSITIONS, [0, 1], 2.0).with_positions(positions)
+
+
+@pytest.mark.parametrize("pbc", [True, (True, True, False)])
+def test_length_of_sigma_is_judged_by_neighbours_and_not_by_the_box(pbc):
+    """A droplet of which half has left by each of the faces, in a box that is empty for the most part."""
+    grid = np.stack(np.meshgrid(*[np.arange(8.0)] * 3), -1).reshape(-1, 3) - 3.5
+    droplet = Structure(grid, np.zeros(512, int), 40.0, pbc)
+    assert np.allclose(droplet.in_units_of(1.1).cell, droplet.cell / 1.1)
+    if droplet.is_periodic:
+        for length in (1e3, 1e-3):
+            with pytest.raises(InputError, match=r"σ apart where σ is .* some 1\."):
+                droplet.in_units_of(length)
+    alone = Structure([[1.0, 2.0, 3.0]], [0], 40.0, pbc)
+    assert len(alone.in_units_of(1.1)) == 1

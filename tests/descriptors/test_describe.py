@@ -99,7 +99,7 @@ def test_command_on_a_trajectory(structure, tmp_path):
         (["-o", "f.npz", "--kind", "avrgd"], "frame synthetic-0: descriptor 'avrgd' is unknown"),
         (["-o", "f.npz", "--length-scale", "0"], "--length-scale is 0.0: give the length of σ_AA"),
         (["-o", "f.npz", "--length-scale", "-1"], "--length-scale is -1.0"),
-        (["-o", "f.npz", "--length-scale", "1000"], "σ apart on average where σ is 1000 of the units"),
+        (["-o", "f.npz", "--length-scale", "1000"], "σ apart where σ is 1000 of the units"),
         (["-o", "f.npz", "--species-map", "1=A,2=B"], "whose species have names: leave --species-map out"),
         (["-o", "f.npz", "--temperature", "0.44"], "give the model that needs it, by -m"),
     ],
