@@ -235,8 +235,12 @@ class _Task:
             sample = pick_times(self.more.added(entry.load()), self.times)
         except PropensityError as error:
             return error
-        # A scale that is wrong for one is wrong for all, and ends the run.
-        return sample if self.length_scale is None else sample.in_units_of(self.length_scale)
+        try:
+            return sample if self.length_scale is None else sample.in_units_of(self.length_scale)
+        except InputError as error:  # of a structure, which does not know its name
+            return InputError(f"{entry.name}: {error}")
+        except PropensityError as error:
+            return error
 
     def add(self, sample: Sample | PropensityError) -> str | None:
         """Store a sample, or say what went wrong with it."""

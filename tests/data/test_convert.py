@@ -75,9 +75,13 @@ def test_command_line(data, tmp_path):
     assert again.returncode == 0 and "7 structure(s)" in again.stdout
 
 
-def test_without_minima_no_process_waits_for_torch_or_numba():
-    code = "import sys, propensity.data.convert; sys.exit(bool({'torch', 'numba'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+def test_without_minima_no_process_waits_for_torch_or_numba(data, tmp_path):
+    code = (
+        "import sys\nfrom propensity.data.convert import convert\nconvert(sys.argv[1:2], sys.argv[2])\n"
+        "sys.exit(bool({'torch', 'numba'} & set(sys.modules)))"
+    )
+    run = [sys.executable, "-c", code, data / "bapst_small.pickle", tmp_path / "s.h5"]
+    assert subprocess.run(run).returncode == 0 and (tmp_path / "s.h5").exists()
 
 
 def test_choosing_times_and_labels(data, tmp_path):
@@ -148,6 +152,19 @@ def test_broken_files_are_named_and_the_rest_is_kept(folder, tmp_path, data):
     assert len(list((tmp_path / "s.h5.parts").glob("*.h5"))) == 23
     shutil.copy(data / "bapst_targets.pickle", folder / "train/aggregated_3.pickle")
     assert len(open_dataset(convert([folder], tmp_path / "s.h5"))) == 24
+
+
+def test_a_structure_of_no_liquids_density_is_named_and_the_rest_is_kept(data, tmp_path):
+    few = list(open_dataset(data / "ka3d_few_train.npz"))
+    sparse = replace(few[0], name="sparse", structure=few[0].structure.scaled(9), inherent_positions=None)
+    sources = [write_store(tmp_path / "in.h5", sparse, *few[1:])]
+    for length, wrong in ((1.1, 1), (1000, len(few))):
+        path = tmp_path / f"{length}.h5"
+        with pytest.raises(DataError, match=f"^{wrong} of {len(few)} structures .*: neighbours are .* apart"):
+            convert(sources, path, length_scale=length)
+        assert len(list(Path(f"{path}.parts").glob("*.h5"))) == len(few) - wrong
+    with pytest.raises(InputError, match="length_scale is -1"):
+        convert(sources, path, length_scale=-1)
 
 
 def test_other_options_do_not_mix_with_a_store(folder, tmp_path):
