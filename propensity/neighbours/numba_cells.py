@@ -58,7 +58,7 @@ class Bins(NamedTuple):
     cutoff2: float  # squared cutoff
 
 
-class Measured(NamedTuple):
+class Nearby(NamedTuple):
     """Of each particle what the first pass finds."""
 
     degree: np.ndarray  # (N,), neighbours within the cutoff
@@ -118,13 +118,13 @@ def nearest(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray
     return found.nearest, found.degree
 
 
-def _measured(bins: Bins, radius: float) -> tuple[Measured, Masks]:
+def _measured(bins: Bins, radius: float) -> tuple[Nearby, Masks]:
     n, blocks = len(bins.order), blocks_of(len(bins.starts) - 1)
     begin = np.zeros(len(bins.starts), dtype=np.int64)
     share(_count, blocks, bins, begin)
     np.cumsum(begin, out=begin)
     masks = Masks(begin, np.empty(begin[-1], dtype=np.uint16))
-    found = Measured(np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64), np.empty(n))
+    found = Nearby(np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64), np.empty(n))
     share(_measure, blocks, bins, float(radius) ** 2, masks, found)
     return found, masks
 
