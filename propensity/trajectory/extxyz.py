@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import warnings
 from functools import lru_cache
+from typing import Any
 
 import ase
 import numpy as np
 from ase.data import chemical_symbols
 
-from propensity.errors import InputError
+from propensity.errors import InputError, PropensityWarning
 from propensity.trajectory.table import format_rows
 
 #: Names of extended XYZ → those of ASE's arrays, where they differ.
@@ -21,28 +23,39 @@ _DIGITS = 10
 _LARGEST = 2**31 - 1
 
 
-@lru_cache(maxsize=1024)
-def _survives(key: str, value: str | int) -> bool:
+def _survives(key: Any, value: Any) -> bool:
     """Whether ASE reads a remark, and what follows it, as it writes them: not where a name holds =, say, or
-    text is empty.
+    a list is empty.
     """
     from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict
 
     try:
-        return set(key_val_str_to_dict(key_val_dict_to_str({key: value}) + " z=1")) == {key, "z"}
-    except (ValueError, LookupError):
+        text = key_val_dict_to_str({key: value})
+        return not {"\n", "\r"} & set(text) and set(key_val_str_to_dict(text + " z=1")) == {key, "z"}
+    except (ValueError, LookupError, TypeError):
         return False
+
+
+@lru_cache(maxsize=64)
+def _say_once(names: str) -> None:
+    warnings.warn(
+        f"extended XYZ has no room for {names} of the frame, which are left out: write .traj to keep them.",
+        PropensityWarning,
+        stacklevel=3,
+    )
 
 
 def format_xyz(atoms: ase.Atoms) -> str:
     """Text of a frame; ASE writes those that hold more than arrays (results of a calculator, constraints).
 
-    What else is said of the frame is left out where nobody could read the file for it.
+    What else is said of the frame is left out, and named once, where nobody could read the file for it.
     """
     from ase.io.extxyz import write_xyz  # half a second, which dumps need not wait for
 
-    info = atoms.info.items()
-    atoms.info = {key: v for key, v in info if _survives(key, v if isinstance(v, str) else 1)}
+    kept = {key: value for key, value in atoms.info.items() if _survives(key, value)}
+    if len(kept) < len(atoms.info):
+        _say_once(", ".join(repr(key) for key in atoms.info if key not in kept))
+    atoms.info = kept
     text = io.StringIO()
     if atoms.calc is not None or atoms.constraints:
         write_xyz(text, [atoms])

@@ -157,7 +157,7 @@ def _annotated(
     """Atoms of a frame with its columns, and with what was said of them in ``info``."""
     atoms = _atoms(frame, types) if frame.atoms is None else frame.atoms
     atoms.arrays = {name: a for name, a in atoms.arrays.items() if not _STALE.fullmatch(name)} | columns
-    said = {key: value for key, value in frame.info.items() if key.startswith("propensity_")}
+    said = {key: value for key, value in frame.info.items() if str(key).startswith("propensity_")}
     atoms.info = without(atoms.info) | known | said
     return atoms
 

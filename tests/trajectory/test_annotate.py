@@ -21,7 +21,7 @@ from propensity.cli.analyse import command as analyse
 from propensity.cli.info import command as info
 from propensity.cli.report import command as report
 from propensity.cli.view import command as view
-from propensity.errors import DataError, InputError, PropensityError
+from propensity.errors import DataError, InputError, PropensityError, PropensityWarning
 from propensity.predictor import Predictor
 from propensity.species import parse_species_map
 from propensity.trajectory import (
@@ -120,12 +120,22 @@ def test_extxyz_keeps_columns_and_info(tmp_path, tiny_model, frames):
 def test_remarks_that_ase_writes_and_cannot_read_are_left_out(tmp_path, tiny_model, frames):
     """An empty one hides the next, others the whole file."""
     atoms = to_atoms(frames[0])
-    odd = {"comment": "", "": 1, "a=b": 2, "line": "a\nb", "end": "\\", "j": "_JSON {"}
-    atoms.info = odd | {"T": 0.44, "two words": "of text", "name": 'a "liquid"'}
-    ase.io.write(tmp_path / "in.traj", atoms)
+    odd = {"comment": "", "": 1, "a=b": 2, "line": "a\nb", "end": "\\", "j": "_JSON {", 1: "x"}
+    odd |= {"none": np.array([]), "quoted": np.array(['a"b', "c"]), "nested": {"a": "q\"uo'te"}}
+    atoms.info = (
+        odd
+        | {"vector": np.arange(3.0), "lines": np.array(["a", "b"]), "list": [1, 2]}
+        | {"T": 0.44, "two words": "of text", "name": 'a "liquid"'}
+    )
+    ase.io.write(tmp_path / "in.traj", [atoms] * 2)
     predictor = Predictor(tiny_model, species_map=MAPS["extxyz"])
-    annotate(tmp_path / "in.traj", tmp_path / "out.extxyz", predictor)
+    with pytest.warns(
+        PropensityWarning, match="no room for .*'none', 'quoted', 'nested' of the frame"
+    ) as said:
+        annotate(tmp_path / "in.traj", tmp_path / "out.extxyz", predictor)
+    assert len(said) == 1
     found = ase.io.read(tmp_path / "out.extxyz").info
+    assert found["vector"].tolist() == [0, 1, 2] and list(found["lines"]) == ["a", "b"]
     assert not set(odd) & set(found) and "propensity_times" in found and found["T"] == 0.44
     assert (found["two words"], found["name"]) == ("of text", 'a "liquid"')
 
