@@ -51,8 +51,9 @@ class CageState:
         Covariance of its position, shape (R, N, 3, 3).
     error
         Standard error of a component of ``offset``, root mean square over particles, shape (R,).
-    steps
-        Steps of dynamics of all replicas together, those left out included.
+    steps_each
+        Steps of dynamics of each replica, those left out included; how many replicas there are is no part of
+        what a model asks for.
     inherent_positions
         Positions that the offsets start from, shape (N, 3).
     """
@@ -61,7 +62,7 @@ class CageState:
     offset: np.ndarray
     covariance: np.ndarray
     error: np.ndarray
-    steps: int
+    steps_each: int
     inherent_positions: np.ndarray
 
     def __len__(self) -> int:
@@ -84,7 +85,7 @@ class CageState:
             self.offset * factor,
             self.covariance * factor**2,
             self.error * factor,
-            self.steps,
+            self.steps_each,
             self.inherent_positions * factor,
         )
 
@@ -95,6 +96,6 @@ class CageState:
             self.offset[:, rows],
             self.covariance[:, rows],
             self.error,
-            self.steps,
+            self.steps_each,
             self.inherent_positions[rows],
         )

@@ -177,7 +177,7 @@ def test_reach_of_shipped_models(name):
             0.03 * rng.normal(size=(2, n, 3)),
             covariance,
             np.zeros(2),
-            48 * 1650,
+            1650,
             structure.positions,
         )
         structure = Structure(
@@ -203,7 +203,7 @@ def test_many_by_the_gated_network():
             0.03 * rng.normal(size=(2, n, 3)),
             np.broadcast_to(0.01 * np.eye(3), (2, n, 3, 3)).copy(),
             np.zeros(2),
-            48 * 1650,
+            1650,
             liquid.positions,
         )
         structures.append(

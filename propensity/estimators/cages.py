@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from propensity.caging import CageState, replicas
+from propensity.caging import CageState
 from propensity.errors import DataError, InputError
 from propensity.estimators.card import Card
 from propensity.sample import Sample
@@ -46,7 +46,7 @@ def _made(cage: CageState | None) -> dict[str, Any]:
     """Options of :func:`propensity.cage_state` that made a cage state."""
     assert cage is not None
     radii = cage.radii.tolist()
-    return {"radii": radii, "steps": cage.steps // sum(replicas(radii)), "centred": cage.centred}
+    return {"radii": radii, "steps": cage.steps_each, "centred": cage.centred}
 
 
 def made_so(card: Card) -> dict[str, Any]:
@@ -67,9 +67,11 @@ def misfit(card: Card, cage: CageState) -> str:
             f"is one whose centre of mass {held[cage.centred]}, and in those that the model learned from it"
             f" {held[recipe['centred']]}"
         )
-    steps = recipe["steps"] * sum(replicas(radii))
-    if cage.steps < FEW * steps:
-        return f"is of {cage.steps} steps in all, and those that the model learned from of {steps}"
+    if cage.steps_each < FEW * recipe["steps"]:
+        return (
+            f"is of {cage.steps_each} steps of each replica, and those that the model learned from of"
+            f" {recipe['steps']}"
+        )
     return ""
 
 

@@ -33,7 +33,7 @@ FACTS = (
     "length_scale",
 )
 #: What is kept there of a cage state, as ``cage_radii`` and so on.
-CAGE = ("radii", "error", "steps")
+CAGE = ("radii", "error", "steps_each")
 #: Arrays of particles and times.
 OVER_TIME = ("propensities", "squared_displacement")
 
@@ -176,6 +176,6 @@ def _cage(atoms: ase.Atoms, number: int) -> CageState | None:
         np.moveaxis(known["cage_offset"], 1, 0),
         np.moveaxis(known["cage_covariance"], 1, 0),
         known["cage_error"],
-        int(known["cage_steps"]),
+        int(known["cage_steps_each"]),
         known["inherent_positions"],
     )

@@ -121,8 +121,7 @@ def cage_state(
     offset, covariance, error = _restricted(
         inherent, potential, temperature, steps, seed, radii, bool(centred)
     )
-    everything = steps * sum(replicas(radii))
-    return _held(CageState(np.array(radii), offset, covariance, error, everything, inherent.positions))
+    return _held(CageState(np.array(radii), offset, covariance, error, steps, inherent.positions))
 
 
 def with_cage_states(samples: Sequence[Sample]) -> list[Sample | DataError]:
@@ -213,7 +212,7 @@ def _on_gpu(
                 mean[i] - s.positions,
                 covariance[i],
                 np.sqrt((error[i] ** 2).mean(axis=1) / 3),
-                steps * sum(replicas(radii)),
+                steps,
                 s.positions,
             )
         )

@@ -41,7 +41,7 @@ class Sixteen:
         structure, n = structure.part(self.order), len(structure)
         # Memory of torch begins where a line of the cache does, in which vectors then lie.
         d, v, f, sums, mean = (
-            torch.zeros(rows * ROW, dtype=torch.float32).numpy() for rows in (n, n, n, 3 * n, 2)
+            torch.zeros(rows * ROW, dtype=torch.float32, device="cpu").numpy() for rows in (n, n, n, 3 * n, 2)
         )
         v[:] = noise.standard_normal(n * ROW) * math.sqrt(temperature)
         self.lists = pair_lists(structure, potential, float(motion.radius.max()), course.outer)

@@ -46,7 +46,7 @@ def caged(seed: int, n: int = 120) -> Sample:
     offset = 0.05 * random.normal(size=(2, n, 3))
     root = 0.05 * random.normal(size=(2, n, 3, 3))
     cage = CageState(
-        np.array([0.25, 0.45]), offset, root @ root.transpose(0, 1, 3, 2), np.zeros(2), 48 * 700, inherent
+        np.array([0.25, 0.45]), offset, root @ root.transpose(0, 1, 3, 2), np.zeros(2), 700, inherent
     )
     way = np.linalg.norm(inherent + offset[1] - thermal.positions, axis=1)
     labels = np.stack([0.1 + way, 0.2 + 0.1 * thermal.types + way], axis=1)
@@ -96,7 +96,7 @@ def test_cage_states_of_two_recipes_are_not_mixed():
     held = replace(
         two, cage=replace(two.cage, offset=two.cage.offset - two.cage.offset.mean(1, keepdims=True))
     )
-    longer = replace(two, cage=replace(two.cage, steps=16 * 900))
+    longer = replace(two, cage=replace(two.cage, steps_each=900))
     for other in (held, longer):
         with pytest.raises(DataError, match="states of s1 and s0 were not made alike"):
             GatedEstimator.fit([one, other], **FEW)
@@ -109,11 +109,11 @@ def test_cage_states_unlike_those_of_the_training_are_refused_or_made_anew(train
     wide = replace(sample.cage, radii=np.array([0.25, 0.8]))
     offset = sample.cage.offset - sample.cage.offset.mean(axis=1, keepdims=True)
     held = replace(sample.cage, offset=offset)
-    short = replace(sample.cage, steps=48 * 349)
+    short = replace(sample.cage, steps_each=349)
     for cage, text in (
         (wide, r"walls at \[0.25, 0.8\]"),
         (held, "centre of mass was held"),
-        (short, "of 16752 steps in all, and those that the model learned from of 33600: leave it out"),
+        (short, "of 349 steps of each replica, and those that the model learned from of 700: leave it out"),
     ):
         for potential in (None, "lj/cut force-shifted"):
             with pytest.raises(InputError, match=text):
@@ -122,8 +122,8 @@ def test_cage_states_unlike_those_of_the_training_are_refused_or_made_anew(train
     seen = seen_structure(replace(sample, cage=wide), trained.card)
     np.testing.assert_array_equal(seen.cage.radii, sample.cage.radii)
     assert seen_structure(replace(sample, cage=short), trained.card).cage is sample.cage
-    fewer = replace(sample.cage, steps=48 * 350)
-    assert seen_structure(replace(sample, cage=fewer), trained.card).cage.steps == 48 * 350
+    fewer = replace(sample.cage, steps_each=350)
+    assert seen_structure(replace(sample, cage=fewer), trained.card).cage.steps_each == 350
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -234,7 +234,7 @@ def minimum() -> Structure:
     offset = 0.03 * random.normal(size=(2, 420, 3))
     offset -= offset.mean(axis=1, keepdims=True)
     covariance = np.broadcast_to(0.005 * np.eye(3), (2, 420, 3, 3))
-    cage = CageState(np.array([0.25, 0.6]), offset, covariance, np.zeros(2), 48 * 4800, glass.positions)
+    cage = CageState(np.array([0.25, 0.6]), offset, covariance, np.zeros(2), 4800, glass.positions)
     moved = glass.positions + 0.05 * random.normal(size=(420, 3))
     return glass.with_positions(moved).at_minimum(glass.positions).with_cage(cage)
 

@@ -30,7 +30,7 @@ N, TIMES = 40, (1.0, 10.0, 100.0)
 SMALL = dict(scalars=6, vectors=4, quadrupoles=3, sent_scalars=4, sent_vectors=3, products=2, hidden=8)
 RADII = [0.3, 0.4]
 #: As cards without a number of steps have it.
-STEPS = 48 * 1650
+STEPS = 1650
 
 
 def card_of(kind: str, network: torch.nn.Module, **values: object) -> Card:

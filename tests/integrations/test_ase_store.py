@@ -90,25 +90,24 @@ def with_cage(name, **changes):
     return replace(sample, structure=sizes, cage=cage)
 
 
-def test_steps_of_cage_states_are_those_of_each_replica_however_many_there_were(tmp_path):
+def test_steps_of_cage_states_are_those_of_each_replica_also_where_all_together_were_stored(tmp_path):
     made = with_cage("a")
-    made = replace(made, cage=replace(made.cage, steps=48 * 4800))
+    made = replace(made, cage=replace(made.cage, steps_each=4800))
     with StoreWriter(tmp_path / "data.h5") as writer:
         writer.add(made)
-    assert open_dataset(tmp_path / "data.h5")[0].cage.steps == 48 * 4800
+    assert open_dataset(tmp_path / "data.h5")[0].cage.steps_each == 4800
 
-    def said(change):
+    def older(radii, steps):
         with h5py.File(tmp_path / "data.h5", "r+") as file:
             (group,) = file["structures"].values()
             metadata = json.loads(record.read_text(group, "metadata"))
-            change(metadata["cage"])
+            metadata["cage"] = {"radii": radii, "error": [0.001, 0.002], "steps": steps}
             del group["metadata"]
             record.write_text(group, "metadata", json.dumps(metadata))
-        return open_dataset(tmp_path / "data.h5")[0].cage.steps
+        return open_dataset(tmp_path / "data.h5")[0].cage.steps_each
 
-    assert said(lambda cage: cage.update(steps=60 * 4800, replicas=60)) == 48 * 4800
-    # As stores were when two walls had 32 replicas and nobody said so.
-    assert said(lambda cage: (cage.update(steps=32 * 4800), cage.pop("replicas"))) == 48 * 4800
+    assert older([0.25, 0.6], 153600) == 4800
+    assert older([0.25, 0.45], 26400) == 1650
 
 
 def test_all_arrays_of_particles_there_and_back(tmp_path):
@@ -123,7 +122,7 @@ def test_all_arrays_of_particles_there_and_back(tmp_path):
     np.testing.assert_array_equal(atoms.arrays["diameter"], stored.structure.diameters)
     np.testing.assert_array_equal(atoms.arrays["inherent_positions"], stored.inherent_positions)
     np.testing.assert_array_equal(again.structure.diameters, stored.structure.diameters)
-    for name in ("radii", "offset", "covariance", "error", "steps"):
+    for name in ("radii", "offset", "covariance", "error", "steps_each"):
         np.testing.assert_array_equal(getattr(again.cage, name), getattr(stored.cage, name), err_msg=name)
     # Chosen atoms take their arrays along.
     np.testing.assert_array_equal(atoms[5:9].arrays["cage_covariance"], covariance[5:9])

@@ -8,6 +8,7 @@ from functools import partial
 import ase
 import numpy as np
 import pytest
+import torch
 
 import propensity
 import propensity.physics.cage
@@ -165,6 +166,13 @@ def test_threads_change_no_bit(minimum):
     np.testing.assert_array_equal(found[0], found[2])
 
 
+def test_the_callers_default_device_changes_nothing(minimum):
+    once = partial(cage_state, minimum, SMOOTH, 0.44, radii=(0.25,), steps=210)
+    with torch.device("meta"):
+        within = once()
+    np.testing.assert_array_equal(within.offset, once().offset)
+
+
 def test_seeds_and_errors(minimum, found):
     same = cage_state(minimum, SMOOTH, 0.44, radii=(0.25,), steps=STEPS, seed=1)
     np.testing.assert_array_equal(same.offset, found.offset)
@@ -177,7 +185,7 @@ def test_seeds_and_errors(minimum, found):
 
 def test_a_cage_state_is_one_of_a_cage(minimum, found):
     assert found.offset.shape == (1, 420, 3) and found.covariance.shape == (1, 420, 3, 3)
-    assert found.steps == 32 * STEPS and np.linalg.norm(found.offset, axis=-1).max() < 0.3
+    assert found.steps_each == STEPS and np.linalg.norm(found.offset, axis=-1).max() < 0.3
     assert np.linalg.eigvalsh(found.covariance).min() > 0
     wide = cage_state(minimum, SMOOTH, 0.44, radii=(0.25, 0.45), steps=STEPS, seed=1)
     assert wide.offset.shape == (2, 420, 3) and wide.error[0] > found.error[0]  # four replicas
@@ -254,7 +262,7 @@ def test_stores_keep_them(minimum, found, tmp_path, monkeypatch):
     (read,) = open_dataset(tmp_path / "caged.h5")
     np.testing.assert_allclose(read.cage.offset, found.offset, atol=1.3e-4)
     np.testing.assert_allclose(read.cage.covariance, found.covariance, rtol=4e-3, atol=1e-9)
-    assert read.cage.steps == found.steps and read.cage.radii.tolist() == [0.25]
+    assert read.cage.steps_each == found.steps_each and read.cage.radii.tolist() == [0.25]
     np.testing.assert_array_equal(read.cage.inherent_positions, read.inherent_positions)
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import h5py
 import numpy as np
 
-from propensity.caging import CageState, replicas
+from propensity.caging import CageState
 from propensity.data.store.rounding import (
     AUXILIARY_BITS,
     CAGE_BITS,
@@ -65,12 +65,10 @@ def write_record(group: h5py.Group, sample: Sample) -> None:
     metadata["length_scale"] = sample.length_scale
     if sample.cage is not None:
         cage = sample.cage
-        radii = cage.radii.tolist()
         metadata["cage"] = {
-            "radii": radii,
+            "radii": cage.radii.tolist(),
             "error": cage.error.tolist(),
-            "steps": cage.steps,
-            "replicas": sum(replicas(radii)),
+            "steps_each": cage.steps_each,
         }
     for key in ("times", "fs"):
         metadata[key] = None if metadata[key] is None else np.asarray(metadata[key], dtype=float).tolist()
@@ -163,8 +161,9 @@ def _decode(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> Sample:
     cage, about = None, metadata.pop("cage", None)
     if about is not None and inherent is not None:
         six = arrays["cage_covariance"].transpose(0, 2, 1).astype(np.float64)
-        # Models ask for the steps of each replica: as many of today's number. Where none is said, of 32.
-        steps = about["steps"] * sum(replicas(about["radii"])) // about.get("replicas", 32)
+        # Older records have the steps of all replicas: 32, or 16 that two walls up to 0.45 σ shared.
+        number = 16 if len(about["radii"]) == 2 and max(about["radii"]) < 0.5 else 32
+        steps = int(about["steps_each"]) if "steps_each" in about else about["steps"] // number
         cage = CageState(
             np.array(about["radii"]),
             arrays["cage_offset"].transpose(0, 2, 1).astype(np.float64),
