@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+import numpy as np
 from numba.core import sigutils
 from numba.core.caching import FunctionCache, NullCache
 from numba.core.ccallback import CFunc
@@ -74,7 +75,8 @@ def cfunc(signature: Any) -> Callable[[Callable[..., Any]], Any]:
 class _Forgiving(FunctionCache):
     """Cache whose troubles cost time only: a disk that is full, an entry that is damaged or half written.
 
-    It is renewed with the sources of all that is compiled into its functions, in other modules too.
+    It is renewed with the sources of all that is compiled into its functions, and with numbers, in other
+    modules too.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -104,7 +106,7 @@ class _Forgiving(FunctionCache):
 
 @functools.cache
 def _sources(name: str) -> bytes:
-    """Of a module, and of those from which it takes compiled functions."""
+    """Of a module, and of those from which it takes compiled functions; and the numbers that it holds."""
     module = sys.modules[name]
     made = {
         value.__module__ for value in vars(module).values() if type(value).__module__.startswith("numba.")
@@ -112,7 +114,17 @@ def _sources(name: str) -> bytes:
     digest = hashlib.sha256(inspect.getsource(module).encode())
     for other in sorted(made - {name}):
         digest.update(_sources(other))
+    for key, value in sorted(vars(module).items()):
+        if _is_number(value):
+            digest.update(f"{key} {value.tolist() if isinstance(value, np.ndarray) else value!r}".encode())
     return digest.digest()
+
+
+def _is_number(value: Any) -> bool:
+    """Whether numba compiles a global value into functions: numbers, arrays, and tuples of them."""
+    if isinstance(value, tuple):
+        return all(map(_is_number, value))
+    return isinstance(value, (int, float, complex, np.generic, np.ndarray))
 
 
 def _cache(function: Callable[..., Any]) -> Any:
