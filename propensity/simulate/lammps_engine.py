@@ -20,7 +20,7 @@ from propensity.workers import processes
 _ONE_AT_A_TIME = threading.Lock()
 
 #: What LAMMPS says where a step was too long; the last where no particle is left to divide by.
-_FLEW_APART = re.compile(r"(Lost atoms|Non-numeric|Out of range atoms|Variable pe: Divide by 0)[^.]*")
+_FLEW_APART = re.compile(r"(Lost atoms|Non-numeric|Out of range atoms|Variable pe: Divide by 0)[^.(\n]*")
 
 #: Suffix → commands that switch it on.
 _SUFFIXES = {
@@ -136,7 +136,7 @@ class LammpsEngine:
                 said = _FLEW_APART.search(str(error))
                 if said is None or leg.ensemble == "minimise":
                     raise
-                raise flew_apart(leg, said[0]) from None
+                raise flew_apart(leg, said[0].rstrip()) from None
             return lammps_input.read(leg, folder)
 
     def _in_process(self, folder: Path) -> None:

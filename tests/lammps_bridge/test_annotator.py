@@ -311,6 +311,9 @@ def test_steps_that_would_leave_values_old(start: Callable, tiny_model: Path) ->
         with pytest.raises(InputError, match="calls no annotator in `run_style respa`: use"):
             lmp.commands_string("run_style respa 2 2 bond 1 pair 2\nrun 5")
         assert lmp.extract_global("ntimestep") == 5 and np.array_equal(annotator.mean, before)
+        # What went wrong before is said first.
+        with pytest.raises(InputError, match="first"):
+            annotator._raising(lambda: setattr(annotator, "_error", InputError("first")))()
         lmp.commands_string("run_style verlet\nrun 1")
         assert not np.array_equal(annotator.mean, before)
         with pytest.raises(AttributeError):

@@ -310,3 +310,11 @@ def test_the_users_program_gets_the_users_flags(tmp_path, monkeypatch):
     script(tmp_path / "mpiexec", "exit 1")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     assert os.path.basename(LammpsEngine(exe=exe, ranks=3).command()[0]) == "mpiexec"
+
+
+def test_what_lammps_says_of_particles_that_fly_apart_is_its_sentence_alone():
+    from propensity.simulate.lammps_engine import _FLEW_APART
+
+    text = "ERROR: Non-numeric pressure - simulation unstable (src/fix_nh.cpp:1042)\nLast input line: run 5"
+    assert _FLEW_APART.search(text)[0] == "Non-numeric pressure - simulation unstable "
+    assert _FLEW_APART.search("Lost atoms: original 50 current 49\nLast line")[0].endswith("current 49")
