@@ -87,7 +87,7 @@ def writing(
             raise stream.trouble
 
     try:
-        with h5py.File(stream, "w", libver=libver) as file:
+        with h5py.File(stream, "w", libver=libver, locking=False) as file:
             yield file, check
     except Exception:
         check()  # what HDF5 made of it says less

@@ -189,8 +189,8 @@ class _ReadOut(_Work):
 
     def _given(self) -> tuple[Any, ...]:
         mask = self.kept[1] if self.mask is None else self.mask
-        before = *self.features, self.raw, self.guess[0] if self.guess else self.raw
-        return before, self.types, self.standard, tuple(self.parameters), mask, self.kept
+        before = *self.features, self.raw, self.guess[0] if self.guess else self.raw, self.types
+        return before, self.standard, tuple(self.parameters), mask, self.kept
 
     def _constants(self) -> dict[str, Any]:
         return self.constants() | {"DROPS": self.mask is not None}

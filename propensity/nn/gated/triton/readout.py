@@ -35,7 +35,6 @@ from propensity.nn.gated.triton.rows import (
 @triton.jit(do_not_specialize=["n"])
 def read_out(
     before,
-    types,
     standard,
     parameters,
     mask,
@@ -65,14 +64,14 @@ def read_out(
 ):
     """Answers by scalars, lengths of vectors and quadrupoles, inputs, and lengths of what was guessed.
 
-    Reads   before: scalars, vectors, quadrupoles, inputs, guess; types (n,); standard: mean and std;
+    Reads   before: scalars, vectors, quadrupoles, inputs, guess and types (n,); standard: mean and std;
             parameters: weight and bias of hidden units, weights (H, T) and biases (TYPES, T) of answers;
             mask (n, H) where DROPS.
     Writes  kept: what is read, in rows of a multiple of 8, hidden units before their SiLU, and 1 at a
             particle's species (n, TYPES); answers.
     One program is ROWS particles.
     """
-    scalars, vectors, quadrupoles, inputs, guess = before
+    scalars, vectors, quadrupoles, inputs, guess, types = before
     weight, bias, out, out_bias = parameters
     seen, hidden, one_hot = kept
     wide: tl.constexpr = S + V + Q + U + G
@@ -136,7 +135,6 @@ def _of_own(h, own, R: tl.constexpr, HP: tl.constexpr):
 @triton.jit(do_not_specialize=["n"])
 def read_out_gradient(
     before,
-    types,
     standard,
     parameters,
     mask,
@@ -172,7 +170,7 @@ def read_out_gradient(
             (n, H); kept: hidden units after SiLU, choice and mask.
     One program is ROWS particles.
     """
-    _, vectors, quadrupoles, _, guess = before
+    _, vectors, quadrupoles, _, guess, types = before
     weight, _, out, _ = parameters
     seen, hidden, _ = kept
     wide: tl.constexpr = S + V + Q + U + G
